@@ -1,0 +1,1 @@
+"""The other models, one paper's architecture per file."""

@@ -1,0 +1,104 @@
+"""Captions to token ids, by the rules of AttnGAN's and DM-GAN's released data code."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from nltk.tokenize import RegexpTokenizer
+
+from dmgan.errors import UserError
+from dmgan.files import read_json, write_json
+
+END = 0  # id 0 is both the end of a caption and its padding
+END_WORD = "<end>"
+_TOKENIZER = RegexpTokenizer(r"\w+")
+
+
+def caption_to_words(caption: str) -> list[str]:
+    r"""Lower-case `\w+` words of a caption, what is not ASCII stripped from each.
+
+    The pair of replacement characters that CUB's text files hold counts as a blank (reference code's rule).
+    """
+    words = _TOKENIZER.tokenize(caption.replace("\ufffd\ufffd", " ").lower())
+    ascii_words = (word.encode("ascii", "ignore").decode() for word in words)
+    return [word for word in ascii_words if word]
+
+
+class Vocabulary:
+    """Words and their ids: 0 ends and pads a caption, words count from 1."""
+
+    def __init__(self, words: Sequence[str]):
+        """`words` in the order of their ids, `<end>` first."""
+        if not words or words[0] != END_WORD or len(set(words)) != len(words):
+            raise UserError(f"a vocabulary begins with {END_WORD!r} and holds each word once")
+        self.words = tuple(words)
+        self._ids = {word: number for number, word in enumerate(self.words)}
+
+    @classmethod
+    def of(cls, captions: Iterable[str]) -> "Vocabulary":
+        """All words of `captions` (training and test, as the released code has it), in alphabetical order."""
+        found = {word for caption in captions for word in caption_to_words(caption)}
+        return cls([END_WORD, *sorted(found)])
+
+    @classmethod
+    def read(cls, path: Path) -> "Vocabulary":
+        """Read a vocabulary written by `write`."""
+        words = read_json(path, "prepare the data set, or pretrain the encoders, again")
+        if not isinstance(words, list):
+            raise UserError(f"{path}: is not a list of words; prepare the data set again")
+        return cls(words)
+
+    def write(self, path: Path) -> None:
+        """Write the words as a JSON list, position = id."""
+        write_json(path, list(self.words))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.words == other.words
+
+    def __hash__(self) -> int:
+        return hash(self.words)
+
+    def encode(self, caption: str) -> np.ndarray:
+        """Token ids (number of known words,) int32; unknown words are left out. May be empty."""
+        return np.array([self._ids[w] for w in caption_to_words(caption) if w in self._ids], dtype=np.int32)
+
+    def unknown(self, caption: str) -> list[str]:
+        """The caption's words that this vocabulary does not hold."""
+        return [word for word in caption_to_words(caption) if word not in self._ids]
+
+    def encode_or_refuse(self, caption: str) -> np.ndarray:
+        """Token ids of a caption that a person gave; UserError where nothing of it can be used."""
+        if not caption_to_words(caption):
+            raise UserError(f"caption {caption!r}: holds no word; write a sentence such as 'this bird has a red crown'")
+        tokens = self.encode(caption)
+        if not len(tokens):
+            known = ", ".join(self.words[1:13])
+            raise UserError(
+                f"caption {caption!r}: the text encoder knows none of its words; "
+                f"use words of its training captions ({known}, ... {len(self) - 1} in all)"
+            )
+        return tokens
+
+    def decode(self, tokens: Iterable[int]) -> list[str]:
+        """The words of token ids, up to the end."""
+        return [self.words[token] for token in tokens if token != END]
+
+
+def fit_caption(tokens: np.ndarray, limit: int, random: np.random.Generator) -> np.ndarray:
+    """At most `limit` tokens: of a longer caption a random subset stays, in its order (released get_caption)."""
+    if len(tokens) <= limit:
+        return tokens
+    kept = np.sort(random.permutation(len(tokens))[:limit])
+    return tokens[kept]
+
+
+def pad_captions(captions: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens (B, T) int64 padded with 0 to the longest caption of the batch, and lengths (B,) int64."""
+    lengths = np.array([len(tokens) for tokens in captions], dtype=np.int64)
+    padded = np.full((len(captions), lengths.max()), END, dtype=np.int64)
+    for row, tokens in zip(padded, captions, strict=True):
+        row[: len(tokens)] = tokens
+    return padded, lengths

@@ -1,0 +1,171 @@
+"""DAMSM pretraining (AttnGAN, section 3.2), and the pair of encoders it leaves."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dmgan import files
+from dmgan.captions import Vocabulary, pad_captions
+from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.data.batches import TrainingBatches
+from dmgan.data.dataset import PreparedDataset
+from dmgan.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
+from dmgan.errors import UserError
+from dmgan.losses import matching_losses
+from dmgan.options import DamsmOptions, MatchingOptions, from_dict
+from dmgan.provenance import provenance
+from dmgan.tracking import LabBook
+from dmgan.weights import load_weights, save_weights
+
+ROW_EVERY = 20  # steps per row of history.csv
+FILES = ("text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "history.csv", "options.json")
+
+
+class EncodedCaptions(NamedTuple):
+    """What a generator is told of B captions."""
+
+    sentence: Tensor  # (B, E)
+    words: Tensor  # (B, E, T)
+    mask: Tensor  # (B, T) true at padding
+    lengths: Tensor  # (B,)
+
+
+class Damsm(NamedTuple):
+    """A pretrained, frozen pair of encoders and the vocabulary that belongs to them."""
+
+    text_encoder: TextEncoder
+    image_encoder: ImageEncoder
+    vocabulary: Vocabulary
+    options: DamsmOptions
+    sha256: dict[str, str]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Damsm":
+        """Read the folder that `pretrain` wrote; the encoders are in evaluation mode and frozen."""
+        folder = Path(folder)
+        mend = "pretrain the encoders: python -m dmgan pretrain --data FOLDER --out " + str(folder)
+        written = files.read_json(folder / "options.json", mend)
+        options = from_dict(DamsmOptions, written["options"], str(folder / "options.json"))
+        vocabulary = Vocabulary.read(folder / "vocabulary.json")
+        text_encoder = TextEncoder(len(vocabulary), options.embedding_dim, options.dropout)
+        image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
+        load_weights(text_encoder, folder / FILES[0], mend)
+        load_weights(image_encoder, folder / FILES[1], mend)
+        for encoder in (text_encoder, image_encoder):
+            encoder.eval().requires_grad_(False)
+        sha256 = {name: files.file_sha256(folder / name) for name in FILES[:3]}
+        return cls(text_encoder, image_encoder, vocabulary, options, sha256)
+
+    def to(self, device: torch.device) -> "Damsm":
+        """Move both encoders."""
+        self.text_encoder.to(device)
+        self.image_encoder.to(device)
+        return self
+
+    @torch.no_grad()
+    def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
+        """Features of captions, tokens (B, T') padded with 0 and lengths (B,)."""
+        device = self.text_encoder.encoder.weight.device
+        words, sentence = self.text_encoder(tokens.to(device), lengths)
+        return EncodedCaptions(sentence, words, padding_mask(lengths).to(device), lengths)
+
+    def encode_captions(self, captions: list[np.ndarray]) -> EncodedCaptions:
+        """Features of captions given as token arrays."""
+        tokens, lengths = pad_captions(captions)
+        return self.encode(torch.from_numpy(tokens), torch.from_numpy(lengths))
+
+
+def pretrain(
+    data: Path,
+    out: Path,
+    options: DamsmOptions,
+    gammas: MatchingOptions,
+    seed: int,
+    device: torch.device,
+    mlflow: str | None = None,
+    inception_weights: Path | None = None,
+) -> None:
+    """Train both encoders to match images with their captions; writes FILES into `out`.
+
+    Recipe of the released code: the loss is the unweighted sum of the four cross entropies; a class's
+    other images do not compete; the text encoder's gradient is clipped; an Inception trunk stays frozen
+    but normalises with batch statistics.
+    """
+    dataset = PreparedDataset(data)
+    torch.manual_seed(seed)
+    text_encoder = TextEncoder(len(dataset.vocabulary), options.embedding_dim, options.dropout)
+    image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
+    if options.image_encoder == "inception":
+        _load_inception(image_encoder, inception_weights)
+    text_encoder.to(device).train()
+    image_encoder.to(device).train()
+    parameters = [*text_encoder.parameters(), *image_encoder.trained_parameters()]
+    adam = torch.optim.Adam(parameters, lr=options.lr, betas=(0.5, 0.999))
+
+    batches = TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed)
+
+    def step_function(step: int) -> dict[str, Tensor]:
+        epoch, position = divmod(step, batches.steps_per_epoch)
+        if position == 0 and options.new_adam_each_epoch:
+            adam.state.clear()
+        adam.param_groups[0]["lr"] = max(options.lr * options.lr_decay**epoch, options.min_lr)
+        batch = batches[step]
+        torch.manual_seed((seed << 32) + step)  # dropout depends on the step alone
+        regions, code = image_encoder(batch.images[0].to(device))
+        words, sentence = text_encoder(batch.tokens.to(device), batch.lengths)
+        class_ids = batch.class_ids.to(device)
+        losses = matching_losses(regions, code, words, sentence, batch.lengths, class_ids, gammas)
+        adam.zero_grad(set_to_none=True)
+        sum(losses).backward()
+        torch.nn.utils.clip_grad_norm_(text_encoder.parameters(), options.gradient_clip)
+        adam.step()
+        return losses._asdict()
+
+    inputs = {"data": dataset.sha256}
+    if inception_weights is not None:
+        inputs["inception"] = files.file_sha256(inception_weights)
+    written = {"options": asdict(options), "gammas": asdict(gammas), "seed": seed, "inputs": inputs}
+    fingerprint = files.json_sha256(written)
+    with exclusive(out):
+        tags = {"stage": "pretrain", "dataset": dataset.description["source"]["name"], "model": "damsm"}
+        tags |= {"seed": str(seed), "config": fingerprint[:12], "commit": provenance()["commit"]}
+        lab_book = LabBook(mlflow, out, f"damsm seed{seed}", tags, asdict(options) | asdict(gammas))
+        history = run_steps(
+            step_function,
+            {"text_encoder": text_encoder, "image_encoder": image_encoder, "adam": adam},
+            options.epochs * batches.steps_per_epoch,
+            ROW_EVERY,
+            Checkpoint(out, "damsm", fingerprint),
+            options.checkpoint_every,
+            lab_book,
+        )
+        save_weights(text_encoder, out / FILES[0])
+        save_weights(image_encoder, out / FILES[1])
+        dataset.vocabulary.write(out / FILES[2])
+        files.write_csv(out / FILES[3], history)
+        files.write_json(out / FILES[4], {**written, "provenance": provenance()})
+        lab_book.file(out / FILES[4])
+        lab_book.close()
+
+
+def _load_inception(encoder: ImageEncoder, path: Path | None) -> None:
+    """ImageNet weights (torchvision's inception_v3 state dict) into the trunk."""
+    if path is None:
+        raise UserError(
+            "image_encoder inception: needs ImageNet weights; give --inception-weights inception_v3_google-*.pth "
+            "(torchvision's file), or use --image-encoder small"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for a file that is no state dict
+        raise UserError(f"{path}: is not a readable state dict ({error}); fetch torchvision's inception_v3 again") from error
+    wanted = encoder.state_dict()
+    trunk = {key: value for key, value in state.items() if key in wanted}
+    missing = [key for key in wanted if key not in trunk and not key.startswith(("emb_", ))]
+    if missing:
+        raise UserError(f"{path}: is not an inception_v3 state dict (no {missing[0]}); fetch torchvision's file")
+    encoder.load_state_dict(trunk, strict=False)

@@ -1,0 +1,1 @@
+"""Captioned image sets: sources, the prepared folder and the reading of batches."""

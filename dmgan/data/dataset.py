@@ -1,0 +1,175 @@
+"""A prepared data set: one folder, whatever it came from."""
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from dmgan.captions import Vocabulary, caption_to_words
+from dmgan.data.example import Example
+from dmgan.errors import UserError
+from dmgan.files import file_sha256, read_json, whole_folder, write_json
+
+FORMAT = 1
+OVERSIZE = 76 / 64  # the papers' preprocessing keeps this much room for the random crop
+SPLITS = ("train", "test")
+_MEND = "prepare it again: python -m dmgan prepare --source synthbirds --out FOLDER"
+
+
+def oversize(image_size: int) -> int:
+    """Shorter side, in pixels, at which images are kept so that `image_size` can be cropped at random."""
+    return int(image_size * OVERSIZE)
+
+
+def pack(examples: Iterable[Example], folder: Path, *, source: dict[str, object], image_size: int) -> None:
+    """Write examples as a prepared data set, whole or not at all.
+
+    Files: images.bin (uint8 pixels, image after image), index.npz (where each image, caption and token
+    stands), captions.json (names, captions, attributes), vocabulary.json, and dataset.json with the
+    counts and the SHA-256 of each of them.
+    """
+    with whole_folder(folder) as temporary:
+        shapes, records = [], []
+        with open(temporary / "images.bin", "wb") as images:
+            for example in examples:
+                _check(example, image_size)
+                images.write(np.ascontiguousarray(example.image).tobytes())
+                shapes.append(example.image.shape[:2])
+                records.append(
+                    {
+                        "name": example.name,
+                        "split": example.split,
+                        "class_id": example.class_id,
+                        "captions": list(example.captions),
+                        "attributes": example.attributes,
+                    }
+                )
+        _check_all(records)
+        vocabulary = Vocabulary.of(caption for record in records for caption in record["captions"])
+        vocabulary.write(temporary / "vocabulary.json")
+        (temporary / "captions.json").write_text(json.dumps(records), encoding="utf-8")
+        np.savez(temporary / "index.npz", **_index(shapes, records, vocabulary))
+        counts = {split: sum(record["split"] == split for record in records) for split in SPLITS}
+        classes = {split: len({r["class_id"] for r in records if r["split"] == split}) for split in SPLITS}
+        description = {
+            "format": FORMAT,
+            "source": source,
+            "image_size": image_size,
+            "stored_size": oversize(image_size),
+            "images": counts,
+            "classes": classes,
+            "captions": sum(len(record["captions"]) for record in records),
+            "vocabulary": len(vocabulary),
+            "sha256": {path.name: file_sha256(path) for path in sorted(temporary.iterdir())},
+        }
+        write_json(temporary / "dataset.json", description)
+
+
+def _check(example: Example, image_size: int) -> None:
+    image = example.image
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise UserError(f"image {example.name}: must be uint8 RGB, is {image.dtype} {image.shape}")
+    if min(image.shape[:2]) < image_size:
+        raise UserError(f"image {example.name}: {image.shape[1]}x{image.shape[0]} is smaller than {image_size} px")
+    if example.split not in SPLITS:
+        raise UserError(f"image {example.name}: split {example.split!r} must be train or test")
+    if not example.captions or any(not caption_to_words(caption) for caption in example.captions):
+        raise UserError(f"image {example.name}: has no caption, or an empty one; add one or leave the image out")
+
+
+def _check_all(records: list[dict]) -> None:
+    names = [record["name"] for record in records]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"image {twice}: the name occurs more than once; names must be unique")
+    for split in SPLITS:
+        if not any(record["split"] == split for record in records):
+            raise UserError(f"the source has no {split} image; both splits are needed")
+
+
+def _index(shapes, records, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
+    tokens = [vocabulary.encode(caption) for record in records for caption in record["captions"]]
+    return {
+        "shapes": np.array(shapes, dtype=np.int32),
+        "class_ids": np.array([record["class_id"] for record in records], dtype=np.int64),
+        "is_test": np.array([record["split"] == "test" for record in records]),
+        "caption_starts": np.cumsum([0] + [len(record["captions"]) for record in records]),
+        "token_starts": np.cumsum([0] + [len(each) for each in tokens]),
+        "tokens": np.concatenate(tokens),
+    }
+
+
+class PreparedDataset:
+    """A prepared folder, opened for reading; pixels stay on disk until asked for."""
+
+    def __init__(self, folder: Path):
+        """UserError where the folder is missing, unfinished, of another version or damaged."""
+        self.folder = Path(folder)
+        if not (self.folder / "dataset.json").exists():
+            state = "is not a prepared data set" if self.folder.exists() else "does not exist"
+            raise UserError(f"{self.folder}: {state}; {_MEND}")
+        self.description = read_json(self.folder / "dataset.json", _MEND)
+        if self.description.get("format") != FORMAT:
+            raise UserError(f"{self.folder}: was prepared by another version of this program; {_MEND}")
+        try:
+            with np.load(self.folder / "index.npz", allow_pickle=False) as index:
+                self._shapes, self.class_ids = index["shapes"], index["class_ids"]
+                self._is_test, self._caption_starts = index["is_test"], index["caption_starts"]
+                self._token_starts, self._tokens = index["token_starts"], index["tokens"]
+            self._pixels = np.memmap(self.folder / "images.bin", dtype=np.uint8, mode="r")
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{self.folder}: is damaged ({error}); {_MEND}") from error
+        sizes = self._shapes.astype(np.int64).prod(axis=1) * 3
+        self._offsets = np.concatenate([[0], np.cumsum(sizes)])
+        if self._offsets[-1] != len(self._pixels):
+            raise UserError(f"{self.folder / 'images.bin'}: holds {len(self._pixels)} bytes, not {self._offsets[-1]}; {_MEND}")
+        self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images that models are trained on; images are stored larger."""
+        return self.description["image_size"]
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """SHA-256 of each file of the folder."""
+        return self.description["sha256"]
+
+    def indices(self, split: str) -> np.ndarray:
+        """Numbers of the images of a split ("train" or "test"), ascending."""
+        return np.flatnonzero(self._is_test == (split == "test"))
+
+    def image(self, index: int) -> np.ndarray:
+        """Stored pixels (H, W, 3) uint8 of one image, read-only."""
+        pixels = self._pixels[self._offsets[index] : self._offsets[index + 1]]
+        return pixels.reshape(*self._shapes[index], 3)
+
+    def caption_count(self, index: int) -> int:
+        """Number of captions of one image."""
+        return int(self._caption_starts[index + 1] - self._caption_starts[index])
+
+    def tokens(self, index: int, caption: int) -> np.ndarray:
+        """Token ids (length,) int32 of one caption of one image."""
+        row = self._caption_starts[index] + caption
+        return self._tokens[self._token_starts[row] : self._token_starts[row + 1]]
+
+    @cached_property
+    def _records(self) -> list[dict]:
+        return read_json(self.folder / "captions.json", _MEND)
+
+    def name(self, index: int) -> str:
+        """The image's name in its source."""
+        return self._records[index]["name"]
+
+    def caption(self, index: int, caption: int) -> str:
+        """One caption of one image, as it was written."""
+        return self._records[index]["captions"][caption]
+
+    def attributes(self, index: int) -> dict[str, str]:
+        """The true attributes of one image; empty where the source has none."""
+        return self._records[index]["attributes"]

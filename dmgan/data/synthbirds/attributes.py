@@ -1,0 +1,134 @@
+"""What a bird of the embedded set can look like, and the species as attribute templates."""
+
+from functools import lru_cache
+
+import numpy as np
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (208, 28, 36),
+    "orange": (246, 128, 16),
+    "yellow": (250, 220, 36),
+    "green": (36, 148, 60),
+    "blue": (34, 84, 208),
+    "purple": (118, 44, 160),
+    "pink": (248, 150, 190),
+    "brown": (122, 72, 34),
+    "black": (28, 28, 32),
+    "white": (248, 248, 244),
+    "grey": (142, 144, 150),
+}
+HORN_COLOURS = ("red", "orange", "yellow", "pink", "brown", "black", "grey")  # of bills and legs
+PATTERNS = ("solid", "striped", "spotted")
+LARGE_PARTS = ("crown", "throat", "breast", "belly", "back", "wing", "tail")
+
+_ANY = tuple(COLOURS)
+SPECIES_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    **{part: _ANY for part in LARGE_PARTS},
+    "bill": HORN_COLOURS,
+    "legs": HORN_COLOURS,
+    "wing_pattern": PATTERNS,
+    "wing_mark": ("none", *_ANY),  # second colour of the pattern, "none" on a solid part
+    "breast_pattern": PATTERNS,
+    "breast_mark": ("none", *_ANY),
+    "bill_shape": ("cone", "medium", "needle", "hooked"),
+    "eye_ring": ("none", "white", "yellow", "red"),
+    "size": ("small", "medium", "large"),
+    "body": ("mixed", *_ANY),  # the one colour of at least three of breast, belly, back and wing
+}
+IMAGE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "pose": ("wings folded", "wings raised"),
+    "background": ("sky", "foliage", "water", "meadow", "snow", "sand"),
+}
+ATTRIBUTES: dict[str, tuple[str, ...]] = {**SPECIES_ATTRIBUTES, **IMAGE_ATTRIBUTES}
+
+# Derived from the others, so it does not count when two species are told apart.
+_DERIVED = ("body",)
+MIN_DIFFERENCE = 4  # attributes in which any two species differ
+_MAX_DRAWS = 1000
+
+# A part takes the colour of its neighbour with this chance, else one of its own.
+_NEIGHBOURS = {"throat": "crown", "breast": "throat", "belly": "breast", "back": "crown", "wing": "back", "tail": "wing"}
+_SHARE_CHANCE = 0.3
+_MIN_CONTRAST = 250  # sum of absolute RGB differences between a pattern and what it lies on
+
+ROLES = {"species": 1, "split": 2, "image": 3, "drawing": 4, "captions": 5}
+
+
+def stream(seed: int, role: str, index: int = 0) -> np.random.Generator:
+    """Random numbers that depend on (seed, role, index) only.
+
+    `role` is a key of ROLES; 0 <= seed < 2**64, 0 <= index < 2**40. The set uses `.integers` and `.random` alone,
+    which need no platform mathematics.
+    """
+    key = np.array([seed, (ROLES[role] << 40) + index], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def pick(rng: np.random.Generator, values):
+    """One of the values, evenly."""
+    return values[int(rng.integers(len(values)))]
+
+
+@lru_cache(maxsize=16)
+def species_templates(num_species: int, seed: int) -> tuple[dict[str, str], ...]:
+    """Attribute templates of all species, any two different in at least MIN_DIFFERENCE drawn attributes.
+
+    The first n of a larger set are the n of the smaller one. RuntimeError where no further species is found.
+    """
+    drawn = [name for name in SPECIES_ATTRIBUTES if name not in _DERIVED]
+    codes = np.zeros((num_species, len(drawn)), dtype=np.int8)
+    templates = []
+    for class_id in range(num_species):
+        rng = stream(seed, "species", class_id)
+        for _ in range(_MAX_DRAWS):
+            template = _draw_template(rng)
+            code = np.array([SPECIES_ATTRIBUTES[name].index(template[name]) for name in drawn], dtype=np.int8)
+            differences = (codes[:class_id] != code).sum(axis=1)
+            if (differences >= MIN_DIFFERENCE).all():
+                break
+        else:
+            raise RuntimeError(f"no species {class_id} found that differs enough from the others")
+        codes[class_id] = code
+        templates.append(template)
+    return tuple(templates)
+
+
+def draw_image_attributes(template: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
+    """The species' template with what changes from image to image: pose and background."""
+    return {**template, **{name: pick(rng, values) for name, values in IMAGE_ATTRIBUTES.items()}}
+
+
+@lru_cache(maxsize=16)
+def test_split_species(num_species: int, test_share: float, seed: int) -> frozenset[int]:
+    """Class ids of the test split: round(num_species * test_share) of them, in a seeded order, at least one."""
+    draws = stream(seed, "split").integers(2**62, size=num_species)
+    order = np.argsort(draws, kind="stable")
+    count = min(max(int(num_species * test_share + 0.5), 1), num_species - 1)
+    return frozenset(int(class_id) for class_id in order[:count])
+
+
+def _draw_template(rng: np.random.Generator) -> dict[str, str]:
+    template = {"crown": pick(rng, _ANY)}
+    for part, neighbour in _NEIGHBOURS.items():
+        own, shares = pick(rng, _ANY), rng.random() < _SHARE_CHANCE
+        template[part] = template[neighbour] if shares else own
+    for name in ("bill", "legs", "bill_shape", "eye_ring", "size"):
+        template[name] = pick(rng, SPECIES_ATTRIBUTES[name])
+    for part in ("wing", "breast"):
+        pattern, mark = pick(rng, PATTERNS), pick(rng, _contrasting(template[part]))
+        template[f"{part}_pattern"] = pattern
+        template[f"{part}_mark"] = "none" if pattern == "solid" else mark
+    template["body"] = _body_colour(template)
+    return {name: template[name] for name in SPECIES_ATTRIBUTES}
+
+
+def _contrasting(colour: str) -> tuple[str, ...]:
+    def distance(other):
+        return sum(abs(a - b) for a, b in zip(COLOURS[colour], COLOURS[other]))
+
+    return tuple(other for other in COLOURS if distance(other) >= _MIN_CONTRAST)
+
+
+def _body_colour(template: dict[str, str]) -> str:
+    colours = [template[part] for part in ("breast", "belly", "back", "wing")]
+    return next((colour for colour in colours if colours.count(colour) >= 3), "mixed")

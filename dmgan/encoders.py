@@ -1,0 +1,121 @@
+"""The DAMSM's text and image encoders (AttnGAN, section 3.2). Parameter names are the released ones."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+WORD_EMBEDDING_DIM = 300
+_INCEPTION_SIZE = 299
+
+
+class TextEncoder(nn.Module):
+    """Bidirectional LSTM: token ids -> word features and a sentence feature."""
+
+    def __init__(self, vocabulary_size: int, embedding_dim: int = 256, dropout: float = 0.5):
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        self.encoder = nn.Embedding(vocabulary_size, WORD_EMBEDDING_DIM)
+        self.drop = nn.Dropout(dropout)
+        self.rnn = nn.LSTM(WORD_EMBEDDING_DIM, embedding_dim // 2, batch_first=True, bidirectional=True)
+        nn.init.uniform_(self.encoder.weight, -0.1, 0.1)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Words (B, E, T), zero at padding, and sentence (B, E).
+
+        tokens (B, T') padded with 0; lengths (B,), on the CPU; T is the longest length.
+        """
+        embedded = self.drop(self.encoder(tokens))
+        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+        output, (last, _) = self.rnn(packed)
+        words, _ = pad_packed_sequence(output, batch_first=True)
+        return words.transpose(1, 2), last.transpose(0, 1).flatten(1)
+
+
+class ImageEncoder(nn.Module):
+    """A convolutional trunk with the two heads of the DAMSM.
+
+    A subclass provides `trunk(images) -> (feature map, pooled vector)`.
+    """
+
+    def __init__(self, map_channels: int, pooled_channels: int, embedding_dim: int):
+        super().__init__()
+        self.emb_features = nn.Conv2d(map_channels, embedding_dim, kernel_size=1, bias=False)
+        self.emb_cnn_code = nn.Linear(pooled_channels, embedding_dim)
+        nn.init.uniform_(self.emb_features.weight, -0.1, 0.1)
+        nn.init.uniform_(self.emb_cnn_code.weight, -0.1, 0.1)
+
+    def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Feature map (B, C, h, w) and pooled vector (B, D) of images (B, 3, s, s) in [-1, 1]."""
+        raise TypeError(f"{type(self).__name__} has no trunk; use InceptionImageEncoder or SmallImageEncoder")
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """What DAMSM pretraining moves."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Regions (B, E, h, w) and code (B, E) of images (B, 3, s, s) in [-1, 1]."""
+        feature_map, pooled = self.trunk(images)
+        return self.emb_features(feature_map), self.emb_cnn_code(pooled)
+
+
+class InceptionImageEncoder(ImageEncoder):
+    """Inception-v3: regions are Mixed_6e's 17x17 map, the code is the average pool of Mixed_7c.
+
+    Images of any side are resized to 299 with aligned corners, as the released code has it.
+    """
+
+    def __init__(self, embedding_dim: int = 256):
+        from torchvision.models import inception_v3
+
+        super().__init__(768, 2048, embedding_dim)
+        inception = inception_v3(weights=None, aux_logits=False, transform_input=False, init_weights=False)
+        self._blocks = [name for name, _ in inception.named_children() if name not in ("avgpool", "dropout", "fc")]
+        for name in self._blocks:
+            block = getattr(inception, name)
+            setattr(self, name, block.requires_grad_(False))
+
+    def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.interpolate(images, size=(_INCEPTION_SIZE, _INCEPTION_SIZE), mode="bilinear", align_corners=True)
+        for name in self._blocks:
+            x = getattr(self, name)(x)
+            if name == "Mixed_6e":
+                feature_map = x
+        return feature_map, x.mean(dim=(2, 3))
+
+
+class SmallImageEncoder(ImageEncoder):
+    """A small trunk for demo sizes; regions are an 8x8 map of 64 px images.
+
+    The code is read from the pooled map of every place, so that it knows where a colour stands.
+    """
+
+    def __init__(self, embedding_dim: int = 256, width: int = 32):
+        super().__init__(4 * width, 4 * width * 16, embedding_dim)
+        self.layers = nn.Sequential(
+            *_small_block(3, width, stride=2),
+            *_small_block(width, 2 * width, stride=2),
+            *_small_block(2 * width, 4 * width, stride=2),
+            *_small_block(4 * width, 4 * width, stride=1),
+        )
+
+    def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        feature_map = self.layers(images)
+        return feature_map, F.adaptive_avg_pool2d(feature_map, 4).flatten(1)
+
+
+def _small_block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True)]
+
+
+def build_image_encoder(kind: str, embedding_dim: int, width: int) -> ImageEncoder:
+    """A new image encoder: "inception", or "small" of the given width."""
+    if kind == "inception":
+        return InceptionImageEncoder(embedding_dim)
+    return SmallImageEncoder(embedding_dim, width)
+
+
+def padding_mask(lengths: Tensor) -> Tensor:
+    """(B, T) true at padding, T the longest length."""
+    return torch.arange(int(lengths.max()))[None, :] >= lengths[:, None]

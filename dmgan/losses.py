@@ -1,0 +1,100 @@
+"""Losses that all models share: adversarial, conditioning augmentation and DAMSM."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dmgan.options import MatchingOptions
+
+
+def _bce(logits: Tensor, real: bool) -> Tensor:
+    """Mean binary cross entropy of logits against all-real or all-fake."""
+    return F.softplus(-logits if real else logits).mean()
+
+
+# Released DM-GAN and AttnGAN; DM-GAN Eq. 12 has four terms at 1/2 each and no mismatched pair
+def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+    """Loss of one discriminator on real and detached fake images (B, 3, s, s) and sentences (B, E).
+
+    A mismatched pair is image k with sentence k + 1 of the batch, k = 0 ... B - 2.
+    """
+    real_features = discriminator.features(real)
+    fake_features = discriminator.features(fake.detach())
+    real_pair = _bce(discriminator.conditional(real_features, sentence), real=True)
+    fake_pair = _bce(discriminator.conditional(fake_features, sentence), real=False)
+    mismatched_pair = _bce(discriminator.conditional(real_features[:-1], sentence[1:]), real=False)
+    real_alone = _bce(discriminator.unconditional(real_features), real=True)
+    fake_alone = _bce(discriminator.unconditional(fake_features), real=False)
+    return (real_alone + real_pair) / 2 + (fake_alone + fake_pair + mismatched_pair) / 3
+
+
+# Released DM-GAN and AttnGAN; DM-GAN Eq. 11 has a factor 1/2
+def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor) -> Tensor:
+    """What one discriminator tells the generator about its images (B, 3, s, s)."""
+    features = discriminator.features(fake)
+    conditional = _bce(discriminator.conditional(features, sentence), real=True)
+    return _bce(discriminator.unconditional(features), real=True) + conditional
+
+
+# DM-GAN Eq. 13: KL(N(mean, variance) || N(0, I)); the release takes the mean over dimensions, not the sum
+def kl_loss(mean: Tensor, logvar: Tensor) -> Tensor:
+    """KL divergence of the condition (B, C) from the standard normal, mean over batch and dimensions."""
+    return -0.5 * (1 + logvar - mean.square() - logvar.exp()).mean()
+
+
+class MatchingLosses(NamedTuple):
+    """The DAMSM's four cross entropies; 0: an image picks its caption, 1: a caption picks its image."""
+
+    word0: Tensor
+    word1: Tensor
+    sentence0: Tensor
+    sentence1: Tensor
+
+
+# AttnGAN Eq. 7-10
+def word_scores(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float, gamma2: float) -> Tensor:
+    """R(Q_i, D_j) for every image i and caption j, (B_i, B_j), before gamma3; no loop over captions.
+
+    regions (B_i, E, h, w), words (B_j, E, T), lengths (B_j,).
+    """
+    v = regions.flatten(2)  # (I, E, R)
+    padding = torch.arange(words.shape[2], device=words.device)[None, :] >= lengths.to(words.device)[:, None]  # (J, T)
+    s = torch.einsum("ier,jet->ijrt", v, words)  # Eq. 7
+    s_bar = s.masked_fill(padding[None, :, None, :], -torch.inf).softmax(dim=3)  # Eq. 8: over words
+    alpha = (gamma1 * s_bar).softmax(dim=2)  # Eq. 9: over regions
+    c = torch.einsum("ijrt,ier->ijet", alpha, v)
+    similarity = F.cosine_similarity(c, words[None], dim=2, eps=1e-8)  # (I, J, T)
+    return (gamma2 * similarity).masked_fill(padding[None], -torch.inf).logsumexp(dim=2)  # Eq. 10
+
+
+def sentence_scores(codes: Tensor, sentences: Tensor) -> Tensor:
+    """Cosine of every image code (B_i, E) with every sentence (B_j, E), (B_i, B_j)."""
+    return F.normalize(codes, dim=1, eps=1e-8) @ F.normalize(sentences, dim=1, eps=1e-8).t()
+
+
+# AttnGAN Eq. 11-13
+def _both_ways(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Cross entropies over rows and over columns; other samples of the same class do not compete."""
+    labels = torch.arange(len(scores), device=scores.device)
+    if class_ids is not None:
+        same = class_ids[:, None] == class_ids[None, :]
+        same.fill_diagonal_(False)
+        scores = scores.masked_fill(same, -torch.inf)
+    return F.cross_entropy(scores, labels), F.cross_entropy(scores.t(), labels)
+
+
+def matching_losses(
+    regions: Tensor,
+    code: Tensor,
+    words: Tensor,
+    sentence: Tensor,
+    lengths: Tensor,
+    class_ids: Tensor | None,
+    gammas: MatchingOptions,
+) -> MatchingLosses:
+    """The DAMSM loss's four parts for B images and their B captions; class_ids (B,) or None."""
+    by_word = gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2)
+    by_sentence = gammas.gamma3 * sentence_scores(code, sentence)
+    return MatchingLosses(*_both_ways(by_word, class_ids), *_both_ways(by_sentence, class_ids))

@@ -1,0 +1,1 @@
+"""Networks: the contract, the registry, DM-GAN and the blocks that papers share."""

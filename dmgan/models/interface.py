@@ -1,0 +1,75 @@
+"""What every text-to-image model provides."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dmgan.options import ArchitectureOptions
+
+
+class Generated(NamedTuple):
+    """One pass of a generator over B captions of at most T words."""
+
+    images: list[Tensor]  # per stage (B, 3, s, s) in [-1, 1]
+    attention: list[Tensor]  # per refinement (B, T, s, s): weight of each word at each pixel
+    mean: Tensor  # (B, condition_dim) of the conditioning augmentation
+    logvar: Tensor  # (B, condition_dim)
+    gates: list[Tensor] = []  # per refinement (B, T): memory writing gate, where the model has one
+
+
+class TextToImageGAN(nn.Module, ABC):
+    """A generator, and the discriminators it is trained against.
+
+    A subclass takes `(architecture, embedding_dim, **its own switches)`; its parameters are the generator's.
+    """
+
+    def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
+        super().__init__()
+        self.architecture = architecture
+        self.embedding_dim = embedding_dim
+
+    @property
+    def noise_dim(self) -> int:
+        """Standard-normal numbers per image: z, then the conditioning augmentation's epsilon.
+
+        Both are arguments, so that an image is a pure function of weights, caption and noise.
+        """
+        return self.architecture.noise_dim + self.architecture.condition_dim
+
+    @abstractmethod
+    def generate(self, noise: Tensor, sentence: Tensor, words: Tensor, word_mask: Tensor, memory=None) -> Generated:
+        """Images of every stage.
+
+        noise (B, noise_dim), sentence (B, E), words (B, E, T), word_mask (B, T) true at padding;
+        memory is what `fit_memory` returned.
+        """
+
+    @abstractmethod
+    def discriminators(self) -> nn.ModuleList:
+        """New discriminators, one per stage, each with features(), unconditional() and conditional()."""
+
+    def fit_memory(self, dataset):
+        """What `generate` retrieves from; None unless the model retrieves."""
+        return None
+
+    def forward(self, *arguments) -> Generated:
+        """Same as `generate`."""
+        return self.generate(*arguments)
+
+
+@torch.no_grad()
+def initialise(network: nn.Module) -> None:
+    """The released initialisation: orthogonal weights, batch-norm scales N(1, 0.02), linear biases 0."""
+    for module in network.modules():
+        name = type(module).__name__
+        if name.startswith(("Conv", "Linear")):
+            nn.init.orthogonal_(module.weight)
+            if name == "Linear" and module.bias is not None:
+                module.bias.zero_()
+        elif name == "SpectralNormConv2d":
+            nn.init.orthogonal_(module.module.weight_bar)
+        elif name.startswith("BatchNorm"):
+            module.weight.normal_(1.0, 0.02)
+            module.bias.zero_()

@@ -1,0 +1,44 @@
+"""Every model by name: where its class stands and which switches it sets."""
+
+import importlib
+from typing import NamedTuple
+
+from dmgan.errors import UserError
+from dmgan.models.interface import TextToImageGAN
+from dmgan.options import ArchitectureOptions
+
+
+class Entry(NamedTuple):
+    """A model of the registry."""
+
+    target: str  # "module:Class"
+    title: str  # as tables and figures print it
+    switches: dict[str, object] = {}  # keyword arguments of the class
+
+
+_BASELINE = {"key_value": False, "write_gate": False, "response": "concatenate"}
+_M = {"key_value": True, "write_gate": False, "response": "concatenate"}
+_M_WG = {"key_value": True, "write_gate": True, "response": "concatenate"}
+
+MODELS = {
+    "attngan":        Entry("baselines.attngan:AttnGAN", "AttnGAN"),
+    "dmgan":          Entry("dmgan.models.dmgan:DMGAN", "DM-GAN"),
+    "dmgan-baseline": Entry("dmgan.models.dmgan:DMGAN", "DM-GAN baseline", _BASELINE),
+    "dmgan-m":        Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M", _M),
+    "dmgan-m-wg":     Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M+WG", _M_WG),
+}  # fmt: skip
+
+
+def find(name: str) -> Entry:
+    """The entry called `name`; UserError naming the known ones otherwise."""
+    if name not in MODELS:
+        raise UserError(f"model {name!r}: unknown; known models are {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def build_model(name: str, architecture: ArchitectureOptions, embedding_dim: int, **switches) -> TextToImageGAN:
+    """A new generator with random weights; `switches` override those of the entry."""
+    entry = find(name)
+    module, class_name = entry.target.split(":")
+    model_class = getattr(importlib.import_module(module), class_name)
+    return model_class(architecture, embedding_dim, **{**entry.switches, **switches})

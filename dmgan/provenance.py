@@ -1,0 +1,44 @@
+"""Where a result comes from: commit, command, versions."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "nltk", "safetensors", "torch-fidelity", "clean-fid")
+
+
+def commit() -> str:
+    """The git commit of the code, "+changes" behind it where files differ; "unknown" outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return head + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def provenance() -> dict[str, object]:
+    """Commit, command line, versions and machine, for options.json and metrics.json."""
+    return {
+        "commit": commit(),
+        "command": ["python", "-m", "dmgan", *sys.argv[1:]],
+        "versions": versions(),
+        "machine": {"system": platform.system(), "processor": platform.machine()},
+    }

@@ -1,0 +1,95 @@
+"""The lab book: MLflow mirrors every run; nothing of the project reads it back."""
+
+import os
+from pathlib import Path
+
+from dmgan.errors import UserError
+from dmgan.files import read_json, write_json
+
+EXPERIMENT = "dmgan"
+_RUN_FILE = "mlflow.json"
+
+
+def _mlflow():
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    try:
+        import mlflow
+    except ImportError as error:
+        raise UserError("--mlflow: mlflow is not installed; run without --mlflow, or install requirements.lock") from error
+    return mlflow
+
+
+def create_database(uri: str, artifacts: Path) -> None:
+    """Make the database and its experiment, once, before any job that could race for it."""
+    mlflow = _mlflow()
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    _initialize_tables(create_sqlalchemy_engine(uri))
+    client = mlflow.MlflowClient(uri)
+    if client.get_experiment_by_name(EXPERIMENT) is None:
+        client.create_experiment(EXPERIMENT, artifact_location=artifacts.resolve().as_uri())
+
+
+class LabBook:
+    """One flat MLflow run of a job; without a URI it keeps nothing, as asked."""
+
+    def __init__(self, uri: str | None, run_folder: Path, name: str, tags: dict[str, str], parameters: dict[str, object]):
+        """Go on with the run that `run_folder` belongs to if its tags are the same, else begin a new one."""
+        self._run_id = None
+        self._last_step = 0
+        if uri is None:
+            return
+        mlflow = _mlflow()
+        self._client = mlflow.MlflowClient(uri)
+        self._entities = mlflow.entities
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            raise UserError(f"{uri}: has no experiment {EXPERIMENT}; make it first: python -m dmgan lab-book --mlflow {uri}")
+        note = run_folder / _RUN_FILE
+        known = read_json(note, "delete it") if note.exists() else None
+        if known is not None and known["tags"] == tags and known["uri"] == uri:
+            self._run_id, self._last_step = known["run_id"], self._logged_step(known["run_id"])
+            self._client.set_terminated(self._run_id, status="RUNNING")
+            return
+        run = self._client.create_run(experiment.experiment_id, run_name=name, tags=tags)
+        self._run_id = run.info.run_id
+        flat = [mlflow.entities.Param(key, str(value)) for key, value in parameters.items()]
+        self._client.log_batch(self._run_id, params=flat)
+        write_json(note, {"run_id": self._run_id, "uri": uri, "tags": tags})
+
+    def _logged_step(self, run_id: str) -> int:
+        keys = self._client.get_run(run_id).data.metrics
+        histories = (self._client.get_metric_history(run_id, key) for key in list(keys)[:1])
+        return max((metric.step for history in histories for metric in history), default=0)
+
+    def curve(self, rows: list[dict[str, float]]) -> None:
+        """Add rows of a history; rows that the run already holds are left out."""
+        if self._run_id is None:
+            return
+        points = [
+            self._entities.Metric(key, value, 0, int(row["step"]))
+            for row in rows
+            if row["step"] > self._last_step
+            for key, value in row.items()
+            if key != "step"
+        ]
+        for start in range(0, len(points), 1000):
+            self._client.log_batch(self._run_id, metrics=points[start : start + 1000])
+        self._last_step = max([self._last_step, *(int(row["step"]) for row in rows)])
+
+    def scores(self, values: dict[str, float]) -> None:
+        """Add final numbers."""
+        if self._run_id is not None:
+            self._client.log_batch(self._run_id, metrics=[self._entities.Metric(k, v, 0, 0) for k, v in values.items()])
+
+    def file(self, path: Path) -> None:
+        """Add a file, such as an image grid or options.json."""
+        if self._run_id is not None:
+            self._client.log_artifact(self._run_id, str(path))
+
+    def close(self) -> None:
+        """Mark the run as finished."""
+        if self._run_id is not None:
+            self._client.set_terminated(self._run_id, status="FINISHED")

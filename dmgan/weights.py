@@ -1,0 +1,36 @@
+"""Weights as safetensors, loaded strictly."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from dmgan.errors import UserError
+from dmgan.files import write_bytes
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write every parameter and buffer of `network`, whole or not at all."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(path, save(state))
+
+
+def load_weights(network: nn.Module, path: Path, mend: str) -> None:
+    """Read `path` into `network`; a missing, damaged or foreign file is a UserError that ends with `mend`."""
+    if not Path(path).exists():
+        raise UserError(f"{path}: does not exist; {mend}")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: is not a readable safetensors file ({error}); {mend}") from error
+    wanted = network.state_dict()
+    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    shapes = [name for name in wanted.keys() & state.keys() if wanted[name].shape != state[name].shape]
+    if missing or unexpected or shapes:
+        raise UserError(
+            f"{path}: holds the weights of another network than {type(network).__name__} of these options "
+            f"({len(missing)} entries missing, {len(unexpected)} unexpected, {len(shapes)} of another shape, "
+            f"such as {(missing + unexpected + sorted(shapes))[0]}); {mend}"
+        )
+    network.load_state_dict(state)
