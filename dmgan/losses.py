@@ -59,14 +59,22 @@ def word_scores(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float, 
 
     regions (B_i, E, h, w), words (B_j, E, T), lengths (B_j,).
     """
+    images, captions, length = len(regions), len(words), words.shape[2]
     v = regions.flatten(2)  # (I, E, R)
-    padding = torch.arange(words.shape[2], device=words.device)[None, :] >= lengths.to(words.device)[:, None]  # (J, T)
-    s = torch.einsum("ier,jet->ijrt", v, words)  # Eq. 7
-    s_bar = s.masked_fill(padding[None, :, None, :], -torch.inf).softmax(dim=3)  # Eq. 8: over words
-    alpha = (gamma1 * s_bar).softmax(dim=2)  # Eq. 9: over regions
-    c = torch.einsum("ijrt,ier->ijet", alpha, v)
-    similarity = F.cosine_similarity(c, words[None], dim=2, eps=1e-8)  # (I, J, T)
-    return (gamma2 * similarity).masked_fill(padding[None], -torch.inf).logsumexp(dim=2)  # Eq. 10
+    e = words.transpose(0, 1).flatten(1)  # (E, J T): all captions' words side by side, so that no product copies
+    padding = torch.arange(length, device=words.device)[None, :] >= lengths.to(words.device)[:, None]  # (J, T)
+
+    s = v.transpose(1, 2) @ e  # (I, R, J T), Eq. 7
+    s_bar = s.view(images, -1, captions, length).masked_fill(padding, -torch.inf).softmax(dim=3)  # Eq. 8: over words
+    alpha = (gamma1 * s_bar).flatten(2).softmax(dim=1)  # Eq. 9: over regions
+
+    # The context c = sum_r alpha_r v_r is needed in its cosine with e alone: <c, e> = sum_r alpha_r s_r
+    # and |c|^2 = alpha^T (v^T v) alpha, which avoids building c for every pair of image and caption.
+    inner = (alpha * s).sum(dim=1)
+    squared = (alpha * ((v.transpose(1, 2) @ v) @ alpha)).sum(dim=1)
+    norms = squared.clamp_min(1e-16).sqrt() * e.norm(dim=0)
+    similarity = (inner / norms.clamp_min(1e-8)).view(images, captions, length)
+    return (gamma2 * similarity).masked_fill(padding, -torch.inf).logsumexp(dim=2)  # Eq. 10
 
 
 def sentence_scores(codes: Tensor, sentences: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from dmgan.data.synthbirds.attributes import (
     ATTRIBUTES,
     COLOURS,
     draw_image_attributes,
+    held_out_species,
     species_templates,
     stream,
-    test_split_species,
 )
 from dmgan.data.synthbirds.captions import named_attributes, write_captions
 from dmgan.data.synthbirds.drawing import draw_bird
@@ -48,7 +48,11 @@ class SynthBirds:
             value = getattr(self, option)
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
                 raise UserError(f"synthbirds: {option} is {value!r}; give a whole number from {least} to {most}")
-        if isinstance(self.test_share, bool) or not isinstance(self.test_share, (int, float)) or not 0 < self.test_share < 1:
+        if (
+            isinstance(self.test_share, bool)
+            or not isinstance(self.test_share, (int, float))
+            or not 0 < self.test_share < 1
+        ):
             raise UserError(f"synthbirds: test_share is {self.test_share!r}; give a share between 0 and 1, as 0.25")
 
     def __len__(self) -> int:
@@ -67,7 +71,7 @@ class SynthBirds:
             image=draw_bird(attributes, self.image_size, stream(self.seed, "drawing", key)),
             captions=write_captions(attributes, self.captions_per_image, stream(self.seed, "captions", key)),
             class_id=class_id,
-            split="test" if class_id in test_split_species(self.num_species, self.test_share, self.seed) else "train",
+            split="test" if class_id in held_out_species(self.num_species, self.test_share, self.seed) else "train",
             attributes=attributes,
         )
 

@@ -23,7 +23,7 @@ LARGE_PARTS = ("crown", "throat", "breast", "belly", "back", "wing", "tail")
 
 _ANY = tuple(COLOURS)
 SPECIES_ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    **{part: _ANY for part in LARGE_PARTS},
+    **dict.fromkeys(LARGE_PARTS, _ANY),
     "bill": HORN_COLOURS,
     "legs": HORN_COLOURS,
     "wing_pattern": PATTERNS,
@@ -47,7 +47,14 @@ MIN_DIFFERENCE = 4  # attributes in which any two species differ
 _MAX_DRAWS = 1000
 
 # A part takes the colour of its neighbour with this chance, else one of its own.
-_NEIGHBOURS = {"throat": "crown", "breast": "throat", "belly": "breast", "back": "crown", "wing": "back", "tail": "wing"}
+_NEIGHBOURS = {
+    "throat": "crown",
+    "breast": "throat",
+    "belly": "breast",
+    "back": "crown",
+    "wing": "back",
+    "tail": "wing",
+}
 _SHARE_CHANCE = 0.3
 _MIN_CONTRAST = 250  # sum of absolute RGB differences between a pattern and what it lies on
 
@@ -58,7 +65,7 @@ def stream(seed: int, role: str, index: int = 0) -> np.random.Generator:
     """Random numbers that depend on (seed, role, index) only.
 
     `role` is a key of ROLES; 0 <= seed < 2**64, 0 <= index < 2**40. The set uses `.integers` and `.random` alone,
-    which need no platform mathematics.
+    whose bits are the same on every platform.
     """
     key = np.array([seed, (ROLES[role] << 40) + index], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
@@ -71,7 +78,7 @@ def pick(rng: np.random.Generator, values):
 
 @lru_cache(maxsize=16)
 def species_templates(num_species: int, seed: int) -> tuple[dict[str, str], ...]:
-    """Attribute templates of all species, any two different in at least MIN_DIFFERENCE drawn attributes.
+    """Attribute templates of all species, any two of which differ in at least MIN_DIFFERENCE drawn attributes.
 
     The first n of a larger set are the n of the smaller one. RuntimeError where no further species is found.
     """
@@ -99,7 +106,7 @@ def draw_image_attributes(template: dict[str, str], rng: np.random.Generator) ->
 
 
 @lru_cache(maxsize=16)
-def test_split_species(num_species: int, test_share: float, seed: int) -> frozenset[int]:
+def held_out_species(num_species: int, test_share: float, seed: int) -> frozenset[int]:
     """Class ids of the test split: round(num_species * test_share) of them, in a seeded order, at least one."""
     draws = stream(seed, "split").integers(2**62, size=num_species)
     order = np.argsort(draws, kind="stable")

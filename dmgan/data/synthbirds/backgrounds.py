@@ -18,8 +18,8 @@ _GROUNDS = {"meadow": (156, 172, 132), "snow": (216, 220, 226), "sand": (200, 18
 _BANDS = 16
 
 
-def draw_background(canvas: Image.Image, kind: str, rng: np.random.Generator):
-    """Fill the canvas with surroundings of this kind, tinted at random."""
+def draw_background(canvas: Image.Image, kind: str, rng: np.random.Generator) -> None:
+    """Fill the canvas with surroundings of this kind (a value of the attribute `background`), tinted at random."""
     draw = ImageDraw.Draw(canvas)
     tint = [int(t) for t in rng.integers(-9, 10, size=3)]
     top, bottom = (_tinted(colour, tint) for colour in _BACKDROPS[kind])
@@ -33,12 +33,12 @@ def draw_background(canvas: Image.Image, kind: str, rng: np.random.Generator):
         _draw_leaves(draw, canvas.width, top, rng)
     elif kind == "water":
         _draw_ripples(draw, canvas.width, bottom, rng)
-    else:
+    else:  # kinds with a ground
         _draw_clouds(draw, canvas.width, bottom, rng)
         _draw_ground(draw, canvas.width, kind, _tinted(_GROUNDS[kind], tint), rng)
 
 
-def draw_perch(canvas: Image.Image, kind: str, feet: tuple[int, int], unit: float, rng: np.random.Generator):
+def draw_perch(canvas: Image.Image, kind: str, feet: tuple[int, int], unit: float, rng: np.random.Generator) -> None:
     """Branch under the feet, or the shadow on the ground; `feet` and `unit` in canvas pixels."""
     draw, (x, y) = ImageDraw.Draw(canvas), feet
     slope, offset = int(rng.integers(-8, 9)), int(rng.integers(-12, 13))
@@ -63,7 +63,9 @@ def _tinted(colour, tint) -> tuple[int, int, int]:
 
 def _ellipse(draw, width: int, x: float, y: float, rx: float, ry: float, fill):
     """Ellipse given in shares of the frame."""
-    draw.ellipse((int((x - rx) * width), int((y - ry) * width), int((x + rx) * width), int((y + ry) * width)), fill=fill)
+    draw.ellipse(
+        (int((x - rx) * width), int((y - ry) * width), int((x + rx) * width), int((y + ry) * width)), fill=fill
+    )
 
 
 def _draw_clouds(draw, width: int, colour, rng: np.random.Generator):
@@ -91,7 +93,7 @@ def _draw_ripples(draw, width: int, colour, rng: np.random.Generator):
 def _draw_ground(draw, width: int, kind: str, colour, rng: np.random.Generator):
     horizon = 0.55 + 0.15 * rng.random()
     draw.rectangle((0, int(horizon * width), width, width), fill=colour)
-    for hill in range(3):
+    for _ in range(3):  # hills
         x, height = rng.random(), 0.02 + 0.06 * rng.random()
         _ellipse(draw, width, x, horizon, 0.35, height, colour)
     for _ in range(40):

@@ -26,11 +26,11 @@ _NOUNS: dict[str, tuple[str, ...]] = {
 _PLURAL = {"wings", "legs", "feet", "wingbars"}
 _COLOUR_WORDS = {colour: (colour,) for colour in COLOURS} | {"grey": ("grey", "gray")}
 _EMPHASIS = {"red": "bright", "orange": "bright", "yellow": "bright", "green": "bright", "pink": "bright",
-             "blue": "deep", "purple": "deep", "white": "pure", "black": "very"}  # fmt: skip
+             "blue": "deep", "purple": "deep", "white": "pure", "black": "jet"}  # fmt: skip
 _SIZES = {"small": ("small", "small", "little", "tiny"), "medium": ("medium sized",), "large": ("large", "big")}
 _SHAPES = {
     "cone": (("short",), ("short", "pointed"), ("short", "thick"), ("conical",)),
-    "medium": (("medium",), ("medium", "straight"), ("medium sized",)),
+    "medium": (("medium sized",), ("medium length",), ("medium sized", "straight")),
     "needle": (("long",), ("long", "thin"), ("long", "pointed"), ("thin",)),
     "hooked": (("hooked",), ("curved",), ("thick", "curved")),
 }
@@ -45,7 +45,7 @@ _SHAPE_OF = {"short": "cone", "conical": "cone", "medium": "medium", "long": "ne
 _PATTERN_OF = {word: pattern for pattern, words in _PATTERN_WORDS.items() for word in words}
 _MARKS_OF = {word: pattern for pattern, words in _MARK_NOUNS.items() for word in words}
 _PART_OF = {noun: part for part, nouns in _NOUNS.items() for noun in nouns if " " not in noun}
-_NEW_PHRASE = {"a", "an", "the", "this", "its", "it", "has", "shows", "features", "with"}
+_NEW_PHRASE = {"a", "an", "the", "this", "its", "it", "has", "features", "with", "whose"}
 
 
 def write_captions(attributes: dict[str, str], count: int, rng: np.random.Generator) -> tuple[str, ...]:
@@ -155,26 +155,30 @@ class _Phrase:
     def plural(self) -> bool:
         return len(self.nouns) > 1 or self.nouns[0] in _PLURAL
 
+    @property
+    def predicate(self) -> str:
+        return f"{'are' if self.plural else 'is'} {_listed(self.adjectives)}{self.marks}"
+
     def as_noun(self) -> str:
         text = " ".join([*self.adjectives, self.subject]) + self.marks
         return text if self.nouns[0] in _PLURAL else _with_article(text)
 
     def as_clause(self) -> str:
-        return f"{self.subject} {'are' if self.plural else 'is'} {' and '.join(self.adjectives)}{self.marks}"
+        return f"{self.subject} {self.predicate}"
 
     def as_relative(self) -> str:
         """The noun with a relative clause; several nouns would leave open whom it speaks of."""
         if len(self.nouns) > 1:
             return self.as_noun()
         subject = self.subject if self.plural else _with_article(self.subject)
-        return f"{subject} that {'are' if self.plural else 'is'} {' and '.join(self.adjectives)}{self.marks}"
+        return f"{subject} that {self.predicate}"
 
 
 def _write_sentence(attributes: dict[str, str], rng: np.random.Generator) -> str:
     budget = pick(rng, _FACT_COUNTS)
     parts = _choose_large_parts(attributes, min(budget, 2 + int(rng.random() < 0.45)), rng)
     budget -= len(parts)
-    adjectives, budget = _describe_bird(attributes, budget, rng)
+    adjectives, budget = _describe_bird(attributes, parts, budget, rng)
     phrases = []
     for group in _grouped_by_colour(attributes, parts, rng):
         phrase, budget = _describe_parts(attributes, group, budget, rng)
@@ -187,7 +191,7 @@ def _write_sentence(attributes: dict[str, str], rng: np.random.Generator) -> str
 
 def _choose_large_parts(attributes, count: int, rng) -> list[str]:
     parts = _shuffled(list(LARGE_PARTS), rng)
-    if rng.random() < 0.4:  # prefer parts of one colour, that can be named together
+    if rng.random() < 0.25:  # prefer parts of one colour, that can be named together
         colour = attributes[parts[0]]
         parts.sort(key=lambda part: attributes[part] != colour)
     return parts[:count]
@@ -197,21 +201,24 @@ def _grouped_by_colour(attributes, parts: list[str], rng) -> list[list[str]]:
     groups: list[list[str]] = []
     for part in parts:
         same = [group for group in groups if attributes[group[0]] == attributes[part]]
-        if same and rng.random() < 0.75:
+        if same and rng.random() < 0.85:
             same[0].append(part)
         else:
             groups.append([part])
     return groups
 
 
-def _describe_bird(attributes, budget: int, rng) -> tuple[tuple[str, ...], int]:
+def _describe_bird(attributes, parts: list[str], budget: int, rng) -> tuple[tuple[str, ...], int]:
     """Adjectives of the bird itself, and what is left of the budget of facts."""
     adjectives = []
     if budget and rng.random() < 0.35:
         adjectives.append(pick(rng, _SIZES[attributes["size"]]))
         budget -= 1
-    if budget and attributes["body"] != "mixed" and rng.random() < 0.5:
-        adjectives.append(pick(rng, _COLOUR_WORDS[attributes["body"]]))
+    body = attributes["body"]
+    # "A blue bird with a blue back" would say one thing twice.
+    says_more = body != "mixed" and any(attributes[part] != body for part in parts)
+    if budget and says_more and rng.random() < 0.5:
+        adjectives.append(pick(rng, _COLOUR_WORDS[body]))
         budget -= 1
     return tuple(adjectives), budget
 
@@ -229,21 +236,22 @@ def _describe_parts(attributes, parts: list[str], budget: int, rng) -> tuple[_Ph
 
 def _describe_details(attributes, parts: list[str], budget: int, rng) -> list[_Phrase]:
     """Spend the rest of the budget on bill, legs, eye ring and the patterns of parts not yet named."""
-    details = [name for name in ("bill", "bill", "legs", "eye_ring", "wing", "breast") if name not in parts]
-    phrases, seen = [], set()
-    for name in _shuffled(details, rng):
-        if budget <= 0:
-            break
-        phrase, cost = _describe_detail(attributes, name, budget, rng)
-        if phrase is not None and name not in seen:
+    details = ["bill", "legs"] + ["eye_ring"] * (attributes["eye_ring"] != "none")
+    details += [part for part in ("wing", "breast") if part not in parts and attributes[f"{part}_pattern"] != "solid"]
+    details = _shuffled(details, rng)
+    if rng.random() < 0.3:  # people speak of the bill more than of the rest
+        details.sort(key=lambda name: name != "bill")
+    phrases = []
+    for name in details:
+        if budget > 0:
+            phrase, cost = _describe_detail(attributes, name, budget, rng)
             phrases.append(phrase)
-            seen.add(name)
             budget -= cost
     return phrases
 
 
-def _describe_detail(attributes, name: str, budget: int, rng) -> tuple[_Phrase | None, int]:
-    """A phrase, None where there is nothing to say, and how many attributes it names."""
+def _describe_detail(attributes, name: str, budget: int, rng) -> tuple[_Phrase, int]:
+    """A phrase and how many attributes it names, at most the budget."""
     noun = pick(rng, _NOUNS[name])
     if name == "bill":
         shape, colour = pick(rng, _SHAPES[attributes["bill_shape"]]), _colour_word(attributes["bill"], rng)
@@ -252,13 +260,9 @@ def _describe_detail(attributes, name: str, budget: int, rng) -> tuple[_Phrase |
         return _Phrase((noun,), shape if rng.random() < 0.5 else (colour,)), 1
     if name in ("wing", "breast"):
         pattern = attributes[f"{name}_pattern"]
-        if pattern == "solid":
-            return None, 0
         if name == "wing" and pattern == "striped" and budget >= 2:
             return _Phrase(("wingbars",), (pick(rng, _COLOUR_WORDS[attributes["wing_mark"]]),)), 2
         return _Phrase((noun,), (pick(rng, _PATTERN_WORDS[pattern]),)), 1
-    if attributes[name] == "none":
-        return None, 0
     return _Phrase((noun,), (_colour_word(attributes[name], rng),)), 1
 
 
@@ -282,8 +286,14 @@ def _frame_this_is(adjectives, phrases, rng):
     return f"{pick(rng, ('this', 'here'))} is {_with_article(_bird(adjectives))} with {_nouns(phrases, rng)}"
 
 
+def _frame_is(adjectives, phrases, rng):
+    if not adjectives:
+        return _frame_has(adjectives, phrases, rng)
+    return f"this bird is {_listed(adjectives)} with {_nouns(phrases, rng)}"
+
+
 def _frame_last_clause(adjectives, phrases, rng):
-    link = pick(rng, (", and its", ", and its", " while its", ", its"))
+    link = pick(rng, (", and its", ", and its", " while its"))
     return f"the {_bird(adjectives)} has {_nouns(phrases[:-1], rng)}{link} {phrases[-1].as_clause()}"
 
 
@@ -293,28 +303,17 @@ def _frame_relative(adjectives, phrases, rng):
 
 def _frame_of(adjectives, phrases, rng):
     first, rest = phrases[0], _nouns(phrases[1:], rng)
-    verb = "are" if first.plural else "is"
-    predicate = " and ".join(first.adjectives) + first.marks
-    return f"the {first.subject} of this {_bird(adjectives)} {verb} {predicate}, and it {_has(rng)} {rest}"
+    has = pick(rng, ("has", "has", "also has"))
+    return f"the {first.subject} of this {_bird(adjectives)} {first.predicate}, and it {has} {rest}"
+
+
+def _frame_whose(adjectives, phrases, rng):
+    return f"{_with_article(_bird(adjectives))} whose {phrases[0].as_clause()}, with {_nouns(phrases[1:], rng)}"
 
 
 def _frame_clauses(adjectives, phrases, rng):
-    clauses = f"its {phrases[0].as_clause()}, its {phrases[1].as_clause()}"
-    return f"{clauses}, and this {_bird(adjectives)} {_has(rng)} {_nouns(phrases[2:], rng)}"
-
-
-def _frame_with_first(adjectives, phrases, rng):
-    return f"with {_nouns(phrases[:-1], rng)}, this {_bird(adjectives)} also has {phrases[-1].as_noun()}"
-
-
-def _frame_is(adjectives, phrases, rng):
-    if not adjectives:
-        return _frame_has(adjectives, phrases, rng)
-    return f"this bird is {' and '.join(adjectives)} with {_nouns(phrases, rng)}"
-
-
-def _frame_with_and_clause(adjectives, phrases, rng):
-    return f"{_with_article(_bird(adjectives))} with {_nouns(phrases[:-1], rng)}, and its {phrases[-1].as_clause()}"
+    clauses = f"its {phrases[-2].as_clause()} and its {phrases[-1].as_clause()}"
+    return f"this {_bird(adjectives)} has {_nouns(phrases[:-2], rng)}, {clauses}"
 
 
 _FRAMES = (  # the second number: phrases that it needs
@@ -325,8 +324,7 @@ _FRAMES = (  # the second number: phrases that it needs
     (_frame_last_clause, 2),
     (_frame_relative, 2),
     (_frame_of, 2),
-    (_frame_with_first, 2),
-    (_frame_with_and_clause, 2),
+    (_frame_whose, 2),
     (_frame_clauses, 3),
 )
 
@@ -336,7 +334,7 @@ def _bird(adjectives) -> str:
 
 
 def _has(rng) -> str:
-    return pick(rng, ("has", "has", "has", "also has", "shows", "features"))
+    return pick(rng, ("has", "has", "has", "has", "features"))
 
 
 def _nouns(phrases, rng) -> str:

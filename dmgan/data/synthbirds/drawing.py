@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dmgan.data.synthbirds.attributes import COLOURS
+from dmgan.data.synthbirds.attributes import COLOURS, LARGE_PARTS
 from dmgan.data.synthbirds.backgrounds import BRANCH_BACKGROUNDS, draw_background, draw_perch
 
 OVERSAMPLING = 4
@@ -54,9 +54,11 @@ _THROAT = _smooth([(-0.025, 0.07), (0.08, 0.02), (0.24, 0.0), (0.24, 0.16), (0.0
 _BILLS = {
     "cone": np.array([(0.11, -0.085), (0.17, -0.07), (0.285, 0.01), (0.17, 0.07), (0.11, 0.07)]),
     "medium": np.array([(0.12, -0.06), (0.25, -0.03), (0.36, 0.01), (0.25, 0.04), (0.12, 0.055)]),
-    "needle": np.array([(0.12, -0.04), (0.30, -0.018), (0.48, 0.01), (0.30, 0.03), (0.12, 0.045)]),
-    "hooked": _smooth([(0.12, -0.06), (0.22, -0.065), (0.31, -0.015), (0.325, 0.10), (0.27, 0.055), (0.21, 0.04),
-                       (0.12, 0.05)], steps=4),  # fmt: skip
+    "needle": np.array([(0.12, -0.04), (0.28, -0.018), (0.42, 0.01), (0.28, 0.03), (0.12, 0.045)]),
+    "hooked": _smooth(
+        [(0.12, -0.06), (0.22, -0.065), (0.31, -0.015), (0.325, 0.10), (0.27, 0.055), (0.21, 0.04), (0.12, 0.05)],
+        steps=4,
+    ),
 }
 # Patterns: stripes as (from, to), spots as middles; wing from the shoulder, breast in bird units.
 _WING_STRIPES = [((-0.03, -0.12), (-0.10, 0.20)), ((-0.13, -0.10), (-0.20, 0.20)), ((-0.23, -0.06), (-0.30, 0.20))]
@@ -64,8 +66,8 @@ _WING_SPOTS = [(-0.02, 0.01), (-0.09, 0.075), (-0.105, -0.02), (-0.185, 0.035), 
 _BREAST_STRIPES = [((0.0, y + 0.035), (0.42, y - 0.02)) for y in (-0.06, 0.03, 0.12)]
 _BREAST_SPOTS = [(0.07, 0.045), (0.14, 0.02), (0.215, 0.04), (0.285, 0.025), (0.105, 0.105), (0.18, 0.105),
                  (0.255, 0.115), (0.33, 0.10)]  # fmt: skip
-_STRIPE_WIDTH = {"wing": 0.036, "breast": 0.034}
-_SPOT_RADIUS = {"wing": 0.025, "breast": 0.021}
+_STRIPE_WIDTH = {"wing": 0.036, "breast": 0.026}
+_SPOT_RADIUS = {"wing": 0.025, "breast": 0.019}
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,16 @@ def _between(rng: np.random.Generator, low: float, high: float) -> float:
 
 def _draw_stance(attributes: dict[str, str], rng: np.random.Generator) -> Stance:
     raised = attributes["pose"] == "wings raised"
+    facing = 1 if rng.random() < 0.5 else -1
+    scale = SCALES[attributes["size"]] * _between(rng, 0.97, 1.03)
+    bill_tip = _HEAD[0] + _BILLS[attributes["bill_shape"]][:, 0].max()
+    tail_tip = _RUMP[0] + _TAIL[:, 0].min()
+    # The middle between bill and tail is what lies near the middle of the frame, or long bills would leave it.
+    x = _between(rng, 0.47, 0.53) - facing * scale * (bill_tip + tail_tip) / 2
     return Stance(
-        facing=1 if rng.random() < 0.5 else -1,
-        scale=SCALES[attributes["size"]] * _between(rng, 0.97, 1.03),
-        centre=(_between(rng, 0.47, 0.53), _between(rng, 0.46, 0.51)),
+        facing=facing,
+        scale=scale,
+        centre=(x, _between(rng, 0.46, 0.51)),
         tilt=_between(rng, -0.25, 0.12),
         head_turn=_between(rng, -0.22, 0.22),
         wing_turn=_between(rng, 0.5, 0.85) if raised else _between(rng, -0.06, 0.08),
@@ -154,8 +162,7 @@ def _draw_stance(attributes: dict[str, str], rng: np.random.Generator) -> Stance
 
 
 def _coloured(attributes: dict[str, str]) -> list[str]:
-    names = ("crown", "throat", "breast", "belly", "back", "wing", "tail", "bill", "legs", "wing_mark", "breast_mark",
-             "eye_ring")  # fmt: skip
+    names = (*LARGE_PARTS, "bill", "legs", "wing_mark", "breast_mark", "eye_ring")
     return [name for name in names if attributes[name] != "none"]
 
 
@@ -175,15 +182,13 @@ def _draw_legs_and_perch(bird: _Bird, attributes, colours, rng: np.random.Genera
     feet_x = sum(x for x, _ in hips) // 2
     draw_perch(bird.canvas, attributes["background"], (feet_x, feet_y), bird.unit, rng)
     toe, width = bird.length(0.05), bird.length(0.03)
-    on_branch = attributes["background"] in BRANCH_BACKGROUNDS
+    down = toe // 2 if attributes["background"] in BRANCH_BACKGROUNDS else 0  # toes close round a branch
     for fill, extra in ((_OUTLINE, bird.length(0.016)), (colours["legs"], 0)):
         for x, y in hips:
             foot = (x, feet_y)
             bird.draw.line([(x, y), foot], fill=fill, width=width + extra)
-            down = toe // 2 if on_branch else 0
             for side in (-1, 1):
-                tip = (x + side * toe, feet_y + down)
-                bird.draw.line([foot, tip], fill=fill, width=width + extra)
+                bird.draw.line([foot, (x + side * toe, feet_y + down)], fill=fill, width=width + extra)
             bird.disc(bird.draw, foot, (width + extra) / 2 / bird.unit, fill)
 
 
@@ -211,8 +216,8 @@ def _draw_plumage(bird: _Bird, attributes, colours):
     layer.polygon(breast, fill=colours["breast"])
     if attributes["breast_pattern"] != "solid":
         marks = plumage.copy()
-        _draw_pattern(bird, ImageDraw.Draw(marks), "breast", attributes, colours,
-                      bird.pixels(_BREAST_STRIPES), bird.pixels(_BREAST_SPOTS))  # fmt: skip
+        stripes, spots = bird.pixels(_BREAST_STRIPES), bird.pixels(_BREAST_SPOTS)
+        _draw_pattern(bird, ImageDraw.Draw(marks), "breast", attributes, colours, stripes, spots)
         plumage.paste(marks, mask=bird.mask(breast))
     layer.polygon(bird.pixels(_BELLY), fill=colours["belly"])
     layer.polygon(head, fill=colours["back"])
@@ -256,8 +261,8 @@ def _draw_wing(bird: _Bird, attributes, colours):
     feathers = Image.new("RGB", bird.canvas.size, colours["wing"])
     layer = ImageDraw.Draw(feathers)
     if attributes["wing_pattern"] != "solid":
-        _draw_pattern(bird, layer, "wing", attributes, colours,
-                      bird.pixels(_WING_STRIPES, _SHOULDER, turn), bird.pixels(_WING_SPOTS, _SHOULDER, turn))  # fmt: skip
+        stripes, spots = bird.pixels(_WING_STRIPES, _SHOULDER, turn), bird.pixels(_WING_SPOTS, _SHOULDER, turn)
+        _draw_pattern(bird, layer, "wing", attributes, colours, stripes, spots)
     bird.canvas.paste(feathers, mask=bird.mask(wing))
 
 

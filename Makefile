@@ -1,0 +1,73 @@
+# `make demo` reproduces the tables and figures on the embedded data set, `make test` runs the tests;
+# both begin from nothing but git, make and Python 3.11, 3.12 or 3.13 with venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := demo
+
+# The lock holds for these Pythons; a launcher that is there but does not start is passed over.
+PY    ?= $(firstword $(foreach py,python3.11 python3.12 python3.13 python3,$(if $(call supported,$(py)),$(py))))
+CORES ?= all
+GPUS  ?= 2
+PORT  ?= 5055
+
+supported = $(shell $(1) -c 'import sys, venv, ensurepip; print("yes" * ((3, 11) <= sys.version_info < (3, 14)))' 2>/dev/null)
+RUN       = python workflow/run.py --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --show-failed-logs
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export PYTHONNOUSERSITE := 1
+
+.PHONY: demo full-demo smoke test lint mlflow report lock setup clean
+
+demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
+	$(RUN)
+
+full-demo: setup  ## the demo with Table 3's ablations and a second seed
+	$(RUN) --configfile workflow/config/full-demo.yaml
+
+smoke: setup  ## the whole DAG with every model, as small as it runs
+	$(RUN) --configfile workflow/config/smoke.yaml
+
+test: setup  ## every test
+	python -m pytest
+
+lint: setup  ## ruff, snakefmt and snakemake --lint
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+mlflow: setup  ## open the lab book
+	@test -f results/mlflow.db || { echo "results/mlflow.db: is not there; run make demo first" >&2; exit 1; }
+	@id=$$(python -c 'import sqlite3; print(sqlite3.connect("results/mlflow.db").execute("select experiment_id from experiments where name = ?", ["dmgan"]).fetchone()[0])'); \
+	echo "Compare the runs: http://127.0.0.1:$(PORT)/#/experiments/$$id/runs?compareRunsMode=CHART  (Ctrl-C ends it)"
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///results/mlflow.db \
+	    --host 127.0.0.1 --port $(PORT) --workers 1
+
+report: setup  ## results/report.html: tables, figures, their protocols and run times
+	snakemake --report results/report.html
+
+lock: setup  ## resolve requirements.in anew
+	python -m pip install --quiet uv
+	uv pip compile requirements.in --output-file requirements.lock --upgrade --universal --fork-strategy fewest \
+	    --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+
+clean:  ## drop the environment and caches; results/ stays
+	rm -rf .venv .pytest_cache .ruff_cache
+
+setup: .venv/.stamp
+
+# uv installs the lock in a quarter of pip's time; where it cannot be had, pip installs the same lock.
+.venv/.stamp: requirements.lock
+	@test -n "$(PY)" || { echo "no Python 3.11, 3.12 or 3.13 with venv was found; install one, or give it: make PY=/path/to/python3.11" >&2; exit 1; }
+	@test -n "$(call supported,$(PY))" || { echo "$(PY): is not Python 3.11, 3.12 or 3.13 with venv; give another: make PY=/path/to/python3.11" >&2; exit 1; }
+	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PY) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be had; pip does its work"
+	if test -x .venv/bin/uv; then \
+	    VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --require-hashes requirements.lock; \
+	else \
+	    .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock; \
+	fi
+	touch $@

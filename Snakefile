@@ -1,0 +1,42 @@
+# Contents page: which tables and figures make up the reproduction. The rules stand in workflow/rules/.
+
+
+# A file given with --configfile stands alone: merged with the default one, both would run.
+if not workflow.overwrite_configfiles:
+
+    configfile: "workflow/config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        expand(
+            "results/{dataset}/tables/table{number}.{suffix}",
+            dataset=config["datasets"],
+            number=[1, 2, 3],
+            suffix=["csv", "md", "tex"],
+        ),
+        expand(
+            "results/{dataset}/figures/figure{number}.{suffix}",
+            dataset=config["datasets"],
+            number=[3, 4, 5, 6],
+            suffix=["png", "pdf"],
+        ),
+
+
+onsuccess:
+    show_results()

@@ -1,0 +1,1 @@
+"""Measures of image sets: features, IS, FID, KID and R-precision."""

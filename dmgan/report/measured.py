@@ -1,0 +1,214 @@
+"""What metrics.json files say, and whether their numbers may stand in one column."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from dmgan.errors import UserError
+from dmgan.files import read_json
+
+SCHEMA = 1
+METRICS = ("IS", "FID", "R-precision", "KID")
+SEEDS = "seeds of training"  # what a spread over several runs is over
+CONTROLS = ("real", "shuffled", "noise")
+_COUNTS = ("num_images", "reference_num_images")  # a control may have others than the models; a note then says so
+_MEND = "evaluate again: python -m dmgan evaluate"
+_MISSING = object()
+
+
+class Measure(NamedTuple):
+    """One metric of one image set."""
+
+    value: float
+    spread: float
+    spread_over: str
+    interval: tuple[float, float] | None
+    interval_over: str
+    num_images: int
+    protocol: dict[str, object]
+
+
+class Evaluation(NamedTuple):
+    """One metrics.json."""
+
+    file: Path
+    kind: str  # model or control
+    name: str
+    seed: int | None
+    dataset: str
+    image_size: int
+    metrics: dict[str, Measure | None]  # None: has no meaning for this control
+
+    def conditions(self, metric: str) -> dict[str, object]:
+        """Everything that must agree between two numbers of one column."""
+        measure = self.metrics[metric]
+        return {"image_size": self.image_size, "num_images": measure.num_images, **measure.protocol}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The evaluations of one data set."""
+
+    dataset: str
+    image_size: int
+    models: dict[str, list[Evaluation]]  # by name in the registry; ascending seeds
+    controls: dict[str, Evaluation]
+
+    def protocol(self, metric: str) -> dict[str, object] | None:
+        """The protocol of a column: its models', or its controls' where no model has the metric."""
+        first = next(self._with(metric), None)
+        return None if first is None else first.metrics[metric].protocol
+
+    def model_images(self, metric: str) -> int | None:
+        """Number of images per model that a metric was measured on; None where no model has it."""
+        counts = (each.metrics[metric].num_images for each in self._with(metric) if each.kind == "model")
+        return next(counts, None)
+
+    def _with(self, metric: str) -> Iterator[Evaluation]:
+        """The evaluations that hold a metric, models first."""
+        every = [each for runs in self.models.values() for each in runs] + list(self.controls.values())
+        return (each for each in every if each.metrics[metric] is not None)
+
+    def check(self) -> None:
+        """UserError naming two files and the field where two numbers of one column were measured in two ways."""
+        for metric in METRICS:
+            column = list(self._with(metric))
+            for other in column[1:]:
+                _check_pair(column[0], other, metric)
+
+
+def _check_pair(first: Evaluation, other: Evaluation, metric: str) -> None:
+    left, right = first.conditions(metric), other.conditions(metric)
+    excused = _COUNTS if "control" in (first.kind, other.kind) else ()
+    for field in dict.fromkeys([*left, *right]):
+        a, b = left.get(field, _MISSING), right.get(field, _MISSING)
+        if a != b and field not in excused:
+            raise UserError(
+                f"{first.file} and {other.file}: {metric} was measured in two ways "
+                f"({field}: {_shown(a)} against {_shown(b)}); evaluate both in the same way, or make a table of each"
+            )
+
+
+def _shown(value: object) -> str:
+    return "not given" if value is _MISSING else json.dumps(value)
+
+
+def read_measured(files: Sequence[Path]) -> Measured:
+    """Read metrics.json files of one data set; UserError where they do not belong together."""
+    evaluations = [_read(Path(file)) for file in files]
+    if not evaluations:
+        raise UserError(f"no metrics.json given; {_MEND}")
+    models: dict[str, list[Evaluation]] = {}
+    controls: dict[str, Evaluation] = {}
+    seen: dict[tuple, Evaluation] = {}
+    for each in evaluations:
+        _check_belongs(each, evaluations[0], seen)
+        if each.kind == "model":
+            models.setdefault(each.name, []).append(each)
+        else:
+            controls[each.name] = each
+    for runs in models.values():
+        runs.sort(key=lambda each: each.seed)
+    measured = Measured(evaluations[0].dataset, evaluations[0].image_size, models, controls)
+    measured.check()
+    return measured
+
+
+def _check_belongs(each: Evaluation, first: Evaluation, seen: dict[tuple, Evaluation]) -> None:
+    if each.dataset != first.dataset:
+        raise UserError(
+            f"{first.file} and {each.file}: are of two data sets ({first.dataset} and {each.dataset}); "
+            "make a table of each"
+        )
+    key = (each.kind, each.name, each.seed)
+    if key in seen:
+        what = f"the control {each.name}" if each.kind == "control" else f"{each.name}, seed {each.seed}"
+        raise UserError(f"{seen[key].file} and {each.file}: are both of {what}; give one of them")
+    seen[key] = each
+
+
+def _read(file: Path) -> Evaluation:
+    content = read_json(file, _MEND)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise UserError(f"{file}: is not a metrics.json of this version (schema {SCHEMA}); {_MEND}")
+    try:
+        subject = content["subject"]
+        evaluation = Evaluation(
+            file=file,
+            kind=subject["kind"],
+            name=subject["name"],
+            seed=subject["seed"],
+            dataset=subject["dataset"],
+            image_size=subject["image_size"],
+            metrics={metric: _measure(content["metrics"][metric]) for metric in METRICS},
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{file}: is damaged (no {error}); {_MEND}") from error
+    _check_subject(evaluation)
+    return evaluation
+
+
+def _check_subject(evaluation: Evaluation) -> None:
+    file, name = evaluation.file, evaluation.name
+    if evaluation.kind == "control" and name in CONTROLS:
+        return
+    if evaluation.kind != "model":
+        raise UserError(f"{file}: its subject, {evaluation.kind} {name!r}, is no model and no known control; {_MEND}")
+    if not isinstance(evaluation.seed, int):
+        raise UserError(f"{file}: does not say the training seed of {name}; {_MEND}")
+    missing = [metric for metric, measure in evaluation.metrics.items() if measure is None]
+    if missing:
+        raise UserError(f"{file}: has no {missing[0]}, which every model has; {_MEND}")
+
+
+def _measure(content: dict | None) -> Measure | None:
+    if content is None:
+        return None
+    interval = content["interval"]
+    return Measure(
+        value=content["value"],
+        spread=content["spread"],
+        spread_over=content["spread_over"],
+        interval=None if interval is None else (interval[0], interval[1]),
+        interval_over=content["interval_over"],
+        num_images=content["num_images"],
+        protocol=content["protocol"],
+    )
+
+
+class Summary(NamedTuple):
+    """One metric of one row: of one image set, or the mean over several seeds of training."""
+
+    value: float
+    spread: float
+    spread_over: str
+    interval: tuple[float, float] | None
+    interval_over: str
+    num_images: int
+    files: tuple[Path, ...]
+
+
+def summarise(runs: Sequence[Evaluation], metric: str) -> Summary | None:
+    """One seed: as its file says. Several: mean, sample standard deviation and 95 % Student interval over the seeds."""
+    measures = [run.metrics[metric] for run in runs]
+    files = tuple(run.file for run in runs)
+    if None in measures:
+        return None  # controls only: every model has every metric
+    first = measures[0]
+    if len(measures) == 1:
+        return Summary(*first[:6], files)
+    values = [measure.value for measure in measures]
+    mean, spread = statistics.fmean(values), statistics.stdev(values)
+    over = f"{len(values)} {SEEDS}"
+    return Summary(mean, spread, over, _student_interval(mean, spread, len(values)), over, first.num_images, files)
+
+
+def _student_interval(mean: float, spread: float, count: int) -> tuple[float, float]:
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, count - 1)) * spread / math.sqrt(count)
+    return mean - half, mean + half

@@ -1,0 +1,154 @@
+"""What is said around a table: its caption, the marks of its cells and the lines under it."""
+
+from collections.abc import Iterator, Sequence
+
+from dmgan.models.registry import MODELS
+from dmgan.report.layouts import BETTER, CONTROL_TITLES, PUBLISHED_SETS, SOURCE, Results, is_better
+from dmgan.report.markup import Note
+from dmgan.report.measured import CONTROLS, METRICS, SEEDS, Summary
+from dmgan.report.published import PAPERS
+
+# Shuffled images are real ones: their captions alone are wrong, so only R-precision should see it.
+_SHOULD_LOSE = {("shuffled", "R-precision"), *(("noise", metric) for metric in METRICS)}
+_PUBLISHED_SPREAD = {"R-precision": "ten folds of one image set"}  # section 4; of the Inception Score it says nothing
+
+
+def published_spread(metric: str) -> str:
+    """What the paper's "±" of a metric is over."""
+    return _PUBLISHED_SPREAD.get(metric, "not said in the paper")
+
+
+def table_caption(results: Results) -> str:
+    """What the table shows, of which data sets, and why the columns do not rank against each other."""
+    layout, measured = results.layout, results.measured
+    sets = [dataset for dataset in PUBLISHED_SETS if any(dataset == column[0] for column in results.published_columns)]
+    counts = {measured.model_images(metric) for metric in layout.own_metrics} - {None}
+    images = " and ".join(f"{count:,}" for count in sorted(counts))
+    size = f"{measured.image_size} × {measured.image_size} px"
+    own = f"{images} images of {size} per model" if counts else "no model was run"
+    if measured.dataset.lower() in [dataset.lower() for dataset in sets]:
+        apart = "Its feature network, reference images and number of images may differ from the paper's"
+    else:
+        apart = "It is another data set and another feature network than the published columns'"
+    return (
+        f"{layout.subject}. {_listed(sets)}: as published (Zhu et al., CVPR 2019, {PAPERS[SOURCE]}, {layout.number}). "
+        f"{measured.dataset}: this run, {own}. {apart}, so a number of this run does not rank against a published one."
+    )
+
+
+class Marks:
+    """Which marks the cells of this run carry."""
+
+    def __init__(self, results: Results):
+        self.results = results
+        self.spreads = list(dict.fromkeys(each.spread_over for each in results.summaries()))
+
+    def of_model(self, metric: str, summary: Summary) -> Iterator[str]:
+        """Marks of a model's cell: letter of its "±", dagger and double dagger."""
+        yield from self.of_control(summary)
+        controls = self.controls(metric)
+        losers = [control.value for name, control in controls.items() if (name, metric) in _SHOULD_LOSE]
+        if any(is_better(metric, value, summary.value) for value in losers):
+            yield "†"
+        if "real" in controls and is_better(metric, summary.value, controls["real"].value):
+            yield "‡"
+
+    def of_control(self, summary: Summary) -> Iterator[str]:
+        """The letter that says over what a "±" is, where the table holds more than one kind."""
+        if len(self.spreads) > 1:
+            yield self.letter(summary.spread_over)
+
+    def letter(self, spread_over: str) -> str:
+        """a, b, ... in the order of the table; "" where all are of one kind."""
+        return chr(ord("a") + self.spreads.index(spread_over)) if len(self.spreads) > 1 else ""
+
+    def controls(self, metric: str) -> dict[str, Summary]:
+        """The controls that have a metric, by name."""
+        found = {name: self.results.controls.get((name, metric)) for name in CONTROLS}
+        return {name: summary for name, summary in found.items() if summary is not None}
+
+
+def table_notes(results: Results, marks: Marks) -> list[Note]:
+    """The lines under a table."""
+    return [
+        *_spread_notes(results, marks),
+        *_fooled_notes(results, marks),
+        *_exceeded_notes(results, marks),
+        *_ceiling_notes(results, marks),
+        *_count_notes(results),
+        Note("", "Bold: the best model of a column, as in the paper; ± tells whether its lead may be chance."),
+    ]
+
+
+def _spread_notes(results: Results, marks: Marks) -> Iterator[Note]:
+    with_std = {each.metric for each in results.published.values() if each.std}
+    over = "; ".join(f"{metric}, {published_spread(metric)}" for metric in results.layout.metrics if metric in with_std)
+    yield Note("", f"± of published numbers is over: {over}.")
+    for spread in marks.spreads:
+        what = "mean and sample standard deviation" if spread.endswith(SEEDS) else "standard deviation"
+        yield Note(marks.letter(spread), f"± of this run: {what} over {spread}.")
+
+
+def _fooled_notes(results: Results, marks: Marks) -> Iterator[Note]:
+    """Controls that should lose and win."""
+    found = []
+    for metric in results.layout.own_metrics:
+        for name, control in marks.controls(metric).items():
+            beaten = [m for m, value in results.model_values(metric).items() if is_better(metric, control.value, value)]
+            if (name, metric) in _SHOULD_LOSE and beaten:
+                side = "above" if BETTER[metric] == "up" else "below"
+                value = results.shown(metric, control.value)
+                found.append(f"{CONTROL_TITLES[name]} ({metric} {value}) {side} {_titles(beaten)}")
+    if found:
+        yield Note("†", f"A control that should lose ranks before a model: {'; '.join(found)}. Do not trust it there.")
+
+
+def _exceeded_notes(results: Results, marks: Marks) -> Iterator[Note]:
+    """Models that a metric ranks before real images."""
+    found = []
+    for metric in results.layout.own_metrics:
+        real = marks.controls(metric).get("real")
+        if real is not None:
+            ahead = [m for m, value in results.model_values(metric).items() if is_better(metric, value, real.value)]
+            if ahead:
+                found.append(f"{_titles(ahead)} on {metric}")
+    if found:
+        why = "A metric that real images lose can be over-optimised."
+        yield Note("‡", f"Ranks before real test images: {'; '.join(found)}. {why}")
+
+
+def _ceiling_notes(results: Results, marks: Marks) -> Iterator[Note]:
+    """Where real images lead, as they should."""
+    led = []
+    for metric in results.layout.own_metrics:
+        real, values = marks.controls(metric).get("real"), results.model_values(metric).values()
+        if real is not None and values and all(is_better(metric, real.value, value) for value in values):
+            led.append(metric)
+    if led:
+        yield Note("", f"Real test images rank before every model on {_listed(led)}, as they should.")
+
+
+def _count_notes(results: Results) -> Iterator[Note]:
+    """Controls that were measured on other numbers of images than the models."""
+    measured = results.measured
+    for name, control in measured.controls.items():
+        for metric in results.layout.own_metrics:
+            measure, models = control.metrics[metric], measured.model_images(metric)
+            if measure is None or models is None:
+                continue
+            here = _counts(measure.num_images, measure.protocol.get("reference_num_images"))
+            there = _counts(models, measured.protocol(metric).get("reference_num_images"))
+            if here != there:
+                yield Note("", f"{CONTROL_TITLES[name]}, {metric}: measured on {here}; the models on {there}.")
+
+
+def _counts(images: int, reference: int | None) -> str:
+    return f"{images:,} images" + ("" if reference is None else f" against {reference:,}")
+
+
+def _titles(names: Sequence[str]) -> str:
+    return _listed([MODELS[name].title for name in names])
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,173 @@
+"""The paper's Tables 1-3: published numbers, this run's beside them, and control rows."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dmgan import files
+from dmgan.errors import UserError
+from dmgan.models.registry import MODELS
+from dmgan.report.layouts import BETTER, CONTROL_TITLES, LAYOUTS, Results, is_better
+from dmgan.report.markup import Cell, Column, Row, Table, to_latex, to_markdown
+from dmgan.report.measured import CONTROLS, Summary, read_measured
+from dmgan.report.notes import Marks, published_spread, table_caption, table_notes
+from dmgan.report.published import Published
+
+
+def write_tables(metrics: Sequence[Path], out: Path) -> None:
+    """Write table{1,2,3}.{csv,md,tex} into the folder `out` from metrics.json files of one data set.
+
+    UserError where files are damaged, of two data sets, or measured in two ways.
+    """
+    measured = read_measured(metrics)
+    for name, runs in measured.models.items():
+        if name not in MODELS:
+            raise UserError(f"{runs[0].file}: model {name!r} is unknown; known models are {', '.join(MODELS)}")
+    for layout in LAYOUTS:
+        results = Results(layout, measured)
+        table = _table(results)
+        files.write_csv(out / f"{layout.name}.csv", _tidy(results))
+        files.write_text(out / f"{layout.name}.md", to_markdown(table))
+        files.write_text(out / f"{layout.name}.tex", to_latex(table, layout.name))
+
+
+def _table(results: Results) -> Table:
+    marks = Marks(results)
+    rows = [
+        Row(each.title, [*_published_cells(results, each.title), *_own_cells(results, each.model, marks)])
+        for each in results.methods
+    ]
+    rows += [
+        Row(CONTROL_TITLES[name], [*_no_published(results), *_control_cells(results, name, marks)], control=True)
+        for name in CONTROLS
+    ]
+    return Table(results.layout.number, table_caption(results), _columns(results), rows, table_notes(results, marks))
+
+
+def _columns(results: Results) -> list[Column]:
+    published = results.published_columns
+    columns = [Column(f"{dataset} (published)", metric, BETTER[metric], "") for dataset, metric in published]
+    for metric in results.layout.own_metrics:
+        protocol = results.measured.protocol(metric)
+        network = "" if protocol is None else str(protocol["feature_network"])
+        columns.append(Column(f"{results.measured.dataset} (this run)", metric, BETTER[metric], network))
+    return columns
+
+
+def _published_cells(results: Results, method: str) -> Iterator[Cell]:
+    for dataset, metric in results.published_columns:
+        found = results.published.get((method, dataset, metric))
+        if found is None or not found.value:
+            yield Cell("-")
+            continue
+        rivals = [
+            float(each.value)
+            for (other, *column), each in results.published.items()
+            if column == [dataset, metric] and each.value and other != method
+        ]
+        yield Cell(_with_spread(found.value, found.std), bold=_is_best(metric, float(found.value), rivals))
+
+
+def _no_published(results: Results) -> Iterator[Cell]:
+    return (Cell("-") for _ in results.published_columns)
+
+
+def _own_cells(results: Results, model: str | None, marks: Marks) -> Iterator[Cell]:
+    for metric in results.layout.own_metrics:
+        summary = results.models.get((model, metric))
+        if summary is None:
+            yield Cell("not run")
+            continue
+        rivals = [value for name, value in results.model_values(metric).items() if name != model]
+        best = _is_best(metric, summary.value, rivals)
+        yield Cell(_shown(results, metric, summary), best, tuple(marks.of_model(metric, summary)))
+
+
+def _control_cells(results: Results, control: str, marks: Marks) -> Iterator[Cell]:
+    for metric in results.layout.own_metrics:
+        if control not in results.measured.controls:
+            yield Cell("not run")
+            continue
+        summary = results.controls[control, metric]
+        if summary is None:
+            yield Cell("not defined")
+        else:
+            yield Cell(_shown(results, metric, summary), marks=tuple(marks.of_control(summary)))
+
+
+def _is_best(metric: str, value: float, rivals: Sequence[float]) -> bool:
+    return bool(rivals) and not any(is_better(metric, rival, value) for rival in rivals)
+
+
+def _with_spread(value: str, spread: str) -> str:
+    return f"{value} ± {spread}" if spread else value
+
+
+def _shown(results: Results, metric: str, summary: Summary) -> str:
+    return _with_spread(results.shown(metric, summary.value), results.shown(metric, summary.spread))
+
+
+def _tidy(results: Results) -> list[dict[str, object]]:
+    """One row per method, data set and metric; a number that is missing is empty and `note` says why."""
+    rows = []
+    for method in results.methods:
+        for dataset, metric in results.published_columns:
+            found = results.published.get((method.title, dataset, metric))
+            if found is not None:
+                rows.append(_published_row(found))
+        for metric in results.layout.own_metrics:
+            summary = results.models.get((method.model, metric))
+            rows.append(_own_row(results, method.title, metric, summary, "not run"))
+    for name in CONTROLS:
+        reason = "not defined" if name in results.measured.controls else "not run"
+        for metric in results.layout.own_metrics:
+            summary = results.controls.get((name, metric))
+            rows.append(_own_row(results, CONTROL_TITLES[name], metric, summary, reason))
+    return rows
+
+
+_TIDY = dict.fromkeys(
+    (
+        "table", "method", "dataset", "metric", "value", "spread", "spread_over", "interval_low", "interval_high",
+        "interval_over", "num_images", "feature_network", "source", "file", "note",
+    ),
+    "",
+)  # fmt: skip
+
+
+def _published_row(found: Published) -> dict[str, object]:
+    return _TIDY | {
+        "table": found.table,
+        "method": found.method,
+        "dataset": found.dataset,
+        "metric": found.metric,
+        "value": found.value,
+        "spread": found.std,
+        "spread_over": published_spread(found.metric) if found.std else "",
+        "source": found.origin,
+        "note": found.note,
+    }
+
+
+def _own_row(results: Results, method: str, metric: str, summary: Summary | None, note: str) -> dict[str, object]:
+    row = _TIDY | {
+        "table": results.layout.number,
+        "method": method,
+        "dataset": results.measured.dataset,
+        "metric": metric,
+        "source": "this run",
+        "note": note,
+    }
+    if summary is None:
+        return row
+    low, high = summary.interval or ("", "")
+    return row | {
+        "value": summary.value,
+        "spread": summary.spread,
+        "spread_over": summary.spread_over,
+        "interval_low": low,
+        "interval_high": high,
+        "interval_over": summary.interval_over,
+        "num_images": summary.num_images,
+        "feature_network": results.measured.protocol(metric)["feature_network"],
+        "file": ";".join(str(file) for file in summary.files),
+    }

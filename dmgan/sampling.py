@@ -1,0 +1,198 @@
+"""Trained weights and captions to images, each a pure function of weights, tokens and the image's own seed."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dmgan import files
+from dmgan.captions import fit_caption
+from dmgan.damsm import Damsm
+from dmgan.data.dataset import PreparedDataset
+from dmgan.errors import UserError
+from dmgan.models.interface import Generated, TextToImageGAN
+from dmgan.models.registry import build_model
+from dmgan.options import ArchitectureOptions, TrainingOptions, from_dict
+from dmgan.progress import Progress, say
+from dmgan.provenance import provenance
+from dmgan.randomness import generator
+from dmgan.weights import load_weights
+
+MANIFEST = "manifest.json"
+
+
+class TrainedModel(NamedTuple):
+    """A generator with averaged weights, in evaluation mode, and the encoders it was trained with."""
+
+    name: str  # in the registry
+    model: TextToImageGAN
+    damsm: Damsm
+    max_words: int
+    options: dict  # the run's options.json
+    folder: Path
+    device: torch.device
+
+
+def load_run(folder: Path, device: torch.device) -> TrainedModel:
+    """Read the run folder that training wrote; UserError where it is missing, unfinished or of another model."""
+    folder = Path(folder)
+    mend = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
+    written = files.read_json(folder / "options.json", mend)
+    try:
+        name, damsm_folder = written["model"], folder / written["damsm_folder"]
+        architecture = from_dict(ArchitectureOptions, written["architecture"], str(folder / "options.json"))
+        training = from_dict(TrainingOptions, written["training"], str(folder / "options.json"))
+        recorded = written["inputs"]["damsm"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'options.json'}: is not written by training (no {error}); {mend}") from error
+    damsm = Damsm.read(damsm_folder).to(device)
+    if damsm.sha256 != recorded:
+        raise UserError(f"{damsm_folder}: the encoders changed since {folder} was trained with them; train it again")
+    model = build_model(name, architecture, damsm.options.embedding_dim)
+    load_weights(model, folder / "generator.safetensors", mend)
+    model.to(device).eval().requires_grad_(False)
+    return TrainedModel(name, model, damsm, training.max_words, written, folder, device)
+
+
+def image_noise(seed: int, image: int, noise_dim: int) -> Tensor:
+    """The noise (noise_dim,) of one image: depends on `seed` and the image's number alone."""
+    random = generator(seed, "image noise", image)
+    return torch.from_numpy(random.standard_normal(noise_dim, dtype=np.float32))
+
+
+@torch.inference_mode()
+def generate_images(trained: TrainedModel, captions: Sequence[np.ndarray], noise: Tensor) -> Generated:
+    """Images of every stage for B captions (token arrays) and noise (B, noise_dim)."""
+    encoded = trained.damsm.encode_captions(list(captions))
+    return trained.model.generate(noise.to(trained.device), encoded.sentence, encoded.words, encoded.mask)
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Images (B, 3, s, s) in [-1, 1] -> (B, s, s, 3) uint8; truncated as the released code does."""
+    levels = ((images.float() + 1.0) * 127.5).clamp_(0, 255)
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+class CaptionChoice(NamedTuple):
+    """The caption of one sampled image."""
+
+    image: int  # number of the test image in the data set
+    caption: int  # which of its captions
+    tokens: np.ndarray  # (length,) int32
+
+
+def test_caption(dataset: PreparedDataset, number: int, seed: int, max_words: int) -> CaptionChoice:
+    """The caption of sampled image `number`: passes over the test images, a random caption each time.
+
+    A pure function of its arguments; of a longer caption a random ordered subset of max_words is kept.
+    """
+    indices = dataset.indices("test")
+    index = int(indices[number % len(indices)])
+    random = generator(seed, "test caption", number)
+    caption = int(random.integers(dataset.caption_count(index)))
+    return CaptionChoice(index, caption, fit_caption(dataset.tokens(index, caption), max_words, random))
+
+
+def sample_test_captions(
+    run: Path,
+    data: Path,
+    out: Path,
+    num_images: int,
+    seed: int,
+    batch_size: int,
+    all_stages: bool,
+    device: torch.device,
+) -> None:
+    """Write `num_images` PNG files and manifest.json into the folder `out`, whole or not at all.
+
+    Files are named NUMBER.png, with all_stages NUMBER_SIDE.png; the manifest gives each image's test
+    image and caption. Batches hold captions of like length; that changes nothing but speed.
+    """
+    if num_images < 1 or batch_size < 1:
+        raise UserError(f"--num-images {num_images}, --batch-size {batch_size}: must both be 1 or more")
+    trained, dataset = load_run(run, device), PreparedDataset(data)
+    if trained.damsm.vocabulary != dataset.vocabulary:
+        raise UserError(f"{run}: was trained on captions of another data set than {data}; give the data set it was trained on")
+    choices = [test_caption(dataset, number, seed, trained.max_words) for number in range(num_images)]
+    progress = Progress(num_images, "images")
+    with files.whole_folder(out) as folder:
+        for numbers in _by_length(choices, batch_size):
+            noise = torch.stack([image_noise(seed, number, trained.model.noise_dim) for number in numbers])
+            generated = generate_images(trained, [choices[number].tokens for number in numbers], noise)
+            _write_stages(folder, [f"{number:06d}" for number in numbers], generated.images, all_stages)
+            progress.step(len(numbers))
+        progress.close()
+        files.write_json(folder / MANIFEST, _manifest(trained, dataset, choices, seed))
+
+
+def _by_length(choices: Sequence[CaptionChoice], batch_size: int) -> Iterator[list[int]]:
+    """Numbers of the images in batches of captions of like length."""
+    order = sorted(range(len(choices)), key=lambda number: (len(choices[number].tokens), number))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _write_stages(folder: Path, names: Sequence[str], stages: Sequence[Tensor], all_stages: bool) -> None:
+    for images in stages if all_stages else stages[-1:]:
+        suffix = f"_{images.shape[-1]}" if all_stages else ""
+        for name, pixels in zip(names, to_uint8(images), strict=True):
+            Image.fromarray(pixels).save(folder / f"{name}{suffix}.png")
+
+
+def _manifest(trained: TrainedModel, dataset: PreparedDataset, choices: Sequence[CaptionChoice], seed: int) -> dict:
+    return {
+        "model": trained.name,
+        "training_seed": trained.options["seed"],
+        "config_sha256": trained.options["config_sha256"],
+        "generator_sha256": files.file_sha256(trained.folder / "generator.safetensors"),
+        "data_sha256": dataset.sha256,
+        "image_size": trained.model.architecture.image_size,
+        "stages": list(trained.model.architecture.sizes),
+        "seed": seed,
+        "images": [{"test_image": each.image, "caption": each.caption} for each in choices],
+        "tokens": [each.tokens.tolist() for each in choices],
+        "provenance": provenance(),
+    }
+
+
+def read_captions(path: Path) -> list[str]:
+    """The lines of a text file that hold something."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}); give a file with one caption a line") from error
+    captions = [line.strip() for line in lines if line.strip()]
+    if not captions:
+        raise UserError(f"{path}: holds no caption; write one caption a line")
+    return captions
+
+
+def generate_from_captions(
+    run: Path, captions: Sequence[str], out: Path, images_per_caption: int, seed: int, device: torch.device
+) -> None:
+    """Write images of every stage for a person's own captions, as CAPTION_IMAGE_SIDE.png, and captions.json."""
+    if not captions:
+        raise UserError("no caption given; use --caption 'this bird has a red crown' or --captions FILE")
+    if images_per_caption < 1:
+        raise UserError(f"--images-per-caption {images_per_caption}: must be 1 or more")
+    trained = load_run(run, device)
+    vocabulary = trained.damsm.vocabulary
+    encoded = [vocabulary.encode_or_refuse(caption) for caption in captions]
+    described = []
+    with files.whole_folder(out) as folder:
+        for number, (caption, tokens) in enumerate(zip(captions, encoded, strict=True)):
+            kept = fit_caption(tokens, trained.max_words, generator(seed, "own caption", number))
+            unknown = vocabulary.unknown(caption)
+            if unknown:
+                say(f"caption {caption!r}: left out the unknown words {', '.join(unknown)}")
+            noise = torch.stack([image_noise(seed, image, trained.model.noise_dim) for image in range(images_per_caption)])
+            generated = generate_images(trained, [kept] * images_per_caption, noise)
+            names = [f"caption{number:03d}_{image:03d}" for image in range(images_per_caption)]
+            _write_stages(folder, names, generated.images, all_stages=True)
+            described.append({"caption": caption, "words_used": vocabulary.decode(kept), "words_unknown": unknown})
+        files.write_json(folder / "captions.json", {"run": str(run), "seed": seed, "captions": described})
+    say(f"{out}: {len(captions) * images_per_caption} images of each of {trained.model.architecture.stages} stages")

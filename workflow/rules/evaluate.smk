@@ -1,0 +1,87 @@
+rule sample:
+    input:
+        data=rules.prepare.output,
+        damsm=rules.train.input.damsm,
+        generator=rules.train.output.generator,
+        options=rules.train.output.options,
+    output:
+        images=directory("results/{dataset}/{model}/seed{seed}/images"),
+    log:
+        "results/logs/sample/{dataset}-{model}-seed{seed}.log",
+    benchmark:
+        "results/benchmarks/sample/{dataset}-{model}-seed{seed}.tsv"
+    priority: 60
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        num_images=config["num_images"],
+        seed=config["sampling_seed"],
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan sample --data results/data/{wildcards.dataset}"
+        " --run results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed} --out {output.images}"
+        " --num-images {params.num_images} --seed {params.seed} --threads {threads} > {log} 2>&1"
+
+
+rule evaluate:
+    input:
+        images=rules.sample.output.images,
+        data=rules.prepare.output,
+        damsm=rules.train.input.damsm,
+        classifier=rules.classifier.output,
+        lab_book=ancient(rules.lab_book.output.database),
+        code=modules("dmgan/evaluation"),
+    output:
+        metrics="results/{dataset}/{model}/seed{seed}/metrics.json",
+    log:
+        "results/logs/evaluate/{dataset}-{model}-seed{seed}.log",
+    benchmark:
+        "results/benchmarks/evaluate/{dataset}-{model}-seed{seed}.tsv"
+    priority: 50
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        damsm_seed=config["damsm"]["seed"],
+        seed=config["sampling_seed"],
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan evaluate --images {input.images}"
+        " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
+        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} --out {output.metrics}"
+        " --seed {params.seed} --threads {threads} --mlflow sqlite:///{input.lab_book} > {log} 2>&1"
+
+
+rule evaluate_control:
+    input:
+        data=rules.prepare.output,
+        damsm=rules.train.input.damsm,
+        classifier=rules.classifier.output,
+        lab_book=ancient(rules.lab_book.output.database),
+        code=modules("dmgan/evaluation"),
+    output:
+        metrics="results/{dataset}/controls/{control}/metrics.json",
+    log:
+        "results/logs/evaluate_control/{dataset}-{control}.log",
+    benchmark:
+        "results/benchmarks/evaluate_control/{dataset}-{control}.tsv"
+    priority: 40
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        damsm_seed=config["damsm"]["seed"],
+        seed=config["sampling_seed"],
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan evaluate --control {wildcards.control}"
+        " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
+        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} --out {output.metrics}"
+        " --seed {params.seed} --threads {threads} --mlflow sqlite:///{input.lab_book} > {log} 2>&1"

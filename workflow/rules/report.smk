@@ -1,0 +1,83 @@
+rule tables:
+    input:
+        runs=metrics_of_runs,
+        controls=metrics_of_controls,
+        code=modules("dmgan/report"),
+    output:
+        table1=report(
+            "results/{dataset}/tables/table1.csv",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Table 1: Inception Score"},
+        ),
+        table2=report(
+            "results/{dataset}/tables/table2.csv",
+            caption="../report/table2.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Table 2: FID and R-precision"},
+        ),
+        table3=report(
+            "results/{dataset}/tables/table3.csv",
+            caption="../report/table3.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Table 3: Ablation"},
+        ),
+        markdown=expand("results/{{dataset}}/tables/table{number}.md", number=[1, 2, 3]),
+        latex=expand("results/{{dataset}}/tables/table{number}.tex", number=[1, 2, 3]),
+    log:
+        "results/logs/tables/{dataset}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m dmgan tables --metrics {input.runs} {input.controls}"
+        " --out results/{wildcards.dataset}/tables > {log} 2>&1"
+
+
+rule figures:
+    input:
+        data=rules.prepare.output,
+        damsm=rules.train.input.damsm,
+        weights=weights_to_show,
+        code=modules("dmgan/report"),
+    output:
+        figure3=report(
+            "results/{dataset}/figures/figure3.png",
+            caption="../report/figure3.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "content": "Figure 3: Models side by side"},
+        ),
+        figure4=report(
+            "results/{dataset}/figures/figure4.png",
+            caption="../report/figure4.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "content": "Figure 4: Stages of refinement"},
+        ),
+        figure5=report(
+            "results/{dataset}/figures/figure5.png",
+            caption="../report/figure5.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "content": "Figure 5: One caption, several noises"},
+        ),
+        figure6=report(
+            "results/{dataset}/figures/figure6.png",
+            caption="../report/figure6.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "content": "Figure 6: Most relevant words"},
+        ),
+        pdf=expand("results/{{dataset}}/figures/figure{number}.pdf", number=[3, 4, 5, 6]),
+    log:
+        "results/logs/figures/{dataset}.log",
+    benchmark:
+        "results/benchmarks/figures/{dataset}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        runs=runs_to_show,
+        seed=config["sampling_seed"],
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan figures --runs {params.runs} --data results/data/{wildcards.dataset}"
+        " --out results/{wildcards.dataset}/figures --seed {params.seed} --threads {threads} > {log} 2>&1"

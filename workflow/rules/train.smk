@@ -1,0 +1,85 @@
+rule pretrain:
+    input:
+        data=rules.prepare.output,
+        lab_book=ancient(rules.lab_book.output.database),
+    output:
+        text_encoder="results/{dataset}/damsm/seed{seed}/text_encoder.safetensors",
+        image_encoder="results/{dataset}/damsm/seed{seed}/image_encoder.safetensors",
+        vocabulary="results/{dataset}/damsm/seed{seed}/vocabulary.json",
+        history="results/{dataset}/damsm/seed{seed}/history.csv",
+        options="results/{dataset}/damsm/seed{seed}/options.json",
+    log:
+        "results/logs/pretrain/{dataset}-seed{seed}.log",
+    benchmark:
+        "results/benchmarks/pretrain/{dataset}-seed{seed}.tsv"
+    priority: 90
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        flags=damsm_flags,
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan pretrain --data results/data/{wildcards.dataset}"
+        " --out results/{wildcards.dataset}/damsm/seed{wildcards.seed} --seed {wildcards.seed}"
+        " {params.flags} --threads {threads} --mlflow sqlite:///{input.lab_book} > {log} 2>&1"
+
+
+rule train:
+    input:
+        data=rules.prepare.output,
+        damsm=expand(rules.pretrain.output, seed=config["damsm"]["seed"], allow_missing=True),
+        lab_book=ancient(rules.lab_book.output.database),
+    output:
+        generator="results/{dataset}/{model}/seed{seed}/generator.safetensors",
+        history="results/{dataset}/{model}/seed{seed}/history.csv",
+        options="results/{dataset}/{model}/seed{seed}/options.json",
+    log:
+        "results/logs/train/{dataset}-{model}-seed{seed}.log",
+    benchmark:
+        "results/benchmarks/train/{dataset}-{model}-seed{seed}.tsv"
+    priority: 80
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        damsm_seed=config["damsm"]["seed"],
+        flags=training_flags,
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan train --model {wildcards.model} --seed {wildcards.seed}"
+        " --data results/data/{wildcards.dataset}"
+        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed}"
+        " --out results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}"
+        " {params.flags} --threads {threads} --mlflow sqlite:///{input.lab_book} > {log} 2>&1"
+
+
+rule classifier:
+    input:
+        data=rules.prepare.output,
+        lab_book=ancient(rules.lab_book.output.database),
+    output:
+        classifier="results/{dataset}/species/classifier.safetensors",
+        history="results/{dataset}/species/history.csv",
+        options="results/{dataset}/species/options.json",
+    log:
+        "results/logs/classifier/{dataset}.log",
+    benchmark:
+        "results/benchmarks/classifier/{dataset}.tsv"
+    priority: 70
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        flags=classifier_flags,
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan classifier --data results/data/{wildcards.dataset}"
+        " --out results/{wildcards.dataset}/species"
+        " {params.flags} --threads {threads} --mlflow sqlite:///{input.lab_book} > {log} 2>&1"
