@@ -5,14 +5,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := demo
 
-# The lock holds for these Pythons; a launcher that is there but does not start is passed over.
-PY    ?= $(firstword $(foreach py,python3.11 python3.12 python3.13 python3,$(if $(call supported,$(py)),$(py))))
+# Candidates in order; one that is missing, does not start, or has another version is passed over.
+PY    ?= python3.11 python3.12 python3.13 python3
 CORES ?= all
 GPUS  ?= 2
 PORT  ?= 5055
 
-supported = $(shell $(1) -c 'import sys, venv, ensurepip; print("yes" * ((3, 11) <= sys.version_info < (3, 14)))' 2>/dev/null)
-RUN       = python workflow/run.py --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --show-failed-logs
+RUN = python workflow/run.py --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --show-failed-logs
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -59,14 +58,17 @@ clean:  ## drop the environment and caches; results/ stays
 
 setup: .venv/.stamp
 
+# The path of a Python that the lock holds for, or nothing.
+supported = $(shell $(1) -c 'import ensurepip, os, sys, venv; print(os.path.realpath(sys.executable) if (3, 11) <= sys.version_info < (3, 14) else "")' 2>/dev/null)
+PYTHON    = $(firstword $(foreach py,$(PY),$(call supported,$(py))))
+
 # uv installs the lock in a quarter of pip's time; where it cannot be had, pip installs the same lock.
 .venv/.stamp: requirements.lock
-	@test -n "$(PY)" || { echo "no Python 3.11, 3.12 or 3.13 with venv was found; install one, or give it: make PY=/path/to/python3.11" >&2; exit 1; }
-	@test -n "$(call supported,$(PY))" || { echo "$(PY): is not Python 3.11, 3.12 or 3.13 with venv; give another: make PY=/path/to/python3.11" >&2; exit 1; }
-	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PY) -m venv --clear .venv
+	@test -n "$(PYTHON)" || { echo "none of $(PY) is Python 3.11, 3.12 or 3.13 with venv; install one, or name it: make PY=/path/to/python3.11" >&2; exit 1; }
+	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be had; pip does its work"
 	if test -x .venv/bin/uv; then \
-	    VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --require-hashes requirements.lock; \
+	    VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --quiet --require-hashes requirements.lock; \
 	else \
 	    .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock; \
 	fi

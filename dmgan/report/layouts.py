@@ -13,10 +13,11 @@ PUBLISHED_SETS = ("CUB", "COCO")
 BETTER = {"IS": "up", "FID": "down", "R-precision": "up", "KID": "down"}
 CONTROL_TITLES = {
     "real": "Real test images",
-    "shuffled": "Real images, shuffled captions",
+    "shuffled": "Real images with shuffled captions",
     "noise": "Noise",
 }
-_LEAST_DECIMALS = {"IS": 2, "FID": 2, "R-precision": 2, "KID": 3}
+_DECIMALS = {"IS": 2, "FID": 2, "R-precision": 2, "KID": 3}
+_DISTANCES = ("FID", "KID")  # their scale is that of the feature network
 
 
 class Method(NamedTuple):
@@ -72,7 +73,10 @@ class Results:
         self.methods = [*layout.methods, *self._further()]
         runs = {each.model: measured.models.get(each.model, []) for each in self.methods if each.model}
         self.models = {
-            (name, metric): summarise(each, metric) for name, each in runs.items() if each for metric in layout.own_metrics
+            (name, metric): summarise(each, metric)
+            for name, each in runs.items()
+            if each
+            for metric in layout.own_metrics
         }
         self.controls = {
             (name, metric): summarise([control], metric)
@@ -95,11 +99,15 @@ class Results:
         return [each for each in (*self.models.values(), *self.controls.values()) if each is not None]
 
     def shown(self, metric: str, value: float) -> str:
-        """A value in the decimals of its column: as many as the paper has, more where a small number needs them."""
-        decimals = _LEAST_DECIMALS[metric]
-        while decimals < 6 and any(0 < abs(each) * 10**decimals < 100 for each in self.model_values(metric).values()):
+        """A value in its column's decimals: as many as the paper has, more for the small distances of some networks."""
+        decimals = _DECIMALS[metric]
+        while metric in _DISTANCES and decimals < 6 and self._loses_digits(metric, decimals):
             decimals += 1
         return f"{value:.{decimals}f}"
+
+    def _loses_digits(self, metric: str, decimals: int) -> bool:
+        """Whether a model's value would show fewer than three digits."""
+        return any(0 < abs(value) * 10**decimals < 100 for value in self.model_values(metric).values())
 
 
 def is_better(metric: str, first: float, second: float) -> bool:

@@ -8,6 +8,9 @@ from dmgan.report.markup import Note
 from dmgan.report.measured import CONTROLS, METRICS, SEEDS, Summary
 from dmgan.report.published import PAPERS
 
+DAGGER = "†"
+DOUBLE_DAGGER = "‡"
+MEANINGS = {DAGGER: "a control that should lose ranks before it", DOUBLE_DAGGER: "ranks before real test images"}
 # Shuffled images are real ones: their captions alone are wrong, so only R-precision should see it.
 _SHOULD_LOSE = {("shuffled", "R-precision"), *(("noise", metric) for metric in METRICS)}
 _PUBLISHED_SPREAD = {"R-precision": "ten folds of one image set"}  # section 4; of the Inception Score it says nothing
@@ -49,9 +52,9 @@ class Marks:
         controls = self.controls(metric)
         losers = [control.value for name, control in controls.items() if (name, metric) in _SHOULD_LOSE]
         if any(is_better(metric, value, summary.value) for value in losers):
-            yield "†"
+            yield DAGGER
         if "real" in controls and is_better(metric, summary.value, controls["real"].value):
-            yield "‡"
+            yield DOUBLE_DAGGER
 
     def of_control(self, summary: Summary) -> Iterator[str]:
         """The letter that says over what a "±" is, where the table holds more than one kind."""
@@ -100,7 +103,8 @@ def _fooled_notes(results: Results, marks: Marks) -> Iterator[Note]:
                 value = results.shown(metric, control.value)
                 found.append(f"{CONTROL_TITLES[name]} ({metric} {value}) {side} {_titles(beaten)}")
     if found:
-        yield Note("†", f"A control that should lose ranks before a model: {'; '.join(found)}. Do not trust it there.")
+        text = f"A control that should lose ranks before a model: {'; '.join(found)}. Do not trust the metric there."
+        yield Note(DAGGER, text)
 
 
 def _exceeded_notes(results: Results, marks: Marks) -> Iterator[Note]:
@@ -114,7 +118,7 @@ def _exceeded_notes(results: Results, marks: Marks) -> Iterator[Note]:
                 found.append(f"{_titles(ahead)} on {metric}")
     if found:
         why = "A metric that real images lose can be over-optimised."
-        yield Note("‡", f"Ranks before real test images: {'; '.join(found)}. {why}")
+        yield Note(DOUBLE_DAGGER, f"Ranks before real test images: {'; '.join(found)}. {why}")
 
 
 def _ceiling_notes(results: Results, marks: Marks) -> Iterator[Note]:
@@ -129,21 +133,25 @@ def _ceiling_notes(results: Results, marks: Marks) -> Iterator[Note]:
 
 
 def _count_notes(results: Results) -> Iterator[Note]:
-    """Controls that were measured on other numbers of images than the models."""
-    measured = results.measured
-    for name, control in measured.controls.items():
-        for metric in results.layout.own_metrics:
-            measure, models = control.metrics[metric], measured.model_images(metric)
+    """Controls that were measured on other numbers of images than the models; equal cases on one line."""
+    cases: dict[str, dict[str, list[str]]] = {}  # what differs -> control -> metrics
+    for metric in results.layout.own_metrics:
+        models = results.measured.model_images(metric)
+        for name, control in results.measured.controls.items():
+            measure = control.metrics[metric]
             if measure is None or models is None:
                 continue
             here = _counts(measure.num_images, measure.protocol.get("reference_num_images"))
-            there = _counts(models, measured.protocol(metric).get("reference_num_images"))
+            there = _counts(models, results.measured.protocol(metric).get("reference_num_images"))
             if here != there:
-                yield Note("", f"{CONTROL_TITLES[name]}, {metric}: measured on {here}; the models on {there}.")
+                cases.setdefault(f"{here}; the models on {there}", {}).setdefault(name, []).append(metric)
+    for difference, controls in cases.items():
+        which = "; ".join(f"{CONTROL_TITLES[name]} ({_listed(metrics)})" for name, metrics in controls.items())
+        yield Note("", f"{which}: measured on {difference}.")
 
 
 def _counts(images: int, reference: int | None) -> str:
-    return f"{images:,} images" + ("" if reference is None else f" against {reference:,}")
+    return f"{images:,} images" + ("" if reference is None else f" against {reference:,} of the reference")
 
 
 def _titles(names: Sequence[str]) -> str:

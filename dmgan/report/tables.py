@@ -9,7 +9,7 @@ from dmgan.models.registry import MODELS
 from dmgan.report.layouts import BETTER, CONTROL_TITLES, LAYOUTS, Results, is_better
 from dmgan.report.markup import Cell, Column, Row, Table, to_latex, to_markdown
 from dmgan.report.measured import CONTROLS, Summary, read_measured
-from dmgan.report.notes import Marks, published_spread, table_caption, table_notes
+from dmgan.report.notes import MEANINGS, Marks, published_spread, table_caption, table_notes
 from dmgan.report.published import Published
 
 
@@ -107,8 +107,8 @@ def _shown(results: Results, metric: str, summary: Summary) -> str:
 
 
 def _tidy(results: Results) -> list[dict[str, object]]:
-    """One row per method, data set and metric; a number that is missing is empty and `note` says why."""
-    rows = []
+    """One row per method, data set and metric; `note` says why a number is missing, or what a control says of it."""
+    rows, marks = [], Marks(results)
     for method in results.methods:
         for dataset, metric in results.published_columns:
             found = results.published.get((method.title, dataset, metric))
@@ -116,13 +116,18 @@ def _tidy(results: Results) -> list[dict[str, object]]:
                 rows.append(_published_row(found))
         for metric in results.layout.own_metrics:
             summary = results.models.get((method.model, metric))
-            rows.append(_own_row(results, method.title, metric, summary, "not run"))
+            note = "not run" if summary is None else _meanings(marks.of_model(metric, summary))
+            rows.append(_own_row(results, method.title, metric, summary, note))
     for name in CONTROLS:
-        reason = "not defined" if name in results.measured.controls else "not run"
+        missing = "not defined" if name in results.measured.controls else "not run"
         for metric in results.layout.own_metrics:
             summary = results.controls.get((name, metric))
-            rows.append(_own_row(results, CONTROL_TITLES[name], metric, summary, reason))
+            rows.append(_own_row(results, CONTROL_TITLES[name], metric, summary, missing if summary is None else ""))
     return rows
+
+
+def _meanings(marks: Iterator[str]) -> str:
+    return "; ".join(MEANINGS[mark] for mark in marks if mark in MEANINGS)
 
 
 _TIDY = dict.fromkeys(

@@ -1,4 +1,5 @@
 import re
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -13,8 +14,8 @@ def config_source():
 
 
 def refuse(message):
-    """Stop with one line that names the configuration file."""
-    raise WorkflowError(f"{config_source()}: {message}") from None
+    """Stop with one line that names the configuration file (a WorkflowError would add its traceback)."""
+    sys.exit(f"{config_source()}: {message}")
 
 
 def describe(error):

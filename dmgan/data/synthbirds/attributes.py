@@ -46,16 +46,18 @@ _DERIVED = ("body",)
 MIN_DIFFERENCE = 4  # attributes in which any two species differ
 _MAX_DRAWS = 1000
 
-# A part takes the colour of its neighbour with this chance, else one of its own.
-_NEIGHBOURS = {
-    "throat": "crown",
-    "breast": "throat",
-    "belly": "breast",
-    "back": "crown",
-    "wing": "back",
-    "tail": "wing",
+# Plumage as field guides describe it: three colours, "upper" for the back, "under" for the belly and an
+# "accent", and which of them each other part takes; a value that stands n times has n times the chance.
+_PLUMAGE = {
+    "back": ("upper",),
+    "belly": ("under",),
+    "crown": ("upper", "upper", "upper", "accent", "accent", "accent", "under"),
+    "throat": ("under", "under", "under", "accent", "accent", "upper"),
+    "breast": ("under", "under", "under", "accent", "accent", "upper"),
+    "wing": ("upper", "upper", "upper", "accent", "accent", "under"),
+    "tail": ("upper", "upper", "upper", "accent", "accent", "under"),
 }
-_SHARE_CHANCE = 0.3
+_PATTERN_CHANCES = ("solid", "solid", "solid", "striped", "spotted")
 _MIN_CONTRAST = 250  # sum of absolute RGB differences between a pattern and what it lies on
 
 ROLES = {"species": 1, "split": 2, "image": 3, "drawing": 4, "captions": 5}
@@ -115,14 +117,14 @@ def held_out_species(num_species: int, test_share: float, seed: int) -> frozense
 
 
 def _draw_template(rng: np.random.Generator) -> dict[str, str]:
-    template = {"crown": pick(rng, _ANY)}
-    for part, neighbour in _NEIGHBOURS.items():
-        own, shares = pick(rng, _ANY), rng.random() < _SHARE_CHANCE
-        template[part] = template[neighbour] if shares else own
+    palette = {}
+    for role in ("upper", "under", "accent"):
+        palette[role] = pick(rng, tuple(colour for colour in _ANY if colour not in palette.values()))
+    template = {part: palette[pick(rng, roles)] for part, roles in _PLUMAGE.items()}
     for name in ("bill", "legs", "bill_shape", "eye_ring", "size"):
         template[name] = pick(rng, SPECIES_ATTRIBUTES[name])
     for part in ("wing", "breast"):
-        pattern, mark = pick(rng, PATTERNS), pick(rng, _contrasting(template[part]))
+        pattern, mark = pick(rng, _PATTERN_CHANCES), pick(rng, _contrasting(template[part]))
         template[f"{part}_pattern"] = pattern
         template[f"{part}_mark"] = "none" if pattern == "solid" else mark
     template["body"] = _body_colour(template)

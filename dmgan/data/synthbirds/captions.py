@@ -8,7 +8,7 @@ import numpy as np
 from dmgan.data.synthbirds.attributes import COLOURS, LARGE_PARTS, pick
 
 MIN_WORDS, MAX_WORDS = 8, 22
-_FACT_COUNTS = (3, 3, 3, 4, 4, 5)  # how many attributes a caption names
+_FACT_COUNTS = (3, 3, 4, 4, 4, 5)  # how many attributes a caption names
 
 _NOUNS: dict[str, tuple[str, ...]] = {
     "crown": ("crown", "crown", "head", "cap"),
@@ -176,7 +176,7 @@ class _Phrase:
 
 def _write_sentence(attributes: dict[str, str], rng: np.random.Generator) -> str:
     budget = pick(rng, _FACT_COUNTS)
-    parts = _choose_large_parts(attributes, min(budget, 2 + int(rng.random() < 0.45)), rng)
+    parts = _choose_large_parts(attributes, min(budget, 2 + int(rng.random() < 0.7)), rng)
     budget -= len(parts)
     adjectives, budget = _describe_bird(attributes, parts, budget, rng)
     phrases = []
@@ -194,7 +194,10 @@ def _choose_large_parts(attributes, count: int, rng) -> list[str]:
     if rng.random() < 0.25:  # prefer parts of one colour, that can be named together
         colour = attributes[parts[0]]
         parts.sort(key=lambda part: attributes[part] != colour)
-    return parts[:count]
+    chosen, others = parts[:count], parts[count:]
+    if len({attributes[part] for part in chosen}) == 1:  # a second colour tells far more than a second part of the first
+        chosen[-1] = next((part for part in others if attributes[part] != attributes[chosen[0]]), chosen[-1])
+    return chosen
 
 
 def _grouped_by_colour(attributes, parts: list[str], rng) -> list[list[str]]:

@@ -1,0 +1,125 @@
+"""A page laid out in inches from its top left corner, so that nothing moves, overlaps or is cut."""
+
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
+
+from dmgan.files import write_through
+
+DPI = 200
+SIDE = 0.96  # of an image, inches: 192 dots, a whole multiple of 64, 32 and 16 px
+GAP = 0.05
+MARGIN = 0.1
+LABEL = 0.85  # width of the column of row labels
+SMALL, MEDIUM = 6.0, 7.5  # font sizes, points
+INK, GREY, BAR = "#222222", "#777777", "#4a76a8"
+_LINE = 1.25  # distance of lines, in font sizes
+_STYLE = {"font.family": "DejaVu Sans", "pdf.fonttype": 42, "svg.fonttype": "none"}
+
+
+def line_height(size: float) -> float:
+    """Inches that a line of text of `size` points takes."""
+    return size * _LINE / 72
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Inches that a text of `size` points takes."""
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    return TextToPath().get_text_width_height_descent(text, font, ismath=False)[0] / 72
+
+
+def wrap(text: str, width: float, size: float) -> list[str]:
+    """The text in lines of at most `width` inches; a word wider than that is broken."""
+    lines = [""]
+    for word in text.split():
+        for piece in _pieces(word, width, size):
+            longer = f"{lines[-1]} {piece}".strip()
+            if text_width(longer, size) <= width or not lines[-1]:
+                lines[-1] = longer
+            else:
+                lines.append(piece)
+    return lines
+
+
+def _pieces(word: str, width: float, size: float) -> list[str]:
+    pieces = [""]
+    for character in word:
+        if pieces[-1] and text_width(pieces[-1] + character, size) > width:
+            pieces.append("")
+        pieces[-1] += character
+    return pieces
+
+
+class Canvas:
+    """A white page of `width` x `height` inches."""
+
+    def __init__(self, width: float, height: float):
+        self.width, self.height = width, height
+        with matplotlib.rc_context(_STYLE):
+            self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+            FigureCanvasAgg(self.figure)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes with the given box."""
+        box = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
+        return self.figure.add_axes(box)
+
+    def image(self, left: float, top: float, pixels: np.ndarray) -> None:
+        """Pixels (s, s, 3) uint8 as a square of SIDE inches; its pixels stay visible where there are few."""
+        left, top = (round(each * DPI) / DPI for each in (left, top))  # whole dots: every pixel gets the same number
+        axes = self.axes(left, top, SIDE, SIDE)
+        interpolation = "nearest" if pixels.shape[0] <= SIDE * DPI else "antialiased"
+        axes.imshow(pixels, interpolation=interpolation, aspect="auto")
+        axes.set_axis_off()
+
+    def lines(
+        self, left: float, top: float, lines: Sequence[str], size: float, colour: str = INK, weight: str = "normal"
+    ) -> None:
+        """Lines of text, the first one's top at `top`."""
+        for number, line in enumerate(lines):
+            y = 1 - (top + (number + 0.82) * line_height(size)) / self.height
+            self.figure.text(
+                left / self.width, y, line, size=size, color=colour, weight=weight, va="baseline", family="DejaVu Sans",
+                parse_math=False,
+            )  # fmt: skip
+
+    def row_label(self, top: float, label: str) -> None:
+        """A label of one or more lines at the left edge, in the middle of the height of an image whose top is `top`."""
+        lines = [line for part in label.split("\n") for line in wrap(part, LABEL - 0.08, MEDIUM)]
+        self.lines(MARGIN, top + (SIDE - len(lines) * line_height(MEDIUM)) / 2, lines, MEDIUM)
+
+    def bars(self, left: float, top: float, width: float, labels: Sequence[str], values: Sequence[float]) -> None:
+        """Horizontal bars as high as an image, the first on top: label, bar, value."""
+        size = SMALL + 0.5
+        room = max(text_width(label, size) for label in labels) + 0.06
+        value_room = text_width("0.000", size) + 0.1
+        axes = self.axes(left + room, top, width - room, SIDE)
+        longest = max(*values, 1e-12)
+        limit = longest * (width - room) / max(width - room - value_room, 0.1)
+        rows = range(len(values))
+        axes.barh(rows, values, height=0.62, color=BAR)
+        axes.set(xlim=(0, limit), ylim=(len(values) - 0.5, -0.5), xticks=[])
+        axes.set_yticks(rows, labels, size=size, color=INK, parse_math=False)
+        axes.tick_params(left=False, pad=3)
+        for row, value in zip(rows, values, strict=True):
+            behind = value + 0.04 * limit / (width - room)
+            axes.text(behind, row, f"{value:.3f}", size=size, va="center_baseline", color=GREY)
+        for side in ("top", "right", "bottom"):
+            axes.spines[side].set_visible(False)
+        axes.spines["left"].set_color(GREY)
+
+    def write(self, stem: Path) -> None:
+        """Write STEM.png and STEM.pdf, the same bytes for the same content."""
+        with matplotlib.rc_context(_STYLE):
+            for kind, undated in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+                save = partial(self.figure.savefig, format=kind, dpi=DPI, metadata=undated)
+                write_through(stem.with_suffix(f".{kind}"), save)

@@ -1,0 +1,30 @@
+"""The paper's Figures 3-6, drawn from trained runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dmgan.data.dataset import PreparedDataset
+from dmgan.errors import UserError
+from dmgan.report.galleries import draw_models, draw_noises, draw_stages
+from dmgan.report.scene import Scene, one_of_each
+from dmgan.report.word_choice import draw_words
+from dmgan.sampling import load_run
+
+_FIGURES = {"figure3": draw_models, "figure4": draw_stages, "figure5": draw_noises, "figure6": draw_words}
+
+
+def write_figures(runs: Sequence[Path], data: Path, out: Path, seed: int, device: torch.device) -> None:
+    """Write figure{3,4,5,6}.{png,pdf} into the folder `out` from run folders and their data set.
+
+    Of several seeds of a model the first run given is shown. UserError where a run is not of this data set.
+    """
+    scene = Scene(one_of_each([load_run(run, device) for run in runs]), PreparedDataset(data), seed)
+    if not scene.runs:
+        raise UserError("no run given; give run folders of trained models, such as results/synthbirds/dmgan/seed0")
+    for run in scene.runs:
+        if run.damsm.vocabulary != scene.dataset.vocabulary:
+            raise UserError(f"{run.folder}: was trained on captions of another data set than {data}; leave it out")
+    for name, draw in _FIGURES.items():
+        draw(scene).write(Path(out) / name)

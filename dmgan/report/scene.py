@@ -1,0 +1,66 @@
+"""What the figures show: trained runs, and sampled test captions with their noises."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from dmgan.data.batches import centre_crop
+from dmgan.data.dataset import PreparedDataset
+from dmgan.models.interface import Generated
+from dmgan.models.registry import find
+from dmgan.sampling import TrainedModel, generate_images, image_noise, test_caption
+
+MAIN, RIVAL = "dmgan", "attngan"  # whom the paper's figures show
+
+
+class Scene(NamedTuple):
+    """What every figure is drawn from: runs, one of each model, and the data set of their captions."""
+
+    runs: list[TrainedModel]
+    dataset: PreparedDataset
+    seed: int
+
+    def caption_numbers(self, count: int) -> list[int]:
+        """Numbers of sampled test captions, spread over the test images (neighbours are of one class)."""
+        images = len(self.dataset.indices("test"))
+        return [each * images // count if images >= count else each for each in range(count)]
+
+    def caption(self, number: int) -> str:
+        """A sampled caption as it was written."""
+        choice = test_caption(self.dataset, number, self.seed, max_words=1)
+        return self.dataset.caption(choice.image, choice.caption)
+
+    def real_image(self, number: int) -> np.ndarray:
+        """The test image (s, s, 3) uint8 that a sampled caption describes."""
+        choice = test_caption(self.dataset, number, self.seed, max_words=1)
+        return centre_crop(self.dataset, choice.image, self.dataset.image_size)
+
+    def tokens(self, run: TrainedModel, number: int) -> np.ndarray:
+        """What a run is told of a sampled caption."""
+        return test_caption(self.dataset, number, self.seed, run.max_words).tokens
+
+    def generate(self, run: TrainedModel, numbers: Sequence[int]) -> Generated:
+        """Images of sampled captions with their own noises: the very images that `sample` writes."""
+        noise = torch.stack([image_noise(self.seed, number, run.model.noise_dim) for number in numbers])
+        return generate_images(run, [self.tokens(run, number) for number in numbers], noise)
+
+    def main_run(self) -> tuple[TrainedModel, str]:
+        """DM-GAN, else the first run, and how a title names it."""
+        run = next((run for run in self.runs if run.name == MAIN), self.runs[0])
+        instead = "" if run.name == MAIN else f" ({title(MAIN)}: not run)"
+        return run, f"{title(run.name)}, seed {run.options['seed']}{instead}"
+
+
+def title(name: str) -> str:
+    """The name of a model as figures print it."""
+    return find(name).title
+
+
+def one_of_each(runs: Sequence[TrainedModel]) -> list[TrainedModel]:
+    """The first run of each model, in the order given."""
+    found: dict[str, TrainedModel] = {}
+    for run in runs:
+        found.setdefault(run.name, run)
+    return list(found.values())

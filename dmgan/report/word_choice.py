@@ -1,0 +1,148 @@
+"""Figure 6: the words that attention, memory writing and key addressing choose."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from dmgan.models.dmgan import DMGAN
+from dmgan.report.canvas import GAP, GREY, LABEL, MARGIN, MEDIUM, SIDE, SMALL, Canvas, line_height, wrap
+from dmgan.report.scene import MAIN, RIVAL, Scene, title
+from dmgan.report.words import attention_weights, told_apart, top_words
+from dmgan.sampling import TrainedModel, to_uint8
+
+_STEP = SIDE + GAP
+_HEAD = line_height(SMALL) + 0.04  # what stands above an image
+_ROW = _HEAD + SIDE + 0.1
+_BARS = 1.95  # inches of one list of words with bars
+_WIDTH = 2 * MARGIN + LABEL + 3 * _STEP + 2 * _BARS + 0.2
+_TOP_WORDS = 5
+_FOOT = (
+    "Attention, dynamic memory, key addressing: a word's weight summed over pixels, as a share of all words' weight. "
+    "Memory writing: the word's gate, 0 to 1. Maps: the brighter a pixel, the heavier the word there."
+)
+
+
+class Choice(NamedTuple):
+    """One refinement of one image and the words it read."""
+
+    before: np.ndarray  # (s, s, 3) uint8
+    after: np.ndarray  # (2s, 2s, 3) uint8
+    words: list[str]
+    attention: np.ndarray  # (T,) shares
+    maps: np.ndarray  # (T, s, s)
+    gates: np.ndarray | None  # (T,)
+
+
+def refinement_choice(scene: Scene, run: TrainedModel, number: int, refinement: int) -> Choice:
+    """Images and word weights around one refinement (0 the first, -1 the last) of one sampled caption."""
+    generated = scene.generate(run, [number])
+    at = range(len(generated.attention))[refinement]
+    return Choice(
+        before=to_uint8(generated.images[at])[0],
+        after=to_uint8(generated.images[at + 1])[0],
+        words=run.damsm.vocabulary.decode(scene.tokens(run, number)),
+        attention=attention_weights(generated.attention[at][0]),
+        maps=generated.attention[at][0].float().cpu().numpy(),
+        gates=generated.gates[at][0].float().cpu().numpy() if generated.gates else None,
+    )
+
+
+def draw_words(scene: Scene) -> Canvas:
+    """(a) attention against dynamic memory in the first refinement, (b) writing against addressing in the last."""
+    first, second = scene.caption_numbers(8)[1:3]
+    width = _WIDTH - 2 * MARGIN
+    parts = [f"(a) {scene.caption(first)}", f"(b) {scene.caption(second)}"]
+    captions = [wrap(part, width, MEDIUM) for part in parts]
+    foot = wrap(_FOOT, width, SMALL)
+    spaces = [len(lines) * line_height(MEDIUM) + 0.08 for lines in captions]
+    height = 2 * MARGIN + sum(spaces) + 3 * _ROW + 0.1 + len(foot) * line_height(SMALL)
+    canvas = Canvas(_WIDTH, height)
+
+    top = MARGIN
+    canvas.lines(MARGIN, top, captions[0], MEDIUM)
+    top += spaces[0]
+    _draw_first_refinement(canvas, top, scene, first, RIVAL, "Attention")
+    _draw_first_refinement(canvas, top + _ROW, scene, first, MAIN, "Dynamic memory")
+    top += 2 * _ROW + 0.1
+    canvas.lines(MARGIN, top, captions[1], MEDIUM)
+    top += spaces[1]
+    _draw_two_steps(canvas, top, scene, second)
+    canvas.lines(MARGIN, top + _ROW, foot, SMALL, GREY)
+    return canvas
+
+
+def _draw_first_refinement(canvas: Canvas, top: float, scene: Scene, number: int, name: str, what: str) -> None:
+    """Two images, the maps of the two heaviest words, and the heaviest words."""
+    run = _attending_run(scene) if name == RIVAL else _memory_run(scene)
+    if run is None:
+        _say_absent(canvas, top, scene, name)
+        return
+    choice = refinement_choice(scene, run, number, 0)
+    _draw_images(canvas, top, run, choice, maps=2)
+    _draw_bars(canvas, top, MARGIN + LABEL + 4 * _STEP + 0.1, what, choice.words, choice.attention)
+
+
+def _draw_two_steps(canvas: Canvas, top: float, scene: Scene, number: int) -> None:
+    """Two images, the map of the heaviest word, and the words that were written and addressed."""
+    run = _memory_run(scene, write_gate=True)
+    if run is None:
+        _say_absent(canvas, top, scene, MAIN)
+        return
+    choice = refinement_choice(scene, run, number, -1)
+    _draw_images(canvas, top, run, choice, maps=1)
+    left = MARGIN + LABEL + 3 * _STEP + 0.1
+    _draw_bars(canvas, top, left, "Memory writing", choice.words, choice.gates)
+    _draw_bars(canvas, top, left + _BARS + 0.1, "Key addressing", choice.words, choice.attention)
+
+
+def _attending_run(scene: Scene) -> TrainedModel | None:
+    return next((run for run in scene.runs if run.name == RIVAL and _refines(run)), None)
+
+
+def _memory_run(scene: Scene, write_gate: bool = False) -> TrainedModel | None:
+    """DM-GAN, else the first of its variants with a key-value memory (and a writing gate, where that is asked for)."""
+    found = [run for run in scene.runs if isinstance(run.model, DMGAN) and _refines(run) and run.model.memory.key_value]
+    if write_gate:
+        found = [run for run in found if run.model.memory.write_gate]
+    return next((run for run in found if run.name == MAIN), found[0] if found else None)
+
+
+def _refines(run: TrainedModel) -> bool:
+    return run.model.architecture.stages > 1
+
+
+def _say_absent(canvas: Canvas, top: float, scene: Scene, name: str) -> None:
+    """Why there is nothing to see."""
+    why = "its only stage refines nothing" if any(run.name == name for run in scene.runs) else "not run"
+    canvas.lines(MARGIN, top + _HEAD + SIDE / 2 - line_height(MEDIUM) / 2, [f"{title(name)}: {why}"], MEDIUM, GREY)
+
+
+def _draw_images(canvas: Canvas, top: float, run: TrainedModel, choice: Choice, maps: int) -> None:
+    """Before and after the refinement, then the maps of the words with the greatest share."""
+    instead = "" if run.name in (MAIN, RIVAL) else f"\n({title(MAIN)}: not run)"
+    canvas.row_label(top + _HEAD, f"{title(run.name)}\nseed {run.options['seed']}{instead}")
+    heaviest = top_words(choice.words, choice.attention, maps)
+    shown = [(f"{each.shape[0]} × {each.shape[0]} px", each) for each in (choice.before, choice.after)]
+    for label, each in zip(told_apart(heaviest, choice.words), heaviest, strict=True):
+        shown.append((f"“{label}”", lit(choice.after, choice.maps[each.position])))
+    for column, (label, pixels) in enumerate(shown):
+        left = MARGIN + LABEL + column * _STEP
+        canvas.lines(left, top, [label], SMALL, GREY)
+        canvas.image(left, top + _HEAD, pixels)
+
+
+def _draw_bars(canvas: Canvas, top: float, left: float, what: str, words: list[str], weights: np.ndarray) -> None:
+    """The heaviest words under a heading."""
+    chosen = top_words(words, weights, _TOP_WORDS)
+    canvas.lines(left, top, [what], SMALL, GREY)
+    canvas.bars(left, top + _HEAD, _BARS, told_apart(chosen, words), [each.weight for each in chosen])
+
+
+def lit(pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The image (s, s, 3) uint8, dark where a word's map (t, t) is low, as it is where the map is highest."""
+    span = weights.max() - weights.min()
+    scaled = (weights - weights.min()) / span if span > 0 else np.ones_like(weights)
+    side = pixels.shape[0]
+    light = np.asarray(Image.fromarray(scaled.astype(np.float32)).resize((side, side), Image.BILINEAR))
+    return (pixels * (0.15 + 0.85 * light[:, :, None])).astype(np.uint8)

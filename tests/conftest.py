@@ -1,0 +1,61 @@
+"""A tiny prepared data set, tiny encoders and tiny trained runs, made once for all tests."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dmgan.data.dataset import PreparedDataset
+from dmgan.data.prepare import prepare_synthbirds
+from dmgan.damsm import pretrain
+from dmgan.evaluation.classifier import train_classifier
+from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+
+torch.set_num_threads(1)
+
+CPU = torch.device("cpu")
+ARCHITECTURE = ArchitectureOptions(
+    base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1
+)
+TRAINING = TrainingOptions(epochs=2, batch_size=4, max_words=12, checkpoint_every=3)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    """A prepared data set of 8 species with 4 images each, for 32 px."""
+    folder = tmp_path_factory.mktemp("prepared") / "synthbirds"
+    prepare_synthbirds(folder, image_size=32, num_species=8, images_per_species=4, captions_per_image=3, seed=0, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(data) -> PreparedDataset:
+    """The same, opened."""
+    return PreparedDataset(data)
+
+
+@pytest.fixture(scope="session")
+def damsm_folder(data, tmp_path_factory) -> Path:
+    """Encoders after one short epoch."""
+    folder = tmp_path_factory.mktemp("damsm")
+    options = DamsmOptions(image_encoder="small", image_size=32, width=4, embedding_dim=16, epochs=1, batch_size=8)
+    pretrain(data, folder, options, MatchingOptions(), 0, CPU)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(data, tmp_path_factory) -> Path:
+    """A species classifier after one short epoch."""
+    folder = tmp_path_factory.mktemp("classifier")
+    train_classifier(data, folder, ClassifierOptions(image_size=32, width=4, features=16, epochs=1, batch_size=8), 0, CPU)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_folder(data, damsm_folder, tmp_path_factory) -> Path:
+    """A DM-GAN after two short epochs."""
+    from dmgan.training import train
+
+    folder = tmp_path_factory.mktemp("run") / "seed0"
+    train("dmgan", data, damsm_folder, folder, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
+    return folder

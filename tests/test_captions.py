@@ -1,0 +1,71 @@
+"""Captions to tokens: the papers' rules."""
+
+import numpy as np
+import pytest
+
+from dmgan.captions import Vocabulary, caption_to_words, fit_caption, pad_captions
+from dmgan.errors import UserError
+from dmgan.randomness import generator
+
+WORDS = Vocabulary(["<end>", "a", "bird", "red", "with", "wings"])
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("This bird has a Red crown, and it's small.", ["this", "bird", "has", "a", "red", "crown", "and", "it", "s", "small"]),
+        ("grey\ufffd\ufffdwings", ["grey", "wings"]),
+        ("caf\u00e9 bird", ["caf", "bird"]),
+        ("\u9ce5 bird", ["bird"]),
+        (" .,!? ", []),
+    ],
+)
+def test_words_are_lower_case_ascii(caption, words):
+    assert caption_to_words(caption) == words
+
+
+def test_ids_count_from_one_and_unknown_words_are_left_out():
+    assert WORDS.encode("A red BIRD with purple wings").tolist() == [1, 3, 2, 4, 5]
+    assert WORDS.unknown("a purple bird") == ["purple"]
+    assert WORDS.decode([1, 3, 2, 0]) == ["a", "red", "bird"]
+
+
+def test_a_caption_that_says_nothing_is_refused():
+    with pytest.raises(UserError, match="holds no word"):
+        WORDS.encode_or_refuse("  ... ")
+    with pytest.raises(UserError, match="knows none of its words"):
+        WORDS.encode_or_refuse("quantum chromodynamics")
+    with pytest.raises(UserError, match="begins with '<end>'"):
+        Vocabulary(["bird"])
+
+
+def test_a_long_caption_keeps_a_random_ordered_subset():
+    tokens = np.arange(1, 31)
+    kept = fit_caption(tokens, 18, generator(0, "test", 1))
+    assert len(set(kept)) == 18 and (np.diff(kept) > 0).all()
+    assert np.array_equal(kept, fit_caption(tokens, 18, generator(0, "test", 1)))
+    assert not np.array_equal(kept, fit_caption(tokens, 18, generator(0, "test", 2)))
+    assert np.array_equal(fit_caption(tokens[:18], 18, generator(0, "test", 1)), tokens[:18])
+
+
+def test_every_position_is_kept_equally_often():
+    counts = np.zeros(30)
+    for i in range(2000):
+        counts[fit_caption(np.arange(30), 18, generator(0, "subset", i))] += 1
+    assert np.abs(counts / 2000 - 0.6).max() < 0.06
+
+
+def test_padding():
+    tokens, lengths = pad_captions([np.array([3, 2]), np.array([1, 2, 3, 4])])
+    assert tokens.tolist() == [[3, 2, 0, 0], [1, 2, 3, 4]] and lengths.tolist() == [2, 4]
+
+
+def test_streams_of_numbers_depend_on_nothing_but_their_key():
+    def draw(*key):
+        return generator(*key).integers(2**62, size=4).tolist()
+
+    keys = [(0, "a"), (1, "a"), (0, "b"), (0, "a", 1), (0, "a", 0, 1), (0, "a", 1, 1)]
+    assert len({tuple(draw(*key)) for key in keys}) == len(keys)
+    assert draw(5, "crop", 7) == draw(5, "crop", 7)
+    long = generator(0, "a", 1).integers(2**62, size=100_000)
+    assert not set(long) & set(generator(0, "a", 2).integers(2**62, size=1000))

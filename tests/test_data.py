@@ -1,0 +1,146 @@
+"""Prepared data sets and batches."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from dmgan.captions import Vocabulary
+from dmgan.data.batches import TrainingBatches, centre_crop, smaller_sides, to_tensor
+from dmgan.data.dataset import PreparedDataset, pack
+from dmgan.data.example import Example
+from dmgan.data.prepare import prepare_synthbirds
+from dmgan.data.synthbirds import SynthBirds
+from dmgan.errors import UserError
+from dmgan.files import file_sha256
+
+
+def example(name="a", split="train", image=None, captions=("a red bird", "the bird is red"), class_id=0) -> Example:
+    image = np.full((40, 52, 3), 7, dtype=np.uint8) if image is None else image
+    return Example(name=name, image=image, captions=captions, class_id=class_id, split=split)
+
+
+def test_what_was_drawn_comes_back(data, dataset):
+    birds = SynthBirds(num_species=8, images_per_species=4, captions_per_image=3, image_size=38)
+    assert len(dataset) == len(birds) == 32
+    for index in (0, 13, 31):
+        bird = birds[index]
+        assert np.array_equal(dataset.image(index), bird.image)
+        assert dataset.class_ids[index] == bird.class_id
+        assert (index in dataset.indices("test")) == (bird.split == "test")
+        assert dataset.name(index) == bird.name and dataset.attributes(index) == bird.attributes
+        for number, caption in enumerate(bird.captions):
+            assert dataset.caption(index, number) == caption
+            assert np.array_equal(dataset.tokens(index, number), dataset.vocabulary.encode(caption))
+
+
+def test_preparation_is_the_same_with_any_number_of_workers(data, tmp_path):
+    prepare_synthbirds(tmp_path / "two", image_size=32, num_species=8, images_per_species=4, captions_per_image=3, seed=0, workers=2)
+    for path in sorted(data.iterdir()):
+        assert file_sha256(path) == file_sha256(tmp_path / "two" / path.name), path.name
+
+
+def test_checksums_are_those_of_the_files(data):
+    description = json.loads((data / "dataset.json").read_text())
+    assert description["images"] == {"train": 24, "test": 8} and description["captions"] == 96
+    assert description["sha256"] == {p.name: file_sha256(p) for p in data.iterdir() if p.name != "dataset.json"}
+
+
+def test_images_of_any_shape_are_packed(tmp_path):
+    first, second = np.arange(40 * 52 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 52, 3), np.ones((60, 41, 3), np.uint8)
+    examples = [example("a", image=first), example("b", "test", image=second, class_id=1)]
+    pack(examples, tmp_path / "set", source={"name": "test"}, image_size=32)
+    opened = PreparedDataset(tmp_path / "set")
+    assert np.array_equal(opened.image(0), first) and np.array_equal(opened.image(1), second)
+    assert centre_crop(opened, 0, 32).shape == (32, 32, 3)
+    assert np.array_equal(centre_crop(opened, 0, 32), first[4:36, 10:42])
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        ([example(captions=())], "image a: has no caption"),
+        ([example(captions=("...",))], "image a: has no caption, or an empty one"),
+        ([example(), example(split="test")], "image a: the name occurs more than once"),
+        ([example()], "has no test image"),
+        ([example(split="val")], "split 'val' must be train or test"),
+        ([example(image=np.zeros((20, 50, 3), np.uint8))], "50x20 is smaller than 32 px"),
+        ([example(image=np.zeros((50, 50), np.uint8))], "must be uint8 RGB"),
+    ],
+)
+def test_bad_examples_are_named_and_nothing_is_left(tmp_path, examples, message):
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        pack(examples, tmp_path / "set", source={"name": "test"}, image_size=32)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_unfinished_or_damaged_folder_is_named(data, tmp_path):
+    with pytest.raises(UserError, match="nowhere: does not exist; prepare it again"):
+        PreparedDataset(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="is not a prepared data set"):
+        PreparedDataset(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy)
+    with open(copy / "images.bin", "r+b") as images:
+        images.truncate(1000)
+    with pytest.raises(UserError, match=r"images.bin: holds 1000 bytes"):
+        PreparedDataset(copy)
+    (copy / "index.npz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="is damaged"):
+        PreparedDataset(copy)
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_step(dataset):
+    one, other = (TrainingBatches(dataset, [8, 32], 4, 12, seed=3) for _ in range(2))
+    other[17]  # another order of asking
+    for step in (0, 5, 6, 11):
+        first, second = one[step], other[step]
+        assert all(torch.equal(a, b) for a, b in zip(first.images, second.images, strict=True))
+        assert torch.equal(first.tokens, second.tokens) and torch.equal(first.lengths, second.lengths)
+    assert not torch.equal(one[0].images[0], TrainingBatches(dataset, [8, 32], 4, 12, seed=4)[0].images[0])
+
+
+def test_an_epoch_shows_every_training_image_once_and_no_test_image(dataset):
+    batches = TrainingBatches(dataset, [32], 4, 12, seed=0)
+    assert batches.steps_per_epoch == 6
+    shown = torch.cat([batches[step].class_ids for step in range(6)]).numpy()
+    assert sorted(shown) == sorted(dataset.class_ids[dataset.indices("train")])
+    assert not set(shown) & set(dataset.class_ids[dataset.indices("test")])
+
+
+def test_batches_are_cropped_flipped_padded_and_in_range(dataset):
+    batches = TrainingBatches(dataset, [8, 16, 32], 4, 9, seed=0)
+    batch = batches[2]
+    assert [tuple(each.shape) for each in batch.images] == [(4, 3, 8, 8), (4, 3, 16, 16), (4, 3, 32, 32)]
+    assert batch.images[-1].min() >= -1 and batch.images[-1].max() <= 1
+    assert batch.lengths.max() == batch.tokens.shape[1] <= 9
+    assert ((batch.tokens == 0) == (torch.arange(batch.tokens.shape[1]) >= batch.lengths[:, None])).all()
+    views = {
+        to_tensor([np.ascontiguousarray(view[y : y + 32, x : x + 32])]).numpy().tobytes()
+        for index in dataset.indices("train")
+        for view in (dataset.image(index), dataset.image(index)[:, ::-1])
+        for y in range(7)
+        for x in range(7)
+    }
+    assert all(image[None].numpy().tobytes() in views for image in batch.images[-1])
+
+
+def test_smaller_sides_are_pillow_s_antialiased_bilinear():
+    ramp = np.tile(np.arange(0, 256, 8, dtype=np.uint8)[None, :, None], (32, 1, 3))
+    small = smaller_sides(ramp, [8])[0]
+    assert np.abs(small[4, 1:-1, 0].astype(int) - (np.arange(1, 7) * 32 + 12)).max() <= 1
+
+
+def test_wishes_the_set_cannot_fill_are_refused(dataset):
+    with pytest.raises(UserError, match="do not fill a batch of 64"):
+        TrainingBatches(dataset, [32], 64, 12, seed=0)
+    with pytest.raises(UserError, match="was prepared for 32 px, the model wants 64 px"):
+        TrainingBatches(dataset, [64], 4, 12, seed=0)
+
+
+def test_vocabulary_round_trip(tmp_path, dataset):
+    dataset.vocabulary.write(tmp_path / "vocabulary.json")
+    assert Vocabulary.read(tmp_path / "vocabulary.json") == dataset.vocabulary
+    assert dataset.vocabulary.words[0] == "<end>" and list(dataset.vocabulary.words[1:]) == sorted(dataset.vocabulary.words[1:])

@@ -1,0 +1,231 @@
+"""Each equation against a naive loop over its letters."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.attngan import WordAttention
+from dmgan.losses import kl_loss, matching_losses, word_scores
+from dmgan.models.blocks import ConditioningAugmentation
+from dmgan.models.discriminators import SpectralNormConv2d
+from dmgan.models.dmgan import MemoryOptions, MemoryRefinement
+from dmgan.options import MatchingOptions
+from dmgan.training import WeightAverage
+
+torch.set_default_dtype(torch.float32)
+T, N_W, N_R, SIDE = 4, 5, 3, 2
+
+
+@pytest.fixture
+def refinement():
+    torch.manual_seed(0)
+
+    def build(**switches) -> MemoryRefinement:
+        return MemoryRefinement(N_R, N_W, 1, MemoryOptions(**switches)).double()
+
+    return build
+
+
+@pytest.fixture
+def R():
+    return torch.randn(2, N_R, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).double()
+
+
+@pytest.fixture
+def W():
+    return torch.randn(2, N_W, T, generator=torch.Generator().manual_seed(2)).double()
+
+
+def linear(layer, x, relu: bool):
+    """One 1x1 convolution at one place."""
+    y = layer[0].weight[:, :, 0] @ x + layer[0].bias
+    return y.relu() if relu else y
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_gated_memory_writing_eq_7_and_8(refinement, R, W, relu):
+    block = refinement(relu=relu)
+    m, gate = block.write(R, W)
+    for b in range(2):
+        r_mean = sum(R[b, :, y, x] for y in range(SIDE) for x in range(SIDE)) / SIDE**2
+        for i in range(T):
+            w = W[b, :, i]
+            g = 1 / (1 + math.exp(-float(block.A.weight[0] @ w + block.B.weight[0] @ r_mean)))
+            slot = linear(block.M_w, w, relu) * g + linear(block.M_r, r_mean, relu) * (1 - g)
+            assert float(gate[b, 0, i]) == pytest.approx(g, rel=1e-12)
+            torch.testing.assert_close(m[b, :, i], slot)
+
+
+def test_plain_memory_writing_eq_3(refinement, R, W):
+    block = refinement(write_gate=False)
+    m, gate = block.write(R, W)
+    assert gate is None
+    torch.testing.assert_close(m[1, :, 2], linear(block.M_w, W[1, :, 2], relu=True))
+
+
+@pytest.mark.parametrize("key_value", [True, False])
+def test_key_addressing_and_value_reading_eq_4_and_5(refinement, R, key_value):
+    block = refinement(key_value=key_value)
+    slots = torch.randn(2, 2 * N_R if key_value else N_R, T, generator=torch.Generator().manual_seed(3)).double()
+    mask = torch.tensor([[False] * T, [False, False, True, True]])
+    o, alpha = block.read(R, slots, mask)
+    for b in range(2):
+        real = [i for i in range(T) if not mask[b, i]]
+        keys = {i: linear(block.key, slots[b, :, i], True) if key_value else slots[b, :, i] for i in real}
+        values = {i: linear(block.value, slots[b, :, i], True) if key_value else slots[b, :, i] for i in real}
+        for y in range(SIDE):
+            for x in range(SIDE):
+                exps = {i: math.exp(float(keys[i] @ R[b, :, y, x])) for i in real}
+                weights = {i: exps[i] / sum(exps.values()) for i in real}
+                for i in range(T):
+                    assert float(alpha[b, i, y, x]) == pytest.approx(weights.get(i, 0.0), rel=1e-9)
+                torch.testing.assert_close(o[b, :, y, x], sum(weights[i] * values[i] for i in real))
+
+
+@pytest.mark.parametrize("duplicate", [True, False])
+def test_gated_response_eq_9(refinement, R, duplicate):
+    block = refinement(duplicate_response=duplicate)
+    o = torch.randn(2, N_R, SIDE, SIDE, generator=torch.Generator().manual_seed(4)).double()
+    response = block.respond(R, o)
+    assert response.shape[1] == (2 * N_R if duplicate else N_R)
+    conv = block.response_gate[0]
+    for y in range(SIDE):
+        for x in range(SIDE):
+            pair = torch.cat([R[1, :, y, x], o[1, :, y, x]])
+            g = torch.sigmoid(conv.weight[0, :, 0, 0] @ pair + conv.bias[0])
+            new = o[1, :, y, x] * g + R[1, :, y, x] * (1 - g)
+            torch.testing.assert_close(response[1, :, y, x], torch.cat([new, new]) if duplicate else new)
+
+
+def test_concatenated_response_eq_6(refinement, R):
+    block = refinement(response="concatenate")
+    assert torch.equal(block.respond(R, 2 * R), torch.cat([R, 2 * R], dim=1))
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_the_mean_of_the_image_features_is_detached_on_wish(refinement, R, W, detach):
+    block = refinement(detach_mean=detach)
+    R.requires_grad_()
+    m, _ = block.write(R, W)
+    assert m.requires_grad
+    gradient = torch.autograd.grad(m.sum(), R, allow_unused=True)[0]
+    assert (gradient is None) == detach
+
+
+def test_word_attention_of_attngan_eq_2(R, W):
+    torch.manual_seed(0)
+    attention = WordAttention(N_R, N_W, "corrected").double()
+    U = attention.conv_context.weight[:, :, 0, 0]
+    mask = torch.tensor([[False, False, False, True], [False] * T])
+    c, beta = attention(R, W, mask)
+    words = [U @ W[0, :, i] for i in range(3)]
+    for y in range(SIDE):
+        for x in range(SIDE):
+            exps = [math.exp(float(R[0, :, y, x] @ word)) for word in words]
+            expected = sum(e / sum(exps) * word for e, word in zip(exps, words, strict=True))
+            torch.testing.assert_close(c[0, :, y, x], expected)
+            assert float(beta[0, 3, y, x]) == 0
+
+
+def test_conditioning_augmentation_is_a_gated_linear_unit():
+    torch.manual_seed(0)
+    layer = ConditioningAugmentation(N_W, 2)
+    s = torch.randn(1, N_W)
+    y = layer.fc(s)[0]
+    gated = [float(y[i] * torch.sigmoid(y[i + 4])) for i in range(4)]
+    mean, logvar = layer(s)
+    assert mean[0].tolist() == pytest.approx(gated[:2]) and logvar[0].tolist() == pytest.approx(gated[2:])
+
+
+def naive_word_score(region, word, gamma1, gamma2) -> float:
+    """R(Q, D) of one image (E, R) and one caption (E, T) by loops (AttnGAN Eq. 7-10)."""
+    regions, length = region.shape[1], word.shape[1]
+    s = [[float(region[:, r] @ word[:, t]) for t in range(length)] for r in range(regions)]
+    s_bar = [[math.exp(s[r][t]) / sum(math.exp(s[r][k]) for k in range(length)) for t in range(length)] for r in range(regions)]
+    total = 0.0
+    for t in range(length):
+        exps = [math.exp(gamma1 * s_bar[r][t]) for r in range(regions)]
+        c = sum(exps[r] / sum(exps) * region[:, r] for r in range(regions))
+        cosine = float(c @ word[:, t]) / float(c.norm() * word[:, t].norm())
+        total += math.exp(gamma2 * cosine)
+    return math.log(total)
+
+
+def test_word_scores_against_the_loop():
+    torch.manual_seed(0)
+    regions, words = torch.randn(3, 6, 2, 2).double(), torch.randn(2, 6, 5).double()
+    lengths = torch.tensor([5, 3])
+    words[1, :, 3:] = 0
+    scores = word_scores(regions, words, lengths, 4.0, 5.0)
+    for i in range(3):
+        for j in range(2):
+            naive = naive_word_score(regions[i].flatten(1), words[j, :, : lengths[j]], 4.0, 5.0)
+            assert float(scores[i, j]) == pytest.approx(naive, rel=1e-12)
+
+
+def test_other_images_of_the_class_do_not_compete():
+    torch.manual_seed(0)
+    regions, code = torch.randn(3, 6, 2, 2).double(), torch.randn(3, 6).double()
+    words, sentence, lengths = torch.randn(3, 6, 4).double(), torch.randn(3, 6).double(), torch.tensor([4, 4, 4])
+    gammas = MatchingOptions()
+    losses = matching_losses(regions, code, words, sentence, lengths, torch.tensor([7, 8, 7]), gammas)
+    cosine = [[float(torch.cosine_similarity(code[i], sentence[j], dim=0)) for j in range(3)] for i in range(3)]
+    allowed = {0: (0, 1), 1: (0, 1, 2), 2: (1, 2)}
+    rows = [math.log(sum(math.exp(10 * (cosine[i][j] - cosine[i][i])) for j in allowed[i])) for i in range(3)]
+    assert float(losses.sentence0) == pytest.approx(np.mean(rows))
+    columns = [math.log(sum(math.exp(10 * (cosine[j][i] - cosine[i][i])) for j in allowed[i])) for i in range(3)]
+    assert float(losses.sentence1) == pytest.approx(np.mean(columns))
+
+
+def test_kl_of_a_standard_normal_is_zero_and_the_formula_holds():
+    assert float(kl_loss(torch.zeros(2, 3), torch.zeros(2, 3))) == 0
+    mean, logvar = torch.tensor([[0.5, -1.0]]), torch.tensor([[0.2, -0.3]])
+    distribution = torch.distributions.Normal(mean, torch.exp(0.5 * logvar))
+    expected = torch.distributions.kl_divergence(distribution, torch.distributions.Normal(0.0, 1.0)).mean()
+    torch.testing.assert_close(kl_loss(mean, logvar), expected)
+
+
+def test_spectral_norm_finds_the_largest_singular_value():
+    torch.manual_seed(0)
+    conv = SpectralNormConv2d(3, 8, 4, 2, 1).double().train()
+    for _ in range(200):
+        weight = conv.normalised_weight()
+    assert float(torch.linalg.svdvals(weight.flatten(1))[0]) == pytest.approx(1.0, rel=1e-6)
+    before = conv.module.weight_u.clone()
+    conv.eval().normalised_weight()
+    assert torch.equal(before, conv.module.weight_u), "no power iteration outside training"
+
+
+def test_spectral_norm_s_gradient_is_that_of_its_own_call():
+    """Two forwards, then the first one's backward: the gradient is the numeric one (reference notes, trap T1)."""
+    torch.manual_seed(0)
+    conv = SpectralNormConv2d(2, 3, 3, 1, 1).double().train()
+    x, weight = torch.randn(1, 2, 4, 4).double(), conv.module.weight_bar
+    u0, v0 = conv.module.weight_u.clone(), conv.module.weight_v.clone()
+    first = conv(x).square().sum()
+    u, v = conv.module.weight_u.clone(), conv.module.weight_v.clone()
+    conv(x)
+    gradient = torch.autograd.grad(first, weight)[0]
+    assert not torch.equal(u, conv.module.weight_u) and not torch.equal(u0, u) and not torch.equal(v0, v)
+
+    def loss_at(w):
+        sigma = torch.dot(u, w.flatten(1) @ v)
+        return torch.nn.functional.conv2d(x, w / sigma, conv.module.bias, 1, 1).square().sum()
+
+    step = torch.zeros_like(weight)
+    step[1, 0, 2, 1] = 1e-6
+    numeric = (loss_at(weight.detach() + step) - loss_at(weight.detach() - step)) / 2e-6
+    assert float(gradient[1, 0, 2, 1]) == pytest.approx(float(numeric), rel=1e-6)
+
+
+def test_average_of_weights():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(layer.weight, 1.0)
+    average = WeightAverage(layer, 0.9)
+    for value in (2.0, 3.0):
+        torch.nn.init.constant_(layer.weight, value)
+        average.update(layer)
+    average.copy_to(layer)
+    assert float(layer.weight) == pytest.approx(0.9 * (0.9 * 1 + 0.1 * 2) + 0.1 * 3)

@@ -1,0 +1,134 @@
+"""The model contract, generated from the registry."""
+
+import pytest
+import torch
+
+from dmgan.losses import adversarial_loss, discriminator_loss
+from dmgan.models.interface import Generated, TextToImageGAN, initialise
+from dmgan.models.registry import MODELS, build_model
+from dmgan.options import ArchitectureOptions
+from dmgan.weights import load_weights, save_weights
+
+EMBEDDING_DIM = 12
+SMALL = ArchitectureOptions(
+    base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1
+)
+WIDE = ArchitectureOptions(
+    base_size=16, stages=2, generator_width=6, discriminator_width=3, noise_dim=4, condition_dim=3, residual_blocks=2
+)
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def build(name: str, architecture=SMALL, **switches) -> TextToImageGAN:
+    torch.manual_seed(0)
+    model = build_model(name, architecture, EMBEDDING_DIM, **switches)
+    initialise(model)
+    return model
+
+
+def inputs(model: TextToImageGAN, lengths=(7, 4, 1)):
+    generator = torch.Generator().manual_seed(1)
+    batch, longest = len(lengths), max(lengths)
+    mask = torch.arange(longest)[None, :] >= torch.tensor(lengths)[:, None]
+    words = torch.randn(batch, EMBEDDING_DIM, longest, generator=generator) * ~mask[:, None, :]
+    noise = torch.randn(batch, model.noise_dim, generator=generator)
+    return noise, torch.randn(batch, EMBEDDING_DIM, generator=generator), words, mask
+
+
+@every_model
+@pytest.mark.parametrize("architecture", [SMALL, WIDE], ids=["8-16-32", "16-32"])
+def test_shapes(name, architecture):
+    model = build(name, architecture)
+    out = model.generate(*inputs(model))
+    assert isinstance(out, Generated)
+    assert [tuple(image.shape) for image in out.images] == [(3, 3, size, size) for size in architecture.sizes]
+    assert [tuple(a.shape) for a in out.attention] == [(3, 7, size, size) for size in architecture.sizes[:-1]]
+    assert out.mean.shape == out.logvar.shape == (3, architecture.condition_dim)
+    assert all(image.abs().max() <= 1 for image in out.images)
+    assert all(gate.shape == (3, 7) and ((gate > 0) & (gate < 1)).all() for gate in out.gates)
+
+
+@every_model
+def test_attention_sums_to_one_and_leaves_padding_out(name):
+    model = build(name)
+    noise, sentence, words, mask = inputs(model)
+    for attention in model.generate(noise, sentence, words, mask).attention:
+        torch.testing.assert_close(attention.sum(dim=1), torch.ones_like(attention[:, 0]))
+        assert (attention.permute(0, 2, 3, 1)[mask[:, None, None, :].expand(attention.permute(0, 2, 3, 1).shape)] == 0).all()
+
+
+@every_model
+def test_padding_words_change_nothing(name):
+    model = build(name).eval()
+    noise, sentence, words, mask = inputs(model)
+    other = torch.where(mask[:, None, :], torch.full_like(words, 9.0), words)
+    for ours, theirs in zip(model(noise, sentence, words, mask).images, model(noise, sentence, other, mask).images, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@every_model
+def test_an_image_does_not_depend_on_its_batch_mates(name):
+    model = build(name).double().eval()
+    noise, sentence, words, mask = (each.double() if each.is_floating_point() else each for each in inputs(model))
+    together = model(noise, sentence, words, mask).images
+    for i, length in enumerate((7, 4, 1)):
+        alone = model(noise[i : i + 1], sentence[i : i + 1], words[i : i + 1, :, :length], mask[i : i + 1, :length]).images
+        for ours, theirs in zip(together, alone, strict=True):
+            torch.testing.assert_close(ours[i : i + 1], theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["dmgan", "attngan"])
+def test_the_released_mask_does_depend_on_them(name):
+    """The defect that `corrected` mends is really there under `released`."""
+    model = build(name, word_mask="released").eval()
+    noise, sentence, words, mask = inputs(model)
+    alone = model(noise[:1], sentence[:1], words[:1], mask[:1]).images[-1]
+    assert (model(noise, sentence, words, mask).images[-1][:1] - alone).abs().max() > 1e-3
+
+
+@every_model
+def test_the_generator_s_gradient_reaches_every_parameter(name):
+    model = build(name)
+    noise, sentence, words, mask = inputs(model)
+    out = model.generate(noise, sentence, words, mask)
+    discriminators = model.discriminators()
+    loss = sum(adversarial_loss(d, image, sentence) for d, image in zip(discriminators, out.images, strict=True))
+    loss.backward()
+    without = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+@every_model
+def test_the_discriminators_gradient_reaches_every_parameter(name):
+    model = build(name)
+    noise, sentence, words, mask = inputs(model)
+    images = model.generate(noise, sentence, words, mask).images
+    for discriminator, image in zip(model.discriminators(), images, strict=True):
+        discriminator_loss(discriminator, torch.rand_like(image), image, sentence).backward()
+        without = [k for k, p in discriminator.named_parameters() if p.requires_grad and not p.grad.abs().sum() > 0]
+        assert without == []
+    assert all(p.grad is None for p in model.parameters()), "the fakes must be detached"
+
+
+@every_model
+def test_weights_round_trip(name, tmp_path):
+    model = build(name).eval()
+    save_weights(model, tmp_path / "generator.safetensors")
+    torch.manual_seed(5)
+    other = build_model(name, SMALL, EMBEDDING_DIM).eval()
+    load_weights(other, tmp_path / "generator.safetensors", "")
+    given = inputs(model)
+    assert torch.equal(model(*given).images[-1], other(*given).images[-1])
+
+
+@every_model
+def test_no_model_imports_another(name):
+    """The difference between two models is the difference between two files."""
+    import ast
+    import importlib
+
+    module = importlib.import_module(MODELS[name].target.split(":")[0])
+    others = {entry.target.split(":")[0] for entry in MODELS.values()} - {module.__name__}
+    tree = ast.parse(open(module.__file__).read())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not imported & others
