@@ -38,5 +38,11 @@ rule all:
         ),
 
 
+# MLflow's database must be there before jobs that could race to make it. It is no output of a rule: nothing is
+# made from it, and a rule would train every model anew where it is missing.
+onstart:
+    shell("mkdir -p results && python -m dmgan lab-book --mlflow sqlite:///results/mlflow.db")
+
+
 onsuccess:
     show_results()

@@ -118,9 +118,9 @@ def _add_classifier(parser: argparse.ArgumentParser) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    from dmgan.model_names import check_model_name
+    from dmgan.models.registry import find
 
-    check_model_name(arguments.model)
+    find(arguments.model)
     device = _device(arguments)
     from dmgan.training import train as run
 

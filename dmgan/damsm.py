@@ -103,8 +103,8 @@ def pretrain(
         _load_inception(image_encoder, inception_weights)
     text_encoder.to(device).train()
     image_encoder.to(device).train()
-    parameters = [*text_encoder.parameters(), *image_encoder.trained_parameters()]
-    adam = torch.optim.Adam(parameters, lr=options.lr, betas=(0.5, 0.999))
+    groups = [{"params": image_encoder.trained_parameters()}, {"params": list(text_encoder.parameters())}]
+    adam = torch.optim.Adam(groups, lr=options.lr, betas=(0.5, 0.999))
 
     batches = TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed)
 
@@ -112,7 +112,8 @@ def pretrain(
         epoch, position = divmod(step, batches.steps_per_epoch)
         if position == 0 and options.new_adam_each_epoch:
             adam.state.clear()
-        adam.param_groups[0]["lr"] = max(options.lr * options.lr_decay**epoch, options.min_lr)
+        for group, factor in zip(adam.param_groups, (1.0, options.text_lr_factor), strict=True):
+            group["lr"] = factor * max(options.lr * options.lr_decay**epoch, options.min_lr)
         batch = batches[step]
         torch.manual_seed((seed << 32) + step)  # dropout depends on the step alone
         regions, code = image_encoder(batch.images[0].to(device))

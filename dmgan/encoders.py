@@ -7,6 +7,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 WORD_EMBEDDING_DIM = 300
 _INCEPTION_SIZE = 299
+_PLACES = 4  # side of the map that the small trunk's code is read from
 
 
 class TextEncoder(nn.Module):
@@ -85,27 +86,28 @@ class InceptionImageEncoder(ImageEncoder):
 
 
 class SmallImageEncoder(ImageEncoder):
-    """A small trunk for demo sizes; regions are an 8x8 map of 64 px images.
+    """A small trunk for demo sizes; regions are a 4x4 map of 64 px images.
 
-    The code is read from the pooled map of every place, so that it knows where a colour stands.
+    The code is read from every place of that map, so that it knows where a colour stands.
     """
 
     def __init__(self, embedding_dim: int = 256, width: int = 32):
-        super().__init__(4 * width, 4 * width * 16, embedding_dim)
+        super().__init__(6 * width, 6 * width * _PLACES * _PLACES, embedding_dim)
         self.layers = nn.Sequential(
-            *_small_block(3, width, stride=2),
-            *_small_block(width, 2 * width, stride=2),
-            *_small_block(2 * width, 4 * width, stride=2),
-            *_small_block(4 * width, 4 * width, stride=1),
+            *_small_block(3, width),
+            *_small_block(width, 2 * width),
+            *_small_block(2 * width, 4 * width),
+            *_small_block(4 * width, 6 * width),
         )
 
     def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
         feature_map = self.layers(images)
-        return feature_map, F.adaptive_avg_pool2d(feature_map, 4).flatten(1)
+        return feature_map, F.adaptive_avg_pool2d(feature_map, _PLACES).flatten(1)
 
 
-def _small_block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-    conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False)
+def _small_block(inputs: int, outputs: int) -> list[nn.Module]:
+    """Halve the side."""
+    conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1, bias=False)
     return [conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True)]
 
 

@@ -93,6 +93,7 @@ class DamsmOptions:
     epochs: int = option(600, "passes over the training images")
     batch_size: int = option(48, "image-caption pairs per step")
     lr: float = option(2e-3, "Adam's learning rate in the first epoch")
+    text_lr_factor: float = option(1.0, "the text encoder's learning rate over the image encoder's")
     lr_decay: float = option(0.98, "factor of the learning rate per epoch")
     min_lr: float = option(2e-4, "the learning rate stops falling below this")
     gradient_clip: float = option(0.25, "largest norm of the text encoder's gradient")

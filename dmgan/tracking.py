@@ -24,10 +24,7 @@ def _mlflow():
 def create_database(uri: str, artifacts: Path) -> None:
     """Make the database and its experiment, once, before any job that could race for it."""
     mlflow = _mlflow()
-    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
-
-    _initialize_tables(create_sqlalchemy_engine(uri))
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(uri)  # the first client makes the tables
     if client.get_experiment_by_name(EXPERIMENT) is None:
         client.create_experiment(EXPERIMENT, artifact_location=artifacts.resolve().as_uri())
 

@@ -1,11 +1,13 @@
 """Every model by name: where its class stands and which switches it sets."""
 
 import importlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dmgan.errors import UserError
-from dmgan.models.interface import TextToImageGAN
 from dmgan.options import ArchitectureOptions
+
+if TYPE_CHECKING:  # the table is read without torch: a wrong name is told at once
+    from dmgan.models.interface import TextToImageGAN
 
 
 class Entry(NamedTuple):
@@ -36,7 +38,7 @@ def find(name: str) -> Entry:
     return MODELS[name]
 
 
-def build_model(name: str, architecture: ArchitectureOptions, embedding_dim: int, **switches) -> TextToImageGAN:
+def build_model(name: str, architecture: ArchitectureOptions, embedding_dim: int, **switches) -> "TextToImageGAN":
     """A new generator with random weights; `switches` override those of the entry."""
     entry = find(name)
     module, class_name = entry.target.split(":")

@@ -15,7 +15,8 @@ SCHEMA = 1
 METRICS = ("IS", "FID", "R-precision", "KID")
 SEEDS = "seeds of training"  # what a spread over several runs is over
 CONTROLS = ("real", "shuffled", "noise")
-_COUNTS = ("num_images", "reference_num_images")  # a control may have others than the models; a note then says so
+# What a control may have otherwise than the models, as real images compared with real ones must; a note then says so.
+_CONTROLS_OWN = ("num_images", "reference", "reference_num_images")
 _MEND = "evaluate again: python -m dmgan evaluate"
 _MISSING = object()
 
@@ -63,6 +64,11 @@ class Measured:
         first = next(self._with(metric), None)
         return None if first is None else first.metrics[metric].protocol
 
+    def network(self, metric: str) -> str:
+        """The feature network of a column, "" where nothing was measured."""
+        protocol = self.protocol(metric)
+        return "" if protocol is None else str(protocol["feature_network"])
+
     def model_images(self, metric: str) -> int | None:
         """Number of images per model that a metric was measured on; None where no model has it."""
         counts = (each.metrics[metric].num_images for each in self._with(metric) if each.kind == "model")
@@ -83,7 +89,7 @@ class Measured:
 
 def _check_pair(first: Evaluation, other: Evaluation, metric: str) -> None:
     left, right = first.conditions(metric), other.conditions(metric)
-    excused = _COUNTS if "control" in (first.kind, other.kind) else ()
+    excused = _CONTROLS_OWN if "control" in (first.kind, other.kind) else ()
     for field in dict.fromkeys([*left, *right]):
         a, b = left.get(field, _MISSING), right.get(field, _MISSING)
         if a != b and field not in excused:

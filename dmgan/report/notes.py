@@ -74,6 +74,7 @@ class Marks:
 def table_notes(results: Results, marks: Marks) -> list[Note]:
     """The lines under a table."""
     return [
+        *_network_notes(results),
         *_spread_notes(results, marks),
         *_fooled_notes(results, marks),
         *_exceeded_notes(results, marks),
@@ -81,6 +82,15 @@ def table_notes(results: Results, marks: Marks) -> list[Note]:
         *_count_notes(results),
         Note("", "Bold: the best model of a column, as in the paper; ± tells whether its lead may be chance."),
     ]
+
+
+def _network_notes(results: Results) -> Iterator[Note]:
+    networks: dict[str, list[str]] = {}
+    for metric in results.layout.own_metrics:
+        networks.setdefault(results.measured.network(metric), []).append(metric)
+    told = [f"{network}, for {_listed(metrics)}" for network, metrics in networks.items() if network]
+    if told:
+        yield Note("", f"Feature network of this run: {'; '.join(told)}.")
 
 
 def _spread_notes(results: Results, marks: Marks) -> Iterator[Note]:
@@ -103,8 +113,8 @@ def _fooled_notes(results: Results, marks: Marks) -> Iterator[Note]:
                 value = results.shown(metric, control.value)
                 found.append(f"{CONTROL_TITLES[name]} ({metric} {value}) {side} {_titles(beaten)}")
     if found:
-        text = f"A control that should lose ranks before a model: {'; '.join(found)}. Do not trust the metric there."
-        yield Note(DAGGER, text)
+        lost = "There the metric is no evidence for the model."
+        yield Note(DAGGER, f"A control that should lose ranks before a model: {'; '.join(found)}. {lost}")
 
 
 def _exceeded_notes(results: Results, marks: Marks) -> Iterator[Note]:
@@ -133,7 +143,7 @@ def _ceiling_notes(results: Results, marks: Marks) -> Iterator[Note]:
 
 
 def _count_notes(results: Results) -> Iterator[Note]:
-    """Controls that were measured on other numbers of images than the models; equal cases on one line."""
+    """Controls that were measured on other images or another reference than the models; equal cases on one line."""
     cases: dict[str, dict[str, list[str]]] = {}  # what differs -> control -> metrics
     for metric in results.layout.own_metrics:
         models = results.measured.model_images(metric)
@@ -141,8 +151,8 @@ def _count_notes(results: Results) -> Iterator[Note]:
             measure = control.metrics[metric]
             if measure is None or models is None:
                 continue
-            here = _counts(measure.num_images, measure.protocol.get("reference_num_images"))
-            there = _counts(models, results.measured.protocol(metric).get("reference_num_images"))
+            here = _measured_on(measure.num_images, measure.protocol)
+            there = _measured_on(models, results.measured.protocol(metric))
             if here != there:
                 cases.setdefault(f"{here}; the models on {there}", {}).setdefault(name, []).append(metric)
     for difference, controls in cases.items():
@@ -150,8 +160,10 @@ def _count_notes(results: Results) -> Iterator[Note]:
         yield Note("", f"{which}: measured on {difference}.")
 
 
-def _counts(images: int, reference: int | None) -> str:
-    return f"{images:,} images" + ("" if reference is None else f" against {reference:,} of the reference")
+def _measured_on(images: int, protocol: dict[str, object]) -> str:
+    if "reference_num_images" not in protocol:
+        return f"{images:,} images"
+    return f"{images:,} images against {protocol['reference_num_images']:,} ({protocol['reference']})"
 
 
 def _titles(names: Sequence[str]) -> str:

@@ -47,8 +47,7 @@ def _columns(results: Results) -> list[Column]:
     published = results.published_columns
     columns = [Column(f"{dataset} (published)", metric, BETTER[metric], "") for dataset, metric in published]
     for metric in results.layout.own_metrics:
-        protocol = results.measured.protocol(metric)
-        network = "" if protocol is None else str(protocol["feature_network"])
+        network = results.measured.network(metric).split(",")[0]  # a note gives it in full
         columns.append(Column(f"{results.measured.dataset} (this run)", metric, BETTER[metric], network))
     return columns
 
@@ -77,8 +76,9 @@ def _own_cells(results: Results, model: str | None, marks: Marks) -> Iterator[Ce
         if summary is None:
             yield Cell("not run")
             continue
-        rivals = [value for name, value in results.model_values(metric).items() if name != model]
-        best = _is_best(metric, summary.value, rivals)
+        # Compared as shown: two equal cells are both bold or both not.
+        shown = {name: float(results.shown(metric, value)) for name, value in results.model_values(metric).items()}
+        best = _is_best(metric, shown.pop(model), list(shown.values()))
         yield Cell(_shown(results, metric, summary), best, tuple(marks.of_model(metric, summary)))
 
 
@@ -173,6 +173,6 @@ def _own_row(results: Results, method: str, metric: str, summary: Summary | None
         "interval_high": high,
         "interval_over": summary.interval_over,
         "num_images": summary.num_images,
-        "feature_network": results.measured.protocol(metric)["feature_network"],
+        "feature_network": results.measured.network(metric),
         "file": ";".join(str(file) for file in summary.files),
     }

@@ -92,8 +92,8 @@ def training_flags(wildcards):
 
 
 def modules(*folders):
-    """Code that a cheap rule reads as input, so that editing it makes the rule's results anew."""
-    return sorted(str(path) for folder in folders for path in Path(folder).glob("*.py"))
+    """Code, and tables beside it, that a cheap rule reads as input: editing it makes the rule's results anew."""
+    return sorted(str(path) for folder in folders for path in Path(folder).iterdir() if path.suffix in (".py", ".csv"))
 
 
 def metrics_of_runs(wildcards):

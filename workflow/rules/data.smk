@@ -18,17 +18,3 @@ rule prepare:
     shell:
         "python -m dmgan prepare --out results/data/{wildcards.dataset} {params.flags}"
         " --workers {threads} > {log} 2>&1"
-
-
-# MLflow's database must be there before jobs that could race to make it. Every job writes to it, so
-# they read it as ancient(); update() keeps the runs it already holds.
-rule lab_book:
-    output:
-        database=update("results/mlflow.db"),
-    log:
-        "results/logs/lab_book.log",
-    priority: 100
-    conda:
-        "../../environment.yml"
-    shell:
-        "python -m dmgan lab-book --mlflow sqlite:///{output.database} > {log} 2>&1"

@@ -32,7 +32,6 @@ rule evaluate:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=rules.classifier.output,
-        lab_book=ancient(rules.lab_book.output.database),
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/{model}/seed{seed}/metrics.json",
@@ -54,7 +53,7 @@ rule evaluate:
         " python -m dmgan evaluate --images {input.images}"
         " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
         " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} --out {output.metrics}"
-        " --seed {params.seed} --threads {threads} --mlflow sqlite:///{input.lab_book} > {log} 2>&1"
+        " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
 
 rule evaluate_control:
@@ -62,7 +61,6 @@ rule evaluate_control:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=rules.classifier.output,
-        lab_book=ancient(rules.lab_book.output.database),
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/controls/{control}/metrics.json",
@@ -84,4 +82,4 @@ rule evaluate_control:
         " python -m dmgan evaluate --control {wildcards.control}"
         " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
         " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} --out {output.metrics}"
-        " --seed {params.seed} --threads {threads} --mlflow sqlite:///{input.lab_book} > {log} 2>&1"
+        " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"

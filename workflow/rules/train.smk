@@ -1,7 +1,6 @@
 rule pretrain:
     input:
         data=rules.prepare.output,
-        lab_book=ancient(rules.lab_book.output.database),
     output:
         text_encoder="results/{dataset}/damsm/seed{seed}/text_encoder.safetensors",
         image_encoder="results/{dataset}/damsm/seed{seed}/image_encoder.safetensors",
@@ -24,14 +23,13 @@ rule pretrain:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan pretrain --data results/data/{wildcards.dataset}"
         " --out results/{wildcards.dataset}/damsm/seed{wildcards.seed} --seed {wildcards.seed}"
-        " {params.flags} --threads {threads} --mlflow sqlite:///{input.lab_book} > {log} 2>&1"
+        " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
 
 rule train:
     input:
         data=rules.prepare.output,
         damsm=expand(rules.pretrain.output, seed=config["damsm"]["seed"], allow_missing=True),
-        lab_book=ancient(rules.lab_book.output.database),
     output:
         generator="results/{dataset}/{model}/seed{seed}/generator.safetensors",
         history="results/{dataset}/{model}/seed{seed}/history.csv",
@@ -55,13 +53,12 @@ rule train:
         " --data results/data/{wildcards.dataset}"
         " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed}"
         " --out results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}"
-        " {params.flags} --threads {threads} --mlflow sqlite:///{input.lab_book} > {log} 2>&1"
+        " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
 
 rule classifier:
     input:
         data=rules.prepare.output,
-        lab_book=ancient(rules.lab_book.output.database),
     output:
         classifier="results/{dataset}/species/classifier.safetensors",
         history="results/{dataset}/species/history.csv",
@@ -82,4 +79,4 @@ rule classifier:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan classifier --data results/data/{wildcards.dataset}"
         " --out results/{wildcards.dataset}/species"
-        " {params.flags} --threads {threads} --mlflow sqlite:///{input.lab_book} > {log} 2>&1"
+        " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"

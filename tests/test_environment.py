@@ -1,0 +1,64 @@
+"""requirements.in, requirements.lock, environment.yml and pyproject.toml say the same."""
+
+import importlib.metadata
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+LINES = (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines()
+REQUIREMENTS = [Requirement(line) for line in LINES if line and not line.startswith("#")]
+
+
+def locked() -> dict[str, str]:
+    """Package -> version of requirements.lock; a package that has two versions fails."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", LOCK, re.MULTILINE)
+    assert len(found) == len(dict(found))
+    return dict(found)
+
+
+def test_every_requirement_is_locked_in_its_range():
+    for requirement in REQUIREMENTS:
+        assert locked()[requirement.name] in requirement.specifier, requirement
+
+
+def test_every_locked_package_has_hashes():
+    blocks = re.split(r"\n(?=\S)", LOCK.strip())
+    assert len(blocks) == len(locked())
+    assert all("--hash=sha256:" in block for block in blocks)
+
+
+@pytest.mark.parametrize("name", ["requirements.in", "requirements.lock", "environment.yml"])
+def test_no_package_index_is_named(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text)
+
+
+def test_environment_has_the_locked_versions_of_every_requirement():
+    assert set(ENVIRONMENT) == {"name", "channels", "dependencies"}
+    *conda, pip = ENVIRONMENT["dependencies"]
+    assert conda == ["python=3.11", "pip"]
+    assert pip["pip"] == [f"{each.name}=={locked()[each.name]}" for each in REQUIREMENTS]
+
+
+def test_environment_and_lock_fit_the_supported_pythons():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    supported = Requirement(f"python{project['requires-python']}").specifier
+    assert [minor for minor in range(8, 20) if f"3.{minor}.0" in supported] == [11, 12, 13]
+    assert "(3, 11) <= sys.version_info < (3, 14)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "python_full_version < '3.1" not in LOCK.replace("python_full_version < '3.15'", "")
+
+
+def test_what_is_installed_is_what_is_locked():
+    assert (3, 11) <= sys.version_info < (3, 14)
+    installed = {each.name: importlib.metadata.version(each.name) for each in REQUIREMENTS}
+    assert {name: version.split("+")[0] for name, version in installed.items()} == {
+        each.name: locked()[each.name] for each in REQUIREMENTS
+    }

@@ -1,0 +1,219 @@
+"""Figures: both formats, nothing blank, cut or overlapping, and the words that a model really chose."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dmgan.data.dataset import PreparedDataset
+from dmgan.data.prepare import prepare_synthbirds
+from dmgan.errors import UserError
+from dmgan.models.dmgan import DMGAN
+from dmgan.models.interface import Generated
+from dmgan.options import MatchingOptions
+from dmgan.report.canvas import Canvas, text_width, wrap
+from dmgan.report.figures import write_figures
+from dmgan.report.galleries import draw_models, draw_noises, draw_stages
+from dmgan.report.scene import Scene
+from dmgan.report.word_choice import draw_words, lit, refinement_choice
+from dmgan.report.words import attention_weights, told_apart, top_words
+from dmgan.sampling import load_run, sample_test_captions
+from dmgan.training import train
+from tests.conftest import ARCHITECTURE, CPU, TRAINING
+
+DRAWINGS = (draw_models, draw_stages, draw_noises, draw_words)
+
+
+@pytest.fixture(scope="module")
+def attngan_folder(data, damsm_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("attngan") / "seed0"
+    train("attngan", data, damsm_folder, folder, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scene(run_folder, attngan_folder, dataset) -> Scene:
+    return Scene([load_run(run_folder, CPU), load_run(attngan_folder, CPU)], dataset, 100)
+
+
+def said(canvas: Canvas) -> list[str]:
+    """Every text of a page."""
+    return [text.get_text() for text in canvas.figure.texts]
+
+
+def test_every_figure_is_written_and_shows_something(run_folder, attngan_folder, data, tmp_path):
+    write_figures([run_folder, attngan_folder], data, tmp_path, 100, CPU)
+    names = {f"figure{number}.{kind}" for number in (3, 4, 5, 6) for kind in ("png", "pdf")}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    for path in tmp_path.glob("*.png"):
+        with Image.open(path) as picture:
+            page = picture.convert("RGB")
+        assert min(page.size) > 500 and np.asarray(page).std() > 20
+        assert len(page.getcolors(maxcolors=page.width * page.height)) > 100  # more than black text on white
+    for path in tmp_path.glob("*.pdf"):
+        assert path.read_bytes().startswith(b"%PDF") and path.stat().st_size > 10_000
+
+
+def test_a_figure_is_the_same_bytes_again(scene, tmp_path):
+    for name in ("first", "second"):
+        draw_words(scene).write(tmp_path / name)
+    for kind in ("png", "pdf"):
+        assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
+
+
+@pytest.mark.parametrize("draw", DRAWINGS)
+def test_nothing_is_cut_or_overlaps(scene, draw):
+    canvas = draw(scene)
+    renderer = canvas.figure.canvas.get_renderer()
+    canvas.figure.draw(renderer)
+    texts = [(text.get_text(), text.get_window_extent(renderer)) for text in canvas.figure.texts]
+    images = [axes.get_window_extent(renderer) for axes in canvas.figure.axes]
+    bars = [axes.get_tightbbox(renderer) for axes in canvas.figure.axes if axes.patches]
+    page = canvas.figure.bbox
+    for box in [box for _, box in texts] + images + bars:
+        assert box.x0 >= page.x0 and box.y0 >= page.y0 and box.x1 <= page.x1 and box.y1 <= page.y1
+    for (name, box), other in itertools.product(texts, images + bars):
+        assert not _overlap(box, other), name
+    for (name, box), (other_name, other) in itertools.combinations(texts, 2):
+        assert not _overlap(box, other), (name, other_name)
+    for box, other in itertools.combinations(images, 2):
+        assert not _overlap(box, other)
+    for box, other in itertools.combinations(bars, 2):
+        assert not _overlap(box, other)
+
+
+def _overlap(box, other) -> bool:
+    """Whether two boxes share more than an edge (line spacing lets boxes touch by a dot)."""
+    width = min(box.x1, other.x1) - max(box.x0, other.x0)
+    height = min(box.y1, other.y1) - max(box.y0, other.y0)
+    return width > 1 and height > 1
+
+
+def test_rows_are_the_real_image_and_the_models(scene):
+    canvas = draw_models(scene)
+    assert {"Real image", "DM-GAN", "AttnGAN", "seed 0"} <= set(said(canvas))
+    shown = [axes.images[0].get_array() for axes in canvas.figure.axes]
+    assert len(shown) == 3 * 8
+    assert np.array_equal(shown[0], scene.real_image(scene.caption_numbers(8)[0]))
+    first_line = " ".join(said(canvas))
+    assert all(word in first_line for word in scene.caption(scene.caption_numbers(8)[3]).split())
+
+
+def test_stages_are_shown_at_their_own_size(scene):
+    canvas = draw_stages(scene)
+    sides = [axes.images[0].get_array().shape[0] for axes in canvas.figure.axes]
+    assert sides == [8] * 8 + [16] * 8 + [32] * 8
+    assert "Stages of DM-GAN, seed 0" in said(canvas)
+
+
+def test_noises_change_the_image(scene):
+    shown = [axes.images[0].get_array() for axes in draw_noises(scene).figure.axes]
+    assert len(shown) == 4 * 8
+    assert len({np.asarray(each).tobytes() for each in shown[:8]}) == 8
+
+
+def test_images_are_those_that_sampling_writes(scene, run_folder, data, tmp_path):
+    sample_test_captions(run_folder, data, tmp_path / "images", 8, scene.seed, 4, False, CPU)
+    numbers = scene.caption_numbers(8)
+    shown = [axes.images[0].get_array() for axes in draw_models(scene).figure.axes][8:16]
+    for number, pixels in zip(numbers, shown, strict=True):
+        written = np.asarray(Image.open(tmp_path / "images" / f"{number:06d}.png")).astype(int)
+        assert np.abs(np.asarray(pixels).astype(int) - written).max() <= 1  # another batch: rounding only
+
+
+def test_a_missing_model_is_named(scene):
+    alone = scene._replace(runs=[run for run in scene.runs if run.name == "dmgan"])
+    assert "AttnGAN: not run" in said(draw_words(alone))
+    rival = scene._replace(runs=[run for run in scene.runs if run.name == "attngan"])
+    assert said(draw_words(rival)).count("DM-GAN: not run") == 2
+    assert "Stages of AttnGAN, seed 0 (DM-GAN: not run)" in said(draw_stages(rival))
+
+
+def test_a_variant_that_stands_in_says_so(scene):
+    variant = scene._replace(runs=[scene.runs[0]._replace(name="dmgan-m-wg")])
+    assert "DM-GAN +M+WG, seed 0 (DM-GAN: not run)" in " ".join(said(draw_noises(variant)))
+    assert "(DM-GAN: not" in said(draw_words(variant))
+
+
+class KnownWords(DMGAN):
+    """A model whose attention and gate are known: word i of T weighs i + 1, in the lower half of the map twice that."""
+
+    def generate(self, noise, sentence, words, word_mask, memory=None) -> Generated:
+        generated = super().generate(noise, sentence, words, word_mask, memory)
+        rank = torch.arange(1.0, words.shape[2] + 1).expand(len(noise), -1)
+        attention = []
+        for each in generated.attention:
+            known = rank[:, :, None, None].repeat(1, 1, *each.shape[2:])
+            known[:, :, each.shape[2] // 2 :] *= 2
+            attention.append(known)
+        return generated._replace(attention=attention, gates=[1 / rank for _ in generated.gates])
+
+
+def known_words(scene: Scene) -> Scene:
+    torch.manual_seed(0)
+    model = KnownWords(ARCHITECTURE, scene.runs[0].damsm.options.embedding_dim).eval()
+    return scene._replace(runs=[scene.runs[0]._replace(model=model), scene.runs[1]])
+
+
+def test_words_are_those_the_model_chose(scene):
+    known = known_words(scene)
+    first, second = known.caption_numbers(8)[1:3]
+    words = known.dataset.vocabulary.decode(known.tokens(known.runs[0], second))
+    choice = refinement_choice(known, known.runs[0], second, -1)
+    count = len(words)
+    assert choice.words == words and count > 5
+    assert choice.attention == pytest.approx(np.arange(1, count + 1) / (count * (count + 1) / 2))
+    assert choice.before.shape == (16, 16, 3) and choice.after.shape == (32, 32, 3)
+    canvas = draw_words(known)
+    bars = [axes for axes in canvas.figure.axes if axes.patches]
+    listed = [[label.get_text().split(" ")[0] for label in axes.get_yticklabels()] for axes in bars]
+    assert listed[2] == words[:5]  # memory writing: the first words have the widest gates
+    assert listed[3] == words[:-6:-1]  # key addressing: the last words weigh most
+    memory = known.dataset.vocabulary.decode(known.tokens(known.runs[0], first))
+    assert listed[1] == memory[:-6:-1]
+    assert [bar.get_width() for bar in bars[2].patches] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
+    heard = {f"“{label}”" for label in told_apart(top_words(words, choice.attention, 1), words)}
+    assert heard <= set(said(canvas))
+
+
+def test_maps_are_bright_where_the_word_is_heavy(scene):
+    known = known_words(scene)
+    choice = refinement_choice(known, known.runs[0], 0, 0)
+    white = np.full((16, 16, 3), 200, dtype=np.uint8)
+    shown = lit(white, choice.maps[-1])
+    assert shown[-1].min() >= 199 and shown[0].max() <= 31
+    assert np.array_equal(lit(white, np.ones((8, 8))), white)
+
+
+def test_attention_is_summed_over_pixels():
+    attention = torch.zeros(3, 2, 2)
+    attention[0] = 1.0
+    attention[2, 0, 0] = 4.0
+    assert attention_weights(attention) == pytest.approx([0.5, 0.0, 0.5])
+
+
+def test_top_words_are_told_apart():
+    words = ["a", "red", "bird", "with", "a", "red", "wing"]
+    chosen = top_words(words, np.array([0.1, 0.9, 0.8, 0.0, 0.2, 0.7, 0.3]), 4)
+    assert [each.position for each in chosen] == [1, 2, 5, 6]
+    assert told_apart(chosen, words) == ["red (1st)", "bird", "red (2nd)", "wing"]
+
+
+def test_text_is_wrapped_by_its_width():
+    text = "this bird has a remarkablylongunbrokenword and a short beak"
+    lines = wrap(text, 0.8, 6.0)
+    assert all(text_width(line, 6.0) <= 0.8 for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert wrap("one two", 10.0, 6.0) == ["one two"]
+
+
+def test_foreign_data_and_no_runs_are_refused(run_folder, data, tmp_path):
+    prepare_synthbirds(tmp_path / "other", 32, 2, 1, captions_per_image=1, seed=9, workers=1)
+    assert PreparedDataset(tmp_path / "other").vocabulary != PreparedDataset(data).vocabulary
+    with pytest.raises(UserError, match="another data set"):
+        write_figures([run_folder], tmp_path / "other", tmp_path / "out", 100, CPU)
+    with pytest.raises(UserError, match="no run given"):
+        write_figures([], data, tmp_path / "out", 100, CPU)
+    assert not (tmp_path / "out").exists()

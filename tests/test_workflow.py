@@ -1,0 +1,446 @@
+"""The workflow: style, jobs of each configuration, refused configurations, leases, and the whole DAG run small."""
+
+import csv
+import dataclasses
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dmgan.models.registry import MODELS
+from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "workflow" / "config"
+SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
+TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
+CONTROLS = 3
+
+
+def run(*command, folder=ROOT, **environment) -> subprocess.CompletedProcess:
+    """A command with this Python's programs first on PATH."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "PATH": path, "COLUMNS": "200"}
+    command = [str(word) for word in command]
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | settings | environment, capture_output=True, text=True, timeout=1800
+    )
+
+
+def copy_of_project(folder: Path) -> Path:
+    """The files that a run needs, without results."""
+    for name in ("workflow", "dmgan", "baselines"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def planned_jobs(folder: Path, config: Path) -> dict[str, int]:
+    """Rule -> number of jobs that a dry run lists; empty where there is nothing to do."""
+    dry = run("snakemake", "--dry-run", "--configfile", config, folder=folder)
+    assert dry.returncode == 0, dry.stderr
+    if "Nothing to be done" in dry.stdout + dry.stderr:
+        return {}
+    table = dry.stdout.split("Job stats:")[-1].split("\n\n")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def expected_jobs(config: dict) -> dict[str, int]:
+    """Rule -> number of jobs from nothing."""
+    datasets = len(config["datasets"])
+    runs = datasets * len(config["models"]) * len(config["seeds"])
+    per_dataset = dict.fromkeys(["prepare", "pretrain", "classifier", "tables", "figures"], datasets)
+    per_run = dict.fromkeys(["train", "sample", "evaluate"], runs)
+    total = 5 * datasets + 3 * runs + CONTROLS * datasets + 1
+    return {**per_dataset, **per_run, "evaluate_control": CONTROLS * datasets, "all": 1, "total": total}
+
+
+def read_config(name: str) -> dict:
+    return yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
+
+
+def write_config(path: Path, config: dict) -> Path:
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return path
+
+
+# Style.
+
+
+def test_lint_is_clean():
+    lint = run("snakemake", "--lint")
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+def test_format_is_clean():
+    check = run("snakefmt", "--check", "Snakefile", "workflow")
+    assert check.returncode == 0, check.stdout + check.stderr
+
+
+def test_dry_run_imports_no_torch():
+    for path in [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]:
+        assert not re.search(r"^\s*(import|from) (torch|dmgan)", path.read_text(encoding="utf-8"), re.MULTILINE), path
+
+
+# Jobs.
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "full-demo.yaml", "smoke.yaml"])
+def test_jobs_from_nothing(name, tmp_path):
+    assert planned_jobs(copy_of_project(tmp_path), CONFIGS / name) == expected_jobs(read_config(name))
+
+
+def test_full_demo_extends_the_demo():
+    demo, full = read_config("config.yaml"), read_config("full-demo.yaml")
+    for key in ("datasets", "num_images", "sampling_seed", "damsm", "matching", "classifier"):
+        assert full[key] == demo[key]
+    assert full["hyperparameters"]["synthbirds"].items() >= demo["hyperparameters"]["synthbirds"].items()
+
+
+@pytest.mark.parametrize("name", ["full-demo.yaml", "smoke.yaml"])
+def test_larger_configurations_run_every_model(name):
+    assert sorted(read_config(name)["models"]) == sorted(MODELS)
+
+
+# The schema agrees with the code.
+
+
+def dataclass_properties(*kinds) -> dict[str, str]:
+    return {field.name: TYPES[type(field.default)] for kind in kinds for field in dataclasses.fields(kind)}
+
+
+@pytest.mark.parametrize(
+    "name, kinds, beside",
+    [
+        ("hyperparameters", [ArchitectureOptions, TrainingOptions], {}),
+        ("damsm", [DamsmOptions], {"seed": "integer", "inception_weights": "string"}),
+        ("classifier", [ClassifierOptions], {"seed": "integer"}),
+        ("matching", [MatchingOptions], {}),
+    ],
+)
+def test_schema_has_the_fields_of_the_options(name, kinds, beside):
+    definition = SCHEMA["$defs"][name]
+    assert definition["additionalProperties"] is False
+    types = {key: value["type"] for key, value in definition["properties"].items()}
+    assert types == dataclass_properties(*kinds) | beside
+
+
+def test_schema_has_the_choices_of_the_options():
+    for field in dataclasses.fields(DamsmOptions):
+        choices = field.metadata["choices"]
+        assert SCHEMA["$defs"]["damsm"]["properties"][field.name].get("enum") == (choices and list(choices))
+
+
+def test_schema_has_the_models_of_the_registry():
+    assert SCHEMA["$defs"]["model"]["enum"] == list(MODELS)
+
+
+# Refused configurations: one line that names file, key and mend.
+
+
+def _unknown_key(config):
+    config["image_count"] = 3
+
+
+def _unknown_hyperparameter(config):
+    config["hyperparameters"]["synthbirds"]["dmgan"]["epoch"] = 3
+
+
+def _unknown_model(config):
+    config["models"].append("dmgann")
+
+
+def _missing_block(config):
+    del config["hyperparameters"]["synthbirds"]["attngan"]
+
+
+def _missing_key(config):
+    del config["seeds"]
+
+
+def _text_for_a_number(config):
+    config["hyperparameters"]["synthbirds"]["dmgan"]["generator_lr"] = "2e-4"
+
+
+def _block_without_dataset(config):
+    config["hyperparameters"]["bird"] = {}
+
+
+@pytest.mark.parametrize(
+    "spoil, named",
+    [
+        (_unknown_key, "top level: unknown key image_count; known are datasets, "),
+        (_unknown_hyperparameter, "hyperparameters.synthbirds.dmgan: unknown key epoch; known are base_size, "),
+        (_unknown_model, "models.2: 'dmgann' is not one of "),
+        (_missing_block, "hyperparameters.synthbirds: has no block for attngan; add it"),
+        (_missing_key, "top level: has no seeds; add it"),
+        (_text_for_a_number, "hyperparameters.synthbirds.dmgan.generator_lr: YAML reads 2e-4 as text; "),
+        (_block_without_dataset, "hyperparameters.bird: is no data set of this file; "),
+    ],
+)
+def test_bad_configuration_is_one_line(spoil, named, tmp_path):
+    config = read_config("config.yaml")
+    spoil(config)
+    path = write_config(tmp_path / "spoilt.yaml", config)
+    dry = run("snakemake", "--dry-run", "--configfile", path)
+    assert dry.returncode == 1
+    line = dry.stderr.strip()
+    assert "\n" not in line
+    assert line.startswith(f"{path}: {named}")
+
+
+def test_overridden_key_of_the_command_line_is_checked():
+    dry = run("snakemake", "--dry-run", "--config", "num_images=few")
+    assert dry.returncode == 1
+    assert "num_images: 'few' is not of type 'integer'" in dry.stderr
+
+
+# The GPU lease.
+
+LEASE = [sys.executable, ROOT / "workflow" / "gpu_lease.py"]
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(","):
+    note = Path(sys.argv[1], gpu)
+    note.touch(exist_ok=False)
+    time.sleep(0.2)
+    note.unlink()
+    print(gpu)
+"""
+
+
+def without(*names) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in (*names, "SLURM_JOB_ID")}
+
+
+def start_lease(count, command, folder, **environment):
+    settings = without("CUDA_VISIBLE_DEVICES") | {"DMGAN_GPU_LOCKS": str(folder)} | environment
+    words = [*LEASE, "--gpus", count, "--", *command]
+    return subprocess.Popen([str(word) for word in words], env=settings, stdout=subprocess.PIPE, text=True)
+
+
+def test_lease_gives_a_gpu_to_one_command_at_a_time(tmp_path):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    holder = [sys.executable, "-c", HOLDER, notes]
+    counts = [1, 1, 2, 1, 1, 2, 1, 1]
+    jobs = [start_lease(count, holder, tmp_path / "locks", DMGAN_GPU_IDS="0,7") for count in counts]
+    printed = [job.communicate(timeout=120)[0].split() for job in jobs]
+    assert all(job.returncode == 0 for job in jobs)  # a shared GPU would make touch() fail
+    assert [len(gpus) for gpus in printed] == counts
+    assert {gpu for gpus in printed for gpu in gpus} == {"0", "7"}
+
+
+def test_lease_ends_with_a_killed_command(tmp_path):
+    sleeper = start_lease(1, ["sleep", "600"], tmp_path, DMGAN_GPU_IDS="0")
+    lock = tmp_path / "gpu-0.lock"
+    while not (lock.exists() and is_locked(lock)):
+        time.sleep(0.05)
+    sleeper.kill()
+    sleeper.communicate()
+    follower = start_lease(1, [sys.executable, "-c", "print('mine')"], tmp_path, DMGAN_GPU_IDS="0")
+    assert follower.communicate(timeout=60)[0] == "mine\n"
+
+
+def is_locked(path: Path) -> bool:
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+SHOW = [sys.executable, "-c", "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', 'unset'))"]
+
+
+@pytest.mark.parametrize(
+    "count, environment, seen",
+    [
+        (1, {"DMGAN_GPU_IDS": ""}, ""),  # no GPU: the CPU
+        (0, {"DMGAN_GPU_IDS": "0,1"}, ""),
+        (2, {"DMGAN_GPU_IDS": "3, 4"}, "3,4"),
+        (1, {"CUDA_VISIBLE_DEVICES": "5"}, "5"),
+        (1, {"CUDA_VISIBLE_DEVICES": "-1"}, ""),
+        (1, {"CUDA_VISIBLE_DEVICES": "2", "SLURM_JOB_ID": "9"}, "2"),  # SLURM has assigned it
+    ],
+)
+def test_lease_names_the_gpus(count, environment, seen, tmp_path):
+    job = start_lease(count, SHOW, tmp_path, **environment)
+    assert job.communicate(timeout=60)[0].strip() == seen
+
+
+def test_lease_refuses_more_gpus_than_there_are(tmp_path):
+    words = [*LEASE, "--gpus", 3, "--", "true"]
+    refused = run(*words, DMGAN_GPU_IDS="0,1", DMGAN_GPU_LOCKS=str(tmp_path))
+    assert refused.returncode == 1
+    assert refused.stderr == "gpu_lease: 3 GPUs asked for, 2 here (0, 1); ask for fewer\n"
+
+
+# workflow/run.py: a run alone in its folder, whatever an earlier one left.
+
+RUNNER = ["python", ROOT / "workflow" / "run.py", "--cores", "1", "--snakefile"]
+SLOW = """
+rule all:
+    input:
+        "done",
+
+
+rule slow:
+    output:
+        "done",
+    shell:
+        "touch started; sleep 3; echo $PPID > {output}"
+"""
+
+
+def wait_for(path: Path, seconds: float = 60) -> None:
+    for _ in range(int(seconds / 0.05)):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not appear")
+
+
+def start_slow(folder: Path, *command) -> subprocess.Popen:
+    """A run that is at work on its only job when this returns."""
+    (folder / "slow.smk").write_text(SLOW, encoding="utf-8")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    words = [str(word) for word in (*command, "slow.smk")]
+    process = subprocess.Popen(words, cwd=folder, env=os.environ | {"PATH": path}, stderr=subprocess.DEVNULL)
+    wait_for(folder / "started")
+    return process
+
+
+def test_second_run_at_the_same_time_is_refused(tmp_path):
+    first = start_slow(tmp_path, *RUNNER)
+    second = run(*RUNNER, "slow.smk", folder=tmp_path)
+    assert second.returncode == 1
+    assert second.stderr == "run: a run is at work in this folder; wait for its end, or stop it first\n"
+    assert first.wait(timeout=60) == 0
+
+
+def test_snakemake_started_by_hand_keeps_its_lock(tmp_path):
+    first = start_slow(tmp_path, "snakemake", "--cores", "1", "--snakefile")
+    second = run(*RUNNER, "slow.smk", folder=tmp_path)
+    assert second.returncode == 1
+    assert second.stderr == (
+        f"run: a run is at work in this folder (process {first.pid}); wait for its end, or stop it first\n"
+    )
+    assert first.wait(timeout=60) == 0
+
+
+def test_run_goes_on_after_a_killed_run(tmp_path):
+    killed = start_slow(tmp_path, *RUNNER)
+    killed.kill()
+    killed.wait()
+    assert any((tmp_path / ".snakemake" / "locks").iterdir())
+    again = run(*RUNNER, "slow.smk", "--rerun-incomplete", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "done").read_text(encoding="utf-8").strip()
+
+
+# The whole DAG.
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which smoke.yaml has been run from nothing."""
+    folder = copy_of_project(tmp_path_factory.mktemp("smoke"))
+    done = run_smoke(folder)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
+    return folder
+
+
+def run_smoke(folder: Path) -> subprocess.CompletedProcess:
+    settings = ["--cores", "2", "--resources", "gpu=2", "--rerun-incomplete", "--show-failed-logs"]
+    return run("python", "workflow/run.py", *settings, "--configfile", "workflow/config/smoke.yaml", folder=folder)
+
+
+def test_smoke_run_makes_every_table_and_figure(finished):
+    results = finished / "results" / "smoke"
+    for number in (1, 2, 3):
+        for suffix in ("csv", "md", "tex"):
+            assert (results / "tables" / f"table{number}.{suffix}").stat().st_size > 0
+        with open(results / "tables" / f"table{number}.csv", encoding="utf-8", newline="") as file:
+            assert len(list(csv.DictReader(file))) > 0
+    for number in (3, 4, 5, 6):
+        assert (results / "figures" / f"figure{number}.png").read_bytes().startswith(b"\x89PNG")
+        assert (results / "figures" / f"figure{number}.pdf").read_bytes().startswith(b"%PDF")
+    assert (finished / "results" / "mlflow.db").stat().st_size > 0
+
+
+def test_second_smoke_run_has_nothing_to_do(finished):
+    again = run_smoke(finished)
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_lost_lab_book_trains_nothing_anew(finished):
+    book = finished / "results" / "mlflow.db"
+    book.rename(finished / "aside.db")
+    try:
+        assert planned_jobs(finished, CONFIGS / "smoke.yaml") == {}
+    finally:
+        (finished / "aside.db").rename(book)
+
+
+@pytest.mark.parametrize("model", ["dmgan", "attngan"])
+def test_changed_hyperparameter_runs_that_models_chain_alone(finished, model, tmp_path):
+    config = read_config("smoke.yaml")
+    config["hyperparameters"]["smoke"][model]["generator_lr"] = 0.001
+    jobs = planned_jobs(finished, write_config(tmp_path / "changed.yaml", config))
+    chain = dict.fromkeys(["train", "sample", "evaluate", "tables", "figures", "all"], 1)
+    assert jobs == chain | {"total": 6}
+
+
+def test_another_seed_runs_its_chains_alone(finished, tmp_path):
+    config = read_config("smoke.yaml") | {"seeds": [0, 1]}
+    jobs = planned_jobs(finished, write_config(tmp_path / "seeds.yaml", config))
+    models = len(config["models"])
+    assert jobs == {
+        **dict.fromkeys(["train", "sample", "evaluate"], models),
+        "tables": 1,
+        "all": 1,
+        "total": 3 * models + 2,
+    }
+
+
+@pytest.mark.parametrize(
+    "module, rerun",
+    [
+        ("dmgan/evaluation/metrics.py", {"evaluate": len(MODELS), "evaluate_control": CONTROLS, "tables": 1}),
+        ("dmgan/report/tables.py", {"tables": 1, "figures": 1}),
+        ("dmgan/training.py", {}),
+    ],
+)
+def test_edited_code_runs_the_cheap_rules_that_use_it(finished, module, rerun):
+    path = finished / module
+    before = path.read_text(encoding="utf-8")
+    times = path.stat().st_atime, path.stat().st_mtime
+    path.write_text(before + "\n# edited\n", encoding="utf-8")
+    try:
+        jobs = planned_jobs(finished, CONFIGS / "smoke.yaml")
+    finally:
+        path.write_text(before, encoding="utf-8")
+        os.utime(path, times)
+    assert jobs == (rerun and rerun | {"all": 1, "total": sum(rerun.values()) + 1})
+
+
+def test_report_holds_tables_and_figures(finished):
+    done = run(
+        "snakemake", "--report", "results/report.html", "--configfile", "workflow/config/smoke.yaml", folder=finished
+    )
+    assert done.returncode == 0, done.stderr
+    html = (finished / "results" / "report.html").read_text(encoding="utf-8")
+    for artefact in ("table1.csv", "table2.csv", "table3.csv", "figure3.png", "figure6.png"):
+        assert artefact in html
