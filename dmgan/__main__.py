@@ -38,7 +38,9 @@ def _add_run_flags(parser: argparse.ArgumentParser, tracking: bool = True) -> No
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] (default auto)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
     if tracking:
-        parser.add_argument("--mlflow", metavar="URI", help=f"mirror the run to this MLflow database, such as {DEFAULT_TRACKING}")
+        parser.add_argument(
+            "--mlflow", metavar="URI", help=f"mirror the run to this MLflow database, such as {DEFAULT_TRACKING}"
+        )
 
 
 def _device(arguments: argparse.Namespace):
@@ -70,10 +72,16 @@ def prepare(arguments: argparse.Namespace) -> None:
 
 
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", choices=["synthbirds"], default="synthbirds", help="where images and captions come from")
+    parser.add_argument(
+        "--source", choices=["synthbirds"], default="synthbirds", help="where images and captions come from"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the prepared data set")
-    parser.add_argument("--image-size", type=int, default=64, help="side models are trained on; 76/64 of it is kept (default 64)")
-    parser.add_argument("--num-species", type=int, default=200, help="species, a quarter of them for the test (default 200)")
+    parser.add_argument(
+        "--image-size", type=int, default=64, help="side models are trained on; 76/64 of it is kept (default 64)"
+    )
+    parser.add_argument(
+        "--num-species", type=int, default=200, help="species, a quarter of them for the test (default 200)"
+    )
     parser.add_argument("--images-per-species", type=int, default=16, help="images of each species (default 16)")
     parser.add_argument("--captions-per-image", type=int, default=10, help="captions of each image (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawing (default 0)")
@@ -94,7 +102,9 @@ def _add_pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared data set")
     parser.add_argument("--out", type=Path, required=True, help="folder of the encoders")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (default 0)")
-    parser.add_argument("--inception-weights", type=Path, help="torchvision's inception_v3 state dict (for --image-encoder inception)")
+    parser.add_argument(
+        "--inception-weights", type=Path, help="torchvision's inception_v3 state dict (for --image-encoder inception)"
+    )
     _add_run_flags(parser)
     _add_options(parser, DamsmOptions)
     _add_options(parser, MatchingOptions)
@@ -126,7 +136,8 @@ def train(arguments: argparse.Namespace) -> None:
 
     run(
         arguments.model, arguments.data, arguments.damsm, arguments.out,
-        _options(arguments, ArchitectureOptions), _options(arguments, TrainingOptions), _options(arguments, MatchingOptions),
+        _options(arguments, ArchitectureOptions), _options(arguments, TrainingOptions),
+        _options(arguments, MatchingOptions),
         arguments.seed, device, arguments.mlflow,
     )  # fmt: skip
 
@@ -136,7 +147,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared data set")
     parser.add_argument("--damsm", type=Path, required=True, help="folder of the pretrained encoders")
     parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run in it goes on")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order, augmentation and noise (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights, order, augmentation and noise (default 0)"
+    )
     _add_run_flags(parser)
     _add_options(parser, ArchitectureOptions)
     _add_options(parser, TrainingOptions)
@@ -158,9 +171,15 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared data set whose test captions are used")
     parser.add_argument("--out", type=Path, required=True, help="folder of the images")
     parser.add_argument("--num-images", type=int, default=30000, help="images to make (default 30000, the papers')")
-    parser.add_argument("--seed", type=int, default=100, help="seed of captions and noises (default 100, the released code's)")
-    parser.add_argument("--batch-size", type=int, default=64, help="images at a time; changes nothing but speed (default 64)")
-    parser.add_argument("--all-stages", action="store_true", help="write the images of every stage, not of the last alone")
+    parser.add_argument(
+        "--seed", type=int, default=100, help="seed of captions and noises (default 100, the released code's)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=64, help="images at a time; changes nothing but speed (default 64)"
+    )
+    parser.add_argument(
+        "--all-stages", action="store_true", help="write the images of every stage, not of the last alone"
+    )
     _add_run_flags(parser, tracking=False)
 
 
@@ -177,10 +196,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     subject = parser.add_mutually_exclusive_group(required=True)
     subject.add_argument("--images", type=Path, help="folder of images that sample wrote")
-    subject.add_argument("--control", choices=["real", "shuffled", "noise"], help="a control row instead of a model's images")
+    subject.add_argument(
+        "--control", choices=["real", "shuffled", "noise"], help="a control row instead of a model's images"
+    )
     parser.add_argument("--data", type=Path, required=True, help="prepared data set")
     parser.add_argument("--damsm", type=Path, required=True, help="encoders that judge R-precision")
-    parser.add_argument("--classifier", type=Path, required=True, help="species classifier whose features IS and FID read")
+    parser.add_argument(
+        "--classifier", type=Path, required=True, help="species classifier whose features IS and FID read"
+    )
     parser.add_argument("--out", type=Path, required=True, help="metrics.json to write")
     parser.add_argument("--seed", type=int, default=100, help="seed of mismatched captions and folds (default 100)")
     _add_run_flags(parser)
@@ -193,7 +216,9 @@ def tables(arguments: argparse.Namespace) -> None:
 
 
 def _add_tables(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics.json of every run and control row")
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", required=True, help="metrics.json of every run and control row"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
 
 
@@ -229,7 +254,9 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--caption", action="append", help="a caption; may be given several times")
     parser.add_argument("--captions", type=Path, help="a text file with one caption a line")
     parser.add_argument("--out", type=Path, default=Path("generated"), help="folder of the images (default generated/)")
-    parser.add_argument("--images-per-caption", type=int, default=1, help="images of each caption, other noise each (default 1)")
+    parser.add_argument(
+        "--images-per-caption", type=int, default=1, help="images of each caption, other noise each (default 1)"
+    )
     parser.add_argument("--seed", type=int, default=100, help="seed of the noises (default 100)")
     _add_run_flags(parser, tracking=False)
 
@@ -241,7 +268,9 @@ def lab_book(arguments: argparse.Namespace) -> None:
 
 
 def _add_lab_book(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mlflow", metavar="URI", default=DEFAULT_TRACKING, help=f"database to make (default {DEFAULT_TRACKING})")
+    parser.add_argument(
+        "--mlflow", metavar="URI", default=DEFAULT_TRACKING, help=f"database to make (default {DEFAULT_TRACKING})"
+    )
     parser.add_argument("--artifacts", type=Path, default=Path("results/mlflow"), help="folder of the runs' files")
 
 

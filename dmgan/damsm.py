@@ -163,10 +163,12 @@ def _load_inception(encoder: ImageEncoder, path: Path | None) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a file that is no state dict
-        raise UserError(f"{path}: is not a readable state dict ({error}); fetch torchvision's inception_v3 again") from error
+        raise UserError(
+            f"{path}: is not a readable state dict ({error}); fetch torchvision's inception_v3 again"
+        ) from error
     wanted = encoder.state_dict()
     trunk = {key: value for key, value in state.items() if key in wanted}
-    missing = [key for key in wanted if key not in trunk and not key.startswith(("emb_", ))]
+    missing = [key for key in wanted if key not in trunk and not key.startswith(("emb_",))]
     if missing:
         raise UserError(f"{path}: is not an inception_v3 state dict (no {missing[0]}); fetch torchvision's file")
     encoder.load_state_dict(trunk, strict=False)

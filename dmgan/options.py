@@ -76,7 +76,9 @@ class TrainingOptions:
     def __post_init__(self):
         for name in ("epochs", "max_words", "checkpoint_every"):
             _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be 1 or more")
-        _require(self.batch_size >= 2, f"batch_size {self.batch_size}: must be 2 or more (the mismatched pairs need two)")
+        _require(
+            self.batch_size >= 2, f"batch_size {self.batch_size}: must be 2 or more (the mismatched pairs need two)"
+        )
         for name in ("generator_lr", "discriminator_lr"):
             _require(getattr(self, name) > 0, f"{name} {getattr(self, name)}: must be above 0")
         _require(0 <= self.ema_decay < 1, f"ema_decay {self.ema_decay}: must be in [0, 1)")
@@ -133,7 +135,7 @@ def from_dict(kind: type, values: dict[str, object], source: str):
     unknown, missing = set(values) - names, names - set(values)
     if unknown or missing:
         raise UserError(
-            f"{source}: is not of this version (unknown {sorted(unknown)}, missing {sorted(missing)} in {kind.__name__}); "
+            f"{source}: is of another version ({kind.__name__}: unknown {sorted(unknown)}, missing {sorted(missing)}); "
             "make the run again"
         )
     return kind(**values)

@@ -12,6 +12,7 @@ from torch import Tensor
 from dmgan import files
 from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm
+from dmgan.data.batches import to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.models.interface import Generated, TextToImageGAN
@@ -71,12 +72,6 @@ def generate_images(trained: TrainedModel, captions: Sequence[np.ndarray], noise
     return trained.model.generate(noise.to(trained.device), encoded.sentence, encoded.words, encoded.mask)
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
-    """Images (B, 3, s, s) in [-1, 1] -> (B, s, s, 3) uint8; truncated as the released code does."""
-    levels = ((images.float() + 1.0) * 127.5).clamp_(0, 255)
-    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
 class CaptionChoice(NamedTuple):
     """The caption of one sampled image."""
 
@@ -85,7 +80,7 @@ class CaptionChoice(NamedTuple):
     tokens: np.ndarray  # (length,) int32
 
 
-def test_caption(dataset: PreparedDataset, number: int, seed: int, max_words: int) -> CaptionChoice:
+def choose_test_caption(dataset: PreparedDataset, number: int, seed: int, max_words: int) -> CaptionChoice:
     """The caption of sampled image `number`: passes over the test images, a random caption each time.
 
     A pure function of its arguments; of a longer caption a random ordered subset of max_words is kept.
@@ -116,8 +111,10 @@ def sample_test_captions(
         raise UserError(f"--num-images {num_images}, --batch-size {batch_size}: must both be 1 or more")
     trained, dataset = load_run(run, device), PreparedDataset(data)
     if trained.damsm.vocabulary != dataset.vocabulary:
-        raise UserError(f"{run}: was trained on captions of another data set than {data}; give the data set it was trained on")
-    choices = [test_caption(dataset, number, seed, trained.max_words) for number in range(num_images)]
+        raise UserError(
+            f"{run}: was trained on captions of another data set than {data}; give the data set it was trained on"
+        )
+    choices = [choose_test_caption(dataset, number, seed, trained.max_words) for number in range(num_images)]
     progress = Progress(num_images, "images")
     with files.whole_folder(out) as folder:
         for numbers in _by_length(choices, batch_size):
@@ -164,7 +161,9 @@ def read_captions(path: Path) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}); give a file with one caption a line") from error
+        raise UserError(
+            f"{path}: cannot be read as UTF-8 text ({error}); give a file with one caption a line"
+        ) from error
     captions = [line.strip() for line in lines if line.strip()]
     if not captions:
         raise UserError(f"{path}: holds no caption; write one caption a line")
@@ -189,7 +188,9 @@ def generate_from_captions(
             unknown = vocabulary.unknown(caption)
             if unknown:
                 say(f"caption {caption!r}: left out the unknown words {', '.join(unknown)}")
-            noise = torch.stack([image_noise(seed, image, trained.model.noise_dim) for image in range(images_per_caption)])
+            noise = torch.stack(
+                [image_noise(seed, image, trained.model.noise_dim) for image in range(images_per_caption)]
+            )
             generated = generate_images(trained, [kept] * images_per_caption, noise)
             names = [f"caption{number:03d}_{image:03d}" for image in range(images_per_caption)]
             _write_stages(folder, names, generated.images, all_stages=True)

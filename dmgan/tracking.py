@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import numpy as np
+
 from dmgan.errors import UserError
 from dmgan.files import read_json, write_json
 
@@ -17,7 +19,9 @@ def _mlflow():
     try:
         import mlflow
     except ImportError as error:
-        raise UserError("--mlflow: mlflow is not installed; run without --mlflow, or install requirements.lock") from error
+        raise UserError(
+            "--mlflow: mlflow is not installed; run without --mlflow, or install requirements.lock"
+        ) from error
     return mlflow
 
 
@@ -32,7 +36,9 @@ def create_database(uri: str, artifacts: Path) -> None:
 class LabBook:
     """One flat MLflow run of a job; without a URI it keeps nothing, as asked."""
 
-    def __init__(self, uri: str | None, run_folder: Path, name: str, tags: dict[str, str], parameters: dict[str, object]):
+    def __init__(
+        self, uri: str | None, run_folder: Path, name: str, tags: dict[str, str], parameters: dict[str, object]
+    ):
         """Go on with the run that `run_folder` belongs to if its tags are the same, else begin a new one."""
         self._run_id = None
         self._last_step = 0
@@ -43,7 +49,9 @@ class LabBook:
         self._entities = mlflow.entities
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            raise UserError(f"{uri}: has no experiment {EXPERIMENT}; make it first: python -m dmgan lab-book --mlflow {uri}")
+            raise UserError(
+                f"{uri}: has no experiment {EXPERIMENT}; make it first: python -m dmgan lab-book --mlflow {uri}"
+            )
         note = run_folder / _RUN_FILE
         known = read_json(note, "delete it") if note.exists() else None
         if known is not None and known["tags"] == tags and known["uri"] == uri:
@@ -81,8 +89,13 @@ class LabBook:
         if self._run_id is not None:
             self._client.log_batch(self._run_id, metrics=[self._entities.Metric(k, v, 0, 0) for k, v in values.items()])
 
+    def picture(self, pixels: np.ndarray, name: str) -> None:
+        """Add an image, (H, W, 3) uint8, as the PNG file `name`."""
+        if self._run_id is not None:
+            self._client.log_image(self._run_id, pixels, artifact_file=name)
+
     def file(self, path: Path) -> None:
-        """Add a file, such as an image grid or options.json."""
+        """Add a file, such as options.json."""
         if self._run_id is not None:
             self._client.log_artifact(self._run_id, str(path))
 

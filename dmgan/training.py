@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from dmgan import files
 from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm, EncodedCaptions
-from dmgan.data.batches import TrainingBatches
+from dmgan.data.batches import Batch, TrainingBatches, to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses
@@ -63,7 +64,9 @@ class Trainer:
             **adams,
         }
 
-    def step(self, images: Sequence[Tensor], captions: EncodedCaptions, class_ids: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    def step(
+        self, images: Sequence[Tensor], captions: EncodedCaptions, class_ids: Tensor, noise: Tensor
+    ) -> dict[str, Tensor]:
         """One update of every discriminator, then of the generator, then of the average (released order)."""
         generated = self.model.generate(noise, captions.sentence, captions.words, captions.mask)
         losses = {}
@@ -82,7 +85,9 @@ class Trainer:
         pairs = zip(self.discriminators, generated.images, strict=True)
         adversarial = sum(adversarial_loss(each, fake, captions.sentence) for each, fake in pairs)
         regions, code = self.image_encoder(generated.images[-1])
-        matching = matching_losses(regions, code, captions.words, captions.sentence, captions.lengths, class_ids, self.gammas)
+        matching = matching_losses(
+            regions, code, captions.words, captions.sentence, captions.lengths, class_ids, self.gammas
+        )
         kl = kl_loss(generated.mean, generated.logvar)
         total = adversarial + self.options.damsm_weight * sum(matching) + self.options.kl_weight * kl
         self.generator_adam.zero_grad(set_to_none=True)
@@ -192,6 +197,18 @@ def train(
         save_weights(model, out / "generator.safetensors")
         files.write_csv(out / "history.csv", history)
         folders = {"damsm_folder": os.path.relpath(damsm_folder, out)}
-        files.write_json(out / "options.json", {**written, **folders, "config_sha256": fingerprint, "provenance": origin})
+        files.write_json(
+            out / "options.json", {**written, **folders, "config_sha256": fingerprint, "provenance": origin}
+        )
         lab_book.file(out / "options.json")
+        lab_book.picture(_samples(model, damsm, batches[0], device), "samples.png")
         lab_book.close()
+
+
+@torch.no_grad()
+def _samples(model: TextToImageGAN, damsm: Damsm, batch: Batch, device: torch.device) -> np.ndarray:
+    """One picture of what the trained model makes of a batch's captions: a row per stage, the real images below."""
+    captions = damsm.encode(batch.tokens, batch.lengths)
+    noise = step_noise(0, 0, len(batch.tokens), model.noise_dim).to(device)
+    stages = model.eval().generate(noise, captions.sentence, captions.words, captions.mask).images
+    return contact_sheet([list(to_uint8(images)) for images in [*stages, batch.images[-1]]])

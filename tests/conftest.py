@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dmgan.damsm import pretrain
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_synthbirds
-from dmgan.damsm import pretrain
 from dmgan.evaluation.classifier import train_classifier
 from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
 
@@ -24,7 +24,9 @@ TRAINING = TrainingOptions(epochs=2, batch_size=4, max_words=12, checkpoint_ever
 def data(tmp_path_factory) -> Path:
     """A prepared data set of 8 species with 4 images each, for 32 px."""
     folder = tmp_path_factory.mktemp("prepared") / "synthbirds"
-    prepare_synthbirds(folder, image_size=32, num_species=8, images_per_species=4, captions_per_image=3, seed=0, workers=1)
+    prepare_synthbirds(
+        folder, image_size=32, num_species=8, images_per_species=4, captions_per_image=3, seed=0, workers=1
+    )
     return folder
 
 
@@ -47,7 +49,9 @@ def damsm_folder(data, tmp_path_factory) -> Path:
 def classifier_folder(data, tmp_path_factory) -> Path:
     """A species classifier after one short epoch."""
     folder = tmp_path_factory.mktemp("classifier")
-    train_classifier(data, folder, ClassifierOptions(image_size=32, width=4, features=16, epochs=1, batch_size=8), 0, CPU)
+    train_classifier(
+        data, folder, ClassifierOptions(image_size=32, width=4, features=16, epochs=1, batch_size=8), 0, CPU
+    )
     return folder
 
 

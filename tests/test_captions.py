@@ -13,7 +13,10 @@ WORDS = Vocabulary(["<end>", "a", "bird", "red", "with", "wings"])
 @pytest.mark.parametrize(
     ("caption", "words"),
     [
-        ("This bird has a Red crown, and it's small.", ["this", "bird", "has", "a", "red", "crown", "and", "it", "s", "small"]),
+        (
+            "This bird has a Red crown, and it's small.",
+            ["this", "bird", "has", "a", "red", "crown", "and", "it", "s", "small"],
+        ),
         ("grey\ufffd\ufffdwings", ["grey", "wings"]),
         ("caf\u00e9 bird", ["caf", "bird"]),
         ("\u9ce5 bird", ["bird"]),

@@ -41,21 +41,29 @@ def test_bad_input_is_one_clear_line(capsys, tmp_path, data, damsm_folder, run_f
     train = ["train", "--data", data, "--damsm", damsm_folder, "--out", tmp_path / "run", "--model"]
     line = error_line(capsys, *train, "dmgam")
     assert "model 'dmgam': unknown; known models are attngan, dmgan" in line
-    line = error_line(capsys, "train", "--model", "dmgan", "--data", tmp_path / "no", "--damsm", damsm_folder, "--out", tmp_path)
+    line = error_line(
+        capsys, "train", "--model", "dmgan", "--data", tmp_path / "no", "--damsm", damsm_folder, "--out", tmp_path
+    )
     assert "no: does not exist; prepare it again: python -m dmgan prepare" in line
     line = error_line(capsys, *train, "dmgan", "--batch-size", 1)
     assert "batch_size 1: must be 2 or more" in line
     line = error_line(capsys, *train, "dmgan", "--base-size", 48)
     assert "base_size 48: must be a power of two" in line
-    line = error_line(capsys, "train", "--model", "dmgan", "--data", data, "--damsm", tmp_path, "--out", tmp_path / "run")
+    line = error_line(
+        capsys, "train", "--model", "dmgan", "--data", data, "--damsm", tmp_path, "--out", tmp_path / "run"
+    )
     assert "options.json: cannot be read" in line and "python -m dmgan pretrain" in line
     line = error_line(capsys, "generate", "--run", run_folder, "--caption", "", "--out", tmp_path / "out")
     assert "holds no word" in line
     line = error_line(capsys, "generate", "--run", run_folder, "--caption", "xyzzy", "--out", tmp_path / "out")
     assert "the text encoder knows none of its words" in line
-    line = error_line(capsys, "generate", "--run", tmp_path / "nothing", "--caption", "a bird", "--out", tmp_path / "out")
+    line = error_line(
+        capsys, "generate", "--run", tmp_path / "nothing", "--caption", "a bird", "--out", tmp_path / "out"
+    )
     assert "nothing/options.json: cannot be read" in line and "finished training" in line
-    line = error_line(capsys, "sample", "--run", run_folder, "--data", data, "--out", tmp_path / "out", "--device", "cuda:77x")
+    line = error_line(
+        capsys, "sample", "--run", run_folder, "--data", data, "--out", tmp_path / "out", "--device", "cuda:77x"
+    )
     assert "--device cuda:77x" in line
     assert not (tmp_path / "out").exists() and not (tmp_path / "run").exists()
 
@@ -70,7 +78,10 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
     try:
         with pytest.raises(UserError, match=r"weights.bin: could not be written \(File too large\); nothing was left"):
             files.write_bytes(target, b"new" * 10_000)
-        with pytest.raises(UserError, match=r"images: could not be written"), files.whole_folder(tmp_path / "images") as folder:
+        with (
+            pytest.raises(UserError, match=r"images: could not be written"),
+            files.whole_folder(tmp_path / "images") as folder,
+        ):
             (folder / "1.png").write_bytes(b"x")
             (folder / "2.png").write_bytes(b"x" * 10_000)
     finally:

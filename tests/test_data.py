@@ -37,7 +37,9 @@ def test_what_was_drawn_comes_back(data, dataset):
 
 
 def test_preparation_is_the_same_with_any_number_of_workers(data, tmp_path):
-    prepare_synthbirds(tmp_path / "two", image_size=32, num_species=8, images_per_species=4, captions_per_image=3, seed=0, workers=2)
+    prepare_synthbirds(
+        tmp_path / "two", image_size=32, num_species=8, images_per_species=4, captions_per_image=3, seed=0, workers=2
+    )
     for path in sorted(data.iterdir()):
         assert file_sha256(path) == file_sha256(tmp_path / "two" / path.name), path.name
 
@@ -49,7 +51,10 @@ def test_checksums_are_those_of_the_files(data):
 
 
 def test_images_of_any_shape_are_packed(tmp_path):
-    first, second = np.arange(40 * 52 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 52, 3), np.ones((60, 41, 3), np.uint8)
+    first, second = (
+        np.arange(40 * 52 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 52, 3),
+        np.ones((60, 41, 3), np.uint8),
+    )
     examples = [example("a", image=first), example("b", "test", image=second, class_id=1)]
     pack(examples, tmp_path / "set", source={"name": "test"}, image_size=32)
     opened = PreparedDataset(tmp_path / "set")
@@ -143,4 +148,6 @@ def test_wishes_the_set_cannot_fill_are_refused(dataset):
 def test_vocabulary_round_trip(tmp_path, dataset):
     dataset.vocabulary.write(tmp_path / "vocabulary.json")
     assert Vocabulary.read(tmp_path / "vocabulary.json") == dataset.vocabulary
-    assert dataset.vocabulary.words[0] == "<end>" and list(dataset.vocabulary.words[1:]) == sorted(dataset.vocabulary.words[1:])
+    assert dataset.vocabulary.words[0] == "<end>" and list(dataset.vocabulary.words[1:]) == sorted(
+        dataset.vocabulary.words[1:]
+    )

@@ -143,7 +143,10 @@ def naive_word_score(region, word, gamma1, gamma2) -> float:
     """R(Q, D) of one image (E, R) and one caption (E, T) by loops (AttnGAN Eq. 7-10)."""
     regions, length = region.shape[1], word.shape[1]
     s = [[float(region[:, r] @ word[:, t]) for t in range(length)] for r in range(regions)]
-    s_bar = [[math.exp(s[r][t]) / sum(math.exp(s[r][k]) for k in range(length)) for t in range(length)] for r in range(regions)]
+    s_bar = [
+        [math.exp(s[r][t]) / sum(math.exp(s[r][k]) for k in range(length)) for t in range(length)]
+        for r in range(regions)
+    ]
     total = 0.0
     for t in range(length):
         exps = [math.exp(gamma1 * s_bar[r][t]) for r in range(regions)]

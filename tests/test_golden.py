@@ -87,12 +87,20 @@ def test_matching_losses(with_classes):
     class_ids = small.class_ids if with_classes else None
     losses = matching_losses(region, code, small.words, small.sentence, small.lengths, class_ids, MatchingOptions())
     prefix = "losses_cls" if with_classes else "losses_nocls"
-    check({f"{prefix}/{name}": loss for name, loss in zip(("w0", "w1", "s0", "s1"), losses, strict=True)}, small.outputs, FORWARD)
+    check(
+        {f"{prefix}/{name}": loss for name, loss in zip(("w0", "w1", "s0", "s1"), losses, strict=True)},
+        small.outputs,
+        FORWARD,
+    )
 
 
 def test_kl_loss():
     small = Small("dmgan", torch.float64)
-    check({"losses/kl": kl_loss(small.input("mu", (3, 10), 1.0), small.input("logvar", (3, 10), 1.0))}, small.outputs, FORWARD)
+    check(
+        {"losses/kl": kl_loss(small.input("mu", (3, 10), 1.0), small.input("logvar", (3, 10), 1.0))},
+        small.outputs,
+        FORWARD,
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
@@ -137,7 +145,9 @@ def _entries(network) -> dict[str, tuple[list[int], str]]:
     return {k: (list(v.shape), kinds.get(trainable.get(k), "buffer")) for k, v in network.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", ["dmgan_bird", "dmgan_coco", "dmgan_small", "attngan_bird", "attngan_coco", "attngan_small"])
+@pytest.mark.parametrize(
+    "name", ["dmgan_bird", "dmgan_coco", "dmgan_small", "attngan_bird", "attngan_coco", "attngan_small"]
+)
 def test_names_and_shapes_of_the_released_state_dicts(name):
     from dmgan.encoders import TextEncoder
 
@@ -150,7 +160,11 @@ def test_names_and_shapes_of_the_released_state_dicts(name):
     )  # fmt: skip
     with torch.device("meta"):
         generator = build_model(golden["repo"], architecture, embedding_dim)
-        networks = {"netG": generator, "rnn": TextEncoder(golden["n_words"], embedding_dim), "cnn": InceptionImageEncoder(embedding_dim)}
+        networks = {
+            "netG": generator,
+            "rnn": TextEncoder(golden["n_words"], embedding_dim),
+            "cnn": InceptionImageEncoder(embedding_dim),
+        }
         for size, discriminator in zip((64, 128, 256), generator.discriminators(), strict=True):
             networks[f"netD{size}"] = discriminator
     for label, released in golden["nets"].items():

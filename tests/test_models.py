@@ -1,5 +1,7 @@
 """The model contract, generated from the registry."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -54,7 +56,9 @@ def test_attention_sums_to_one_and_leaves_padding_out(name):
     noise, sentence, words, mask = inputs(model)
     for attention in model.generate(noise, sentence, words, mask).attention:
         torch.testing.assert_close(attention.sum(dim=1), torch.ones_like(attention[:, 0]))
-        assert (attention.permute(0, 2, 3, 1)[mask[:, None, None, :].expand(attention.permute(0, 2, 3, 1).shape)] == 0).all()
+        assert (
+            attention.permute(0, 2, 3, 1)[mask[:, None, None, :].expand(attention.permute(0, 2, 3, 1).shape)] == 0
+        ).all()
 
 
 @every_model
@@ -62,7 +66,9 @@ def test_padding_words_change_nothing(name):
     model = build(name).eval()
     noise, sentence, words, mask = inputs(model)
     other = torch.where(mask[:, None, :], torch.full_like(words, 9.0), words)
-    for ours, theirs in zip(model(noise, sentence, words, mask).images, model(noise, sentence, other, mask).images, strict=True):
+    for ours, theirs in zip(
+        model(noise, sentence, words, mask).images, model(noise, sentence, other, mask).images, strict=True
+    ):
         assert torch.equal(ours, theirs)
 
 
@@ -72,7 +78,9 @@ def test_an_image_does_not_depend_on_its_batch_mates(name):
     noise, sentence, words, mask = (each.double() if each.is_floating_point() else each for each in inputs(model))
     together = model(noise, sentence, words, mask).images
     for i, length in enumerate((7, 4, 1)):
-        alone = model(noise[i : i + 1], sentence[i : i + 1], words[i : i + 1, :, :length], mask[i : i + 1, :length]).images
+        alone = model(
+            noise[i : i + 1], sentence[i : i + 1], words[i : i + 1, :, :length], mask[i : i + 1, :length]
+        ).images
         for ours, theirs in zip(together, alone, strict=True):
             torch.testing.assert_close(ours[i : i + 1], theirs, rtol=1e-10, atol=1e-10)
 
@@ -129,6 +137,6 @@ def test_no_model_imports_another(name):
 
     module = importlib.import_module(MODELS[name].target.split(":")[0])
     others = {entry.target.split(":")[0] for entry in MODELS.values()} - {module.__name__}
-    tree = ast.parse(open(module.__file__).read())
+    tree = ast.parse(Path(module.__file__).read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not imported & others

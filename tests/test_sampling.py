@@ -7,15 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
+from dmgan.data.batches import to_uint8
 from dmgan.errors import UserError
 from dmgan.sampling import (
+    choose_test_caption,
     generate_from_captions,
+    generate_images,
     image_noise,
     load_run,
     read_captions,
     sample_test_captions,
-    test_caption,
-    to_uint8,
 )
 from tests.conftest import CPU
 
@@ -38,10 +39,8 @@ def test_batch_size_changes_nothing(run_folder, data, tmp_path):
 
 def test_order_changes_nothing(run_folder, dataset):
     trained = load_run(run_folder, CPU)
-    choices = [test_caption(dataset, number, 100, trained.max_words) for number in range(9)]
+    choices = [choose_test_caption(dataset, number, 100, trained.max_words) for number in range(9)]
     noise = torch.stack([image_noise(100, number, trained.model.noise_dim) for number in range(9)])
-    from dmgan.sampling import generate_images
-
     forwards = generate_images(trained, [choice.tokens for choice in choices], noise).images[-1]
     backwards = generate_images(trained, [choice.tokens for choice in choices[::-1]], noise.flip(0)).images[-1]
     assert np.abs(to_uint8(forwards).astype(int) - to_uint8(backwards.flip(0)).astype(int)).max() <= 1

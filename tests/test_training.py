@@ -25,6 +25,10 @@ from tests.conftest import ARCHITECTURE, CPU, TRAINING
 NO_BOOK = LabBook(None, None, "", {}, {})
 
 
+def read_csv(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def run(data, damsm_folder, out, name="dmgan", training=TRAINING, seed=0):
     train(name, data, damsm_folder, out, ARCHITECTURE, training, MatchingOptions(), seed, CPU)
 
@@ -35,7 +39,7 @@ def test_every_model_trains_and_writes_its_run_folder(name, data, damsm_folder, 
     assert {"generator.safetensors", "history.csv", "options.json"} <= {p.name for p in (tmp_path / "run").iterdir()}
     options = json.loads((tmp_path / "run" / "options.json").read_text())
     assert options["model"] == name and options["seed"] == 0 and options["inputs"]["data"]
-    history = list(csv.DictReader(open(tmp_path / "run" / "history.csv")))
+    history = read_csv(tmp_path / "run" / "history.csv")
     assert int(history[-1]["step"]) == 12 and float(history[-1]["discriminator0"]) > 0
     assert load_run(tmp_path / "run", CPU).name == name
 
@@ -149,5 +153,5 @@ def test_the_image_encoder_learns_to_match(data, tmp_path):
         dropout=0.0, new_adam_each_epoch=False,
     )  # fmt: skip
     pretrain(data, tmp_path, options, MatchingOptions(), 0, CPU)
-    last = list(csv.DictReader(open(tmp_path / "history.csv")))[-1]
+    last = read_csv(tmp_path / "history.csv")[-1]
     assert float(last["sentence0"]) < 0.6 * math.log(8) and float(last["word0"]) < 0.6 * math.log(8)

@@ -29,6 +29,12 @@ def to_tensor(images: Sequence[np.ndarray]) -> Tensor:
     return stacked.float().div_(127.5).sub_(1.0)
 
 
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Images (B, 3, s, s) in [-1, 1] -> (B, s, s, 3) uint8; truncated as the released code does."""
+    levels = ((images.float() + 1.0) * 127.5).clamp_(0, 255)
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
 def crop_box(height: int, width: int, size: int, random: np.random.Generator | None) -> tuple[int, int]:
     """Top and left of a square crop: at random, or in the centre."""
     if random is None:
@@ -56,7 +62,9 @@ class TrainingBatches:
         self._indices = dataset.indices("train")
         self.steps_per_epoch = len(self._indices) // batch_size
         if not self.steps_per_epoch:
-            raise UserError(f"{dataset.folder}: {len(self._indices)} training images do not fill a batch of {batch_size}")
+            raise UserError(
+                f"{dataset.folder}: {len(self._indices)} training images do not fill a batch of {batch_size}"
+            )
         if max(sizes) > dataset.description["stored_size"]:
             raise UserError(
                 f"{dataset.folder}: was prepared for {dataset.image_size} px, the model wants {max(sizes)} px; "

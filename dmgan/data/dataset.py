@@ -124,7 +124,9 @@ class PreparedDataset:
         sizes = self._shapes.astype(np.int64).prod(axis=1) * 3
         self._offsets = np.concatenate([[0], np.cumsum(sizes)])
         if self._offsets[-1] != len(self._pixels):
-            raise UserError(f"{self.folder / 'images.bin'}: holds {len(self._pixels)} bytes, not {self._offsets[-1]}; {_MEND}")
+            raise UserError(
+                f"{self.folder / 'images.bin'}: holds {len(self._pixels)} bytes, not {self._offsets[-1]}; {_MEND}"
+            )
         self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
 
     def __len__(self) -> int:

@@ -94,7 +94,9 @@ def train_classifier(
         epoch, position = divmod(step, steps_per_epoch)
         order = generator(seed, "classifier order", epoch).permutation(train_indices)
         rows = order[position * options.batch_size : (position + 1) * options.batch_size]
-        images = to_tensor([_augmented(dataset, i, options.image_size, generator(seed, "classifier crop", epoch, i)) for i in rows])
+        images = to_tensor(
+            [_augmented(dataset, i, options.image_size, generator(seed, "classifier crop", epoch, i)) for i in rows]
+        )
         target = torch.tensor([label_of[i] for i in rows], device=device)
         _, logits = network(images.to(device))
         loss = F.cross_entropy(logits, target)

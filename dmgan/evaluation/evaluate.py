@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dmgan import files
+from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
@@ -58,7 +59,9 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
     paths = [folder / f"{number:06d}{suffix}.png" for number in range(len(manifest["images"]))]
     missing = [path.name for path in paths if not path.exists()]
     if missing:
-        raise UserError(f"{folder}: {len(missing)} of {len(paths)} images are missing, the first is {missing[0]}; {mend}")
+        raise UserError(
+            f"{folder}: {len(missing)} of {len(paths)} images are missing, the first is {missing[0]}; {mend}"
+        )
 
     def read(number: int) -> np.ndarray:
         try:
@@ -113,7 +116,9 @@ def control_images(control: str, dataset: PreparedDataset, size: int, seed: int)
         captions=captions,
         tokens=[dataset.tokens(i, c) for i, c in zip(described, captions, strict=True)],
         reference=np.sort(test) if whole else np.sort(test[len(test) // 2 :]),
-        reference_name="all real test images, centre crop" if whole else "the other half of the real test images, centre crop",
+        reference_name="all real test images, centre crop"
+        if whole
+        else "the other half of the real test images, centre crop",
         inputs={"control_seed": seed},
     )
 
@@ -145,7 +150,9 @@ def evaluate(
     size = judge.options.image_size
     subject = sampled_images(images, dataset) if images is not None else control_images(control, dataset, size, seed)
     if len(subject) < 2 * metrics.FOLDS:
-        raise UserError(f"{images or control}: {len(subject)} images do not make ten folds of two; give at least {2 * metrics.FOLDS}")
+        raise UserError(
+            f"{images or control}: {len(subject)} images do not make ten folds; give at least {2 * metrics.FOLDS}"
+        )
 
     features, logits, codes = _encode(subject, judge, encoders, device)
     reference, _ = _real_features(dataset, subject.reference, judge, device)
@@ -237,8 +244,16 @@ def _r_precision(
     pool = [dataset.tokens(i, caption) for i in test for caption in range(dataset.caption_count(i))]
     pool_classes = np.repeat(dataset.class_ids[test], [dataset.caption_count(i) for i in test])
     mismatched = mismatched_captions(dataset.class_ids[subject.test_images], pool_classes, seed)
-    hits = retrieval_hits(codes, _encode_captions(encoders, subject.tokens), _encode_captions(encoders, pool), mismatched)
+    hits = retrieval_hits(
+        codes, _encode_captions(encoders, subject.tokens), _encode_captions(encoders, pool), mismatched
+    )
     return metrics.mean_over_folds(np.array([100 * hits[folds == fold].mean() for fold in range(metrics.FOLDS)]))
+
+
+def _first_images(subject: ImageSet) -> np.ndarray:
+    """One picture of the first 40 images."""
+    images = [subject.read(number) for number in range(min(40, len(subject)))]
+    return contact_sheet([images[start : start + 10] for start in range(0, len(images), 10)])
 
 
 def _write(out: Path, subject: ImageSet, scores, dataset: PreparedDataset, mlflow: str | None) -> None:
@@ -275,9 +290,14 @@ def _write(out: Path, subject: ImageSet, scores, dataset: PreparedDataset, mlflo
         say(f"{subject.name}: {name} {score.value:.4g}  ({score.interval[0]:.4g} to {score.interval[1]:.4g})")
     name = subject.name if subject.seed is None else f"{subject.name} seed{subject.seed}"
     tags = {"stage": "evaluate", "dataset": source, "model": subject.name, "seed": str(subject.seed)}
-    tags |= {"kind": subject.kind, "config": files.json_sha256(content["inputs"])[:12], "commit": content["provenance"]["commit"]}
+    tags |= {
+        "kind": subject.kind,
+        "config": files.json_sha256(content["inputs"])[:12],
+        "commit": content["provenance"]["commit"],
+    }
     parameters = {"num_images": len(subject), **{f"{k}_reference": p.get("reference") for k, (_, p) in scores.items()}}
     lab_book = LabBook(mlflow, out.parent / "evaluation", f"{name} evaluate", tags, parameters)
     lab_book.scores({metric: score.value for metric, (score, _) in scores.items()})
     lab_book.file(out)
+    lab_book.picture(_first_images(subject), "images.png")
     lab_book.close()

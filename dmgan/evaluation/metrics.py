@@ -89,7 +89,9 @@ def kernel_distance(features: Tensor, reference: Tensor, folds: np.ndarray) -> S
     def statistic(rows: np.ndarray) -> float:
         chosen = features[torch.from_numpy(rows)]
         subset = min(KID_SUBSET_SIZE, len(chosen), len(reference))
-        scores = kid_features_to_metric(chosen, reference, kid_subsets=KID_SUBSETS, kid_subset_size=subset, verbose=False)
+        scores = kid_features_to_metric(
+            chosen, reference, kid_subsets=KID_SUBSETS, kid_subset_size=subset, verbose=False
+        )
         return scores["kernel_inception_distance_mean"]
 
     return whole_with_jackknife(statistic, folds)
@@ -99,4 +101,6 @@ def refuse_non_finite(features: Tensor, what: str) -> None:
     """UserError where a feature is NaN or infinite."""
     bad = int((~torch.isfinite(features)).any(dim=1).sum())
     if bad:
-        raise UserError(f"{what}: {bad} of {len(features)} images have features that are not finite; the network is broken, train it again")
+        raise UserError(
+            f"{what}: {bad} of {len(features)} images have features that are not finite; train the network again"
+        )

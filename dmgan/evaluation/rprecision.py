@@ -22,7 +22,9 @@ def mismatched_captions(class_ids: np.ndarray, pool_classes: np.ndarray, seed: i
     starts, ends = np.searchsorted(ordered, class_ids, "left"), np.searchsorted(ordered, class_ids, "right")
     others = len(pool_classes) - (ends - starts)
     if not others.all():
-        raise UserError("R-precision: every caption is of one class, so there is no mismatched one; use a set with more classes")
+        raise UserError(
+            "R-precision: every caption is of one class, so there is no mismatched one; use a set with more classes"
+        )
     draws = np.stack(
         [generator(seed, "mismatched captions", i).integers(n, size=CANDIDATES - 1) for i, n in enumerate(others)]
     )

@@ -21,7 +21,9 @@ class SpectralNormConv2d(nn.Module):
         conv = nn.Conv2d(inputs, outputs, kernel)
         self.module.bias = conv.bias
         self.module.weight_u = nn.Parameter(F.normalize(torch.randn(outputs), dim=0), requires_grad=False)
-        self.module.weight_v = nn.Parameter(F.normalize(torch.randn(inputs * kernel * kernel), dim=0), requires_grad=False)
+        self.module.weight_v = nn.Parameter(
+            F.normalize(torch.randn(inputs * kernel * kernel), dim=0), requires_grad=False
+        )
         self.module.weight_bar = conv.weight
 
     def normalised_weight(self) -> Tensor:

@@ -27,7 +27,9 @@ from dmgan.options import ArchitectureOptions
 class MemoryOptions:
     """Switches of the memory; the defaults are the released code's."""
 
-    key_value: bool = True  # Eq. 4-5: separate phi_K and phi_V; false: one projection is key and value (Table 3, baseline)
+    key_value: bool = (
+        True  # Eq. 4-5: separate phi_K and phi_V; false: one projection is key and value (Table 3, baseline)
+    )
     write_gate: bool = True  # Eq. 7-8; false: m_i = M(w_i), Eq. 3
     response: str = "gate"  # "gate": Eq. 9; "concatenate": Eq. 6
     relu: bool = True  # the release puts a ReLU behind M, phi_K and phi_V (Eq. 3-5, 8 have none)

@@ -10,7 +10,7 @@ from dmgan.data.batches import centre_crop
 from dmgan.data.dataset import PreparedDataset
 from dmgan.models.interface import Generated
 from dmgan.models.registry import find
-from dmgan.sampling import TrainedModel, generate_images, image_noise, test_caption
+from dmgan.sampling import TrainedModel, choose_test_caption, generate_images, image_noise
 
 MAIN, RIVAL = "dmgan", "attngan"  # whom the paper's figures show
 
@@ -29,17 +29,17 @@ class Scene(NamedTuple):
 
     def caption(self, number: int) -> str:
         """A sampled caption as it was written."""
-        choice = test_caption(self.dataset, number, self.seed, max_words=1)
+        choice = choose_test_caption(self.dataset, number, self.seed, max_words=1)
         return self.dataset.caption(choice.image, choice.caption)
 
     def real_image(self, number: int) -> np.ndarray:
         """The test image (s, s, 3) uint8 that a sampled caption describes."""
-        choice = test_caption(self.dataset, number, self.seed, max_words=1)
+        choice = choose_test_caption(self.dataset, number, self.seed, max_words=1)
         return centre_crop(self.dataset, choice.image, self.dataset.image_size)
 
     def tokens(self, run: TrainedModel, number: int) -> np.ndarray:
         """What a run is told of a sampled caption."""
-        return test_caption(self.dataset, number, self.seed, run.max_words).tokens
+        return choose_test_caption(self.dataset, number, self.seed, run.max_words).tokens
 
     def generate(self, run: TrainedModel, numbers: Sequence[int]) -> Generated:
         """Images of sampled captions with their own noises: the very images that `sample` writes."""

@@ -5,11 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from dmgan.data.batches import to_uint8
 from dmgan.models.dmgan import DMGAN
 from dmgan.report.canvas import GAP, GREY, LABEL, MARGIN, MEDIUM, SIDE, SMALL, Canvas, line_height, wrap
 from dmgan.report.scene import MAIN, RIVAL, Scene, title
 from dmgan.report.words import attention_weights, told_apart, top_words
-from dmgan.sampling import TrainedModel, to_uint8
+from dmgan.sampling import TrainedModel
 
 _STEP = SIDE + GAP
 _HEAD = line_height(SMALL) + 0.04  # what stands above an image

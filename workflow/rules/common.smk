@@ -92,7 +92,7 @@ def training_flags(wildcards):
 
 
 def modules(*folders):
-    """Code, and tables beside it, that a cheap rule reads as input: editing it makes the rule's results anew."""
+    """Code and the tables beside it, as inputs of cheap jobs: editing it makes their results anew."""
     return sorted(str(path) for folder in folders for path in Path(folder).iterdir() if path.suffix in (".py", ".csv"))
 
 

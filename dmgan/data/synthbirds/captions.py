@@ -195,7 +195,9 @@ def _choose_large_parts(attributes, count: int, rng) -> list[str]:
         colour = attributes[parts[0]]
         parts.sort(key=lambda part: attributes[part] != colour)
     chosen, others = parts[:count], parts[count:]
-    if len({attributes[part] for part in chosen}) == 1:  # a second colour tells far more than a second part of the first
+    if (
+        len({attributes[part] for part in chosen}) == 1
+    ):  # a second colour tells far more than a second part of the first
         chosen[-1] = next((part for part in others if attributes[part] != attributes[chosen[0]]), chosen[-1])
     return chosen
 
