@@ -1,0 +1,74 @@
+"""Put the demo's tables and small copies of its figures into README.md and docs/: python docs/update.py
+
+Run it after `make demo`; README's numbers and pictures are then those of that run, none is typed.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+from PIL import Image
+
+RESULTS = Path("results/synthbirds")
+BEGIN, END = "<!-- results of make demo: docs/update.py -->", "<!-- end of results -->"
+_WIDTH = 1400  # of a picture, px
+_SHOWN = ("real", "dmgan", "attngan", "shuffled", "noise")
+_TITLES = {
+    "real": "real test images (half against half)",
+    "dmgan": "DM-GAN",
+    "attngan": "AttnGAN",
+    "shuffled": "real images, captions of other species",
+    "noise": "uniform noise",
+}
+
+
+def summary() -> str:
+    """The demo's numbers as one Markdown table, with what they are over."""
+    lines = ["| images | IS ↑ | FID ↓ | R-precision, % ↑ | n |", "|---|---|---|---|---|"]
+    for name in _SHOWN:
+        folder = RESULTS / name / "seed0" if name in ("dmgan", "attngan") else RESULTS / "controls" / name
+        content = json.loads((folder / "metrics.json").read_text())
+        metrics = content["metrics"]
+        cells = [f"{_number(metrics[key], digits)}" for key, digits in (("IS", 2), ("FID", 2), ("R-precision", 1))]
+        lines.append(f"| {_TITLES[name]} | {' | '.join(cells)} | {content['subject']['num_images']} |")
+    return "\n".join(lines)
+
+
+def _number(metric: dict, digits: int) -> str:
+    low, high = metric["interval"]
+    return f"{metric['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def times() -> str:
+    """Wall-clock seconds of the longest jobs, from Snakemake's benchmarks."""
+    found = []
+    for path in sorted(Path("results/benchmarks").glob("*/*.tsv")):
+        with open(path) as file:
+            row = next(csv.DictReader(file, delimiter="\t"))
+        found.append((float(row["s"]), f"{path.parent.name} {path.stem}", float(row["max_rss"])))
+    longest = sorted(found, reverse=True)[:4]
+    return "; ".join(f"{name} {seconds:.0f} s, {memory:.0f} MB" for seconds, name, memory in longest)
+
+
+def copy_figures() -> None:
+    """Small PNG copies of the figures."""
+    for number in (3, 4, 5, 6):
+        with Image.open(RESULTS / "figures" / f"figure{number}.png") as figure:
+            height = round(figure.height * _WIDTH / figure.width)
+            small = figure.convert("RGB").resize((_WIDTH, height), Image.LANCZOS)
+            small.save(f"docs/figure{number}.png", optimize=True)
+
+
+def main() -> None:
+    """Rewrite README.md's results and the pictures."""
+    readme = Path("README.md").read_text()
+    head, rest = readme.split(BEGIN)
+    _, tail = rest.split(END)
+    commit = json.loads((RESULTS / "dmgan/seed0/metrics.json").read_text())["provenance"]["commit"][:10]
+    body = f"{summary()}\n\nIn brackets: 95 % intervals over images of one set (ten folds). Commit {commit}. "
+    Path("README.md").write_text(f"{head}{BEGIN}\n\n{body}Longest jobs: {times()}.\n\n{END}{tail}")
+    copy_figures()
+
+
+if __name__ == "__main__":
+    main()
