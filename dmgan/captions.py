@@ -1,17 +1,24 @@
 """Captions to token ids, by the rules of AttnGAN's and DM-GAN's released data code."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from nltk.tokenize import RegexpTokenizer
 
 from dmgan.errors import UserError
 from dmgan.files import read_json, write_json
 
 END = 0  # id 0 is both the end of a caption and its padding
 END_WORD = "<end>"
-_TOKENIZER = RegexpTokenizer(r"\w+")
+
+
+@cache
+def _tokenizer():
+    """The papers' tokenizer; nltk takes seconds to load, and most jobs read tokens that are there already."""
+    from nltk.tokenize import RegexpTokenizer
+
+    return RegexpTokenizer(r"\w+")
 
 
 def caption_to_words(caption: str) -> list[str]:
@@ -19,7 +26,7 @@ def caption_to_words(caption: str) -> list[str]:
 
     The pair of replacement characters that CUB's text files hold counts as a blank (reference code's rule).
     """
-    words = _TOKENIZER.tokenize(caption.replace("\ufffd\ufffd", " ").lower())
+    words = _tokenizer().tokenize(caption.replace("\ufffd\ufffd", " ").lower())
     ascii_words = (word.encode("ascii", "ignore").decode() for word in words)
     return [word for word in ascii_words if word]
 

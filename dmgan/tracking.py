@@ -46,7 +46,7 @@ class LabBook:
             return
         mlflow = _mlflow()
         self._client = mlflow.MlflowClient(uri)
-        self._entities = mlflow.entities
+        self._entities, self._missing = mlflow.entities, mlflow.exceptions.MlflowException
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             raise UserError(
@@ -54,7 +54,7 @@ class LabBook:
             )
         note = run_folder / _RUN_FILE
         known = read_json(note, "delete it") if note.exists() else None
-        if known is not None and known["tags"] == tags and known["uri"] == uri:
+        if known is not None and known["tags"] == tags and known["uri"] == uri and self._holds(known["run_id"]):
             self._run_id, self._last_step = known["run_id"], self._logged_step(known["run_id"])
             self._client.set_terminated(self._run_id, status="RUNNING")
             return
@@ -63,6 +63,13 @@ class LabBook:
         flat = [mlflow.entities.Param(key, str(value)) for key, value in parameters.items()]
         self._client.log_batch(self._run_id, params=flat)
         write_json(note, {"run_id": self._run_id, "uri": uri, "tags": tags})
+
+    def _holds(self, run_id: str) -> bool:
+        """Whether the database knows the run; it does not when it was deleted and made anew."""
+        try:
+            return self._client.get_run(run_id).info.lifecycle_stage == "active"
+        except self._missing:
+            return False
 
     def _logged_step(self, run_id: str) -> int:
         keys = self._client.get_run(run_id).data.metrics

@@ -18,8 +18,8 @@ from dmgan.data.synthbirds.drawing import draw_bird
 from dmgan.errors import UserError
 
 GOLDEN_INDICES = (0, 777, 3199)
-GOLDEN_IMAGES = "c7976e7eaf435878b99e24c1142edca419b5dfea1051ebe87a25194f0b8e8715"
-GOLDEN_CAPTIONS = "85d2131d389bb3a584c00cca0221ed03aa4ee869445438f903571d2640c5f81d"
+GOLDEN_IMAGES = "cb375d27e7c0f72c09912f898620e174ca619ea1ba612b4313b5420006636916"
+GOLDEN_CAPTIONS = "2504c0c4dba841e1216e2a0b17cb7c7656045d70a793ac8deb09808f3e30754c"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ rule pretrain:
     priority: 90
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: 2  # nothing else of weight can run before the encoders are there
     resources:
         gpu=1,
     params:

@@ -8,7 +8,7 @@ import numpy as np
 from dmgan.data.synthbirds.attributes import COLOURS, LARGE_PARTS, pick
 
 MIN_WORDS, MAX_WORDS = 8, 22
-_FACT_COUNTS = (3, 3, 4, 4, 4, 5)  # how many attributes a caption names
+_FACT_COUNTS = (3, 4, 4, 4, 5, 5)  # how many attributes a caption names
 
 _NOUNS: dict[str, tuple[str, ...]] = {
     "crown": ("crown", "crown", "head", "cap"),
@@ -51,7 +51,7 @@ _NEW_PHRASE = {"a", "an", "the", "this", "its", "it", "has", "features", "with",
 def write_captions(attributes: dict[str, str], count: int, rng: np.random.Generator) -> tuple[str, ...]:
     """Different captions that are true of a bird with these attributes.
 
-    Each names three to five attributes, at least two of them colours of large parts, in MIN_WORDS to
+    Each names three to five attributes, at least three of them colours of large parts, in MIN_WORDS to
     MAX_WORDS words. The first n of a longer list are the n of a shorter one.
     """
     captions: dict[str, str] = {}
@@ -176,7 +176,7 @@ class _Phrase:
 
 def _write_sentence(attributes: dict[str, str], rng: np.random.Generator) -> str:
     budget = pick(rng, _FACT_COUNTS)
-    parts = _choose_large_parts(attributes, min(budget, 2 + int(rng.random() < 0.7)), rng)
+    parts = _choose_large_parts(attributes, min(budget, 3 + int(rng.random() < 0.3)), rng)
     budget -= len(parts)
     adjectives, budget = _describe_bird(attributes, parts, budget, rng)
     phrases = []
