@@ -1,0 +1,92 @@
+"""The lab book: one flat run per job, the same run after a resume, no fight over the database."""
+
+import subprocess
+import sys
+
+import mlflow
+import numpy as np
+import pytest
+
+from dmgan.errors import UserError
+from dmgan.tracking import EXPERIMENT, LabBook, create_database
+
+TAGS = {"stage": "train", "dataset": "synthbirds", "model": "dmgan", "seed": "0", "config": "abc", "commit": "def"}
+ROWS = [{"step": step, "loss": 1.0 / step} for step in (20, 40, 60)]
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("book")
+    create_database(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+    create_database(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")  # a second time changes nothing
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def runs(uri: str) -> list:
+    client = mlflow.MlflowClient(uri)
+    return client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+
+
+def steps(uri: str, run_id: str) -> list[int]:
+    return [point.step for point in mlflow.MlflowClient(uri).get_metric_history(run_id, "loss")]
+
+
+def test_a_run_and_its_resumption_are_one_flat_run(uri, tmp_path):
+    killed = LabBook(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
+    killed.curve(ROWS[:2])  # and the job dies here
+    resumed = LabBook(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
+    resumed.curve(ROWS[:1])  # its checkpoint was older than its last row
+    resumed.curve(ROWS[1:])
+    resumed.scores({"FID": 10.0})
+    resumed.picture(np.zeros((8, 8, 3), np.uint8), "samples.png")
+    (tmp_path / "options.json").write_text("{}")
+    resumed.file(tmp_path / "options.json")
+    resumed.close()
+
+    run = next(run for run in runs(uri) if run.info.run_name == "dmgan seed0 train")
+    assert steps(uri, run.info.run_id) == [20, 40, 60]
+    assert run.info.status == "FINISHED" and TAGS.items() <= run.data.tags.items()
+    assert "mlflow.parentRunId" not in run.data.tags
+    assert run.data.params == {"epochs": "8", "batch_size": "12"} and run.data.metrics["FID"] == 10.0
+    files = {each.path for each in mlflow.MlflowClient(uri).list_artifacts(run.info.run_id)}
+    assert files == {"samples.png", "options.json"}
+
+
+def test_other_options_begin_another_run(uri, tmp_path):
+    for config in ("one", "two"):
+        LabBook(uri, tmp_path, "other options", TAGS | {"config": config}, {}).close()
+    assert len([run for run in runs(uri) if run.info.run_name == "other options"]) == 2
+
+
+def test_a_database_made_anew_gets_a_run_anew(uri, tmp_path):
+    LabBook(uri, tmp_path, "lost", TAGS, {}).close()
+    lost = next(run for run in runs(uri) if run.info.run_name == "lost")
+    mlflow.MlflowClient(uri).delete_run(lost.info.run_id)
+    LabBook(uri, tmp_path, "lost", TAGS, {}).close()
+    assert [run.info.run_id for run in runs(uri) if run.info.run_name == "lost"] != [lost.info.run_id]
+
+
+def test_parallel_jobs_lose_nothing(uri, tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from dmgan.tracking import LabBook
+uri, folder = sys.argv[1:]
+book = LabBook(uri, Path(folder), "parallel", {"folder": folder}, {})
+for step in range(1, 21):
+    book.curve([{"step": step, "loss": float(step)}])
+book.close()
+"""
+    jobs = [subprocess.Popen([sys.executable, "-c", code, uri, str(tmp_path / str(i))]) for i in range(3)]
+    assert [job.wait() for job in jobs] == [0, 0, 0]
+    written = [run for run in runs(uri) if run.info.run_name == "parallel"]
+    assert [steps(uri, run.info.run_id) for run in written] == [list(range(1, 21))] * 3
+
+
+def test_without_a_database_nothing_is_kept_and_a_missing_one_is_named(tmp_path):
+    book = LabBook(None, tmp_path, "name", TAGS, {})
+    book.curve(ROWS)
+    book.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match="has no experiment dmgan; make it first: python -m dmgan lab-book"):
+        LabBook(f"sqlite:///{tmp_path}/empty.db", tmp_path, "name", TAGS, {})
