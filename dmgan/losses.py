@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.options import MatchingOptions
+from dmgan.options import LossOptions, MatchingOptions
 
 
 def _bce(logits: Tensor, real: bool) -> Tensor:
@@ -14,8 +14,10 @@ def _bce(logits: Tensor, real: bool) -> Tensor:
     return F.softplus(-logits if real else logits).mean()
 
 
-# Released DM-GAN and AttnGAN; DM-GAN Eq. 12 has four terms at 1/2 each and no mismatched pair
-def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+# DM-GAN Eq. 12; with mismatched captions the released DM-GAN and AttnGAN
+def discriminator_loss(
+    discriminator: nn.Module, real: Tensor, fake: Tensor, sentence: Tensor, switches: LossOptions
+) -> Tensor:
     """Loss of one discriminator on real and detached fake images (B, 3, s, s) and sentences (B, E).
 
     A mismatched pair is image k with sentence k + 1 of the batch, k = 0 ... B - 2.
@@ -24,24 +26,29 @@ def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor, sen
     fake_features = discriminator.features(fake.detach())
     real_pair = _bce(discriminator.conditional(real_features, sentence), real=True)
     fake_pair = _bce(discriminator.conditional(fake_features, sentence), real=False)
-    mismatched_pair = _bce(discriminator.conditional(real_features[:-1], sentence[1:]), real=False)
+    if switches.mismatched_captions:
+        mismatched_pair = _bce(discriminator.conditional(real_features[:-1], sentence[1:]), real=False)
     real_alone = _bce(discriminator.unconditional(real_features), real=True)
     fake_alone = _bce(discriminator.unconditional(fake_features), real=False)
-    return (real_alone + real_pair) / 2 + (fake_alone + fake_pair + mismatched_pair) / 3
+    if switches.mismatched_captions:
+        return (real_alone + real_pair) / 2 + (fake_alone + fake_pair + mismatched_pair) / 3
+    return (real_alone + real_pair + fake_alone + fake_pair) / 2
 
 
-# Released DM-GAN and AttnGAN; DM-GAN Eq. 11 has a factor 1/2
-def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor) -> Tensor:
+# DM-GAN Eq. 11; without its factor 1/2 the released DM-GAN and AttnGAN
+def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor, switches: LossOptions) -> Tensor:
     """What one discriminator tells the generator about its images (B, 3, s, s)."""
     features = discriminator.features(fake)
     conditional = _bce(discriminator.conditional(features, sentence), real=True)
-    return _bce(discriminator.unconditional(features), real=True) + conditional
+    both = _bce(discriminator.unconditional(features), real=True) + conditional
+    return both / 2 if switches.half_adversarial else both
 
 
-# DM-GAN Eq. 13: KL(N(mean, variance) || N(0, I)); the release takes the mean over dimensions, not the sum
-def kl_loss(mean: Tensor, logvar: Tensor) -> Tensor:
-    """KL divergence of the condition (B, C) from the standard normal, mean over batch and dimensions."""
-    return -0.5 * (1 + logvar - mean.square() - logvar.exp()).mean()
+# DM-GAN Eq. 13: KL(N(mean, variance) || N(0, I)), a sum over dimensions; the release takes their mean
+def kl_loss(mean: Tensor, logvar: Tensor, switches: LossOptions) -> Tensor:
+    """KL divergence of the condition (B, C) from the standard normal, mean over the batch."""
+    divergence = -0.5 * (1 + logvar - mean.square() - logvar.exp())  # (B, C)
+    return divergence.sum(dim=1).mean() if switches.kl == "sum" else divergence.mean()
 
 
 class MatchingLosses(NamedTuple):

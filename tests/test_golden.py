@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from dmgan.encoders import InceptionImageEncoder
-from dmgan.losses import kl_loss, matching_losses
+from dmgan.losses import MatchingLosses, kl_loss, matching_losses
 from dmgan.models.registry import build_model
-from dmgan.options import ArchitectureOptions, MatchingOptions, TrainingOptions
+from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions
 from dmgan.training import Trainer
 from tests.golden_recipe import Small, deviation, load, uniform
 
@@ -97,7 +97,7 @@ def test_matching_losses(with_classes):
 def test_kl_loss():
     small = Small("dmgan", torch.float64)
     check(
-        {"losses/kl": kl_loss(small.input("mu", (3, 10), 1.0), small.input("logvar", (3, 10), 1.0))},
+        {"losses/kl": kl_loss(small.input("mu", (3, 10), 1.0), small.input("logvar", (3, 10), 1.0), LossOptions())},
         small.outputs,
         FORWARD,
     )
@@ -111,7 +111,7 @@ def test_training_steps(repository, dtype):
     small = Small(repository, dtype, word_mask="released")
     rate = small.meta["lr"]
     options = TrainingOptions(batch_size=3, generator_lr=rate, discriminator_lr=rate)
-    trainer = Trainer(small.generator, small.stub, options, MatchingOptions(), torch.device("cpu"))
+    trainer = Trainer(small.generator, small.stub, options, MatchingOptions(), LossOptions(), torch.device("cpu"))
     trainer.discriminators.to(dtype)
     for ours, filled in zip(trainer.discriminators, small.discriminators, strict=True):
         ours.load_state_dict(filled.state_dict())
@@ -122,7 +122,7 @@ def test_training_steps(repository, dtype):
         values = {f"errD{i}": losses[f"discriminator{i}"] for i in range(3)}
         values |= {"g_adv_sum": losses["adversarial"], "kl": losses["kl"]}
         check(values, golden, forward)
-        total = losses["adversarial"] + 5 * (losses["words"] + losses["sentence"]) + losses["kl"]
+        total = losses["adversarial"] + 5 * sum(losses[name] for name in MatchingLosses._fields) + losses["kl"]
         check({"errG_total": total}, golden, forward)
         if step == 1 and dtype == torch.float64:
             gradients = {f"grad_G/{k}": p.grad for k, p in small.generator.named_parameters()}
