@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dmgan import files
 from dmgan.captions import Vocabulary, pad_captions
@@ -15,7 +15,7 @@ from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
 from dmgan.errors import UserError
-from dmgan.losses import matching_losses
+from dmgan.losses import MatchingLosses, matching_losses
 from dmgan.options import DamsmOptions, MatchingOptions, from_dict
 from dmgan.provenance import provenance
 from dmgan.tracking import LabBook
@@ -79,6 +79,56 @@ class Damsm(NamedTuple):
         return self.encode(torch.from_numpy(tokens), torch.from_numpy(lengths))
 
 
+class Pretrainer:
+    """Both encoders, their optimiser, and the step that moves them.
+
+    Recipe of the released code: the loss is the unweighted sum of the four cross entropies; a class's
+    other images do not compete; the text encoder's gradient is clipped, the image encoder's is not; an
+    Inception trunk stays frozen but normalises with batch statistics.
+    """
+
+    def __init__(
+        self,
+        text_encoder: TextEncoder,
+        image_encoder: ImageEncoder,
+        options: DamsmOptions,
+        gammas: MatchingOptions,
+        device: torch.device,
+    ):
+        self.options, self.gammas, self.device = options, gammas, device
+        self.text_encoder = text_encoder.to(device).train()
+        self.image_encoder = image_encoder.to(device).train()
+        groups = [{"params": image_encoder.trained_parameters()}, {"params": list(text_encoder.parameters())}]
+        self.adam = torch.optim.Adam(groups, lr=options.lr, betas=(0.5, 0.999))
+
+    def stateful(self) -> dict[str, object]:
+        """Everything a step changes, by name."""
+        return {"text_encoder": self.text_encoder, "image_encoder": self.image_encoder, "adam": self.adam}
+
+    def schedule(self, epoch: int, position: int) -> None:
+        """Learning rates of a step, which stands at `position` in its epoch; what Adam forgets before it."""
+        if position == 0 and self.options.new_adam_each_epoch:
+            self.adam.state.clear()
+        rate = max(self.options.lr * self.options.lr_decay**epoch, self.options.min_lr)
+        for group, factor in zip(self.adam.param_groups, (1.0, self.options.text_lr_factor), strict=True):
+            group["lr"] = factor * rate
+
+    def losses(self, images: Tensor, tokens: Tensor, lengths: Tensor, class_ids: Tensor) -> MatchingLosses:
+        """The four cross entropies of images (B, 3, s, s) and their captions, tokens (B, T) and lengths (B,)."""
+        regions, code = self.image_encoder(images)
+        words, sentence = self.text_encoder(tokens.to(self.device), lengths)
+        return matching_losses(regions, code, words, sentence, lengths, class_ids.to(self.device), self.gammas)
+
+    def step(self, images: Tensor, tokens: Tensor, lengths: Tensor, class_ids: Tensor) -> dict[str, Tensor]:
+        """One update of both encoders."""
+        losses = self.losses(images, tokens, lengths, class_ids)
+        self.adam.zero_grad(set_to_none=True)
+        sum(losses).backward()
+        nn.utils.clip_grad_norm_(self.text_encoder.parameters(), self.options.gradient_clip)
+        self.adam.step()
+        return losses._asdict()
+
+
 def pretrain(
     data: Path,
     out: Path,
@@ -89,42 +139,21 @@ def pretrain(
     mlflow: str | None = None,
     inception_weights: Path | None = None,
 ) -> None:
-    """Train both encoders to match images with their captions; writes FILES into `out`.
-
-    Recipe of the released code: the loss is the unweighted sum of the four cross entropies; a class's
-    other images do not compete; the text encoder's gradient is clipped; an Inception trunk stays frozen
-    but normalises with batch statistics.
-    """
+    """Train both encoders to match images with their captions; writes FILES into `out`."""
     dataset = PreparedDataset(data)
     torch.manual_seed(seed)
     text_encoder = TextEncoder(len(dataset.vocabulary), options.embedding_dim, options.dropout)
     image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
     if options.image_encoder == "inception":
         _load_inception(image_encoder, inception_weights)
-    text_encoder.to(device).train()
-    image_encoder.to(device).train()
-    groups = [{"params": image_encoder.trained_parameters()}, {"params": list(text_encoder.parameters())}]
-    adam = torch.optim.Adam(groups, lr=options.lr, betas=(0.5, 0.999))
-
+    pretrainer = Pretrainer(text_encoder, image_encoder, options, gammas, device)
     batches = TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed)
 
     def step_function(step: int) -> dict[str, Tensor]:
-        epoch, position = divmod(step, batches.steps_per_epoch)
-        if position == 0 and options.new_adam_each_epoch:
-            adam.state.clear()
-        for group, factor in zip(adam.param_groups, (1.0, options.text_lr_factor), strict=True):
-            group["lr"] = factor * max(options.lr * options.lr_decay**epoch, options.min_lr)
+        pretrainer.schedule(*divmod(step, batches.steps_per_epoch))
         batch = batches[step]
         torch.manual_seed((seed << 32) + step)  # dropout depends on the step alone
-        regions, code = image_encoder(batch.images[0].to(device))
-        words, sentence = text_encoder(batch.tokens.to(device), batch.lengths)
-        class_ids = batch.class_ids.to(device)
-        losses = matching_losses(regions, code, words, sentence, batch.lengths, class_ids, gammas)
-        adam.zero_grad(set_to_none=True)
-        sum(losses).backward()
-        torch.nn.utils.clip_grad_norm_(text_encoder.parameters(), options.gradient_clip)
-        adam.step()
-        return losses._asdict()
+        return pretrainer.step(batch.images[0].to(device), batch.tokens, batch.lengths, batch.class_ids)
 
     inputs = {"data": dataset.sha256}
     if inception_weights is not None:
@@ -137,7 +166,7 @@ def pretrain(
         lab_book = LabBook(mlflow, out, f"damsm seed{seed}", tags, asdict(options) | asdict(gammas))
         history = run_steps(
             step_function,
-            {"text_encoder": text_encoder, "image_encoder": image_encoder, "adam": adam},
+            pretrainer.stateful(),
             options.epochs * batches.steps_per_epoch,
             ROW_EVERY,
             Checkpoint(out, "damsm", fingerprint),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.options import MatchingOptions
+from dmgan.options import LossOptions, MatchingOptions
 
 
 def _bce(logits: Tensor, real: bool) -> Tensor:
@@ -14,8 +14,10 @@ def _bce(logits: Tensor, real: bool) -> Tensor:
     return F.softplus(-logits if real else logits).mean()
 
 
-# Released DM-GAN and AttnGAN; DM-GAN Eq. 12 has four terms at 1/2 each and no mismatched pair
-def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+# DM-GAN Eq. 12; with mismatched captions the released DM-GAN and AttnGAN
+def discriminator_loss(
+    discriminator: nn.Module, real: Tensor, fake: Tensor, sentence: Tensor, switches: LossOptions
+) -> Tensor:
     """Loss of one discriminator on real and detached fake images (B, 3, s, s) and sentences (B, E).
 
     A mismatched pair is image k with sentence k + 1 of the batch, k = 0 ... B - 2.
@@ -24,24 +26,29 @@ def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor, sen
     fake_features = discriminator.features(fake.detach())
     real_pair = _bce(discriminator.conditional(real_features, sentence), real=True)
     fake_pair = _bce(discriminator.conditional(fake_features, sentence), real=False)
-    mismatched_pair = _bce(discriminator.conditional(real_features[:-1], sentence[1:]), real=False)
+    if switches.mismatched_captions:
+        mismatched_pair = _bce(discriminator.conditional(real_features[:-1], sentence[1:]), real=False)
     real_alone = _bce(discriminator.unconditional(real_features), real=True)
     fake_alone = _bce(discriminator.unconditional(fake_features), real=False)
-    return (real_alone + real_pair) / 2 + (fake_alone + fake_pair + mismatched_pair) / 3
+    if switches.mismatched_captions:
+        return (real_alone + real_pair) / 2 + (fake_alone + fake_pair + mismatched_pair) / 3
+    return (real_alone + real_pair + fake_alone + fake_pair) / 2
 
 
-# Released DM-GAN and AttnGAN; DM-GAN Eq. 11 has a factor 1/2
-def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor) -> Tensor:
+# DM-GAN Eq. 11; without its factor 1/2 the released DM-GAN and AttnGAN
+def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor, switches: LossOptions) -> Tensor:
     """What one discriminator tells the generator about its images (B, 3, s, s)."""
     features = discriminator.features(fake)
     conditional = _bce(discriminator.conditional(features, sentence), real=True)
-    return _bce(discriminator.unconditional(features), real=True) + conditional
+    both = _bce(discriminator.unconditional(features), real=True) + conditional
+    return both / 2 if switches.half_adversarial else both
 
 
-# DM-GAN Eq. 13: KL(N(mean, variance) || N(0, I)); the release takes the mean over dimensions, not the sum
-def kl_loss(mean: Tensor, logvar: Tensor) -> Tensor:
-    """KL divergence of the condition (B, C) from the standard normal, mean over batch and dimensions."""
-    return -0.5 * (1 + logvar - mean.square() - logvar.exp()).mean()
+# DM-GAN Eq. 13: KL(N(mean, variance) || N(0, I)), a sum over dimensions; the release takes their mean
+def kl_loss(mean: Tensor, logvar: Tensor, switches: LossOptions) -> Tensor:
+    """KL divergence of the condition (B, C) from the standard normal, mean over the batch."""
+    divergence = -0.5 * (1 + logvar - mean.square() - logvar.exp())  # (B, C)
+    return divergence.sum(dim=1).mean() if switches.kl == "sum" else divergence.mean()
 
 
 class MatchingLosses(NamedTuple):
@@ -53,28 +60,46 @@ class MatchingLosses(NamedTuple):
     sentence1: Tensor
 
 
-# AttnGAN Eq. 7-10
-def word_scores(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float, gamma2: float) -> Tensor:
-    """R(Q_i, D_j) for every image i and caption j, (B_i, B_j), before gamma3; no loop over captions.
+def _side_by_side(words: Tensor) -> Tensor:
+    """All captions' words (J, E, T) as columns (E, J T), so that no product with them copies the regions."""
+    return words.transpose(0, 1).flatten(1)
 
-    regions (B_i, E, h, w), words (B_j, E, T), lengths (B_j,).
+
+def _padding(lengths: Tensor, words: Tensor) -> Tensor:
+    """(J, T) true where words (J, E, T) are padding."""
+    return torch.arange(words.shape[2], device=words.device)[None, :] >= lengths.to(words.device)[:, None]
+
+
+# AttnGAN Eq. 7-9
+def word_attention(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float) -> tuple[Tensor, Tensor]:
+    """Similarity s and attention alpha of the words of every caption j to the regions of every image i.
+
+    regions (I, E, h, w), words (J, E, T), lengths (J,). Both results are (I, h w, J T), the captions side by
+    side; alpha sums to one over the regions, and means nothing at padding.
     """
-    images, captions, length = len(regions), len(words), words.shape[2]
     v = regions.flatten(2)  # (I, E, R)
-    e = words.transpose(0, 1).flatten(1)  # (E, J T): all captions' words side by side, so that no product copies
-    padding = torch.arange(length, device=words.device)[None, :] >= lengths.to(words.device)[:, None]  # (J, T)
+    s = v.transpose(1, 2) @ _side_by_side(words)  # Eq. 7
+    by_caption = s.view(len(regions), -1, len(words), words.shape[2])
+    s_bar = by_caption.masked_fill(_padding(lengths, words), -torch.inf).softmax(dim=3)  # Eq. 8: over words
+    return s, (gamma1 * s_bar).flatten(2).softmax(dim=1)  # Eq. 9: over regions
 
-    s = v.transpose(1, 2) @ e  # (I, R, J T), Eq. 7
-    s_bar = s.view(images, -1, captions, length).masked_fill(padding, -torch.inf).softmax(dim=3)  # Eq. 8: over words
-    alpha = (gamma1 * s_bar).flatten(2).softmax(dim=1)  # Eq. 9: over regions
+
+# AttnGAN Eq. 10
+def word_scores(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float, gamma2: float) -> Tensor:
+    """R(Q_i, D_j) for every image i and caption j, (I, J), before gamma3; no loop over captions.
+
+    regions (I, E, h, w), words (J, E, T), lengths (J,).
+    """
+    v, e = regions.flatten(2), _side_by_side(words)
+    s, alpha = word_attention(regions, words, lengths, gamma1)
 
     # The context c = sum_r alpha_r v_r is needed in its cosine with e alone: <c, e> = sum_r alpha_r s_r
     # and |c|^2 = alpha^T (v^T v) alpha, which avoids building c for every pair of image and caption.
     inner = (alpha * s).sum(dim=1)
     squared = (alpha * ((v.transpose(1, 2) @ v) @ alpha)).sum(dim=1)
     norms = squared.clamp_min(1e-16).sqrt() * e.norm(dim=0)
-    similarity = (inner / norms.clamp_min(1e-8)).view(images, captions, length)
-    return (gamma2 * similarity).masked_fill(padding, -torch.inf).logsumexp(dim=2)  # Eq. 10
+    similarity = (inner / norms.clamp_min(1e-8)).view(len(regions), len(words), -1)
+    return (gamma2 * similarity).masked_fill(_padding(lengths, words), -torch.inf).logsumexp(dim=2)
 
 
 def sentence_scores(codes: Tensor, sentences: Tensor) -> Tensor:

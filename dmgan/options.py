@@ -60,6 +60,27 @@ class MatchingOptions:
 
 
 @dataclass(frozen=True)
+class LossOptions:
+    """Where DM-GAN's paper and its released code disagree about the losses; the defaults are the release's.
+
+    They belong to a model (dmgan/models/registry.py), not to a run, and have no flag.
+    """
+
+    half_adversarial: bool = option(False, "Eq. 11's factor 1/2 on a generator's two terms; the release sums them")
+    mismatched_captions: bool = option(
+        True,
+        "the release: real terms / 2 + (fake terms + real images with another's caption) / 3; "
+        "false is Eq. 12, four terms at 1/2 each",
+    )
+    kl: str = option(
+        "mean", "over the dimensions of Eq. 13: the release's mean, or the divergence's sum", ("mean", "sum")
+    )
+
+    def __post_init__(self):
+        _require(self.kl in ("mean", "sum"), f"kl {self.kl!r}: must be mean or sum")
+
+
+@dataclass(frozen=True)
 class TrainingOptions:
     """The loop that every generator shares; defaults are DM-GAN's released bird configuration."""
 

@@ -18,8 +18,8 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses
 from dmgan.models.interface import TextToImageGAN, initialise
-from dmgan.models.registry import build_model
-from dmgan.options import ArchitectureOptions, MatchingOptions, TrainingOptions
+from dmgan.models.registry import build_model, find
+from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions
 from dmgan.provenance import provenance
 from dmgan.randomness import generator as random_generator
 from dmgan.tracking import LabBook
@@ -38,9 +38,10 @@ class Trainer:
         image_encoder: nn.Module,
         options: TrainingOptions,
         gammas: MatchingOptions,
+        switches: LossOptions,
         device: torch.device,
     ):
-        self.options, self.gammas = options, gammas
+        self.options, self.gammas, self.switches = options, gammas, switches
         self.model = model.to(device).train()
         self.discriminators = model.discriminators()
         initialise(self.discriminators)
@@ -74,7 +75,7 @@ class Trainer:
         # Move the discriminators.
         triples = zip(self.discriminators, self.discriminator_adams, images, generated.images, strict=True)
         for i, (discriminator, adam, real, fake) in enumerate(triples):
-            loss = discriminator_loss(discriminator, real, fake, captions.sentence)
+            loss = discriminator_loss(discriminator, real, fake, captions.sentence, self.switches)
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step()
@@ -83,12 +84,12 @@ class Trainer:
         # Move the generator against the moved discriminators, whose weights need no gradient now.
         _require_gradients(self.discriminators, False)
         pairs = zip(self.discriminators, generated.images, strict=True)
-        adversarial = sum(adversarial_loss(each, fake, captions.sentence) for each, fake in pairs)
+        adversarial = sum(adversarial_loss(each, fake, captions.sentence, self.switches) for each, fake in pairs)
         regions, code = self.image_encoder(generated.images[-1])
         matching = matching_losses(
             regions, code, captions.words, captions.sentence, captions.lengths, class_ids, self.gammas
         )
-        kl = kl_loss(generated.mean, generated.logvar)
+        kl = kl_loss(generated.mean, generated.logvar, self.switches)
         total = adversarial + self.options.damsm_weight * sum(matching) + self.options.kl_weight * kl
         self.generator_adam.zero_grad(set_to_none=True)
         total.backward()
@@ -96,8 +97,7 @@ class Trainer:
         _require_gradients(self.discriminators, True)
 
         self.average.update(self.model)
-        losses |= {"adversarial": adversarial, "words": matching.word0 + matching.word1}
-        return losses | {"sentence": matching.sentence0 + matching.sentence1, "kl": kl}
+        return losses | {"adversarial": adversarial, **matching._asdict(), "kl": kl}
 
 
 def _require_gradients(discriminators: nn.ModuleList, required: bool) -> None:
@@ -165,7 +165,8 @@ def train(
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
     initialise(model)
-    trainer = Trainer(model, damsm.image_encoder, options, gammas, device)
+    switches = find(name).losses
+    trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device)
 
     def step_function(step: int) -> dict[str, Tensor]:
         batch = batches[step]
@@ -174,7 +175,8 @@ def train(
         images = [each.to(device) for each in batch.images]
         return trainer.step(images, captions, batch.class_ids.to(device), noise.to(device))
 
-    parts = {"architecture": asdict(architecture), "training": asdict(options), "gammas": asdict(gammas)}
+    parts = {"architecture": asdict(architecture), "training": asdict(options)}
+    parts |= {"gammas": asdict(gammas), "losses": asdict(switches)}
     inputs = {"data": dataset.sha256, "damsm": damsm.sha256}
     written = {"model": name, **parts, "seed": seed, "inputs": inputs}
     fingerprint = files.json_sha256(written)

@@ -90,11 +90,9 @@ class Small:
         self.class_ids = torch.tensor(meta["class_ids"])
         self.words_dim, self.longest = meta["EMBEDDING_DIM"], max(meta["lens"])
         self.mask = torch.arange(self.longest)[None, :] >= self.lengths[:, None]
-        batch = meta["B"]
-        z, eps = (
-            self.input("z", (batch, meta["Z_DIM"]), math.sqrt(3)),
-            self.input("eps", (batch, meta["CONDITION_DIM"]), math.sqrt(3)),
-        )
+        self.batch = batch = meta["B"]
+        z = self.input("z", (batch, meta["Z_DIM"]), math.sqrt(3))
+        eps = self.input("eps", (batch, meta["CONDITION_DIM"]), math.sqrt(3))
         self.noise = torch.cat([z, eps], dim=1)
         self.sentence = self.input("sent", (batch, self.words_dim), 0.5)
         self.words = self.input("words", (batch, self.words_dim, self.longest), 0.5) * ~self.mask[:, None, :]

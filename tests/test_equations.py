@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from baselines.attngan import WordAttention
-from dmgan.losses import kl_loss, matching_losses, word_scores
+from dmgan.errors import UserError
+from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses, word_scores
 from dmgan.models.blocks import ConditioningAugmentation
-from dmgan.models.discriminators import SpectralNormConv2d
+from dmgan.models.discriminators import Discriminator, SpectralNormConv2d
 from dmgan.models.dmgan import MemoryOptions, MemoryRefinement
-from dmgan.options import MatchingOptions
+from dmgan.options import LossOptions, MatchingOptions
 from dmgan.training import WeightAverage
 
 torch.set_default_dtype(torch.float32)
@@ -182,12 +183,60 @@ def test_other_images_of_the_class_do_not_compete():
     assert float(losses.sentence1) == pytest.approx(np.mean(columns))
 
 
-def test_kl_of_a_standard_normal_is_zero_and_the_formula_holds():
-    assert float(kl_loss(torch.zeros(2, 3), torch.zeros(2, 3))) == 0
-    mean, logvar = torch.tensor([[0.5, -1.0]]), torch.tensor([[0.2, -0.3]])
+@pytest.fixture(scope="module")
+def judged():
+    """A discriminator in evaluation mode, real and fake images, sentences, and its probability of being real."""
+    torch.manual_seed(0)
+    discriminator = Discriminator(16, 3, N_W, "batch").double().eval()
+    real, fake, sentence = (torch.rand(3, *shape).double() for shape in ((3, 16, 16), (3, 16, 16), (N_W,)))
+
+    @torch.no_grad()
+    def D(image, sentence=None) -> float:
+        features = discriminator.features(image[None])
+        if sentence is None:
+            return float(torch.sigmoid(discriminator.unconditional(features)))
+        return float(torch.sigmoid(discriminator.conditional(features, sentence[None])))
+
+    return discriminator, real, fake, sentence, D
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_adversarial_loss_of_the_generator_eq_11(judged, half):
+    discriminator, _, fake, sentence, D = judged
+    alone = np.mean([math.log(D(x)) for x in fake])
+    pair = np.mean([math.log(D(x, s)) for x, s in zip(fake, sentence, strict=True)])
+    loss = adversarial_loss(discriminator, fake, sentence, LossOptions(half_adversarial=half))
+    assert float(loss) == pytest.approx(-(alone + pair) / 2 if half else -(alone + pair), rel=1e-10)
+
+
+@pytest.mark.parametrize("mismatched", [True, False])
+def test_loss_of_a_discriminator_eq_12(judged, mismatched):
+    discriminator, real, fake, sentence, D = judged
+    real_alone = np.mean([-math.log(D(x)) for x in real])
+    fake_alone = np.mean([-math.log(1 - D(x)) for x in fake])
+    real_pair = np.mean([-math.log(D(x, s)) for x, s in zip(real, sentence, strict=True)])
+    fake_pair = np.mean([-math.log(1 - D(x, s)) for x, s in zip(fake, sentence, strict=True)])
+    wrong_pair = np.mean([-math.log(1 - D(real[k], sentence[k + 1])) for k in range(2)])
+    paper = (real_alone + fake_alone + real_pair + fake_pair) / 2
+    release = (real_alone + real_pair) / 2 + (fake_alone + fake_pair + wrong_pair) / 3
+    loss = discriminator_loss(discriminator, real, fake, sentence, LossOptions(mismatched_captions=mismatched))
+    assert float(loss) == pytest.approx(release if mismatched else paper, rel=1e-10)
+
+
+@pytest.mark.parametrize("kl", ["mean", "sum"])
+def test_kl_of_a_standard_normal_is_zero_and_eq_13_holds(kl):
+    switches = LossOptions(kl=kl)
+    assert float(kl_loss(torch.zeros(2, 3), torch.zeros(2, 3), switches)) == 0
+    mean, logvar = torch.tensor([[0.5, -1.0], [0.1, 2.0]]), torch.tensor([[0.2, -0.3], [0.0, -1.0]])
     distribution = torch.distributions.Normal(mean, torch.exp(0.5 * logvar))
-    expected = torch.distributions.kl_divergence(distribution, torch.distributions.Normal(0.0, 1.0)).mean()
-    torch.testing.assert_close(kl_loss(mean, logvar), expected)
+    divergence = torch.distributions.kl_divergence(distribution, torch.distributions.Normal(0.0, 1.0))
+    expected = np.mean([float(divergence[b, 0] + divergence[b, 1]) for b in range(2)])
+    assert float(kl_loss(mean, logvar, switches)) == pytest.approx(expected if kl == "sum" else expected / 2, rel=1e-6)
+
+
+def test_an_unknown_kl_is_refused():
+    with pytest.raises(UserError, match="kl 'total': must be mean or sum"):
+        LossOptions(kl="total")
 
 
 def test_spectral_norm_finds_the_largest_singular_value():

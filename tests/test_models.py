@@ -100,7 +100,8 @@ def test_the_generator_s_gradient_reaches_every_parameter(name):
     noise, sentence, words, mask = inputs(model)
     out = model.generate(noise, sentence, words, mask)
     discriminators = model.discriminators()
-    loss = sum(adversarial_loss(d, image, sentence) for d, image in zip(discriminators, out.images, strict=True))
+    pairs = zip(discriminators, out.images, strict=True)
+    loss = sum(adversarial_loss(d, image, sentence, MODELS[name].losses) for d, image in pairs)
     loss.backward()
     without = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
@@ -112,7 +113,7 @@ def test_the_discriminators_gradient_reaches_every_parameter(name):
     noise, sentence, words, mask = inputs(model)
     images = model.generate(noise, sentence, words, mask).images
     for discriminator, image in zip(model.discriminators(), images, strict=True):
-        discriminator_loss(discriminator, torch.rand_like(image), image, sentence).backward()
+        discriminator_loss(discriminator, torch.rand_like(image), image, sentence, MODELS[name].losses).backward()
         without = [k for k, p in discriminator.named_parameters() if p.requires_grad and not p.grad.abs().sum() > 0]
         assert without == []
     assert all(p.grad is None for p in model.parameters()), "the fakes must be detached"

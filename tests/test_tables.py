@@ -214,6 +214,14 @@ def test_small_distances_keep_three_digits(write, tmp_path):
     assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "0.0345 ± 0.0007"
 
 
+def test_dmgan_paper_follows_the_paper_s_methods(write, tmp_path):
+    write_tables([write("dmgan"), write("dmgan-paper")], tmp_path)
+    title = MODELS["dmgan-paper"].title
+    assert markdown_cells(tmp_path, "table1", title)[-1] == "**9.00 ± 0.18**"  # as good as DM-GAN here
+    assert len(markdown_cells(tmp_path, "table2", title)) == 7
+    assert title not in (tmp_path / "table3.md").read_text()
+
+
 def test_a_model_beyond_the_paper_follows_its_methods(write, tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "newgan", MODELS["dmgan"]._replace(title="NewGAN"))
     write_tables([write("newgan")], tmp_path)

@@ -1,6 +1,7 @@
 """Training: it learns, it goes on to the bit, and it says what is wrong."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from dmgan.checkpoints import Checkpoint, run_steps
 from dmgan.errors import UserError
 from dmgan.files import file_sha256
 from dmgan.models.registry import MODELS
-from dmgan.options import MatchingOptions
+from dmgan.options import LossOptions, MatchingOptions
 from dmgan.sampling import load_run
 from dmgan.tracking import LabBook
 from dmgan.training import train
@@ -39,6 +40,7 @@ def test_every_model_trains_and_writes_its_run_folder(name, data, damsm_folder, 
     assert {"generator.safetensors", "history.csv", "options.json"} <= {p.name for p in (tmp_path / "run").iterdir()}
     options = json.loads((tmp_path / "run" / "options.json").read_text())
     assert options["model"] == name and options["seed"] == 0 and options["inputs"]["data"]
+    assert options["losses"] == dataclasses.asdict(MODELS[name].losses)
     history = read_csv(tmp_path / "run" / "history.csv")
     assert int(history[-1]["step"]) == 12 and float(history[-1]["discriminator0"]) > 0
     assert load_run(tmp_path / "run", CPU).name == name
@@ -95,11 +97,20 @@ def test_a_checkpoint_of_another_model_is_refused(run_folder, data, damsm_folder
 
 
 def test_a_checkpoint_under_other_options_is_left_aside_with_a_word(run_folder, data, damsm_folder, tmp_path, capsys):
-    import dataclasses
-
     out = tmp_path / "run"
     shutil.copytree(run_folder, out)
     run(data, damsm_folder, out, training=dataclasses.replace(TRAINING, generator_lr=1e-3))
+    assert "was made under other options or inputs; starting from the first step" in capsys.readouterr().err
+    assert file_sha256(out / "generator.safetensors") != file_sha256(run_folder / "generator.safetensors")
+
+
+def test_a_checkpoint_under_other_losses_is_left_aside_with_a_word(
+    run_folder, data, damsm_folder, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "run"
+    shutil.copytree(run_folder, out)
+    monkeypatch.setitem(MODELS, "dmgan", MODELS["dmgan"]._replace(losses=LossOptions(half_adversarial=True)))
+    run(data, damsm_folder, out)
     assert "was made under other options or inputs; starting from the first step" in capsys.readouterr().err
     assert file_sha256(out / "generator.safetensors") != file_sha256(run_folder / "generator.safetensors")
 

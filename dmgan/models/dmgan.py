@@ -32,9 +32,9 @@ class MemoryOptions:
     )
     write_gate: bool = True  # Eq. 7-8; false: m_i = M(w_i), Eq. 3
     response: str = "gate"  # "gate": Eq. 9; "concatenate": Eq. 6
-    relu: bool = True  # the release puts a ReLU behind M, phi_K and phi_V (Eq. 3-5, 8 have none)
-    detach_mean: bool = True  # the release lets no gradient through the mean of r in Eq. 7-8
-    duplicate_response: bool = True  # the release concatenates the result of Eq. 9 with itself
+    relu: bool = True  # the release puts a ReLU behind M, phi_K and phi_V; false: Eq. 3-5 and 8, which have none
+    detach_mean: bool = True  # the release lets no gradient through the mean of r; false: Eq. 7-8 as they stand
+    duplicate_response: bool = True  # the release concatenates the result of Eq. 9 with itself; false: Eq. 9 alone
     word_mask: str = "corrected"  # "released": padded words masked by a neighbour's caption (see blocks.attend)
 
     def __post_init__(self):

@@ -1,10 +1,10 @@
-"""Every model by name: where its class stands and which switches it sets."""
+"""Every model by name: where its class stands, and which switches it and its losses set."""
 
 import importlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from dmgan.errors import UserError
-from dmgan.options import ArchitectureOptions
+from dmgan.options import ArchitectureOptions, LossOptions
 
 if TYPE_CHECKING:  # the table is read without torch: a wrong name is told at once
     from dmgan.models.interface import TextToImageGAN
@@ -16,11 +16,14 @@ class Entry(NamedTuple):
     target: str  # "module:Class"
     title: str  # as tables and figures print it
     switches: dict[str, object] = {}  # keyword arguments of the class
+    losses: LossOptions = LossOptions()  # the release's
 
 
 _BASELINE = {"key_value": False, "write_gate": False, "response": "concatenate"}
 _M = {"key_value": True, "write_gate": False, "response": "concatenate"}
 _M_WG = {"key_value": True, "write_gate": True, "response": "concatenate"}
+_PAPER = {"relu": False, "detach_mean": False, "duplicate_response": False}
+_PAPER_LOSSES = LossOptions(half_adversarial=True, mismatched_captions=False, kl="sum")
 
 MODELS = {
     "attngan":        Entry("baselines.attngan:AttnGAN", "AttnGAN"),
@@ -28,6 +31,7 @@ MODELS = {
     "dmgan-baseline": Entry("dmgan.models.dmgan:DMGAN", "DM-GAN baseline", _BASELINE),
     "dmgan-m":        Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M", _M),
     "dmgan-m-wg":     Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M+WG", _M_WG),
+    "dmgan-paper":    Entry("dmgan.models.dmgan:DMGAN", "DM-GAN as in the paper", _PAPER, _PAPER_LOSSES),
 }  # fmt: skip
 
 

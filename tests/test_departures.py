@@ -1,0 +1,62 @@
+"""The page that sets the paper against the release is generated, and says what the switches are."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from dmgan import options
+from dmgan.models.departures import DEPARTURES, PAGE, page
+from dmgan.models.dmgan import MemoryOptions
+from dmgan.models.registry import MODELS
+from dmgan.options import LossOptions
+
+ROOT = Path(__file__).parent.parent
+PAPER, RELEASE = MODELS["dmgan-paper"], MODELS["dmgan"]
+SWITCHED = [each for each in DEPARTURES if not isinstance(each.here, str)]
+
+
+def values_of(entry) -> dict[type, object]:
+    """The options objects of a registry entry."""
+    return {MemoryOptions: MemoryOptions(**entry.switches), LossOptions: entry.losses}
+
+
+def test_the_page_is_the_generated_one():
+    mend = "write it anew: python -m dmgan.models.departures"
+    assert (ROOT / PAGE).read_text(encoding="utf-8") == page(), mend
+
+
+@pytest.mark.parametrize("departure", SWITCHED, ids=lambda each: each.here.name)
+def test_a_switch_has_the_release_s_value_by_default_and_the_paper_s_in_dmgan_paper(departure):
+    kind, name, release, paper = departure.here
+    default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
+    assert default == (paper if departure.mended else release) != (release if departure.mended else paper)
+    assert getattr(values_of(RELEASE)[kind], name) == default
+    assert getattr(values_of(PAPER)[kind], name) == paper
+    for value in (release, paper):
+        assert getattr(kind(**{name: value}), name) == value
+
+
+def test_every_switch_of_dmgan_paper_is_on_the_page():
+    changed = {
+        (kind, field.name)
+        for kind, ours in values_of(PAPER).items()
+        for field in dataclasses.fields(kind)
+        if getattr(ours, field.name) != field.default
+    }
+    assert changed == {each.here[:2] for each in SWITCHED if not each.mended}
+    assert {field.name for field in dataclasses.fields(LossOptions)} <= {name for _, name in changed}
+
+
+def test_names_on_the_page_exist():
+    kinds = vars(options) | {"MemoryOptions": MemoryOptions}
+    named = re.findall(r"`(\w+Options)\.(\w+)`", page())
+    assert len(named) > len(SWITCHED)
+    for kind, name in named:
+        assert name in {field.name for field in dataclasses.fields(kinds[kind])}, f"{kind}.{name}"
+    assert set(re.findall(r"`(dmgan[\w-]*)`", page())) <= set(MODELS)
+
+
+def test_rows_have_the_same_number_of_cells():
+    assert {line.count("|") for line in page().splitlines() if line.startswith("|")} == {5}
