@@ -327,7 +327,8 @@ def _write(out: Path, subject: ImageSet, scores, dataset: PreparedDataset, mlflo
     files.write_json(out, content)
     for name, (score, _) in scores.items():
         say(f"{subject.name}: {name} {score.value:.4g}  ({score.interval[0]:.4g} to {score.interval[1]:.4g})")
-    name = subject.name if subject.seed is None else f"{subject.name} seed{subject.seed}"
+    which = "" if subject.seed is None else f" seed{subject.seed}"
+    name = f"{subject.name}{' released weights' if subject.imported else which}"
     tags = {"stage": "evaluate", "dataset": source, "model": subject.name, "seed": str(subject.seed)}
     tags |= {
         "kind": subject.kind,
