@@ -293,6 +293,24 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     _add_run_flags(parser, tracking=False)
 
 
+def fetch(arguments: argparse.Namespace) -> None:
+    from dmgan import assets
+
+    if arguments.list:
+        print(assets.listing())
+        return
+    if arguments.name is None:
+        raise UserError("no asset named; see python -m dmgan fetch --list")
+    assets.fetch(assets.find(arguments.name), arguments.to, arguments.url)
+
+
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="what to download; --list names all")
+    parser.add_argument("--list", action="store_true", help="name every asset, with address and licence")
+    parser.add_argument("--to", type=Path, default=Path("downloads"), help="folder of the file (default downloads/)")
+    parser.add_argument("--url", help="another address of the same file, such as a mirror's")
+
+
 def lab_book(arguments: argparse.Namespace) -> None:
     from dmgan.tracking import create_database
 
@@ -317,6 +335,7 @@ VERBS = {
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),
+    "fetch":      (fetch,      _add_fetch,      "download what CUB, COCO and released models need"),
     "lab-book":   (lab_book,   _add_lab_book,   "make the MLflow database that runs are mirrored to"),
 }  # fmt: skip
 
