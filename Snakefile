@@ -15,6 +15,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/imported.smk"
 
 
 localrules:
@@ -36,6 +37,7 @@ rule all:
             number=[3, 4, 5, 6],
             suffix=["png", "pdf"],
         ),
+        imported_tables(),
 
 
 # MLflow's database must be there before jobs that could race to make it. It is no output of a rule: nothing is

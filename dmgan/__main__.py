@@ -156,6 +156,38 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_options(parser, MatchingOptions)
 
 
+def import_(arguments: argparse.Namespace) -> None:
+    from dmgan.released import ReleasedFiles, import_released
+
+    released = ReleasedFiles(
+        arguments.generator, arguments.text_encoder, arguments.image_encoder, arguments.captions_pickle
+    )
+    import_released(
+        arguments.model, released, arguments.out, arguments.damsm_out, arguments.word_mask, arguments.max_words
+    )
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", choices=["dmgan", "attngan"], required=True, help="whose weights they are")
+    parser.add_argument("--generator", type=Path, required=True, help="released weights of the generator (.pth)")
+    parser.add_argument("--text-encoder", type=Path, required=True, help="released text_encoder*.pth")
+    parser.add_argument("--image-encoder", type=Path, required=True, help="released image_encoder*.pth")
+    parser.add_argument(
+        "--captions-pickle", type=Path, required=True, help="captions.pickle that was released with the encoders"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="run folder to make, for sample and generate")
+    parser.add_argument("--damsm-out", type=Path, help="folder of the encoders (default: damsm/ in the run folder)")
+    parser.add_argument(
+        "--word-mask", choices=["corrected", "released"], default="corrected",
+        help="how padded words are masked; released: as the released code did, images then depend on their batch "
+        "(default corrected)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-words", type=int, default=25,
+        help="longest caption read; the released evaluation has 25 for birds, 20 for COCO (default 25)",
+    )  # fmt: skip
+
+
 def sample(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
     from dmgan.sampling import sample_test_captions
@@ -167,7 +199,7 @@ def sample(arguments: argparse.Namespace) -> None:
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", type=Path, required=True, help="run folder of a trained model")
+    parser.add_argument("--run", type=Path, required=True, help="run folder of a trained or imported model")
     parser.add_argument("--data", type=Path, required=True, help="prepared data set whose test captions are used")
     parser.add_argument("--out", type=Path, required=True, help="folder of the images")
     parser.add_argument("--num-images", type=int, default=30000, help="images to make (default 30000, the papers')")
@@ -250,7 +282,7 @@ def generate(arguments: argparse.Namespace) -> None:
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", type=Path, required=True, help="run folder of a trained model")
+    parser.add_argument("--run", type=Path, required=True, help="run folder of a trained or imported model")
     parser.add_argument("--caption", action="append", help="a caption; may be given several times")
     parser.add_argument("--captions", type=Path, help="a text file with one caption a line")
     parser.add_argument("--out", type=Path, default=Path("generated"), help="folder of the images (default generated/)")
@@ -259,6 +291,24 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=100, help="seed of the noises (default 100)")
     _add_run_flags(parser, tracking=False)
+
+
+def fetch(arguments: argparse.Namespace) -> None:
+    from dmgan import assets
+
+    if arguments.list:
+        print(assets.listing())
+        return
+    if arguments.name is None:
+        raise UserError("no asset named; see python -m dmgan fetch --list")
+    assets.fetch(assets.find(arguments.name), arguments.to, arguments.url)
+
+
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="what to download; --list names all")
+    parser.add_argument("--list", action="store_true", help="name every asset, with address and licence")
+    parser.add_argument("--to", type=Path, default=Path("downloads"), help="folder of the file (default downloads/)")
+    parser.add_argument("--url", help="another address of the same file, such as a mirror's")
 
 
 def lab_book(arguments: argparse.Namespace) -> None:
@@ -279,11 +329,13 @@ VERBS = {
     "pretrain":   (pretrain,   _add_pretrain,   "pretrain the DAMSM's text and image encoder"),
     "classifier": (classifier, _add_classifier, "train the species classifier that IS and FID read"),
     "train":      (train,      _add_train,      "train a model"),
+    "import":     (import_,    _add_import,     "make a run folder from released weights"),
     "sample":     (sample,     _add_sample,     "generate images from test captions"),
     "evaluate":   (evaluate,   _add_evaluate,   "IS, FID, KID and R-precision of a set of images"),
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),
+    "fetch":      (fetch,      _add_fetch,      "download what CUB, COCO and released models need"),
     "lab-book":   (lab_book,   _add_lab_book,   "make the MLflow database that runs are mirrored to"),
 }  # fmt: skip
 

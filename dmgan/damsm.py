@@ -1,5 +1,6 @@
 """DAMSM pretraining (AttnGAN, section 3.2), and the pair of encoders it leaves."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +43,7 @@ class Damsm(NamedTuple):
     vocabulary: Vocabulary
     options: DamsmOptions
     sha256: dict[str, str]
+    imported: bool = False  # released weights, with the vocabulary that they were trained with
 
     @classmethod
     def read(cls, folder: Path) -> "Damsm":
@@ -58,13 +60,37 @@ class Damsm(NamedTuple):
         for encoder in (text_encoder, image_encoder):
             encoder.eval().requires_grad_(False)
         sha256 = {name: files.file_sha256(folder / name) for name in FILES[:3]}
-        return cls(text_encoder, image_encoder, vocabulary, options, sha256)
+        return cls(text_encoder, image_encoder, vocabulary, options, sha256, written.get("imported", False))
 
     def to(self, device: torch.device) -> "Damsm":
         """Move both encoders."""
         self.text_encoder.to(device)
         self.image_encoder.to(device)
         return self
+
+    def caption_reader(self, dataset: PreparedDataset, refusal: str) -> Callable[[int, int], np.ndarray]:
+        """How these encoders read a data set: (image, caption) -> token ids (length,) int32 of their own vocabulary.
+
+        Released encoders number the words as their own data set did: captions are encoded anew, words that they do
+        not know are left out, a caption of which nothing stays is a UserError naming it. Encoders of this project
+        belong to one data set: with another one it is a UserError saying `refusal`.
+        """
+        if self.vocabulary == dataset.vocabulary:
+            return dataset.tokens
+        if not self.imported:
+            raise UserError(refusal)
+
+        def read(image: int, caption: int) -> np.ndarray:
+            text = dataset.caption(image, caption)
+            tokens = self.vocabulary.encode(text)
+            if not len(tokens):
+                raise UserError(
+                    f"{dataset.folder}: caption {caption} of {dataset.name(image)} ({text!r}) holds no word that the "
+                    "imported encoders know; give the data set that they were trained on"
+                )
+            return tokens
+
+        return read
 
     @torch.no_grad()
     def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:

@@ -1,6 +1,6 @@
 """Trained weights and captions to images, each a pure function of weights, tokens and the image's own seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,13 +47,13 @@ def load_run(folder: Path, device: torch.device) -> TrainedModel:
         name, damsm_folder = written["model"], folder / written["damsm_folder"]
         architecture = from_dict(ArchitectureOptions, written["architecture"], str(folder / "options.json"))
         training = from_dict(TrainingOptions, written["training"], str(folder / "options.json"))
-        recorded = written["inputs"]["damsm"]
+        recorded, switches = written["inputs"]["damsm"], dict(written.get("switches", {}))
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / 'options.json'}: is not written by training (no {error}); {mend}") from error
     damsm = Damsm.read(damsm_folder).to(device)
     if damsm.sha256 != recorded:
         raise UserError(f"{damsm_folder}: the encoders changed since {folder} was trained with them; train it again")
-    model = build_model(name, architecture, damsm.options.embedding_dim)
+    model = build_model(name, architecture, damsm.options.embedding_dim, **switches)
     load_weights(model, folder / "generator.safetensors", mend)
     model.to(device).eval().requires_grad_(False)
     return TrainedModel(name, model, damsm, training.max_words, written, folder, device)
@@ -80,16 +80,23 @@ class CaptionChoice(NamedTuple):
     tokens: np.ndarray  # (length,) int32
 
 
-def choose_test_caption(dataset: PreparedDataset, number: int, seed: int, max_words: int) -> CaptionChoice:
+def choose_test_caption(
+    dataset: PreparedDataset,
+    number: int,
+    seed: int,
+    max_words: int,
+    read: Callable[[int, int], np.ndarray] | None = None,
+) -> CaptionChoice:
     """The caption of sampled image `number`: passes over the test images, a random caption each time.
 
-    A pure function of its arguments; of a longer caption a random ordered subset of max_words is kept.
+    A pure function of its arguments; of a longer caption a random ordered subset of max_words is kept. `read` gives
+    the tokens of (image, caption) where they are not the data set's own (Damsm.caption_reader).
     """
     indices = dataset.indices("test")
     index = int(indices[number % len(indices)])
     random = generator(seed, "test caption", number)
     caption = int(random.integers(dataset.caption_count(index)))
-    return CaptionChoice(index, caption, fit_caption(dataset.tokens(index, caption), max_words, random))
+    return CaptionChoice(index, caption, fit_caption((read or dataset.tokens)(index, caption), max_words, random))
 
 
 def sample_test_captions(
@@ -110,11 +117,13 @@ def sample_test_captions(
     if num_images < 1 or batch_size < 1:
         raise UserError(f"--num-images {num_images}, --batch-size {batch_size}: must both be 1 or more")
     trained, dataset = load_run(run, device), PreparedDataset(data)
-    if trained.damsm.vocabulary != dataset.vocabulary:
-        raise UserError(
-            f"{run}: was trained on captions of another data set than {data}; give the data set it was trained on"
-        )
-    choices = [choose_test_caption(dataset, number, seed, trained.max_words) for number in range(num_images)]
+    read = trained.damsm.caption_reader(
+        dataset, f"{run}: was trained on captions of another data set than {data}; give the data set it was trained on"
+    )
+    choices = [choose_test_caption(dataset, number, seed, trained.max_words, read) for number in range(num_images)]
+    unknown = sorted({word for each in choices for word in _unknown_words(trained, dataset, each)})
+    if unknown:
+        say(f"{run}: left out {len(unknown)} words that its encoders do not know ({', '.join(unknown[:12])})")
     progress = Progress(num_images, "images")
     with files.whole_folder(out) as folder:
         for numbers in _by_length(choices, batch_size):
@@ -123,7 +132,14 @@ def sample_test_captions(
             _write_stages(folder, [f"{number:06d}" for number in numbers], generated.images, all_stages)
             progress.step(len(numbers))
         progress.close()
-        files.write_json(folder / MANIFEST, _manifest(trained, dataset, choices, seed))
+        manifest = _manifest(trained, dataset, choices, seed)
+        files.write_json(folder / MANIFEST, manifest | {"batch_size": batch_size, "words_left_out": unknown})
+
+
+def _unknown_words(trained: TrainedModel, dataset: PreparedDataset, choice: CaptionChoice) -> list[str]:
+    if trained.damsm.vocabulary == dataset.vocabulary:
+        return []
+    return trained.damsm.vocabulary.unknown(dataset.caption(choice.image, choice.caption))
 
 
 def _by_length(choices: Sequence[CaptionChoice], batch_size: int) -> Iterator[list[int]]:
@@ -147,6 +163,9 @@ def _manifest(trained: TrainedModel, dataset: PreparedDataset, choices: Sequence
         "config_sha256": trained.options["config_sha256"],
         "generator_sha256": files.file_sha256(trained.folder / "generator.safetensors"),
         "data_sha256": dataset.sha256,
+        "vocabulary_sha256": trained.damsm.sha256["vocabulary.json"],
+        "imported": trained.options.get("imported", False),
+        "switches": trained.options.get("switches", {}),
         "image_size": trained.model.architecture.image_size,
         "stages": list(trained.model.architecture.sizes),
         "seed": seed,

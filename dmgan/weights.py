@@ -1,10 +1,11 @@
 """Weights as safetensors, loaded strictly."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from dmgan.errors import UserError
 from dmgan.files import write_bytes
@@ -24,12 +25,17 @@ def load_weights(network: nn.Module, path: Path, mend: str) -> None:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is not a readable safetensors file ({error}); {mend}") from error
+    load_state(network, state, str(path), mend)
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, mend: str) -> None:
+    """Give `network` the entries of `state`, which must be its own, each of its shape; UserError naming `source`."""
     wanted = network.state_dict()
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     shapes = [name for name in wanted.keys() & state.keys() if wanted[name].shape != state[name].shape]
     if missing or unexpected or shapes:
         raise UserError(
-            f"{path}: holds the weights of another network than {type(network).__name__} of these options "
+            f"{source}: holds the weights of another network than {type(network).__name__} of these options "
             f"({len(missing)} entries missing, {len(unexpected)} unexpected, {len(shapes)} of another shape, "
             f"such as {(missing + unexpected + sorted(shapes))[0]}); {mend}"
         )

@@ -27,6 +27,8 @@ from dmgan.tracking import LabBook
 
 _BATCH = 64
 CONTROLS = ("real", "shuffled", "noise")
+TRAINED_JUDGE = "DAMSM, the one that trained the generators"
+RELEASED_JUDGE = "DAMSM, the released one (imported)"
 
 
 class ImageSet(NamedTuple):
@@ -43,6 +45,7 @@ class ImageSet(NamedTuple):
     reference: np.ndarray  # numbers of the real test images it is compared with
     reference_name: str
     inputs: dict[str, object]
+    imported: bool = False  # released weights, not trained here
 
     def __len__(self) -> int:
         return len(self.test_images)
@@ -81,12 +84,25 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
         tokens=[np.array(tokens, dtype=np.int32) for tokens in manifest["tokens"]],
         reference=dataset.indices("test"),
         reference_name="all real test images, centre crop",
-        inputs={"generator_sha256": manifest["generator_sha256"], "sampling_seed": manifest["seed"]},
+        inputs={
+            "generator_sha256": manifest["generator_sha256"],
+            "sampling_seed": manifest["seed"],
+            # An older manifest was always of the data set's own vocabulary.
+            "vocabulary_sha256": manifest.get("vocabulary_sha256", dataset.sha256["vocabulary.json"]),
+            "switches": manifest.get("switches", {}),
+        },
+        imported=manifest.get("imported", False),
     )
 
 
-def control_images(control: str, dataset: PreparedDataset, size: int, seed: int) -> ImageSet:
-    """A control row.
+def control_images(
+    control: str,
+    dataset: PreparedDataset,
+    size: int,
+    seed: int,
+    tokens_of: Callable[[int, int], np.ndarray] | None = None,
+) -> ImageSet:
+    """A control row; `tokens_of` reads captions where the encoders have a vocabulary of their own.
 
     real: one half of the real test images against the other half; shuffled: the same with captions of
     other classes; noise: uniform noise pixels with real captions, against all real test images.
@@ -114,7 +130,7 @@ def control_images(control: str, dataset: PreparedDataset, size: int, seed: int)
         read=read,
         test_images=described,
         captions=captions,
-        tokens=[dataset.tokens(i, c) for i, c in zip(described, captions, strict=True)],
+        tokens=[(tokens_of or dataset.tokens)(i, c) for i, c in zip(described, captions, strict=True)],
         reference=np.sort(test) if whole else np.sort(test[len(test) // 2 :]),
         reference_name="all real test images, centre crop"
         if whole
@@ -145,10 +161,19 @@ def evaluate(
     dataset = PreparedDataset(data)
     judge = TrainedClassifier.read(classifier, device)
     encoders = Damsm.read(damsm).to(device)
-    if encoders.vocabulary != dataset.vocabulary:
-        raise UserError(f"{damsm}: its vocabulary is not that of {data}; give the encoders of this data set")
+    tokens_of = encoders.caption_reader(
+        dataset, f"{damsm}: its vocabulary is not that of {data}; give the encoders of this data set"
+    )
     size = judge.options.image_size
-    subject = sampled_images(images, dataset) if images is not None else control_images(control, dataset, size, seed)
+    if images is not None:
+        subject = sampled_images(images, dataset)
+        if subject.inputs["vocabulary_sha256"] != encoders.sha256["vocabulary.json"]:
+            raise UserError(
+                f"{images}: was sampled from captions in another vocabulary than that of {damsm}; "
+                "give the encoders of the model that made the images"
+            )
+    else:
+        subject = control_images(control, dataset, size, seed, tokens_of)
     if len(subject) < 2 * metrics.FOLDS:
         raise UserError(
             f"{images or control}: {len(subject)} images do not make ten folds; give at least {2 * metrics.FOLDS}"
@@ -169,7 +194,7 @@ def evaluate(
     }
     against = {"reference": subject.reference_name, "reference_num_images": len(subject.reference)}
     retrieval = {
-        "feature_network": "DAMSM, the one that trained the generators",
+        "feature_network": RELEASED_JUDGE if encoders.imported else TRAINED_JUDGE,
         "feature_network_sha256": encoders.sha256,
         "candidates": CANDIDATES,
         "mismatched": "captions of test images of other classes, with replacement",
@@ -177,6 +202,8 @@ def evaluate(
         "fold_seed": seed,
         "codec": "8-bit RGB, lossless",
     }
+    if encoders.vocabulary != dataset.vocabulary:
+        retrieval["captions"] = "encoded anew in the encoders' own vocabulary, unknown words left out"
     scores = {
         "IS": (metrics.inception_score(logits, folds), {**species, "classes": logits.shape[1]}),
         "FID": (metrics.frechet_distance(features, reference, folds), {**species, **against}),
@@ -184,7 +211,7 @@ def evaluate(
             metrics.kernel_distance(features, reference, folds),
             {**species, **against, "subsets": metrics.KID_SUBSETS, "subset_size": metrics.KID_SUBSET_SIZE},
         ),
-        "R-precision": (_r_precision(subject, codes, dataset, encoders, folds, seed), retrieval),
+        "R-precision": (_r_precision(subject, codes, dataset, encoders, tokens_of, folds, seed), retrieval),
     }
     _write(out, subject, scores, dataset, mlflow)
 
@@ -200,7 +227,7 @@ def _encode(
         batch = to_tensor([subject.read(number) for number in rows]).to(device)
         with torch.inference_mode():
             features, logits = judge.network(_resized(batch, judge.options.image_size))
-            _, codes = encoders.image_encoder(_resized(batch, encoders.options.image_size))
+            _, codes = encoders.image_encoder(_for_encoder(batch, encoders))
         parts.append((features.cpu(), logits.cpu(), codes.cpu()))
         progress.step(len(rows))
     progress.close()
@@ -208,6 +235,11 @@ def _encode(
     for each in (features, logits, codes):
         metrics.refuse_non_finite(each, subject.name)
     return features, logits, codes
+
+
+def _for_encoder(images: Tensor, encoders: Damsm) -> Tensor:
+    """Images at the side the encoder was trained on; Inception's trunk resizes as the released code does."""
+    return images if encoders.options.image_encoder == "inception" else _resized(images, encoders.options.image_size)
 
 
 def _resized(images: Tensor, size: int) -> Tensor:
@@ -237,11 +269,17 @@ def _encode_captions(encoders: Damsm, captions: Sequence[np.ndarray]) -> Tensor:
 
 
 def _r_precision(
-    subject: ImageSet, codes: Tensor, dataset: PreparedDataset, encoders: Damsm, folds: np.ndarray, seed: int
+    subject: ImageSet,
+    codes: Tensor,
+    dataset: PreparedDataset,
+    encoders: Damsm,
+    tokens_of: Callable[[int, int], np.ndarray],
+    folds: np.ndarray,
+    seed: int,
 ) -> metrics.Score:
     """R-precision (R = 1) in percent."""
     test = dataset.indices("test")
-    pool = [dataset.tokens(i, caption) for i in test for caption in range(dataset.caption_count(i))]
+    pool = [tokens_of(i, caption) for i in test for caption in range(dataset.caption_count(i))]
     pool_classes = np.repeat(dataset.class_ids[test], [dataset.caption_count(i) for i in test])
     mismatched = mismatched_captions(dataset.class_ids[subject.test_images], pool_classes, seed)
     hits = retrieval_hits(
@@ -267,6 +305,7 @@ def _write(out: Path, subject: ImageSet, scores, dataset: PreparedDataset, mlflo
             "dataset": source,
             "num_images": len(subject),
             "image_size": subject.size,
+            **({"imported": True} if subject.imported else {}),
         },
         "metrics": {
             name: {
@@ -288,7 +327,8 @@ def _write(out: Path, subject: ImageSet, scores, dataset: PreparedDataset, mlflo
     files.write_json(out, content)
     for name, (score, _) in scores.items():
         say(f"{subject.name}: {name} {score.value:.4g}  ({score.interval[0]:.4g} to {score.interval[1]:.4g})")
-    name = subject.name if subject.seed is None else f"{subject.name} seed{subject.seed}"
+    which = "" if subject.seed is None else f" seed{subject.seed}"
+    name = f"{subject.name}{' released weights' if subject.imported else which}"
     tags = {"stage": "evaluate", "dataset": source, "model": subject.name, "seed": str(subject.seed)}
     tags |= {
         "kind": subject.kind,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dmgan.models.registry import MODELS
-from dmgan.report.measured import Measured, Summary, summarise
+from dmgan.report.measured import RELEASED, Measured, Summary, summarise
 from dmgan.report.published import published
 
 SOURCE = "003"
@@ -85,10 +85,15 @@ class Results:
         }
 
     def _further(self) -> Iterator[Method]:
-        if self.layout.further_models:
-            known = {each.model for layout in LAYOUTS for each in layout.methods}
-            names = [name for name in MODELS if name in self.measured.models and name not in known]
-            yield from (Method(MODELS[name].title, name) for name in names)
+        """Models that the paper does not know, and released weights of those that this table shows."""
+        known = {each.model for layout in LAYOUTS for each in layout.methods}
+        own = {each.model for each in self.layout.methods}
+        for name in MODELS:
+            if self.layout.further_models and name in self.measured.models and name not in known:
+                yield Method(title_of(name), name)
+            shown = name in own or (self.layout.further_models and name not in known)
+            if shown and name + RELEASED in self.measured.models:
+                yield Method(title_of(name + RELEASED), name + RELEASED)
 
     def model_values(self, metric: str) -> dict[str, float]:
         """Value by model name."""
@@ -108,6 +113,11 @@ class Results:
     def _loses_digits(self, metric: str, decimals: int) -> bool:
         """Whether a model's value would show fewer than three digits."""
         return any(0 < abs(value) * 10**decimals < 100 for value in self.model_values(metric).values())
+
+
+def title_of(name: str) -> str:
+    """A model's title, for its name as `Measured.models` has it."""
+    return MODELS[name.removesuffix(RELEASED)].title + (RELEASED if name.endswith(RELEASED) else "")
 
 
 def is_better(metric: str, first: float, second: float) -> bool:

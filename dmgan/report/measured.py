@@ -13,6 +13,7 @@ from dmgan.files import read_json
 
 SCHEMA = 1
 METRICS = ("IS", "FID", "R-precision", "KID")
+RELEASED = " (released weights)"  # behind the name and the title of a model that was imported, not trained here
 SEEDS = "seeds of training"  # what a spread over several runs is over
 CONTROLS = ("real", "shuffled", "noise")
 # What a control may have otherwise than the models, as real images compared with real ones must; a note then says so.
@@ -56,7 +57,7 @@ class Measured:
 
     dataset: str
     image_size: int
-    models: dict[str, list[Evaluation]]  # by name in the registry; ascending seeds
+    models: dict[str, list[Evaluation]]  # by name in the registry, RELEASED behind it if imported; ascending seeds
     controls: dict[str, Evaluation]
 
     def protocol(self, metric: str) -> dict[str, object] | None:
@@ -132,9 +133,13 @@ def _check_belongs(each: Evaluation, first: Evaluation, seen: dict[tuple, Evalua
         )
     key = (each.kind, each.name, each.seed)
     if key in seen:
-        what = f"the control {each.name}" if each.kind == "control" else f"{each.name}, seed {each.seed}"
+        what = f"the control {each.name}" if each.kind == "control" else _run_name(each)
         raise UserError(f"{seen[key].file} and {each.file}: are both of {what}; give one of them")
     seen[key] = each
+
+
+def _run_name(each: Evaluation) -> str:
+    return each.name if each.seed is None else f"{each.name}, seed {each.seed}"
 
 
 def _read(file: Path) -> Evaluation:
@@ -146,13 +151,13 @@ def _read(file: Path) -> Evaluation:
         evaluation = Evaluation(
             file=file,
             kind=subject["kind"],
-            name=subject["name"],
+            name=subject["name"] + (RELEASED if subject.get("imported", False) else ""),
             seed=subject["seed"],
             dataset=subject["dataset"],
             image_size=subject["image_size"],
             metrics={metric: _measure(content["metrics"][metric]) for metric in METRICS},
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: is damaged (no {error}); {_MEND}") from error
     _check_subject(evaluation)
     return evaluation
@@ -164,7 +169,7 @@ def _check_subject(evaluation: Evaluation) -> None:
         return
     if evaluation.kind != "model":
         raise UserError(f"{file}: its subject, {evaluation.kind} {name!r}, is no model and no known control; {_MEND}")
-    if not isinstance(evaluation.seed, int):
+    if not isinstance(evaluation.seed, int) and not name.endswith(RELEASED):
         raise UserError(f"{file}: does not say the training seed of {name}; {_MEND}")
     missing = [metric for metric, measure in evaluation.metrics.items() if measure is None]
     if missing:

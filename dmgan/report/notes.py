@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from dmgan.models.registry import MODELS
-from dmgan.report.layouts import BETTER, CONTROL_TITLES, PUBLISHED_SETS, SOURCE, Results, is_better
+from dmgan.report.layouts import BETTER, CONTROL_TITLES, PUBLISHED_SETS, SOURCE, Results, is_better, title_of
 from dmgan.report.markup import Note
 from dmgan.report.measured import CONTROLS, METRICS, SEEDS, Summary
 from dmgan.report.published import PAPERS
@@ -167,7 +166,7 @@ def _measured_on(images: int, protocol: dict[str, object]) -> str:
 
 
 def _titles(names: Sequence[str]) -> str:
-    return _listed([MODELS[name].title for name in names])
+    return _listed([title_of(name) for name in names])
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from dmgan.errors import UserError
 from dmgan.models.registry import MODELS
 from dmgan.report.layouts import BETTER, CONTROL_TITLES, LAYOUTS, Results, is_better
 from dmgan.report.markup import Cell, Column, Row, Table, to_latex, to_markdown
-from dmgan.report.measured import CONTROLS, Summary, read_measured
+from dmgan.report.measured import CONTROLS, RELEASED, Summary, read_measured
 from dmgan.report.notes import MEANINGS, Marks, published_spread, table_caption, table_notes
 from dmgan.report.published import Published
 
@@ -20,7 +20,7 @@ def write_tables(metrics: Sequence[Path], out: Path) -> None:
     """
     measured = read_measured(metrics)
     for name, runs in measured.models.items():
-        if name not in MODELS:
+        if name.removesuffix(RELEASED) not in MODELS:
             raise UserError(f"{runs[0].file}: model {name!r} is unknown; known models are {', '.join(MODELS)}")
     for layout in LAYOUTS:
         results = Results(layout, measured)

@@ -44,6 +44,9 @@ def check_config():
         missing = [model for model in config["models"] if model not in blocks]
         if missing:
             refuse(f"hyperparameters.{dataset}: has no block for {', '.join(missing)}; add it, or take it off models")
+    for name, block in config["imported"].items():
+        if block["dataset"] not in config["datasets"]:
+            refuse(f"imported.{name}.dataset: {block['dataset']} is no data set of this file; name it under datasets")
     unused = [name for name in config["hyperparameters"] if name not in config["datasets"]]
     if unused:
         refuse(f"hyperparameters.{unused[0]}: is no data set of this file; name it under datasets")
@@ -55,6 +58,7 @@ check_config()
 wildcard_constraints:
     dataset="|".join(map(re.escape, config["datasets"])),
     model="|".join(map(re.escape, config["models"])),
+    imported="|".join(map(re.escape, config["imported"])) or "(?!)",
     control="|".join(CONTROLS := ["real", "shuffled", "noise"]),
     seed=r"\d+",
 
@@ -89,6 +93,27 @@ def classifier_flags(wildcards):
 def training_flags(wildcards):
     """The hyperparameters of one model on one data set."""
     return flags(config["hyperparameters"][wildcards.dataset][wildcards.model] | config["matching"])
+
+
+def released_file(role):
+    """The released file of one role (generator, text_encoder, ...) of an imported model."""
+    return lambda wildcards: config["imported"][wildcards.imported][role]
+
+
+def import_flags(wildcards):
+    """How released weights are read."""
+    block = config["imported"][wildcards.imported]
+    return flags({name: block[name] for name in ("model", "word_mask", "max_words")})
+
+
+def imported_tables():
+    """The tables of every imported model."""
+    return [
+        f"results/{block['dataset']}/{name}/imported/tables/table{number}.{suffix}"
+        for name, block in config["imported"].items()
+        for number in (1, 2, 3)
+        for suffix in ("csv", "md", "tex")
+    ]
 
 
 def modules(*folders):
@@ -135,5 +160,8 @@ def show_results():
     for dataset in config["datasets"]:
         for table in sorted(Path("results", dataset, "tables").glob("*.md")):
             print(f"\n{table.read_text(encoding='utf-8').strip()}")
+    for name, block in config["imported"].items():
+        for table in sorted(Path("results", block["dataset"], name, "imported", "tables").glob("*.md")):
+            print(f"\n{name}: {table.read_text(encoding='utf-8').strip()}")
     for dataset in config["datasets"]:
         print(f"\nTables:  results/{dataset}/tables/\nFigures: results/{dataset}/figures/")

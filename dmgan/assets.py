@@ -1,0 +1,364 @@
+"""What CUB, COCO and the released models need from elsewhere, and a download that can be cut off at any time."""
+
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+from dmgan import files
+from dmgan.errors import UserError
+from dmgan.progress import Progress, say
+
+_ATTEMPTS = 5  # without a single new byte
+_BACKOFF = 1.0  # seconds before the second attempt; doubled before each further one
+_TIMEOUT = 60  # seconds without a byte
+_PIECE = 1 << 20
+_RETRIED = (408, 425, 429, 500, 502, 503, 504)
+_PAGE_STARTS = (b"<!doctype html", b"<html")
+
+
+class Asset(NamedTuple):
+    """A file from elsewhere."""
+
+    name: str  # as `fetch NAME` calls it
+    file: str
+    what: str
+    url: str | None  # None: has no direct address, is downloaded by hand
+    page: str  # where a person finds it
+    licence: str
+    dead: str  # what to do when the link is dead
+    size: int | None = None  # bytes; None: recorded at the first download
+    sha256: str | None = None  # whole, or "first digits…last digits" where only these are known; None: recorded
+
+    def fits(self, sha256: str) -> bool:
+        """Whether a hash is the one that is known."""
+        start, _, end = (self.sha256 or "").partition("…")
+        return sha256.startswith(start) and sha256.endswith(end)
+
+
+_CUB_PAGE = "https://data.caltech.edu/records/65de6-vp158"
+_COCO = "http://images.cocodataset.org"
+_COCO_PAGE = "https://cocodataset.org/#download"
+_DMGAN = "https://github.com/MinfengZhu/DM-GAN"
+_ATTNGAN = "https://github.com/taoxugit/AttnGAN"
+_CUB_TERMS = "non-commercial research and education; the photographs belong to their authors"
+_COCO_TERMS = "images: terms of Flickr and their authors; annotations: CC BY 4.0"
+_MIT = "code MIT; of the weights and captions the authors say nothing more"
+_BY_HAND = "ask the authors, or train it here; another copy fits only if `import` accepts it with the others"
+_TRAIN = "pretrain and train anew: python -m dmgan pretrain, python -m dmgan train"
+
+ASSETS = (
+    Asset(
+        "cub-images", "CUB_200_2011.tgz", "CUB-200-2011: images, boxes, classes",
+        f"{_CUB_PAGE}/files/CUB_200_2011.tgz?download=1", _CUB_PAGE, _CUB_TERMS,
+        "the old vision.caltech.edu address is dead; open the record's page and download by hand",
+    ),
+    Asset(
+        "cub-captions", "birds.zip", "CUB: ten captions an image, split, captions.pickle of the released encoders",
+        None, _ATTNGAN, "not stated (captions of Reed et al. 2016)", _BY_HAND,
+    ),
+    Asset(
+        "coco-train-images", "train2014.zip", "COCO: 82,783 training images", f"{_COCO}/zips/train2014.zip",
+        _COCO_PAGE, _COCO_TERMS, "open the page and download by hand",
+    ),
+    Asset(
+        "coco-val-images", "val2014.zip", "COCO: validation images, the papers' test set", f"{_COCO}/zips/val2014.zip",
+        _COCO_PAGE, _COCO_TERMS, "open the page and download by hand",
+    ),
+    Asset(
+        "coco-captions", "annotations_trainval2014.zip", "COCO: five captions an image",
+        f"{_COCO}/annotations/annotations_trainval2014.zip", _COCO_PAGE, _COCO_TERMS,
+        "open the page and download by hand",
+    ),
+    Asset(
+        "coco-captions-pickle", "coco.zip", "COCO: captions.pickle of the released encoders",
+        None, _ATTNGAN, "not stated", _BY_HAND,
+    ),
+    Asset(
+        "inception", "inception_v3_google-0cc3c7bd.pth", "Inception-v3, ImageNet weights of torchvision",
+        "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
+        "https://docs.pytorch.org/vision/stable/models/inception.html",
+        "code BSD-3; trained on ImageNet, whose terms are for research",
+        "install torchvision elsewhere and copy the file from its cache", sha256="0cc3c7bd…",
+    ),
+    Asset(
+        "cub-text-encoder", "text_encoder200.pth", "DAMSM text encoder, CUB", None, _ATTNGAN, _MIT, _BY_HAND,
+        sha256="d7278a9b…0c01",
+    ),
+    Asset(
+        "cub-image-encoder", "image_encoder200.pth", "DAMSM image encoder, CUB", None, _ATTNGAN, _MIT, _BY_HAND,
+        sha256="459e25c9…2d5b",
+    ),
+    Asset("coco-text-encoder", "text_encoder100.pth", "DAMSM text encoder, COCO", None, _ATTNGAN, _MIT, _BY_HAND),
+    Asset("coco-image-encoder", "image_encoder100.pth", "DAMSM image encoder, COCO", None, _ATTNGAN, _MIT, _BY_HAND),
+    Asset(
+        "cub-dmgan", "bird_DMGAN.pth", "DM-GAN generator, CUB", None, _DMGAN, _MIT, _TRAIN, sha256="444c9e43…bab55"
+    ),
+    Asset("coco-dmgan", "coco_DMGAN.pth", "DM-GAN generator, COCO", None, _DMGAN, _MIT, _TRAIN),
+    Asset("cub-attngan", "bird_AttnGAN2.pth", "AttnGAN generator, CUB", None, _ATTNGAN, _MIT, _TRAIN),
+    Asset("coco-attngan", "coco_AttnGAN2.pth", "AttnGAN generator, COCO", None, _ATTNGAN, _MIT, _TRAIN),
+)  # fmt: skip
+
+
+def find(name: str) -> Asset:
+    """The asset called `name`; UserError naming the known ones otherwise."""
+    for each in ASSETS:
+        if each.name == name:
+            return each
+    raise UserError(f"asset {name!r}: unknown; known are {', '.join(each.name for each in ASSETS)}")
+
+
+def listing() -> str:
+    """Every asset on a few lines, for a terminal."""
+    blocks = []
+    for each in ASSETS:
+        lines = [f"{each.name}: {each.what}", f"    {each.file}, {_known(each)}"]
+        lines += [f"    {each.url or 'by hand, from ' + each.page}", f"    licence: {each.licence}"]
+        blocks.append("\n".join([*lines, f"    link dead: {each.dead}"]))
+    return "\n".join(blocks)
+
+
+def page() -> str:
+    """docs/assets.md."""
+    lines = [
+        "# Files from elsewhere",
+        "",
+        "Made by `python docs/update_assets.py` from the table in `dmgan/assets.py`. The embedded data set needs none",
+        "of it. `python -m dmgan fetch NAME --to FOLDER` downloads what has a direct address, goes on after a cut, and",
+        "checks size and SHA-256; what has none is downloaded by hand from the page, perhaps under another name.",
+        "Where size or hash is not known here, the first download writes it to FILE.origin.json, and a later one must",
+        "agree with it. A hash with … is known by its ends only, at second hand, and checked there. The tests use a",
+        "server of their own: no address of this table has been tried by them.",
+        "",
+        "| name | what | file | from | size, SHA-256 | licence | when the link is dead |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for each in ASSETS:
+        source = f"<{each.url}>" if each.url else f"by hand: <{each.page}>"
+        cells = (f"`{each.name}`", each.what, f"`{each.file}`", source, _known(each), each.licence, each.dead)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _known(asset: Asset) -> str:
+    size = "size recorded at the first download" if asset.size is None else f"{asset.size:,} bytes"
+    return f"{size}, SHA-256 {asset.sha256 or 'recorded at the first download'}"
+
+
+# Download.
+
+
+class _Cut(Exception):
+    """The transfer ended early; what came is kept."""
+
+
+def fetch(asset: Asset, folder: Path, url: str | None = None) -> Path:
+    """Download an asset into `folder` (from `url` instead, such as a mirror's) and return its path.
+
+    The bytes grow in FILE.part, which a later call goes on with; FILE is there only when whole and checked.
+    UserError, with the address and what to do by hand, where that cannot be had.
+    """
+    url = url or asset.url
+    if url is None:
+        raise UserError(
+            f"{asset.name}: has no direct address; download {asset.file} by hand from the links of {asset.page}. "
+            f"If they are dead: {asset.dead}"
+        )
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise UserError(f"--url {url}: is no http or https address")
+    download = _Download(asset, Path(folder), url)
+    if download.path.exists():
+        return download.check_present()
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with open(download.part, "ab") as part:
+            try:
+                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{download.part}: another fetch is writing it; wait for its end") from None
+            try:
+                download.run(part)
+            finally:
+                if download.part.exists() and download.part.stat().st_size == 0:
+                    download.part.unlink()
+                    download.state.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{download.path}: could not be written ({error.strerror or error}); free space or mend the permissions, "
+            "then run the same command again: it goes on where it stopped"
+        ) from error
+    return download.path
+
+
+class _Download:
+    """One file on its way: FILE.part, what the server said of it in FILE.part.json, and FILE.origin.json."""
+
+    def __init__(self, asset: Asset, folder: Path, url: str):
+        self.asset, self.url = asset, url
+        self.path = folder / asset.file
+        self.part = folder / f"{asset.file}.part"
+        self.state = folder / f"{asset.file}.part.json"
+        self.record = folder / f"{asset.file}.origin.json"
+
+    def fail(self, reason: str) -> UserError:
+        return UserError(
+            f"{self.asset.name}: {reason} ({self.url}). By hand: download {self.asset.file} from {self.asset.page} "
+            f"into {self.path.parent}. If the link is dead: {self.asset.dead}"
+        )
+
+    def check_present(self) -> Path:
+        """The file that is there already, if it is the right one."""
+        sha256 = files.file_sha256(self.path)
+        wrong = self.differs(self.path.stat().st_size, sha256)
+        if wrong:
+            raise UserError(f"{self.path}: is there, but {wrong}; move it away and fetch it again")
+        say(f"{self.path}: is there already, SHA-256 {sha256}")
+        return self.path
+
+    def differs(self, size: int, sha256: str) -> str:
+        """What speaks against a file, "" if nothing."""
+        asset = self.asset
+        if asset.size is not None and size != asset.size:
+            return f"has {size:,} bytes, not {asset.size:,}"
+        if not asset.fits(sha256):
+            return f"has SHA-256 {sha256}, not {asset.sha256}"
+        if self.record.exists():
+            recorded = files.read_json(self.record, "delete it to accept the file").get("sha256")
+            if recorded != sha256:
+                return f"has SHA-256 {sha256}, not {recorded} as recorded in {self.record.name}"
+        return ""
+
+    def run(self, part) -> None:
+        """Bring the part to its end, check it and give it its name."""
+        furthest, attempts = 0, 0
+        while True:
+            try:
+                self.transfer(part)
+                break
+            except _Cut as cut:
+                part.flush()
+                size = os.fstat(part.fileno()).st_size
+                attempts = 0 if size > furthest else attempts + 1
+                furthest = max(furthest, size)
+                if attempts >= _ATTEMPTS:
+                    raise self.fail(f"gave up after {_ATTEMPTS} attempts: {cut}; what came is kept") from None
+                wait = _BACKOFF * 2**attempts
+                say(f"{self.asset.name}: {cut}; going on in {wait:.0f} s")
+                time.sleep(wait)
+        part.flush()
+        os.fsync(part.fileno())
+        self.finish()
+
+    def transfer(self, part) -> None:
+        """One request: append what is missing; _Cut where it ends early."""
+        have, state = os.fstat(part.fileno()).st_size, self.read_state()
+        request = urllib.request.Request(self.url, headers={"User-Agent": "dmgan-fetch"})
+        if have and state and (state["validator"] or self.asset.sha256):  # else a splice could pass unseen
+            request.add_header("Range", f"bytes={have}-")
+            if state["validator"]:
+                request.add_header("If-Range", state["validator"])
+        else:
+            have = self.restart(part)
+        try:
+            response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        except urllib.error.HTTPError as error:
+            if error.code == 416 and state and have == state["total"]:
+                return  # it was whole already
+            if error.code == 416:
+                self.restart(part)
+                raise _Cut("the server's file is shorter than the part here; beginning anew") from None
+            reason = f"the server answers {error.code} {error.reason}"
+            if error.code in _RETRIED:
+                raise _Cut(reason) from None
+            raise self.fail(reason) from None
+        except (http.client.HTTPException, OSError) as error:
+            raise _Cut(f"no connection ({_why(error)})") from None
+        with response:
+            self.receive(response, part, have, state)
+
+    def receive(self, response, part, have: int, state: dict | None) -> None:
+        """Write the answer behind the part, or from the beginning where the server gives it whole."""
+        if response.status == 206:
+            said = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+            total = int(said[2]) if said else None
+            if state is None or said is None or int(said[1]) != have or total != state["total"]:
+                self.restart(part)
+                raise _Cut("the server's file has changed; beginning anew")
+        else:
+            have, length = self.restart(part), response.headers.get("Content-Length", "")
+            total = int(length) if length.isdigit() else None
+        self.refuse_page(response.headers.get_content_type() == "text/html")
+        if total is None and not response.chunked and self.asset.size is None and self.asset.sha256 is None:
+            raise self.fail("the server does not say how long the file is, so that a cut would pass unseen")
+        if not have:
+            files.write_json(self.state, {"url": self.url, "validator": _validator(response.headers), "total": total})
+        progress = Progress(max(1, (total or 0) >> 20), "MB", done=have >> 20)
+        done = have
+        while piece := _read(response):
+            if not done:
+                self.refuse_page(piece.lstrip().lower().startswith(_PAGE_STARTS))
+            part.write(piece)
+            progress.step(((done + len(piece)) >> 20) - (done >> 20))
+            done += len(piece)
+        progress.close()
+        if total is not None and done < total:
+            raise _Cut(f"connection lost at {done:,} of {total:,} bytes")
+
+    def refuse_page(self, is_page: bool) -> None:
+        if is_page and not self.asset.file.endswith((".html", ".htm")):
+            raise self.fail("the server sends a web page instead of the file (a login, a quota or a question)")
+
+    def read_state(self) -> dict | None:
+        """What the server said of the part, if it is of this address."""
+        try:
+            state = json.loads(self.state.read_text(encoding="utf-8"))
+            return state if state["url"] == self.url and state["total"] is not None else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def restart(self, part) -> int:
+        """Empty the part; gives the number of bytes it then has."""
+        part.truncate(0)
+        self.state.unlink(missing_ok=True)
+        return 0
+
+    def finish(self) -> None:
+        """Check the whole part, record where it came from, and rename it."""
+        with open(self.part, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = self.part.stat().st_size
+        wrong = self.differs(size, sha256)
+        if wrong:
+            self.part.unlink()
+            self.state.unlink(missing_ok=True)
+            raise self.fail(f"what came {wrong}; it was deleted")
+        files.write_json(self.record, {"url": self.url, "size": size, "sha256": sha256})
+        os.replace(self.part, self.path)
+        self.state.unlink(missing_ok=True)
+        known = "as known" if self.asset.sha256 else f"not known before, recorded in {self.record.name}"
+        say(f"{self.path}: {size:,} bytes, SHA-256 {sha256} ({known})")
+
+
+def _read(response) -> bytes:
+    try:
+        return response.read(_PIECE)
+    except (http.client.HTTPException, OSError) as error:
+        raise _Cut(f"connection lost ({_why(error)})") from None
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error, "reason", "") or error) or type(error).__name__
+
+
+def _validator(headers) -> str:
+    """What tells the same file from a changed one: a strong ETag, else the date; "" where the server gives none."""
+    etag = headers.get("ETag", "")
+    return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")

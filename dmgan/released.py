@@ -1,0 +1,281 @@
+"""Released weights and captions.pickle to a run folder and a folder of encoders, as training would have left them."""
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dmgan import files
+from dmgan.captions import END_WORD, Vocabulary
+from dmgan.damsm import FILES
+from dmgan.encoders import WORD_EMBEDDING_DIM, TextEncoder, build_image_encoder
+from dmgan.errors import UserError
+from dmgan.models.registry import build_model
+from dmgan.options import ArchitectureOptions, DamsmOptions, TrainingOptions
+from dmgan.plain_pickle import load_plain_pickle
+from dmgan.progress import say
+from dmgan.provenance import provenance
+from dmgan.weights import load_state, save_weights
+
+_MARKERS = {"dmgan": "h_net2.A.weight", "attngan": "h_net2.att.conv_context.weight"}  # what only one of them has
+_COUNTER = "num_batches_tracked"  # batch norms of torch before 0.4.1 have none
+_INCEPTION_SIZE = 299
+_RUN_FILES = {"generator.safetensors", "options.json"}
+_KNOWN = {"generator": ("max_words",), "encoders": ("image_encoder", "image_size", "embedding_dim")}
+
+
+class ReleasedFiles(NamedTuple):
+    """What an author released of one model."""
+
+    generator: Path  # netG_epoch_*.pth
+    text_encoder: Path  # text_encoder*.pth
+    image_encoder: Path  # image_encoder*.pth
+    captions_pickle: Path  # captions.pickle
+
+
+def import_released(
+    model: str, released: ReleasedFiles, out: Path, damsm_out: Path | None, word_mask: str, max_words: int
+) -> None:
+    """Write the run folder `out` and the encoders (`damsm_out`, else a sub-folder of `out`), whole or not at all.
+
+    Sizes are read off the shapes, then every entry is loaded strictly under its released name. UserError where a
+    file is damaged, of another kind, or does not belong to the others. No code in a file is executed.
+    """
+    if max_words < 1:
+        raise UserError(f"--max-words {max_words}: must be 1 or more")
+    out = Path(out)
+    damsm_out = out / "damsm" if damsm_out is None else Path(damsm_out)
+    for folder in (out, damsm_out):
+        _refuse_foreign(folder)
+
+    state = read_state_dict(released.generator)
+    architecture, embedding_dim = infer_architecture(model, state, released.generator)
+    text_encoder = _text_encoder(released.text_encoder, embedding_dim)
+    image_encoder = _image_encoder(released.image_encoder, embedding_dim)
+    vocabulary = read_vocabulary(released.captions_pickle)
+    rows = text_encoder.encoder.num_embeddings
+    if len(vocabulary) != rows:
+        raise UserError(
+            f"{released.captions_pickle}: has {len(vocabulary)} words, the text encoder {released.text_encoder} was "
+            f"trained on {rows}; give the captions.pickle that was released with it"
+        )
+    generator = _filled(build_model(model, architecture, embedding_dim, word_mask=word_mask), state, released.generator)
+
+    origin = {
+        role: {"file": Path(path).name, "sha256": files.file_sha256(path)} for role, path in released._asdict().items()
+    }
+    with ExitStack() as stack:
+        run = stack.enter_context(files.whole_folder(out))
+        inside = damsm_out.resolve().is_relative_to(out.resolve())
+        if inside:
+            damsm = run / damsm_out.resolve().relative_to(out.resolve())
+            damsm.mkdir(parents=True)
+        else:
+            damsm = stack.enter_context(files.whole_folder(damsm_out))
+        damsm_sha256 = _write_encoders(damsm, text_encoder, image_encoder, vocabulary, embedding_dim, origin)
+        save_weights(generator, run / "generator.safetensors")
+        written = {
+            "model": model,
+            "switches": {"word_mask": word_mask},
+            "architecture": asdict(architecture),
+            "training": asdict(TrainingOptions(max_words=max_words)),
+            "not_known": ["architecture.discriminator_width", *_not_known(TrainingOptions, "generator", "training.")],
+            "seed": None,
+            "inputs": {"data": None, "damsm": damsm_sha256},
+            "imported": True,
+            "imported_from": origin,
+        }
+        folders = {"damsm_folder": os.path.relpath(damsm_out, out)}
+        fingerprint = {"config_sha256": files.json_sha256(written)}
+        files.write_json(run / "options.json", {**written, **folders, **fingerprint, "provenance": provenance()})
+    say(
+        f"{out}: {model}, {architecture.stages} stages to {architecture.image_size} px, width "
+        f"{architecture.generator_width}, {len(vocabulary)} words; encoders in {damsm_out}"
+    )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """UserError where a folder to be replaced holds anything but an earlier import."""
+    known = _RUN_FILES | set(FILES)
+    foreign = [path for path in folder.rglob("*") if path.is_file() and path.name not in known]
+    if folder.exists() and (not folder.is_dir() or foreign):
+        what = f"holds {foreign[0].relative_to(folder)}" if foreign else "is a file"
+        raise UserError(f"{folder}: would be replaced but {what}; give a new or empty folder")
+    options = folder / "options.json"
+    if options.exists() and '"imported": true' not in options.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"{folder}: holds a training of its own; give a new or empty folder")
+
+
+def _not_known(kind: type, what: str, prefix: str) -> list[str]:
+    """Options whose values here are this project's defaults: released files do not say them."""
+    return [prefix + field.name for field in fields(kind) if field.name not in _KNOWN[what]]
+
+
+def _write_encoders(
+    folder: Path,
+    text_encoder: TextEncoder,
+    image_encoder: nn.Module,
+    vocabulary: Vocabulary,
+    embedding_dim: int,
+    origin: dict[str, dict[str, str]],
+) -> dict[str, str]:
+    """Write what DAMSM pretraining leaves, and return the hashes a run records of it."""
+    save_weights(text_encoder, folder / FILES[0])
+    save_weights(image_encoder, folder / FILES[1])
+    vocabulary.write(folder / FILES[2])
+    options = DamsmOptions(image_encoder="inception", image_size=_INCEPTION_SIZE, embedding_dim=embedding_dim)
+    content = {
+        "options": asdict(options),
+        "not_known": _not_known(DamsmOptions, "encoders", "options."),
+        "gammas": None,
+        "seed": None,
+        "inputs": {"data": None},
+        "imported": True,
+        "imported_from": {role: each for role, each in origin.items() if role != "generator"},
+        "provenance": provenance(),
+    }
+    files.write_json(folder / FILES[4], content)
+    return {name: files.file_sha256(folder / name) for name in FILES[:3]}
+
+
+# State dicts.
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors by name of a file that torch.save wrote, on the CPU; UserError for anything else.
+
+    The prefix that DataParallel puts before every name is taken off.
+    """
+    path, mend = Path(path), "fetch the released file again"
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+        size = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {mend}") from error
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise UserError(f"{path}: is a web page, not a file of weights (a download that needs a click); {mend}")
+    if not head:
+        raise UserError(f"{path}: is empty; {mend}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for a file that is no state dict
+        found = re.search(r"(?:GLOBAL|global) `?([\w.]+ ?[\w.]*)", str(error))
+        asks = f"it asks for {found[1]}, which weights do not need" if found else "damaged, truncated or no weights"
+        raise UserError(f"{path}: is refused, nothing of it was executed: {asks}; {mend}") from error
+    if not isinstance(state, Mapping) or not state or not all(isinstance(key, str) for key in state):
+        raise UserError(f"{path}: holds no state dict (names and tensors); {mend}")
+    for key, value in state.items():
+        _check_tensor(path, key, value, size)
+    if all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    return dict(state)
+
+
+def _check_tensor(path: Path, key: str, value: object, size: int) -> None:
+    if not isinstance(value, Tensor):
+        raise UserError(f"{path}: holds no state dict ({key} is {type(value).__name__}, not a tensor)")
+    if value.layout != torch.strided or value.numel() * value.element_size() > size:
+        raise UserError(f"{path}: {key} claims {value.numel():,} numbers, more than the file holds")
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise UserError(f"{path}: {key} holds values that are not finite; fetch the released file again")
+
+
+def infer_architecture(model: str, state: Mapping[str, Tensor], path: Path) -> tuple[ArchitectureOptions, int]:
+    """Sizes of a generator and its embedding dimension, from the shapes of its state dict."""
+    for name, marker in _MARKERS.items():
+        if marker in state and name != model:
+            raise UserError(f"{path}: holds a generator of {name}; give --model {name}")
+    condition, embedding_dim = _shape(state, "ca_net.fc.weight", 2, path, "generator")
+    first, inputs = _shape(state, "h_net1.fc.0.weight", 2, path, "generator")
+    doublings = _count(state, "h_net1.upsample{}.1.weight", 1)
+    try:
+        architecture = ArchitectureOptions(
+            base_size=4 << doublings,
+            stages=_count(state, "img_net{}.img.0.weight", 1),
+            generator_width=(first // 32) >> doublings,
+            noise_dim=inputs - condition // 4,
+            condition_dim=condition // 4,
+            residual_blocks=_count(state, "h_net2.residual.{}.block.0.weight", 0),
+        )
+    except UserError as error:
+        raise UserError(f"{path}: holds no generator of {model} ({error})") from error
+    return architecture, embedding_dim
+
+
+def _shape(state: Mapping[str, Tensor], key: str, dimensions: int, path: Path, what: str) -> torch.Size:
+    if key not in state or state[key].dim() != dimensions:
+        raise UserError(f"{path}: holds no {what} (no fitting {key}, but {next(iter(state))}); give the released file")
+    return state[key].shape
+
+
+def _count(state: Mapping[str, Tensor], pattern: str, first: int) -> int:
+    """How many of pattern.format(first), pattern.format(first + 1), ... there are without a gap."""
+    number = first
+    while pattern.format(number) in state:
+        number += 1
+    return number - first
+
+
+def _filled(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """The network with the weights of a released file, every entry under its own name."""
+    counters = {key: value for key, value in network.state_dict().items() if key.endswith(_COUNTER)}
+    load_state(network, {**counters, **state}, str(path), "give the released file of this model")
+    return network
+
+
+def _text_encoder(path: Path, embedding_dim: int) -> TextEncoder:
+    state = read_state_dict(path)
+    rows, word_dim = _shape(state, "encoder.weight", 2, path, "text encoder")
+    own = 2 * _shape(state, "rnn.weight_hh_l0", 2, path, "text encoder")[1]
+    _check_dims(path, "text encoder", word_dim == WORD_EMBEDDING_DIM, own, embedding_dim)
+    return _filled(TextEncoder(rows, own), state, path)
+
+
+def _image_encoder(path: Path, embedding_dim: int) -> nn.Module:
+    state = read_state_dict(path)
+    own = _shape(state, "emb_features.weight", 4, path, "image encoder")[0]
+    _check_dims(path, "image encoder", "Mixed_7c.branch1x1.conv.weight" in state, own, embedding_dim)
+    return _filled(build_image_encoder("inception", own, width=1), state, path)
+
+
+def _check_dims(path: Path, what: str, released_kind: bool, own: int, embedding_dim: int) -> None:
+    if not released_kind:
+        raise UserError(f"{path}: is not of the kind that was released with AttnGAN and DM-GAN; give that {what}")
+    if own != embedding_dim:
+        raise UserError(
+            f"{path}: gives features of {own} numbers, the generator reads {embedding_dim}; "
+            f"give the {what} that it was trained with"
+        )
+
+
+# captions.pickle
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """The words of captions.pickle ([training captions, test captions, ixtoword, wordtoix]), in the order of their ids.
+
+    UserError where the file is no such list, its two maps differ, or a token is no word.
+    """
+    content = load_plain_pickle(path)
+    mend = "give the captions.pickle that was released with the encoders"
+    kinds = [type(each) for each in content] if type(content) in (list, tuple) else []
+    if kinds != [list, list, dict, dict]:
+        raise UserError(f"{path}: is not [training captions, test captions, ixtoword, wordtoix]; {mend}")
+    training, test, words, ids = content
+    if set(words) != set(range(len(words))) or not all(type(word) is str for word in words.values()):
+        raise UserError(f"{path}: its ixtoword does not number words from 0 without a gap; {mend}")
+    if ids != {word: number for number, word in words.items()}:
+        raise UserError(f"{path}: its wordtoix is not the inverse of its ixtoword; {mend}")
+    if words.get(0) != END_WORD:
+        raise UserError(f"{path}: its word 0 is {words.get(0)!r}, not {END_WORD!r}; {mend}")
+    for caption in (caption for captions in (training, test) for caption in captions):
+        if type(caption) is not list or not all(type(token) is int and 0 <= token < len(words) for token in caption):
+            raise UserError(f"{path}: holds a caption that is no list of its tokens; {mend}")
+    return Vocabulary([words[number] for number in range(len(words))])

@@ -1,0 +1,8 @@
+"""Write docs/assets.md from the table of dmgan/assets.py: python docs/update_assets.py"""
+
+from pathlib import Path
+
+from dmgan.assets import page
+
+if __name__ == "__main__":
+    Path(__file__).with_name("assets.md").write_text(page(), encoding="utf-8")

@@ -1,0 +1,71 @@
+"""Released weights through the workflow: import, sample, evaluate, and their row in the tables."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dmgan.errors import UserError
+from dmgan.evaluation.evaluate import RELEASED_JUDGE, TRAINED_JUDGE
+from dmgan.report.tables import write_tables
+from tests.test_import import released  # noqa: F401
+from tests.test_workflow import copy_of_project, planned_jobs, read_config, run, write_config
+
+
+def test_released_weights_go_through_the_workflow(released, data, classifier_folder, tmp_path):  # noqa: F811
+    """Import, sample, evaluate by snakemake, on a data set and a species classifier that are there already."""
+    project = copy_of_project(tmp_path / "project")
+    shutil.copytree(data, project / "results" / "data" / "synthbirds")
+    shutil.copytree(classifier_folder, project / "results" / "synthbirds" / "species")
+    config = read_config("config.yaml") | {"num_images": 20}
+    block = {
+        "model": "dmgan",
+        "dataset": "synthbirds",
+        **{role: str(path) for role, path in released._asdict().items()},
+    }
+    config["imported"] = {"official": block | {"word_mask": "released"}}
+    path = write_config(tmp_path / "imported.yaml", config)
+
+    jobs = planned_jobs(project, path)
+    own = {rule: count for rule, count in jobs.items() if "import" in rule}
+    assert own == {
+        "import_weights": 1, "sample_imported": 1, "evaluate_imported": 1, "evaluate_control_imported": 3,
+        "tables_imported": 1,
+    }  # fmt: skip
+
+    target = "results/synthbirds/official/imported/metrics.json"
+    done = run("snakemake", target, "--cores", "1", "--rerun-triggers", "mtime", "--configfile", path, folder=project)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    content = json.loads((project / target).read_text())
+    subject = content["subject"]
+    assert subject["name"] == "dmgan" and subject["seed"] is None and subject["imported"] is True
+    assert content["inputs"]["switches"] == {"word_mask": "released"}
+    protocol = content["metrics"]["R-precision"]["protocol"]
+    assert protocol["feature_network"] == RELEASED_JUDGE and "encoded anew" in protocol["captions"]
+    trained = json.loads(json.dumps(content)) | {"subject": subject | {"seed": 0, "imported": False}}
+    check_tables(project / target, trained, tmp_path)
+
+
+def check_tables(imported_metrics: Path, trained: dict, folder: Path) -> None:
+    """An imported model has a row of its own, and never stands in a column with numbers of another judge."""
+    (folder / "trained.json").write_text(json.dumps(trained))
+    write_tables([imported_metrics, folder / "trained.json"], folder / "tables")
+    for number in (1, 2, 3):
+        with open(folder / "tables" / f"table{number}.csv", encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["method"] == "DM-GAN (released weights)"]
+        assert rows and all(row["value"] and row["file"] == str(imported_metrics) for row in rows)
+    trained["metrics"]["R-precision"]["protocol"]["feature_network"] = TRAINED_JUDGE
+    (folder / "trained.json").write_text(json.dumps(trained))
+    with pytest.raises(UserError, match="R-precision was measured in two ways"):
+        write_tables([imported_metrics, folder / "trained.json"], folder / "tables")
+
+
+def test_imported_model_of_an_unknown_data_set_is_refused(tmp_path):
+    config = read_config("config.yaml")
+    files = dict.fromkeys(["generator", "text_encoder", "image_encoder", "captions_pickle"], "x.pth")
+    config["imported"] = {"official": {"model": "dmgan", "dataset": "bird", **files}}
+    dry = run("snakemake", "--dry-run", "--configfile", write_config(tmp_path / "config.yaml", config))
+    assert dry.returncode == 1
+    assert "imported.official.dataset: bird is no data set of this file; name it under datasets" in dry.stderr
