@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo full-demo smoke test lint mlflow report lock setup clean
+.PHONY: demo full-demo smoke test lint mlflow report docs lock setup clean
 
 demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
 	$(RUN)
@@ -47,6 +47,11 @@ mlflow: setup  ## open the lab book
 
 report: setup  ## results/report.html: tables, figures, their protocols and run times
 	snakemake --report results/report.html
+
+docs: setup  ## the generated pages, and the demo's numbers and pictures in README.md (after make demo)
+	python -m dmgan.models.departures
+	python docs/update_assets.py
+	python docs/update_results.py
 
 lock: setup  ## resolve requirements.in anew
 	python -m pip install --quiet uv

@@ -1,4 +1,4 @@
-"""Put the demo's tables and small copies of its figures into README.md and docs/: python docs/update.py
+"""Put the demo's tables and small copies of its figures into README.md and docs/: python docs/update_results.py
 
 Run it after `make demo`; README's numbers and pictures are then those of that run, none is typed.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 RESULTS = Path("results/synthbirds")
-BEGIN, END = "<!-- results of make demo: docs/update.py -->", "<!-- end of results -->"
+BEGIN, END = "<!-- results of make demo: docs/update_results.py -->", "<!-- end of results -->"
 _WIDTH = 1400  # of a picture, px
 _SHOWN = ("real", "dmgan", "attngan", "shuffled", "noise")
 _TITLES = {
