@@ -20,6 +20,13 @@ ARCHITECTURE = ArchitectureOptions(
 TRAINING = TrainingOptions(epochs=2, batch_size=4, max_words=12, checkpoint_every=3)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Bits depend on the number of threads: a verb that a test runs must not change it for those that follow."""
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Path:
     """A prepared data set of 8 species with 4 images each, for 32 px."""
