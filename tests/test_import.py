@@ -122,6 +122,14 @@ def test_sizes_of_the_released_generators(name):
     assert embedding_dim == 256
 
 
+def test_attngan_and_its_variant_are_told_apart():
+    for name, other in (("attngan", "attngan-dcgan"), ("attngan-dcgan", "attngan")):
+        state = build_model(name, SMALL, EMBEDDING).state_dict()
+        assert infer_architecture(name, state, Path("netG.pth")) == (SMALL, EMBEDDING)
+        with pytest.raises(UserError, match=f"holds a generator of {name}; give --model {name}$"):
+            infer_architecture(other, state, Path("netG.pth"))
+
+
 # Sampling and evaluation.
 
 
