@@ -1,4 +1,4 @@
-"""AttnGAN: fine-grained text to image generation with attentional GANs (Xu et al., CVPR 2018).
+"""AttnGAN: fine-grained text to image generation with attentional GANs (Xu et al., CVPR 2018), and its AttnDCGAN.
 
 Equation numbers are the paper's. Letters: e_i word features (D = embedding_dim), h_j image features of
 region j (D_hat = generator_width), c_j word-context vector of region j.
@@ -58,11 +58,24 @@ class AttnGAN(TextToImageGAN):
         width = architecture.generator_width
         self.ca_net = ConditioningAugmentation(embedding_dim, architecture.condition_dim)
         self.h_net1 = InitialStage(architecture.condition_dim + architecture.noise_dim, width, architecture.base_size)
-        self.img_net1 = ImageHead(width)
+        self._add_image_head(1)
         for stage in range(2, architecture.stages + 1):
             refinement = AttentionRefinement(width, embedding_dim, architecture.residual_blocks, word_mask)
             setattr(self, f"h_net{stage}", refinement)
-            setattr(self, f"img_net{stage}", ImageHead(width))
+            self._add_image_head(stage)
+
+    def _image_head(self, stage: int) -> str | None:
+        """Name of the layers that make a stage's image; None where it makes none."""
+        return f"img_net{stage}"
+
+    def _add_image_head(self, stage: int) -> None:
+        if name := self._image_head(stage):
+            setattr(self, name, ImageHead(self.architecture.generator_width))
+
+    def _images(self, stage: int, h: Tensor) -> list[Tensor]:
+        """The image that a stage makes of its features, if it makes one."""
+        name = self._image_head(stage)
+        return [getattr(self, name)(h)] if name else []
 
     def generate(self, noise: Tensor, sentence: Tensor, words: Tensor, word_mask: Tensor, memory=None) -> Generated:
         z, epsilon = noise.split([self.architecture.noise_dim, self.architecture.condition_dim], dim=1)
@@ -70,13 +83,28 @@ class AttnGAN(TextToImageGAN):
         condition = mean + epsilon * torch.exp(0.5 * logvar)
 
         h = self.h_net1(torch.cat([condition, z], dim=1))
-        images, attention = [self.img_net1(h)], []
+        images, attention = self._images(1, h), []
         for stage in range(2, self.architecture.stages + 1):
             h, beta = getattr(self, f"h_net{stage}")(h, words, word_mask)
-            images.append(getattr(self, f"img_net{stage}")(h))
+            images += self._images(stage, h)
             attention.append(beta)
         return Generated(images, attention, mean, logvar)
 
     def discriminators(self) -> nn.ModuleList:
-        sizes, width = self.architecture.sizes, self.architecture.discriminator_width
-        return discriminators_for(sizes, width, self.embedding_dim, normalisation="batch")
+        width = self.architecture.discriminator_width
+        return discriminators_for(self.image_sizes, width, self.embedding_dim, normalisation="batch")
+
+
+class AttnDCGAN(AttnGAN):
+    """The release's B_DCGAN: only the last stage makes an image, and one discriminator judges it with its sentence."""
+
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        return self.architecture.sizes[-1:]
+
+    def _image_head(self, stage: int) -> str | None:
+        return "img_net" if stage == self.architecture.stages else None
+
+    def discriminators(self) -> nn.ModuleList:
+        sizes, width = self.image_sizes, self.architecture.discriminator_width
+        return discriminators_for(sizes, width, self.embedding_dim, normalisation="batch", unconditional=False)

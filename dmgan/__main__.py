@@ -168,7 +168,9 @@ def import_(arguments: argparse.Namespace) -> None:
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", choices=["dmgan", "attngan"], required=True, help="whose weights they are")
+    parser.add_argument(
+        "--model", choices=["dmgan", "attngan", "attngan-dcgan"], required=True, help="whose weights they are"
+    )
     parser.add_argument("--generator", type=Path, required=True, help="released weights of the generator (.pth)")
     parser.add_argument("--text-encoder", type=Path, required=True, help="released text_encoder*.pth")
     parser.add_argument("--image-encoder", type=Path, required=True, help="released image_encoder*.pth")

@@ -20,28 +20,34 @@ def discriminator_loss(
 ) -> Tensor:
     """Loss of one discriminator on real and detached fake images (B, 3, s, s) and sentences (B, E).
 
-    A mismatched pair is image k with sentence k + 1 of the batch, k = 0 ... B - 2.
+    With mismatched captions the mean of the terms that should be real plus the mean of those that should be fake,
+    without them half the sum of all. The terms of images alone are left out where the discriminator does not judge
+    them: real pair + (fake pair + mismatched pair) / 2, as released AttnDCGAN has it, or (real pair + fake pair) / 2,
+    Eq. 12 without its unconditional terms. A mismatched pair is image k with sentence k + 1 of the batch,
+    k = 0 ... B - 2.
     """
     real_features = discriminator.features(real)
     fake_features = discriminator.features(fake.detach())
-    real_pair = _bce(discriminator.conditional(real_features, sentence), real=True)
-    fake_pair = _bce(discriminator.conditional(fake_features, sentence), real=False)
+    real_terms = [_bce(discriminator.conditional(real_features, sentence), real=True)]
+    fake_terms = [_bce(discriminator.conditional(fake_features, sentence), real=False)]
     if switches.mismatched_captions:
-        mismatched_pair = _bce(discriminator.conditional(real_features[:-1], sentence[1:]), real=False)
-    real_alone = _bce(discriminator.unconditional(real_features), real=True)
-    fake_alone = _bce(discriminator.unconditional(fake_features), real=False)
+        fake_terms.append(_bce(discriminator.conditional(real_features[:-1], sentence[1:]), real=False))
+    if discriminator.judges_alone:
+        real_terms.insert(0, _bce(discriminator.unconditional(real_features), real=True))
+        fake_terms.insert(0, _bce(discriminator.unconditional(fake_features), real=False))
     if switches.mismatched_captions:
-        return (real_alone + real_pair) / 2 + (fake_alone + fake_pair + mismatched_pair) / 3
-    return (real_alone + real_pair + fake_alone + fake_pair) / 2
+        return sum(real_terms) / len(real_terms) + sum(fake_terms) / len(fake_terms)
+    return sum(real_terms + fake_terms) / 2
 
 
 # DM-GAN Eq. 11; without its factor 1/2 the released DM-GAN and AttnGAN
 def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor, switches: LossOptions) -> Tensor:
-    """What one discriminator tells the generator about its images (B, 3, s, s)."""
+    """What one discriminator tells the generator about its images (B, 3, s, s), alone where it judges them so."""
     features = discriminator.features(fake)
-    conditional = _bce(discriminator.conditional(features, sentence), real=True)
-    both = _bce(discriminator.unconditional(features), real=True) + conditional
-    return both / 2 if switches.half_adversarial else both
+    loss = _bce(discriminator.conditional(features, sentence), real=True)
+    if discriminator.judges_alone:
+        loss = _bce(discriminator.unconditional(features), real=True) + loss
+    return loss / 2 if switches.half_adversarial else loss
 
 
 # DM-GAN Eq. 13: KL(N(mean, variance) || N(0, I)), a sum over dimensions; the release takes their mean

@@ -23,7 +23,11 @@ from dmgan.progress import say
 from dmgan.provenance import provenance
 from dmgan.weights import load_state, save_weights
 
-_MARKERS = {"dmgan": "h_net2.A.weight", "attngan": "h_net2.att.conv_context.weight"}  # what only one of them has
+_MARKERS = {  # what only one of them has
+    "dmgan": {"h_net2.A.weight"},
+    "attngan": {"h_net2.att.conv_context.weight", "img_net1.img.0.weight"},
+    "attngan-dcgan": {"h_net2.att.conv_context.weight", "img_net.img.0.weight"},
+}
 _COUNTER = "num_batches_tracked"  # batch norms of torch before 0.4.1 have none
 _INCEPTION_SIZE = 299
 _RUN_FILES = {"generator.safetensors", "options.json"}
@@ -189,8 +193,8 @@ def _check_tensor(path: Path, key: str, value: object, size: int) -> None:
 
 def infer_architecture(model: str, state: Mapping[str, Tensor], path: Path) -> tuple[ArchitectureOptions, int]:
     """Sizes of a generator and its embedding dimension, from the shapes of its state dict."""
-    for name, marker in _MARKERS.items():
-        if marker in state and name != model:
+    for name, markers in _MARKERS.items():
+        if markers <= state.keys() and name != model:
             raise UserError(f"{path}: holds a generator of {name}; give --model {name}")
     condition, embedding_dim = _shape(state, "ca_net.fc.weight", 2, path, "generator")
     first, inputs = _shape(state, "h_net1.fc.0.weight", 2, path, "generator")
@@ -198,7 +202,7 @@ def infer_architecture(model: str, state: Mapping[str, Tensor], path: Path) -> t
     try:
         architecture = ArchitectureOptions(
             base_size=4 << doublings,
-            stages=_count(state, "img_net{}.img.0.weight", 1),
+            stages=1 + _count(state, "h_net{}.upsample.1.weight", 2),
             generator_width=(first // 32) >> doublings,
             noise_dim=inputs - condition // 4,
             condition_dim=condition // 4,

@@ -167,7 +167,7 @@ def _manifest(trained: TrainedModel, dataset: PreparedDataset, choices: Sequence
         "imported": trained.options.get("imported", False),
         "switches": trained.options.get("switches", {}),
         "image_size": trained.model.architecture.image_size,
-        "stages": list(trained.model.architecture.sizes),
+        "stages": list(trained.model.image_sizes),
         "seed": seed,
         "images": [{"test_image": each.image, "caption": each.caption} for each in choices],
         "tokens": [each.tokens.tolist() for each in choices],
@@ -215,4 +215,5 @@ def generate_from_captions(
             _write_stages(folder, names, generated.images, all_stages=True)
             described.append({"caption": caption, "words_used": vocabulary.decode(kept), "words_unknown": unknown})
         files.write_json(folder / "captions.json", {"run": str(run), "seed": seed, "captions": described})
-    say(f"{out}: {len(captions) * images_per_caption} images of each of {trained.model.architecture.stages} stages")
+    sides = ", ".join(str(size) for size in trained.model.image_sizes)
+    say(f"{out}: {len(captions) * images_per_caption} images of each side ({sides} px)")

@@ -160,11 +160,11 @@ def train(
     damsm = Damsm.read(damsm_folder).to(device)
     if damsm.vocabulary != dataset.vocabulary:
         raise UserError(f"{damsm_folder}: its vocabulary is not that of {data}; pretrain the encoders on this data set")
-    batches = TrainingBatches(dataset, architecture.sizes, options.batch_size, options.max_words, seed)
-
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
     initialise(model)
+    batches = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed)
+
     switches = find(name).losses
     trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device)
 
@@ -209,8 +209,8 @@ def train(
 
 @torch.no_grad()
 def _samples(model: TextToImageGAN, damsm: Damsm, batch: Batch, device: torch.device) -> np.ndarray:
-    """One picture of what the trained model makes of a batch's captions: a row per stage, the real images below."""
+    """One picture of what the trained model makes of a batch's captions: a row per side, the real images below."""
     captions = damsm.encode(batch.tokens, batch.lengths)
     noise = step_noise(0, 0, len(batch.tokens), model.noise_dim).to(device)
-    stages = model.eval().generate(noise, captions.sentence, captions.words, captions.mask).images
-    return contact_sheet([list(to_uint8(images)) for images in [*stages, batch.images[-1]]])
+    generated = model.eval().generate(noise, captions.sentence, captions.words, captions.mask).images
+    return contact_sheet([list(to_uint8(images)) for images in [*generated, batch.images[-1]]])

@@ -70,3 +70,13 @@ def run_folder(data, damsm_folder, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "seed0"
     train("dmgan", data, damsm_folder, folder, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
     return folder
+
+
+@pytest.fixture(scope="session")
+def one_image_folder(data, damsm_folder, tmp_path_factory) -> Path:
+    """A model of three stages that makes the last one's image alone, after two short epochs."""
+    from dmgan.training import train
+
+    folder = tmp_path_factory.mktemp("one-image") / "seed0"
+    train("attngan-dcgan", data, damsm_folder, folder, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
+    return folder

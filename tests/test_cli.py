@@ -40,7 +40,7 @@ assert not heavy, heavy
 def test_bad_input_is_one_clear_line(capsys, tmp_path, data, damsm_folder, run_folder):
     train = ["train", "--data", data, "--damsm", damsm_folder, "--out", tmp_path / "run", "--model"]
     line = error_line(capsys, *train, "dmgam")
-    assert "model 'dmgam': unknown; known models are attngan, dmgan" in line
+    assert "model 'dmgam': unknown; known models are attngan, attngan-dcgan, dmgan" in line
     line = error_line(
         capsys, "train", "--model", "dmgan", "--data", tmp_path / "no", "--damsm", damsm_folder, "--out", tmp_path
     )

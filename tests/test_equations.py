@@ -183,11 +183,10 @@ def test_other_images_of_the_class_do_not_compete():
     assert float(losses.sentence1) == pytest.approx(np.mean(columns))
 
 
-@pytest.fixture(scope="module")
-def judged():
+def judge(unconditional: bool):
     """A discriminator in evaluation mode, real and fake images, sentences, and its probability of being real."""
     torch.manual_seed(0)
-    discriminator = Discriminator(16, 3, N_W, "batch").double().eval()
+    discriminator = Discriminator(16, 3, N_W, "batch", unconditional).double().eval()
     real, fake, sentence = (torch.rand(3, *shape).double() for shape in ((3, 16, 16), (3, 16, 16), (N_W,)))
 
     @torch.no_grad()
@@ -198,6 +197,17 @@ def judged():
         return float(torch.sigmoid(discriminator.conditional(features, sentence[None])))
 
     return discriminator, real, fake, sentence, D
+
+
+@pytest.fixture(scope="module")
+def judged():
+    return judge(unconditional=True)
+
+
+@pytest.fixture(scope="module")
+def judged_in_pairs():
+    """The same of a discriminator that judges images together with their sentences only."""
+    return judge(unconditional=False)
 
 
 @pytest.mark.parametrize("half", [True, False])
@@ -221,6 +231,25 @@ def test_loss_of_a_discriminator_eq_12(judged, mismatched):
     release = (real_alone + real_pair) / 2 + (fake_alone + fake_pair + wrong_pair) / 3
     loss = discriminator_loss(discriminator, real, fake, sentence, LossOptions(mismatched_captions=mismatched))
     assert float(loss) == pytest.approx(release if mismatched else paper, rel=1e-10)
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_adversarial_loss_of_pairs_alone(judged_in_pairs, half):
+    discriminator, _, fake, sentence, D = judged_in_pairs
+    pair = -np.mean([math.log(D(x, s)) for x, s in zip(fake, sentence, strict=True)])
+    loss = adversarial_loss(discriminator, fake, sentence, LossOptions(half_adversarial=half))
+    assert float(loss) == pytest.approx(pair / 2 if half else pair, rel=1e-10)
+
+
+@pytest.mark.parametrize("mismatched", [True, False])
+def test_loss_of_a_discriminator_of_pairs_alone(judged_in_pairs, mismatched):
+    discriminator, real, fake, sentence, D = judged_in_pairs
+    real_pair = np.mean([-math.log(D(x, s)) for x, s in zip(real, sentence, strict=True)])
+    fake_pair = np.mean([-math.log(1 - D(x, s)) for x, s in zip(fake, sentence, strict=True)])
+    wrong_pair = np.mean([-math.log(1 - D(real[k], sentence[k + 1])) for k in range(2)])
+    expected = real_pair + (fake_pair + wrong_pair) / 2 if mismatched else (real_pair + fake_pair) / 2
+    loss = discriminator_loss(discriminator, real, fake, sentence, LossOptions(mismatched_captions=mismatched))
+    assert float(loss) == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("kl", ["mean", "sum"])

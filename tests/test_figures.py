@@ -108,6 +108,16 @@ def test_stages_are_shown_at_their_own_size(scene):
     assert "Stages of DM-GAN, seed 0" in said(canvas)
 
 
+def test_a_model_of_one_image_is_shown(scene, one_image_folder):
+    one_image = load_run(one_image_folder, CPU)
+    canvas = draw_models(scene._replace(runs=[*scene.runs, one_image]))
+    assert len(canvas.figure.axes) == 4 * 8 and "AttnDCGAN" in said(canvas)
+    alone = scene._replace(runs=[one_image])
+    sides = [axes.images[0].get_array().shape[0] for axes in draw_stages(alone).figure.axes]
+    assert sides == [32] * 8
+    assert {"AttnGAN: not run", "DM-GAN: not run"} <= set(said(draw_words(alone)))
+
+
 def test_noises_change_the_image(scene):
     shown = [axes.images[0].get_array() for axes in draw_noises(scene).figure.axes]
     assert len(shown) == 4 * 8

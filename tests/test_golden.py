@@ -285,8 +285,12 @@ def _entries(network) -> dict[str, tuple[list[int], str]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["dmgan_bird", "dmgan_coco", "dmgan_small", "attngan_bird", "attngan_coco", "attngan_small"]
-)
+    "name",
+    [
+        "dmgan_bird", "dmgan_coco", "dmgan_small",
+        "attngan_bird", "attngan_coco", "attngan_small", "attngan_birddcgan",
+    ],
+)  # fmt: skip
 def test_names_and_shapes_of_the_released_state_dicts(name):
     golden = load(f"keys_{name}.json")
     gan = golden["cfg"]["GAN"]
@@ -296,14 +300,16 @@ def test_names_and_shapes_of_the_released_state_dicts(name):
         condition_dim=gan["CONDITION_DIM"], residual_blocks=gan["R_NUM"],
     )  # fmt: skip
     with torch.device("meta"):
-        generator = build_model(golden["repo"], architecture, embedding_dim)
+        variant = "-dcgan" if gan["B_DCGAN"] else ""
+        generator = build_model(golden["repo"] + variant, architecture, embedding_dim)
         networks = {
             "netG": generator,
             "rnn": TextEncoder(golden["n_words"], embedding_dim),
             "cnn": InceptionImageEncoder(embedding_dim),
         }
-        for size, discriminator in zip(SIZES, generator.discriminators(), strict=True):
+        for size, discriminator in zip(generator.image_sizes, generator.discriminators(), strict=True):
             networks[f"netD{size}"] = discriminator
+    assert networks.keys() == golden["nets"].keys()
     for label, released in golden["nets"].items():
         expected = {entry: (shape, kind) for entry, shape, kind in released["entries"]}
         assert _entries(networks[label]) == expected, label

@@ -108,17 +108,26 @@ def test_old_files_load(released, tmp_path):
     assert torch.equal(load_run(run_folder, CPU).model.state_dict()["h_net2.A.weight"], state["h_net2.A.weight"])
 
 
-@pytest.mark.parametrize("name", ["dmgan_bird", "dmgan_coco", "attngan_bird", "attngan_coco"])
+@pytest.mark.parametrize("name", ["dmgan_bird", "dmgan_coco", "attngan_bird", "attngan_coco", "attngan_birddcgan"])
 def test_sizes_of_the_released_generators(name):
     golden = load(f"keys_{name}.json")
     gan = golden["cfg"]["GAN"]
     state = {key: torch.empty(shape, device="meta") for key, shape, _ in golden["nets"]["netG"]["entries"]}
-    architecture, embedding_dim = infer_architecture(golden["repo"], state, Path(name))
+    variant = "-dcgan" if gan["B_DCGAN"] else ""
+    architecture, embedding_dim = infer_architecture(golden["repo"] + variant, state, Path(name))
     assert architecture == ArchitectureOptions(
         generator_width=gan["GF_DIM"], noise_dim=gan["Z_DIM"], condition_dim=gan["CONDITION_DIM"],
         residual_blocks=gan["R_NUM"],
     )  # fmt: skip
     assert embedding_dim == 256
+
+
+def test_attngan_and_its_variant_are_told_apart():
+    for name, other in (("attngan", "attngan-dcgan"), ("attngan-dcgan", "attngan")):
+        state = build_model(name, SMALL, EMBEDDING).state_dict()
+        assert infer_architecture(name, state, Path("netG.pth")) == (SMALL, EMBEDDING)
+        with pytest.raises(UserError, match=f"holds a generator of {name}; give --model {name}$"):
+            infer_architecture(other, state, Path("netG.pth"))
 
 
 # Sampling and evaluation.

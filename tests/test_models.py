@@ -43,7 +43,9 @@ def test_shapes(name, architecture):
     model = build(name, architecture)
     out = model.generate(*inputs(model))
     assert isinstance(out, Generated)
-    assert [tuple(image.shape) for image in out.images] == [(3, 3, size, size) for size in architecture.sizes]
+    assert [tuple(image.shape) for image in out.images] == [(3, 3, size, size) for size in model.image_sizes]
+    assert model.image_sizes[-1] == architecture.image_size and set(model.image_sizes) <= set(architecture.sizes)
+    assert len(model.discriminators()) == len(model.image_sizes)
     assert [tuple(a.shape) for a in out.attention] == [(3, 7, size, size) for size in architecture.sizes[:-1]]
     assert out.mean.shape == out.logvar.shape == (3, architecture.condition_dim)
     assert all(image.abs().max() <= 1 for image in out.images)
@@ -85,7 +87,16 @@ def test_an_image_does_not_depend_on_its_batch_mates(name):
             torch.testing.assert_close(ours[i : i + 1], theirs, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["dmgan", "attngan"])
+def test_attndcgan_makes_the_last_image_alone_and_judges_it_with_its_sentence():
+    model = build("attngan-dcgan")
+    assert model.image_sizes == (32,) and build("attngan").image_sizes == build("dmgan").image_sizes == (8, 16, 32)
+    heads = {key.split(".")[0] for key in model.state_dict() if key.startswith("img_net")}
+    assert heads == {"img_net"}
+    (discriminator,) = model.discriminators()
+    assert not discriminator.judges_alone and not hasattr(discriminator, "UNCOND_DNET")
+
+
+@pytest.mark.parametrize("name", ["dmgan", "attngan", "attngan-dcgan"])
 def test_the_released_mask_does_depend_on_them(name):
     """The defect that `corrected` mends is really there under `released`."""
     model = build(name, word_mask="released").eval()

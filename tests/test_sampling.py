@@ -64,6 +64,15 @@ def test_without_all_stages_the_last_alone_is_written(run_folder, data, tmp_path
     assert images["000000.png"].shape == (32, 32, 3)
 
 
+def test_a_model_of_one_image_is_sampled(one_image_folder, data, tmp_path):
+    images = sampled(one_image_folder, data, tmp_path / "out", num_images=4)
+    assert list(images) == [f"{number:06d}_32.png" for number in range(4)]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["stages"] == [32] and manifest["image_size"] == 32
+    generate_from_captions(one_image_folder, ["a red bird"], tmp_path / "own", 1, seed=0, device=CPU)
+    assert [path.name for path in (tmp_path / "own").glob("*.png")] == ["caption000_000_32.png"]
+
+
 def test_the_manifest_says_which_caption_each_image_shows(run_folder, data, dataset, tmp_path):
     sampled(run_folder, data, tmp_path / "out", num_images=20)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())

@@ -75,14 +75,14 @@ class LogitHead(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Judges images of one side, alone and together with the sentence.
+    """Judges images of one side, alone (unless `unconditional` is false) and together with the sentence.
 
     The trunk halves the image down to 4x4 and ends with 8 * width channels; above 64 px it passes through
     more channels and comes back by 3x3 convolutions, below 64 px it leaves out the first, narrowest layers.
     normalisation: "spectral" (DM-GAN) or "batch" (AttnGAN).
     """
 
-    def __init__(self, size: int, width: int, embedding_dim: int, normalisation: str):
+    def __init__(self, size: int, width: int, embedding_dim: int, normalisation: str, unconditional: bool = True):
         super().__init__()
         halvings = int(math.log2(size // 4))
         first = max(0, 4 - halvings)
@@ -100,7 +100,9 @@ class Discriminator(nn.Module):
             name = f"img_code_s{1 << halvings}_{halvings - i + 1}"
             self._add(name, _layers(normalisation, channels[i], channels[i - 1], halve=False))
 
-        self.UNCOND_DNET = LogitHead(8 * width, 0, normalisation)
+        self.judges_alone = unconditional
+        if unconditional:
+            self.UNCOND_DNET = LogitHead(8 * width, 0, normalisation)
         self.COND_DNET = LogitHead(8 * width, embedding_dim, normalisation)
 
     def _add(self, name: str, layers: list[nn.Module]) -> None:
@@ -114,7 +116,7 @@ class Discriminator(nn.Module):
         return images
 
     def unconditional(self, features: Tensor) -> Tensor:
-        """Logits (B,): is the image real?"""
+        """Logits (B,): is the image real? Only where `judges_alone`."""
         return self.UNCOND_DNET(features)
 
     def conditional(self, features: Tensor, sentence: Tensor) -> Tensor:
@@ -122,6 +124,8 @@ class Discriminator(nn.Module):
         return self.COND_DNET(features, sentence)
 
 
-def discriminators_for(sizes, width: int, embedding_dim: int, normalisation: str) -> nn.ModuleList:
+def discriminators_for(
+    sizes, width: int, embedding_dim: int, normalisation: str, unconditional: bool = True
+) -> nn.ModuleList:
     """One discriminator per side in `sizes`."""
-    return nn.ModuleList(Discriminator(size, width, embedding_dim, normalisation) for size in sizes)
+    return nn.ModuleList(Discriminator(size, width, embedding_dim, normalisation, unconditional) for size in sizes)

@@ -133,5 +133,5 @@ class DMGAN(TextToImageGAN):
         return Generated(images, attention, mean, logvar, gates)
 
     def discriminators(self) -> nn.ModuleList:
-        sizes, width = self.architecture.sizes, self.architecture.discriminator_width
-        return discriminators_for(sizes, width, self.embedding_dim, normalisation="spectral")
+        width = self.architecture.discriminator_width
+        return discriminators_for(self.image_sizes, width, self.embedding_dim, normalisation="spectral")

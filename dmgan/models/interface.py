@@ -12,7 +12,7 @@ from dmgan.options import ArchitectureOptions
 class Generated(NamedTuple):
     """One pass of a generator over B captions of at most T words."""
 
-    images: list[Tensor]  # per stage (B, 3, s, s) in [-1, 1]
+    images: list[Tensor]  # per side in image_sizes (B, 3, s, s) in [-1, 1]
     attention: list[Tensor]  # per refinement (B, T, s, s): weight of each word at each pixel
     mean: Tensor  # (B, condition_dim) of the conditioning augmentation
     logvar: Tensor  # (B, condition_dim)
@@ -31,6 +31,11 @@ class TextToImageGAN(nn.Module, ABC):
         self.embedding_dim = embedding_dim
 
     @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """Sides of the images that `generate` gives, ascending: every stage's, unless a model makes fewer."""
+        return self.architecture.sizes
+
+    @property
     def noise_dim(self) -> int:
         """Standard-normal numbers per image: z, then the conditioning augmentation's epsilon.
 
@@ -40,7 +45,7 @@ class TextToImageGAN(nn.Module, ABC):
 
     @abstractmethod
     def generate(self, noise: Tensor, sentence: Tensor, words: Tensor, word_mask: Tensor, memory=None) -> Generated:
-        """Images of every stage.
+        """One image per side in image_sizes, and the attention of every refinement.
 
         noise (B, noise_dim), sentence (B, E), words (B, E, T), word_mask (B, T) true at padding;
         memory is what `fit_memory` returned.
@@ -48,7 +53,7 @@ class TextToImageGAN(nn.Module, ABC):
 
     @abstractmethod
     def discriminators(self) -> nn.ModuleList:
-        """New discriminators, one per stage, each with features(), unconditional() and conditional()."""
+        """New discriminators, one per side in image_sizes (see Discriminator)."""
 
     def fit_memory(self, dataset):
         """What `generate` retrieves from; None unless the model retrieves."""

@@ -27,6 +27,7 @@ _PAPER_LOSSES = LossOptions(half_adversarial=True, mismatched_captions=False, kl
 
 MODELS = {
     "attngan":        Entry("baselines.attngan:AttnGAN", "AttnGAN"),
+    "attngan-dcgan":  Entry("baselines.attngan:AttnDCGAN", "AttnDCGAN"),
     "dmgan":          Entry("dmgan.models.dmgan:DMGAN", "DM-GAN"),
     "dmgan-baseline": Entry("dmgan.models.dmgan:DMGAN", "DM-GAN baseline", _BASELINE),
     "dmgan-m":        Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M", _M),
