@@ -87,11 +87,10 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
         inputs={
             "generator_sha256": manifest["generator_sha256"],
             "sampling_seed": manifest["seed"],
-            # An older manifest was always of the data set's own vocabulary.
-            "vocabulary_sha256": manifest.get("vocabulary_sha256", dataset.sha256["vocabulary.json"]),
-            "switches": manifest.get("switches", {}),
+            "vocabulary_sha256": manifest["vocabulary_sha256"],
+            "switches": manifest["switches"],
         },
-        imported=manifest.get("imported", False),
+        imported=manifest["imported"],
     )
 
 
