@@ -61,7 +61,7 @@ class MatchingOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Where DM-GAN's paper and its released code disagree about the losses; the defaults are the release's.
+    """Where the models' losses differ; the defaults are the released DM-GAN's.
 
     They belong to a model (dmgan/models/registry.py), not to a run, and have no flag.
     """
@@ -75,6 +75,8 @@ class LossOptions:
     kl: str = option(
         "mean", "over the dimensions of Eq. 13: the release's mean, or the divergence's sum", ("mean", "sum")
     )
+
+    matching: bool = option(True, "whether the DAMSM loss is part of the generator's")
 
     def __post_init__(self):
         _require(self.kl in ("mean", "sum"), f"kl {self.kl!r}: must be mean or sum")

@@ -16,7 +16,7 @@ from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import Batch, TrainingBatches, to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses
+from dmgan.losses import MatchingLosses, adversarial_loss, discriminator_loss, kl_loss, matching_losses
 from dmgan.models.interface import TextToImageGAN, initialise
 from dmgan.models.registry import build_model, find
 from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions
@@ -69,7 +69,8 @@ class Trainer:
         self, images: Sequence[Tensor], captions: EncodedCaptions, class_ids: Tensor, noise: Tensor
     ) -> dict[str, Tensor]:
         """One update of every discriminator, then of the generator, then of the average (released order)."""
-        generated = self.model.generate(noise, captions.sentence, captions.words, captions.mask)
+        memory = self.model.paired_memory(images)
+        generated = self.model.generate(noise, captions.sentence, captions.words, captions.mask, memory)
         losses = {}
 
         # Move the discriminators.
@@ -85,19 +86,30 @@ class Trainer:
         _require_gradients(self.discriminators, False)
         pairs = zip(self.discriminators, generated.images, strict=True)
         adversarial = sum(adversarial_loss(each, fake, captions.sentence, self.switches) for each, fake in pairs)
-        regions, code = self.image_encoder(generated.images[-1])
-        matching = matching_losses(
-            regions, code, captions.words, captions.sentence, captions.lengths, class_ids, self.gammas
-        )
-        kl = kl_loss(generated.mean, generated.logvar, self.switches)
-        total = adversarial + self.options.damsm_weight * sum(matching) + self.options.kl_weight * kl
+        total, losses["adversarial"] = adversarial, adversarial
+        if self.switches.matching:
+            matching = self._matching(generated.images[-1], captions, class_ids)
+            total = total + self.options.damsm_weight * sum(matching)
+            losses |= matching._asdict()
+        if generated.mean is not None:
+            losses["kl"] = kl_loss(generated.mean, generated.logvar, self.switches)
+            total = total + self.options.kl_weight * losses["kl"]
+        further = self.model.further_losses(generated, images, captions)
+        total = sum(further.values(), total)
         self.generator_adam.zero_grad(set_to_none=True)
         total.backward()
         self.generator_adam.step()
         _require_gradients(self.discriminators, True)
 
         self.average.update(self.model)
-        return losses | {"adversarial": adversarial, **matching._asdict(), "kl": kl}
+        return losses | further
+
+    def _matching(self, images: Tensor, captions: EncodedCaptions, class_ids: Tensor) -> MatchingLosses:
+        """The DAMSM's judgement of the last stage's images."""
+        regions, code = self.image_encoder(images)
+        return matching_losses(
+            regions, code, captions.words, captions.sentence, captions.lengths, class_ids, self.gammas
+        )
 
 
 def _require_gradients(discriminators: nn.ModuleList, required: bool) -> None:

@@ -46,7 +46,6 @@ def test_every_switch_of_dmgan_paper_is_on_the_page():
         if getattr(ours, field.name) != field.default
     }
     assert changed == {each.here[:2] for each in SWITCHED if not each.mended}
-    assert {field.name for field in dataclasses.fields(LossOptions)} <= {name for _, name in changed}
 
 
 def test_names_on_the_page_exist():

@@ -1,21 +1,24 @@
 """What every text-to-image model provides."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dmgan.options import ArchitectureOptions
 
+if TYPE_CHECKING:
+    from dmgan.damsm import EncodedCaptions
+
 
 class Generated(NamedTuple):
     """One pass of a generator over B captions of at most T words."""
 
     images: list[Tensor]  # per side in image_sizes (B, 3, s, s) in [-1, 1]
-    attention: list[Tensor]  # per refinement (B, T, s, s): weight of each word at each pixel
-    mean: Tensor  # (B, condition_dim) of the conditioning augmentation
-    logvar: Tensor  # (B, condition_dim)
+    attention: list[Tensor] = []  # per attending refinement (B, T, s, s): weight of each word at each pixel
+    mean: Tensor | None = None  # (B, condition_dim) of the conditioning augmentation, where the model has one
+    logvar: Tensor | None = None  # (B, condition_dim)
     gates: list[Tensor] = []  # per refinement (B, T): memory writing gate, where the model has one
 
 
@@ -58,6 +61,19 @@ class TextToImageGAN(nn.Module, ABC):
     def fit_memory(self, dataset):
         """What `generate` retrieves from; None unless the model retrieves."""
         return None
+
+    def paired_memory(self, images: list[Tensor]) -> Tensor | None:
+        """What `generate` gets as memory in training, made of the captions' own real images; None unless it retrieves.
+
+        images: per side in image_sizes (B, 3, s, s).
+        """
+        return None
+
+    def further_losses(
+        self, generated: Generated, images: list[Tensor], captions: "EncodedCaptions"
+    ) -> dict[str, Tensor]:
+        """The generator's losses beyond those that all models share, by name and already weighted."""
+        return {}
 
     def forward(self, *arguments) -> Generated:
         """Same as `generate`."""
