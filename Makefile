@@ -10,6 +10,7 @@ PY    ?= python3.11 python3.12 python3.13 python3
 CORES ?= all
 GPUS  ?= 2
 PORT  ?= 5055
+TEST_JOBS ?= 2
 
 RUN = python workflow/run.py --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --show-failed-logs
 
@@ -30,7 +31,7 @@ smoke: setup  ## the whole DAG with every model, as small as it runs
 	$(RUN) --configfile workflow/config/smoke.yaml
 
 test: setup  ## every test
-	python -m pytest
+	python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 lint: setup  ## ruff, snakefmt and snakemake --lint
 	ruff check .
