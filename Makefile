@@ -6,10 +6,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := demo
 
 # Candidates in order; one that is missing, does not start, or has another version is passed over.
-PY    ?= python3.11 python3.12 python3.13 python3
-CORES ?= all
-GPUS  ?= 2
-PORT  ?= 5055
+PY        ?= python3.11 python3.12 python3.13 python3
+CORES     ?= all
+GPUS      ?= 2
+PORT      ?= 5055
 TEST_JOBS ?= 2
 
 RUN = python workflow/run.py --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --show-failed-logs
