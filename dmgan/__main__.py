@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 
 from dmgan.errors import UserError
-from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    ArchitectureOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    EngineOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
 
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
 
@@ -50,10 +57,14 @@ def _device(arguments: argparse.Namespace):
     keep_freed_memory()
     import torch
 
-    torch.set_num_threads(arguments.threads)
+    from dmgan.ranks import local_rank, started_together
+
+    torch.set_num_threads(max(1, arguments.threads // started_together()))
     name = arguments.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and started_together() > 1:
+        name = f"cuda:{local_rank()}"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {name}: no CUDA device is here; use --device cpu")
     try:
@@ -132,14 +143,16 @@ def train(arguments: argparse.Namespace) -> None:
 
     find(arguments.model)
     device = _device(arguments)
+    from dmgan.ranks import joined
     from dmgan.training import train as run
 
-    run(
-        arguments.model, arguments.data, arguments.damsm, arguments.out,
-        _options(arguments, ArchitectureOptions), _options(arguments, TrainingOptions),
-        _options(arguments, MatchingOptions),
-        arguments.seed, device, arguments.mlflow,
-    )  # fmt: skip
+    with joined(device) as ranks:
+        run(
+            arguments.model, arguments.data, arguments.damsm, arguments.out,
+            _options(arguments, ArchitectureOptions), _options(arguments, TrainingOptions),
+            _options(arguments, MatchingOptions),
+            arguments.seed, device, arguments.mlflow, _options(arguments, EngineOptions), ranks,
+        )  # fmt: skip
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -153,6 +166,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_run_flags(parser)
     _add_options(parser, ArchitectureOptions)
     _add_options(parser, TrainingOptions)
+    _add_options(parser, EngineOptions)
     _add_options(parser, MatchingOptions)
 
 
@@ -351,10 +365,14 @@ def main(argv: list[str] | None = None) -> int:
         add_flags(verb)
         verb.set_defaults(function=function)
     arguments = parser.parse_args(argv)
+    rank = int(os.environ.get("RANK", "0"))  # of the processes that torchrun started together
     try:
+        if arguments.verb != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError("only train runs in several processes; leave torchrun out")
         arguments.function(arguments)
     except UserError as error:
-        print(f"dmgan {arguments.verb}: {error}", file=sys.stderr)
+        if rank == 0:
+            print(f"dmgan {arguments.verb}: {error}", file=sys.stderr)
         return 1
     return 0
 

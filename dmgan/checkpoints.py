@@ -4,7 +4,7 @@ import fcntl
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,14 +14,22 @@ from torch import Tensor
 from dmgan import files
 from dmgan.errors import UserError
 from dmgan.progress import Progress, say
+from dmgan.ranks import ALONE, Ranks
 from dmgan.tracking import LabBook
 
 CHECKPOINT = "checkpoint.pt"
 
 
+FAILURE = "failure.json"
+
+
 @contextmanager
-def exclusive(run_folder: Path):
-    """Hold the run folder alone: a second job on it waits until the first has ended."""
+def exclusive(run_folder: Path, ranks: Ranks = ALONE):
+    """Hold the run folder alone: a second job on it waits until the first has ended. A job's first rank holds it."""
+    if not ranks.first:
+        ranks.wait()
+        yield
+        return
     run_folder.mkdir(parents=True, exist_ok=True)
     with open(run_folder / ".lock", "w") as lock:
         try:
@@ -29,6 +37,7 @@ def exclusive(run_folder: Path):
         except BlockingIOError:
             say(f"{run_folder}: another job is at work on it; waiting for its end")
             fcntl.flock(lock, fcntl.LOCK_EX)
+        ranks.wait()
         yield
 
 
@@ -37,7 +46,7 @@ class Checkpoint:
 
     def __init__(self, run_folder: Path, kind: str, fingerprint: str):
         """kind: what is trained, such as the model's name; fingerprint: hash of everything that shapes the run."""
-        self._path = run_folder / CHECKPOINT
+        self.folder, self._path = run_folder, run_folder / CHECKPOINT
         self._kind, self._fingerprint = kind, fingerprint
 
     def load(self) -> dict | None:
@@ -62,6 +71,14 @@ class Checkpoint:
             return None
         return saved
 
+    def require_parts(self, wanted: Iterable[str], saved: Iterable[str]) -> None:
+        """UserError unless the checkpoint holds the state of just the parts that are wanted."""
+        if differing := sorted(set(wanted) ^ set(saved)):
+            raise UserError(
+                f"{self._path}: was made by another version of this program (it differs in {', '.join(differing)}); "
+                "delete it to start anew"
+            )
+
     def save(self, content: dict) -> None:
         """Write the checkpoint, whole or not at all."""
         buffer = io.BytesIO()
@@ -77,55 +94,78 @@ def run_steps(
     checkpoint: Checkpoint,
     checkpoint_every: int,
     lab_book: LabBook,
+    describe: Callable[[int], dict[str, object]] = lambda step: {},
+    ranks: Ranks = ALONE,
 ) -> list[dict[str, float]]:
     """Run steps 0 ... total_steps - 1, going on from the checkpoint where there is one.
 
     step_function(step) makes one step and returns its losses as 0-d tensors; it must draw everything
     random from its step's number. `stateful` are the objects with state_dict() and load_state_dict()
     that the steps change. Returns the history: one row of mean losses per `row_every` steps. A loss
-    that is not finite is a UserError, and the last checkpoint stays. Checkpoints fall on row ends.
+    that is not finite is a UserError; the last checkpoint stays, and failure.json beside it holds the step,
+    its losses and what describe(step) gives. Losses are read at row ends alone, so that no step waits for
+    the device; checkpoints fall on row ends. The losses of several ranks add up; the first rank writes.
     """
     saved = checkpoint.load()
     start, history = 0, []
     if saved is not None:
         start, history = saved["step"], saved["history"]
+        checkpoint.require_parts(stateful, saved["state"])
         for name, each in stateful.items():
             each.load_state_dict(saved["state"][name])
-        say(f"going on from step {start} of {total_steps}")
+        if ranks.first:
+            say(f"going on from step {start} of {total_steps}")
     lab_book.curve(history)
 
-    progress = Progress(total_steps, "steps", done=start)
+    progress = Progress(total_steps, "steps", done=start) if ranks.first else None
     sums: dict[str, Tensor] = {}
+    steps: list[dict[str, Tensor]] = []  # of the row that is not yet read
     last_saved, row_started = start, time.monotonic()
     for step in range(start, total_steps):
-        for name, loss in step_function(step).items():
-            sums[name] = sums.get(name, 0.0) + loss.detach()
+        steps.append({name: loss.detach() for name, loss in step_function(step).items()})
+        for name, loss in steps[-1].items():
+            sums[name] = sums.get(name, 0.0) + loss
         done = step + 1
         row_ends = done % row_every == 0 or done == total_steps
         if row_ends:
             count = done - (step // row_every) * row_every
-            row = {"step": done, **{name: float(total) / count for name, total in sums.items()}}
-            _refuse_non_finite(row)
+            row = {"step": done, **{name: total / count for name, total in _read(sums, ranks).items()}}
+            if not all(map(math.isfinite, row.values())):
+                _refuse_non_finite([_read(each, ranks) for each in steps], done, describe, checkpoint.folder, ranks)
             history.append(row)
             lab_book.curve([row])
-            sums = {}
-        note = ""
-        if history:
-            note = "  ".join(f"{name} {value:.3f}" for name, value in history[-1].items() if name != "step")
-        progress.step(note=note)
+            sums, steps = {}, []
+        if progress is not None:
+            last_row = history[-1] if history else {}
+            progress.step(note="  ".join(f"{name} {value:.3f}" for name, value in last_row.items() if name != "step"))
         if row_ends and (done - last_saved >= checkpoint_every or done == total_steps):
-            state = {name: each.state_dict() for name, each in stateful.items()}
-            checkpoint.save({"step": done, "history": history, "state": state})
+            if ranks.first:
+                state = {name: each.state_dict() for name, each in stateful.items()}
+                checkpoint.save({"step": done, "history": history, "state": state})
             last_saved = done
-    progress.close()
-    say(f"{total_steps - start} steps in {time.monotonic() - row_started:.1f} s")
+    if progress is not None:
+        progress.close()
+        say(f"{total_steps - start} steps in {time.monotonic() - row_started:.1f} s")
     return history
 
 
-def _refuse_non_finite(row: dict[str, float]) -> None:
-    bad = [name for name, value in row.items() if not math.isfinite(value)]
-    if bad:
-        raise UserError(
-            f"step {row['step']}: {', '.join(bad)} is not a finite number; the last good checkpoint is kept. "
-            "Lower the learning rates and run again"
-        )
+def _read(losses: dict[str, Tensor], ranks: Ranks) -> dict[str, float]:
+    """Numbers of 0-d tensors, added up over the ranks; the host waits for the device once."""
+    together = ranks.add_up(torch.stack([loss.double() for loss in losses.values()]))
+    return dict(zip(losses, together.tolist(), strict=True))
+
+
+def _refuse_non_finite(
+    steps: list[dict[str, float]], done: int, describe: Callable[[int], dict], folder: Path, ranks: Ranks
+) -> None:
+    """Save the data of the first bad step of those that end with step `done`, counted from 1, and stop."""
+    first = next(i for i, losses in enumerate(steps) if not all(map(math.isfinite, losses.values())))
+    number, losses = done - len(steps) + 1 + first, steps[first]
+    if ranks.first:
+        values = {name: value if math.isfinite(value) else str(value) for name, value in losses.items()}
+        files.write_json(folder / FAILURE, {"step": number, "losses": values, **describe(number - 1)})
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    raise UserError(
+        f"{folder}: step {number}: {', '.join(bad)} is not a finite number; the last good checkpoint is kept, "
+        f"{FAILURE} holds the step's data. Lower the learning rates and run again"
+    )

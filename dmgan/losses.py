@@ -9,14 +9,25 @@ from torch.nn import functional as F
 from dmgan.options import LossOptions, MatchingOptions
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """Half-precision numbers as float32, others as they are: losses are never computed in half precision."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def _bce(logits: Tensor, real: bool) -> Tensor:
     """Mean binary cross entropy of logits against all-real or all-fake."""
+    logits = full_precision(logits)
     return F.softplus(-logits if real else logits).mean()
 
 
 # DM-GAN Eq. 12; with mismatched captions the released DM-GAN and AttnGAN
 def discriminator_loss(
-    discriminator: nn.Module, real: Tensor, fake: Tensor, sentence: Tensor, switches: LossOptions
+    discriminator: nn.Module,
+    real: Tensor,
+    fake: Tensor,
+    sentence: Tensor,
+    switches: LossOptions,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Loss of one discriminator on real and detached fake images (B, 3, s, s) and sentences (B, E).
 
@@ -25,13 +36,20 @@ def discriminator_loss(
     them: real pair + (fake pair + mismatched pair) / 2, as released AttnDCGAN has it, or (real pair + fake pair) / 2,
     Eq. 12 without its unconditional terms. A mismatched pair is image k with sentence k + 1 of the batch,
     k = 0 ... B - 2.
+
+    Where the images are consecutive rows of a batch of `batch_size`, `sentence` has the next row's as well unless they
+    end the batch; the losses of the parts, each times its share of the batch's images, then add up to the batch's.
     """
+    following, sentence = sentence[1:], sentence[: len(real)]
     real_features = discriminator.features(real)
     fake_features = discriminator.features(fake.detach())
     real_terms = [_bce(discriminator.conditional(real_features, sentence), real=True)]
     fake_terms = [_bce(discriminator.conditional(fake_features, sentence), real=False)]
     if switches.mismatched_captions:
-        fake_terms.append(_bce(discriminator.conditional(real_features[:-1], sentence[1:]), real=False))
+        mismatched = _bce(discriminator.conditional(real_features[: len(following)], following), real=False)
+        if batch_size is not None:  # its mean is over one image less than the others' means
+            mismatched = mismatched * (len(following) / (batch_size - 1) * batch_size / len(real))
+        fake_terms.append(mismatched)
     if discriminator.judges_alone:
         real_terms.insert(0, _bce(discriminator.unconditional(real_features), real=True))
         fake_terms.insert(0, _bce(discriminator.unconditional(fake_features), real=False))
@@ -124,6 +142,19 @@ def _both_ways(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor
     return F.cross_entropy(scores, labels), F.cross_entropy(scores.t(), labels)
 
 
+def matching_scores(
+    regions: Tensor, code: Tensor, words: Tensor, sentence: Tensor, lengths: Tensor, gammas: MatchingOptions
+) -> tuple[Tensor, Tensor]:
+    """Word and sentence scores (I, J) of I images with J captions, times gamma3."""
+    by_word = gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2)
+    return by_word, gammas.gamma3 * sentence_scores(code, sentence)
+
+
+def losses_of_scores(by_word: Tensor, by_sentence: Tensor, class_ids: Tensor | None) -> MatchingLosses:
+    """The DAMSM loss's four parts from the scores (B, B) of a whole batch; class_ids (B,) or None."""
+    return MatchingLosses(*_both_ways(by_word, class_ids), *_both_ways(by_sentence, class_ids))
+
+
 def matching_losses(
     regions: Tensor,
     code: Tensor,
@@ -134,6 +165,5 @@ def matching_losses(
     gammas: MatchingOptions,
 ) -> MatchingLosses:
     """The DAMSM loss's four parts for B images and their B captions; class_ids (B,) or None."""
-    by_word = gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2)
-    by_sentence = gammas.gamma3 * sentence_scores(code, sentence)
-    return MatchingLosses(*_both_ways(by_word, class_ids), *_both_ways(by_sentence, class_ids))
+    scores = matching_scores(regions, code, words, sentence, lengths, gammas)
+    return losses_of_scores(*scores, class_ids)

@@ -108,6 +108,43 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True)
+class EngineOptions:
+    """How the training loop runs: its speed, memory and rounding. Not part of the experiment, and recorded apart.
+
+    The defaults are plain float32 on one device, whose bits every other setting is compared with.
+    """
+
+    precision: str = option(
+        "float32",
+        "numbers of the networks' passes; weights, optimisers and losses stay float32",
+        ("float32", "bfloat16", "float16"),
+    )
+    channels_last: bool = option(False, "keep images and features with their channels innermost")
+    compile: bool = option(False, "compile the generator and the image encoder (needs a C++ compiler)")
+    cuda_graphs: bool = option(False, "replay the compiled networks as CUDA graphs (a GPU, with --compile)")
+    fused_adam: bool = option(False, "one kernel per optimiser step")
+    accumulate: int = option(
+        1, "parts that pass one after another, for a batch larger than the memory; batch norm then sees each part alone"
+    )
+    gradient_checkpointing: bool = option(False, "compute each stage's features again in the backward pass")
+    deterministic: bool = option(False, "only algorithms that repeat their bits (a GPU; the CPU always repeats them)")
+    cache_captions: bool = option(False, "encode every caption once, into a file beside the encoders")
+
+    def __post_init__(self):
+        known = ("float32", "bfloat16", "float16")
+        _require(self.precision in known, f"precision {self.precision!r}: must be {', '.join(known)}")
+        _require(self.accumulate >= 1, f"accumulate {self.accumulate}: must be 1 or more")
+        _require(self.compile or not self.cuda_graphs, "cuda_graphs: replays compiled networks; add compile")
+        _require(
+            not (self.compile and self.gradient_checkpointing),
+            "gradient_checkpointing: cannot be had with compile, which chooses itself what to compute again; drop one",
+        )
+
+
+PLAIN_ENGINE = EngineOptions()
+
+
+@dataclass(frozen=True)
 class DamsmOptions:
     """DAMSM pretraining; defaults are AttnGAN's released bird configuration."""
 

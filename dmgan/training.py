@@ -1,32 +1,67 @@
 """One training loop for every model."""
 
 import os
+import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 from dmgan import files
+from dmgan.caption_cache import CachedCaptions
 from dmgan.checkpoints import Checkpoint, exclusive, run_steps
 from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import Batch, TrainingBatches, to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.losses import MatchingLosses, adversarial_loss, discriminator_loss, kl_loss, matching_losses
-from dmgan.models.interface import TextToImageGAN, initialise
+from dmgan.losses import (
+    adversarial_loss,
+    discriminator_loss,
+    full_precision,
+    kl_loss,
+    losses_of_scores,
+    matching_scores,
+)
+from dmgan.models.interface import Generated, TextToImageGAN, initialise
 from dmgan.models.registry import build_model, find
-from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    PLAIN_ENGINE,
+    ArchitectureOptions,
+    EngineOptions,
+    LossOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
+from dmgan.progress import say
 from dmgan.provenance import provenance
 from dmgan.randomness import generator as random_generator
+from dmgan.ranks import ALONE, Ranks
 from dmgan.tracking import LabBook
 from dmgan.weights import save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
 _ADAM = {"betas": (0.5, 0.999), "eps": 1e-8}
+
+
+class Part(NamedTuple):
+    """Consecutive rows of a batch that pass through the networks together."""
+
+    share: float  # of the batch's rows
+    rows: slice  # in the batch
+    images: list[Tensor]  # per side (n, 3, s, s)
+    captions: EncodedCaptions  # of these rows
+    judged: Tensor  # (n + 1, E) sentences of these rows and of the next one; (n, E) at the end of the batch
+    noise: Tensor  # (n, noise_dim)
 
 
 class Trainer:
@@ -40,19 +75,47 @@ class Trainer:
         gammas: MatchingOptions,
         switches: LossOptions,
         device: torch.device,
+        engine: EngineOptions = PLAIN_ENGINE,
+        ranks: Ranks = ALONE,
     ):
         self.options, self.gammas, self.switches = options, gammas, switches
+        self.device, self.engine, self.ranks = device, engine, ranks
         self.model = model.to(device).train()
         self.discriminators = model.discriminators()
         initialise(self.discriminators)
         self.discriminators.to(device).train()
         self.image_encoder = image_encoder
-        self.generator_adam = torch.optim.Adam(self.model.parameters(), lr=options.generator_lr, **_ADAM)
+        self._set_up_networks()
+        adam = {**_ADAM, "fused": True} if engine.fused_adam else _ADAM
+        self.generator_adam = torch.optim.Adam(self.model.parameters(), lr=options.generator_lr, **adam)
         self.discriminator_adams = [
-            torch.optim.Adam([p for p in each.parameters() if p.requires_grad], lr=options.discriminator_lr, **_ADAM)
+            torch.optim.Adam([p for p in each.parameters() if p.requires_grad], lr=options.discriminator_lr, **adam)
             for each in self.discriminators
         ]
         self.average = WeightAverage(self.model, options.ema_decay)
+        self.scaler = LossScaler(device.type, enabled=engine.precision == "float16")
+
+    def _set_up_networks(self) -> None:
+        """What the engine's options and the ranks change in the networks; no parameter's name or value."""
+        if self.ranks.count > 1 and self.device.type == "cuda":  # it has no CPU form
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.discriminators)
+        if self.engine.channels_last:
+            for network in (self.model, self.discriminators, self.image_encoder):
+                network.to(memory_format=torch.channels_last)
+        if self.engine.gradient_checkpointing:
+            recompute_in_backward(self.model)
+        if self.engine.compile:
+            mode = "reduce-overhead" if self.engine.cuda_graphs else None
+            self.model.compile(dynamic=False, mode=mode)
+            self.image_encoder.compile(dynamic=False, mode=mode)
+        losses = [DiscriminatorLoss(each, self.switches) for each in self.discriminators]
+        # One wrapper per network, and one forward per backward: the gradients are wrong otherwise, without an error.
+        self._generator = self._wrapped(self.model)
+        self._discriminator_losses = [self._wrapped(each) for each in losses]
+
+    def _wrapped(self, network: nn.Module) -> nn.Module:
+        return network if self.ranks.count == 1 else DistributedDataParallel(network)
 
     def stateful(self) -> dict[str, object]:
         """Everything a step changes, by name."""
@@ -62,54 +125,196 @@ class Trainer:
             "discriminators": self.discriminators,
             "average": self.average,
             "generator_adam": self.generator_adam,
+            "scaler": self.scaler,
             **adams,
         }
 
     def step(
         self, images: Sequence[Tensor], captions: EncodedCaptions, class_ids: Tensor, noise: Tensor
     ) -> dict[str, Tensor]:
-        """One update of every discriminator, then of the generator, then of the average (released order)."""
-        memory = self.model.paired_memory(images)
-        generated = self.model.generate(noise, captions.sentence, captions.words, captions.mask, memory)
-        losses = {}
+        """One update of every discriminator, then of the generator, then of the average (released order).
+
+        images are this rank's rows of the batch; captions, class_ids and noise the whole batch's. The losses that
+        are returned add up, over the ranks, to the batch's.
+        """
+        parts = self._parts(images, captions, noise)
+        # The graph of a single part is kept for the generator's update; of several each passes anew then.
+        with torch.set_grad_enabled(len(parts) == 1):
+            generated = [self._generate(part) for part in parts]
+        losses: dict[str, Tensor] = {}
 
         # Move the discriminators.
-        triples = zip(self.discriminators, self.discriminator_adams, images, generated.images, strict=True)
-        for i, (discriminator, adam, real, fake) in enumerate(triples):
-            loss = discriminator_loss(discriminator, real, fake, captions.sentence, self.switches)
+        for i, (judge, adam) in enumerate(zip(self._discriminator_losses, self.discriminator_adams, strict=True)):
             adam.zero_grad(set_to_none=True)
-            loss.backward()
-            adam.step()
-            losses[f"discriminator{i}"] = loss
+            for part, made in zip(parts, generated, strict=True):
+                with self._exchange(judge, part is parts[-1]):
+                    with self._autocast():
+                        loss = judge(part.images[i], made.images[i], part.judged, len(noise)) * part.share
+                    self._backward(loss)
+                _add(losses, {f"discriminator{i}": loss})
+            self.scaler.step(adam)
 
         # Move the generator against the moved discriminators, whose weights need no gradient now.
         _require_gradients(self.discriminators, False)
-        pairs = zip(self.discriminators, generated.images, strict=True)
-        adversarial = sum(adversarial_loss(each, fake, captions.sentence, self.switches) for each, fake in pairs)
-        total, losses["adversarial"] = adversarial, adversarial
-        if self.switches.matching:
-            matching = self._matching(generated.images[-1], captions, class_ids)
-            total = total + self.options.damsm_weight * sum(matching)
-            losses |= matching._asdict()
-        if generated.mean is not None:
-            losses["kl"] = kl_loss(generated.mean, generated.logvar, self.switches)
-            total = total + self.options.kl_weight * losses["kl"]
-        further = self.model.further_losses(generated, images, captions)
-        total = sum(further.values(), total)
+        scores = (
+            self._all_scores(parts, generated, captions) if self.switches.matching and not self._whole(parts) else None
+        )
         self.generator_adam.zero_grad(set_to_none=True)
-        total.backward()
-        self.generator_adam.step()
+        for part, made in zip(parts, generated, strict=True):
+            with self._exchange(self._generator, part is parts[-1]):
+                if len(parts) > 1:
+                    with unchanged_buffers(self.model):
+                        made = self._generate(part)
+                total, further = self._generator_loss(part, made, captions, class_ids, scores)
+                self._backward(total)
+            _add(losses, further)
+        self.scaler.step(self.generator_adam)
+        self.scaler.update()
         _require_gradients(self.discriminators, True)
 
         self.average.update(self.model)
-        return losses | further
+        return losses
 
-    def _matching(self, images: Tensor, captions: EncodedCaptions, class_ids: Tensor) -> MatchingLosses:
-        """The DAMSM's judgement of the last stage's images."""
-        regions, code = self.image_encoder(images)
-        return matching_losses(
-            regions, code, captions.words, captions.sentence, captions.lengths, class_ids, self.gammas
-        )
+    def _parts(self, images: Sequence[Tensor], captions: EncodedCaptions, noise: Tensor) -> list[Part]:
+        """This rank's rows of the batch, in as many parts as are to pass one after another."""
+        batch_size, mine = len(noise), self.ranks.rows(len(noise))
+        layout = torch.channels_last if self.engine.channels_last else torch.preserve_format
+        bounds = [
+            mine.start + i * (mine.stop - mine.start) // self.engine.accumulate for i in range(self.engine.accumulate)
+        ]
+        parts = []
+        for start, stop in zip(bounds, [*bounds[1:], mine.stop], strict=True):
+            rows, local = slice(start, stop), slice(start - mine.start, stop - mine.start)
+            parts.append(
+                Part(
+                    (stop - start) / batch_size,
+                    rows,
+                    [each[local].to(memory_format=layout) for each in images],
+                    EncodedCaptions(*(each[rows] for each in captions)),
+                    captions.sentence[start : stop + 1],
+                    noise[rows],
+                )
+            )
+        return parts
+
+    def _whole(self, parts: list[Part]) -> bool:
+        """Whether the batch passes at once, on one rank."""
+        return len(parts) == self.ranks.count == 1
+
+    def _generate(self, part: Part) -> Generated:
+        """The generator's pass over a part."""
+        memory = self.model.paired_memory(part.images)
+        with self._autocast():
+            made = self._generator(part.noise, part.captions.sentence, part.captions.words, part.captions.mask, memory)
+        condition = {name: full_precision(x) for name in ("mean", "logvar") if (x := getattr(made, name)) is not None}
+        return made._replace(images=[full_precision(each) for each in made.images], **condition)
+
+    def _generator_loss(
+        self, part: Part, made: Generated, captions: EncodedCaptions, class_ids: Tensor, scores: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What a part adds to the generator's loss, in all and by name."""
+        with self._autocast():
+            pairs = zip(self.discriminators, made.images, strict=True)
+            adversarial = sum(
+                adversarial_loss(each, fake, part.captions.sentence, self.switches) for each, fake in pairs
+            )
+        total, losses = adversarial * part.share, {"adversarial": adversarial * part.share}
+        if self.switches.matching:
+            own = self._scores(made.images[-1], captions)
+            if scores is not None:
+                own = torch.cat([scores[:, : part.rows.start], own, scores[:, part.rows.stop :]], dim=1)
+            matching = losses_of_scores(*own, class_ids)
+            total = total + self.options.damsm_weight * sum(matching)  # whole: its gradient is the part's alone
+            losses |= {name: loss * part.share for name, loss in matching._asdict().items()}
+        if made.mean is not None:
+            losses["kl"] = kl_loss(made.mean, made.logvar, self.switches) * part.share
+            total = total + self.options.kl_weight * losses["kl"]
+        further = self.model.further_losses(made, part.images, part.captions)
+        further = {name: loss * part.share for name, loss in further.items()}
+        return sum(further.values(), total), losses | further
+
+    def _scores(self, images: Tensor, captions: EncodedCaptions) -> Tensor:
+        """The DAMSM's scores (2, n, B) of the last stage's images (n, 3, s, s) with every caption of the batch."""
+        with self._autocast():
+            regions, code = self.image_encoder(images)
+        return torch.stack(
+            matching_scores(
+                full_precision(regions), full_precision(code), captions.words, captions.sentence, captions.lengths,
+                self.gammas,
+            )
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def _all_scores(self, parts: list[Part], generated: list[Generated], captions: EncodedCaptions) -> Tensor:
+        """The DAMSM's scores (2, B, B) of the whole batch's images, every part's and every rank's."""
+        batch_size = len(captions.sentence)
+        scores = torch.zeros(2, batch_size, batch_size, device=self.device, dtype=captions.sentence.dtype)
+        for part, made in zip(parts, generated, strict=True):
+            scores[:, part.rows] = self._scores(made.images[-1], captions)
+        return self.ranks.add_up(scores)
+
+    def _autocast(self) -> torch.autocast:
+        """Half-precision passes, where they are asked for."""
+        wanted = self.engine.precision
+        return torch.autocast(self.device.type, getattr(torch, wanted), enabled=wanted != "float32")
+
+    def _exchange(self, network: nn.Module, last: bool) -> AbstractContextManager:
+        """Let the ranks add up a network's gradients in the backward pass of its last part only."""
+        return network.no_sync() if self.ranks.count > 1 and not last else nullcontext()
+
+    def _backward(self, loss: Tensor) -> None:
+        """Gradients of a part's share of a loss; the wrapper takes the ranks' mean, the batch's loss is their sum."""
+        self.scaler.scale(loss * self.ranks.count).backward()
+
+
+class DiscriminatorLoss(nn.Module):
+    """A discriminator's loss as a network of one forward pass."""
+
+    def __init__(self, discriminator: nn.Module, switches: LossOptions):
+        super().__init__()
+        self.discriminator, self.switches = discriminator, switches
+
+    def forward(self, real: Tensor, fake: Tensor, sentence: Tensor, batch_size: int) -> Tensor:
+        return discriminator_loss(self.discriminator, real, fake, sentence, self.switches, batch_size)
+
+
+class LossScaler(torch.amp.GradScaler):
+    """Scales float16's losses so that small gradients do not vanish; does nothing in other precisions."""
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on with the saved scale; a run that comes from another precision has none and begins anew."""
+        if self.is_enabled() and state:
+            super().load_state_dict(state)
+
+
+def recompute_in_backward(model: nn.Module) -> None:
+    """Keep only what passes between the model's stages, and compute each again in the backward pass."""
+    for child in model.children():
+        for stage in child if isinstance(child, nn.ModuleList) else [child]:
+            again = {"context_fn": partial(_once_and_again, stage), "preserve_rng_state": False}  # a pass draws nothing
+            stage.forward = partial(checkpoint, stage.forward, use_reentrant=False, **again)
+
+
+def _once_and_again(stage: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """Contexts of a stage's first pass and of its second, which must not count in batch norm's statistics again."""
+    return nullcontext(), unchanged_buffers(stage)
+
+
+@contextmanager
+def unchanged_buffers(network: nn.Module):
+    """Give the network's buffers their values back at the end: batch norm counts a repeated pass once."""
+    kept = [buffer.clone() for buffer in network.buffers()]
+    try:
+        yield
+    finally:  # a pass for the backward alone ends with an exception, where nothing more of it is needed
+        for buffer, value in zip(network.buffers(), kept, strict=True):
+            buffer.data.copy_(value)  # past autograd, which has no use for the statistics of a training pass
+
+
+def _add(sums: dict[str, Tensor], losses: dict[str, Tensor]) -> None:
+    """Add losses by name, without their graphs."""
+    for name, loss in losses.items():
+        sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
 
 
 def _require_gradients(discriminators: nn.ModuleList, required: bool) -> None:
@@ -152,6 +357,61 @@ def step_noise(seed: int, step: int, batch_size: int, noise_dim: int) -> Tensor:
     return torch.from_numpy(random.standard_normal((batch_size, noise_dim), dtype=np.float32))
 
 
+class EngineRecord:
+    """How each stretch of a run was computed: a run that goes on may do so on other devices or in other precision."""
+
+    def __init__(self, current: dict[str, object]):
+        self.steps, self.stretches = 0, [{"from_step": 0, **current}]
+        self._current = current
+
+    def state_dict(self) -> dict[str, object]:
+        return {"steps": self.steps, "stretches": self.stretches}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        self.steps, self.stretches = state["steps"], list(state["stretches"])
+        last = {name: value for name, value in self.stretches[-1].items() if name != "from_step"}
+        if last != self._current:
+            changed = sorted(name for name in self._current if self._current[name] != last.get(name))
+            say(f"from step {self.steps} on with another engine ({', '.join(changed)}); options.json keeps both")
+            self.stretches.append({"from_step": self.steps, **self._current})
+
+
+def describe_engine(
+    engine: EngineOptions, options: TrainingOptions, device: torch.device, ranks: Ranks
+) -> dict[str, object]:
+    """What options.json says of the engine; UserError where the options and the machine do not agree."""
+    parts = ranks.count * engine.accumulate
+    if options.batch_size // parts < 2:
+        raise UserError(
+            f"batch_size {options.batch_size}: {ranks.count} processes with {engine.accumulate} parts each leave fewer "
+            "than two images to a part; take fewer of either"
+        )
+    if engine.cuda_graphs and device.type != "cuda":
+        raise UserError("cuda_graphs: needs a CUDA device; leave it out on the CPU")
+    if engine.compile and not any(shutil.which(each) for each in (os.environ.get("CXX", "g++"), "g++", "clang++")):
+        raise UserError("compile: needs a C++ compiler; install g++, or leave compile out")
+    return {
+        **asdict(engine),
+        "device": device.type,
+        "processes": ranks.count,
+        "effective_batch": options.batch_size,
+        "largest_part": -(-options.batch_size // parts),
+        "generator_lr": options.generator_lr,
+        "discriminator_lr": options.discriminator_lr,
+        "batch_norm": "the batch's statistics"
+        if engine.accumulate == 1 and (ranks.count == 1 or device.type == "cuda")
+        else "each part's own statistics",
+    }
+
+
+def repeat_bits(device: torch.device, wanted: bool) -> None:
+    """Choose between algorithms that repeat their bits on a GPU and the fastest ones."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not wanted
+
+
 def train(
     name: str,
     data: Path,
@@ -163,11 +423,15 @@ def train(
     seed: int,
     device: torch.device,
     mlflow: str | None = None,
+    engine: EngineOptions = PLAIN_ENGINE,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train the model called `name`; writes generator.safetensors, history.csv and options.json into `out`.
 
-    An interrupted run in `out` goes on from its checkpoint, to the bit on the CPU.
+    An interrupted run in `out` goes on from its checkpoint, to the bit on the CPU. Several ranks share each batch.
     """
+    current = describe_engine(engine, options, device, ranks)
+    repeat_bits(device, engine.deterministic)
     dataset = PreparedDataset(data)
     damsm = Damsm.read(damsm_folder).to(device)
     if damsm.vocabulary != dataset.vocabulary:
@@ -175,48 +439,92 @@ def train(
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
     initialise(model)
-    batches = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed)
+    mine = ranks.rows(options.batch_size)
+    batches = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
 
     switches = find(name).losses
-    trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device)
-
-    def step_function(step: int) -> dict[str, Tensor]:
-        batch = batches[step]
-        captions = damsm.encode(batch.tokens, batch.lengths)
-        noise = step_noise(seed, step, len(batch.tokens), model.noise_dim)
-        images = [each.to(device) for each in batch.images]
-        return trainer.step(images, captions, batch.class_ids.to(device), noise.to(device))
+    trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device, engine, ranks)
+    record = EngineRecord(current)
 
     parts = {"architecture": asdict(architecture), "training": asdict(options)}
     parts |= {"gammas": asdict(gammas), "losses": asdict(switches)}
     inputs = {"data": dataset.sha256, "damsm": damsm.sha256}
     written = {"model": name, **parts, "seed": seed, "inputs": inputs}
     fingerprint = files.json_sha256(written)
-    with exclusive(out):
+    with exclusive(out, ranks):
+        encode = damsm.encode
+        if engine.cache_captions:
+            encode = CachedCaptions(damsm, dataset, damsm_folder, options.max_words, ranks).encode
+
+        def step_function(step: int) -> dict[str, Tensor]:
+            batch = batches[step]
+            captions = encode(batch.tokens, batch.lengths)
+            if engine.compile:  # one length, so that one compilation serves all batches
+                captions = pad_words(captions, options.max_words)
+            noise = step_noise(seed, step, options.batch_size, model.noise_dim)
+            images = [to_device(each, device) for each in batch.images]
+            losses = trainer.step(images, captions, to_device(batch.class_ids, device), to_device(noise, device))
+            record.steps = step + 1
+            return losses
+
+        def describe(step: int) -> dict[str, object]:
+            batch = batches[step]
+            captions = [tokens[:length].tolist() for tokens, length in zip(batch.tokens, batch.lengths, strict=True)]
+            return {"seed": seed, "images": batches.rows(step).tolist(), "captions": captions, "engine": current}
+
         origin = provenance()
         tags = {"stage": "train", "dataset": dataset.description["source"]["name"], "model": name, "seed": str(seed)}
         tags |= {"config": fingerprint[:12], "commit": origin["commit"]}
-        parameters = {key: value for part in parts.values() for key, value in part.items()}
-        lab_book = LabBook(mlflow, out, f"{name} seed{seed} train", tags, parameters)
+        parameters = {key: value for part in [*parts.values(), asdict(engine)] for key, value in part.items()}
+        parameters["processes"] = ranks.count
+        lab_book = LabBook(mlflow if ranks.first else None, out, f"{name} seed{seed} train", tags, parameters)
+        if ranks.first:
+            say(
+                f"batches of {options.batch_size} in {ranks.count} processes of {engine.accumulate} parts each, "
+                f"learning rates {options.generator_lr:g} and {options.discriminator_lr:g}, {engine.precision}"
+            )
         history = run_steps(
             step_function,
-            trainer.stateful(),
+            {**trainer.stateful(), "engine": record},
             options.epochs * batches.steps_per_epoch,
             ROW_EVERY,
             Checkpoint(out, name, fingerprint),
             options.checkpoint_every,
             lab_book,
+            describe,
+            ranks,
         )
+        if not ranks.first:
+            return
         trainer.average.copy_to(model)
         save_weights(model, out / "generator.safetensors")
         files.write_csv(out / "history.csv", history)
         folders = {"damsm_folder": os.path.relpath(damsm_folder, out)}
         files.write_json(
-            out / "options.json", {**written, **folders, "config_sha256": fingerprint, "provenance": origin}
+            out / "options.json",
+            {
+                **written,
+                **folders,
+                "engine": record.stretches,
+                "config_sha256": fingerprint,
+                "provenance": origin,
+            },
         )
         lab_book.file(out / "options.json")
         lab_book.picture(_samples(model, damsm, batches[0], device), "samples.png")
         lab_book.close()
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Move a tensor without waiting for the device."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def pad_words(captions: EncodedCaptions, length: int) -> EncodedCaptions:
+    """The same captions with words (B, E, length) and mask (B, length): more padding, which the mask hides."""
+    more = length - captions.words.shape[2]
+    words, mask = F.pad(captions.words, (0, more)), F.pad(captions.mask, (0, more), value=True)
+    return captions._replace(words=words, mask=mask)
 
 
 @torch.no_grad()

@@ -141,9 +141,16 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
         return {"loss": torch.tensor(float("nan") if step >= 6 else 1.0)}
 
     checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
-    with pytest.raises(UserError, match="step 8: loss is not a finite number; the last good checkpoint is kept"):
-        run_steps(step_function, {"weight": weight}, 20, 2, checkpoint, 2, NO_BOOK)
+    with pytest.raises(UserError, match="step 7: loss is not a finite number; the last good checkpoint is kept"):
+        run_steps(
+            step_function, {"weight": weight}, 20, 2, checkpoint, 2, NO_BOOK, lambda step: {"images": [step, step + 1]}
+        )
     assert checkpoint.load()["step"] == 6
+    assert json.loads((tmp_path / "failure.json").read_text()) == {
+        "step": 7,
+        "losses": {"loss": "nan"},
+        "images": [6, 7],
+    }
 
 
 def test_history_rows_are_means_of_their_steps(tmp_path):

@@ -15,7 +15,14 @@ import pytest
 import yaml
 
 from dmgan.models.registry import MODELS
-from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    ArchitectureOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    EngineOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "workflow" / "config"
@@ -120,7 +127,7 @@ def dataclass_properties(*kinds) -> dict[str, str]:
 @pytest.mark.parametrize(
     "name, kinds, beside",
     [
-        ("hyperparameters", [ArchitectureOptions, TrainingOptions], {}),
+        ("hyperparameters", [ArchitectureOptions, TrainingOptions, EngineOptions], {"gpus": "integer"}),
         ("damsm", [DamsmOptions], {"seed": "integer", "inception_weights": "string"}),
         ("classifier", [ClassifierOptions], {"seed": "integer"}),
         ("matching", [MatchingOptions], {}),

@@ -53,12 +53,21 @@ class TrainingBatches:
     """Shuffled training batches, each a pure function of (seed, step).
 
     One random caption per image and epoch, a random crop and flip; the last, incomplete batch of an
-    epoch is dropped (released code's rules). `sizes` are the sides wanted, the largest is cropped.
+    epoch is dropped (released code's rules). `sizes` are the sides wanted, the largest is cropped. `part` are the
+    rows whose images are read, where several processes share a batch; its captions are always whole.
     """
 
-    def __init__(self, dataset: PreparedDataset, sizes: Sequence[int], batch_size: int, max_words: int, seed: int):
+    def __init__(
+        self,
+        dataset: PreparedDataset,
+        sizes: Sequence[int],
+        batch_size: int,
+        max_words: int,
+        seed: int,
+        part: slice = slice(None),
+    ):
         self.dataset, self.sizes = dataset, tuple(sizes)
-        self.batch_size, self.max_words, self.seed = batch_size, max_words, seed
+        self.batch_size, self.max_words, self.seed, self.part = batch_size, max_words, seed, part
         self._indices = dataset.indices("train")
         self.steps_per_epoch = len(self._indices) // batch_size
         if not self.steps_per_epoch:
@@ -72,18 +81,24 @@ class TrainingBatches:
             )
         self._epoch, self._order = -1, self._indices
 
-    def __getitem__(self, step: int) -> Batch:
+    def rows(self, step: int) -> np.ndarray:
+        """Numbers (B,) of the images of one step's batch, in the data set."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = generator(self.seed, "epoch order", epoch).permutation(self._indices)
-        rows = self._order[position * self.batch_size : (position + 1) * self.batch_size]
+        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def __getitem__(self, step: int) -> Batch:
+        rows = self.rows(step)
+        with_image = set(rows[self.part])
         images, captions = [], []
         for index in rows:
-            random = generator(self.seed, "augmentation", epoch, index)
+            random = generator(self.seed, "augmentation", self._epoch, index)
             chosen = int(random.integers(self.dataset.caption_count(index)))
             captions.append(fit_caption(self.dataset.tokens(index, chosen), self.max_words, random))
-            images.append(smaller_sides(self._crop_and_flip(self.dataset.image(index), random), self.sizes))
+            if index in with_image:
+                images.append(smaller_sides(self._crop_and_flip(self.dataset.image(index), random), self.sizes))
         tokens, lengths = pad_captions(captions)
         return Batch(
             images=[to_tensor(each) for each in zip(*images, strict=True)],

@@ -28,6 +28,10 @@ class SpectralNormConv2d(nn.Module):
 
     def normalised_weight(self) -> Tensor:
         """The weight over its spectral norm; moves u and v one power iteration on in training mode."""
+        with torch.autocast(self.module.weight_bar.device.type, enabled=False):  # half precision spoils u and v
+            return self._normalised_weight()
+
+    def _normalised_weight(self) -> Tensor:
         weight = self.module.weight_bar
         matrix = weight.flatten(1)
         if self.training:

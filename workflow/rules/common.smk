@@ -90,9 +90,26 @@ def classifier_flags(wildcards):
     return flags(config["classifier"])
 
 
+def hyperparameters(wildcards):
+    """The block of one model on one data set."""
+    return config["hyperparameters"][wildcards.dataset][wildcards.model]
+
+
 def training_flags(wildcards):
     """The hyperparameters of one model on one data set."""
-    return flags(config["hyperparameters"][wildcards.dataset][wildcards.model] | config["matching"])
+    block = {name: value for name, value in hyperparameters(wildcards).items() if name != "gpus"}
+    return flags(block | config["matching"])
+
+
+def training_gpus(wildcards):
+    """GPUs, and processes, of one training."""
+    return hyperparameters(wildcards).get("gpus", 1)
+
+
+def training_program(wildcards):
+    """How one training is started: torchrun gives every GPU a process of its own."""
+    count = training_gpus(wildcards)
+    return "python -m dmgan" if count == 1 else f"torchrun --standalone --nproc-per-node {count} -m dmgan"
 
 
 def released_file(role):

@@ -41,15 +41,16 @@ rule train:
     priority: 80
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: training_gpus
     resources:
-        gpu=1,
+        gpu=training_gpus,
     params:
+        program=training_program,
         damsm_seed=config["damsm"]["seed"],
         flags=training_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan train --model {wildcards.model} --seed {wildcards.seed}"
+        " {params.program} train --model {wildcards.model} --seed {wildcards.seed}"
         " --data results/data/{wildcards.dataset}"
         " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed}"
         " --out results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}"

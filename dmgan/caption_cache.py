@@ -1,0 +1,101 @@
+"""Captions encoded once: a frozen text encoder gives a caption the same features at every step."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dmgan import files
+from dmgan.damsm import Damsm, EncodedCaptions
+from dmgan.data.dataset import PreparedDataset
+from dmgan.encoders import padding_mask
+from dmgan.progress import say
+from dmgan.ranks import Ranks
+
+FORMAT = 1
+_AT_ONCE = 512  # captions of one length per pass
+
+
+class CachedCaptions:
+    """Features of the training captions of a data set, read from memory-mapped files beside the encoders.
+
+    The folder's name holds the hash of the encoders, the data set and the kind of device; runs of several models
+    and seeds share it. A caption longer than max_words is read as another random subset each time and is encoded
+    when it comes. Features may differ in their last bits from those of `Damsm.encode`, which depend on the batch.
+    """
+
+    def __init__(self, damsm: Damsm, dataset: PreparedDataset, folder: Path, max_words: int, ranks: Ranks):
+        """folder: that of the encoders; the first rank writes the files where they are not there."""
+        self._damsm = damsm
+        device = damsm.text_encoder.encoder.weight.device.type
+        key = [FORMAT, damsm.sha256, dataset.sha256, max_words, device, torch.__version__]
+        self.folder = Path(folder) / f"captions-{files.json_sha256(key)[:16]}"
+        if ranks.first and not self.folder.exists():
+            self._write(dataset, max_words)
+        ranks.wait()
+        self._words = np.load(self.folder / "words.npy", mmap_mode="r")  # (tokens of all captions, E)
+        self._sentences = np.load(self.folder / "sentences.npy", mmap_mode="r")  # (captions, E)
+        tokens = np.load(self.folder / "tokens.npy")
+        self._starts = np.load(self.folder / "starts.npy")
+        spans = zip(self._starts[:-1], self._starts[1:], strict=True)
+        self._row_of = {tokens[start:stop].tobytes(): row for row, (start, stop) in enumerate(spans)}
+
+    def _write(self, dataset: PreparedDataset, max_words: int) -> None:
+        """Encode every distinct caption of the training images, the shortest first."""
+        captions = _distinct_captions(dataset, max_words)
+        starts = np.cumsum([0] + [len(each) for each in captions])
+        width = self._damsm.options.embedding_dim
+        say(
+            f"{self.folder}: encoding {len(captions)} captions, {(starts[-1] + len(captions)) * width * 4 / 1e6:.0f} MB"
+        )
+        with files.whole_folder(self.folder) as temporary:
+            create = np.lib.format.open_memmap
+            words = create(temporary / "words.npy", mode="w+", dtype=np.float32, shape=(starts[-1], width))
+            sentences = create(temporary / "sentences.npy", mode="w+", dtype=np.float32, shape=(len(captions), width))
+            for first, last in _equal_lengths(captions):
+                encoded = self._damsm.encode_captions(captions[first:last])
+                words[starts[first] : starts[last]] = encoded.words.transpose(1, 2).flatten(0, 1).cpu().numpy()
+                sentences[first:last] = encoded.sentence.cpu().numpy()
+            words.flush()
+            sentences.flush()
+            np.save(temporary / "tokens.npy", np.concatenate(captions).astype(np.int64))
+            np.save(temporary / "starts.npy", starts)
+
+    def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
+        """Features of captions, tokens (B, T') padded with 0 and lengths (B,), as `Damsm.encode` gives them."""
+        captions = [row[:length] for row, length in zip(tokens.numpy(), lengths.tolist(), strict=True)]
+        rows = [self._row_of.get(caption.tobytes()) for caption in captions]
+        width = self._sentences.shape[1]
+        words = torch.zeros(len(captions), int(lengths.max()), width)
+        sentence = torch.zeros(len(captions), width)
+        for i, row in enumerate(rows):
+            if row is not None:
+                span = slice(self._starts[row], self._starts[row + 1])
+                words[i, : lengths[i]] = torch.from_numpy(np.array(self._words[span]))
+                sentence[i] = torch.from_numpy(np.array(self._sentences[row]))
+        device = self._damsm.text_encoder.encoder.weight.device
+        words, sentence = words.to(device), sentence.to(device)
+        new = [i for i, row in enumerate(rows) if row is None]
+        if new:
+            encoded = self._damsm.encode_captions([captions[i] for i in new])
+            words[new, : encoded.words.shape[2]] = encoded.words.transpose(1, 2)
+            sentence[new] = encoded.sentence
+        return EncodedCaptions(sentence, words.transpose(1, 2), padding_mask(lengths).to(device), lengths)
+
+
+def _distinct_captions(dataset: PreparedDataset, max_words: int) -> list[np.ndarray]:
+    """Token ids of the training captions of at most max_words words, each once, by length."""
+    every = (dataset.tokens(i, k) for i in dataset.indices("train") for k in range(dataset.caption_count(i)))
+    kept = {tokens.tobytes(): tokens for tokens in every if len(tokens) <= max_words}
+    return sorted(kept.values(), key=len)
+
+
+def _equal_lengths(captions: list[np.ndarray]) -> Iterable[tuple[int, int]]:
+    """Bounds of runs of captions of one length, so that none is padded."""
+    first = 0
+    for i in range(1, len(captions) + 1):
+        if i == len(captions) or len(captions[i]) != len(captions[first]) or i - first == _AT_ONCE:
+            yield first, i
+            first = i
