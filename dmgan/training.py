@@ -102,7 +102,7 @@ class Trainer:
         _require_gradients(self.discriminators, True)
 
         self.average.update(self.model)
-        return losses | further
+        return losses | further | self.model.diagnostics(generated)
 
     def _matching(self, images: Tensor, captions: EncodedCaptions, class_ids: Tensor) -> MatchingLosses:
         """The DAMSM's judgement of the last stage's images."""

@@ -19,11 +19,13 @@ class Entry(NamedTuple):
     losses: LossOptions = LossOptions()  # the release's
 
 
-_BASELINE = {"key_value": False, "write_gate": False, "response": "concatenate"}
-_M = {"key_value": True, "write_gate": False, "response": "concatenate"}
-_M_WG = {"key_value": True, "write_gate": True, "response": "concatenate"}
+_BASELINE = {"key_value": False, "write_gate": "none", "response": "concatenate"}
+_M = {"key_value": True, "write_gate": "none", "response": "concatenate"}
+_M_WG = {"key_value": True, "write_gate": "sigmoid", "response": "concatenate"}
 _PAPER = {"relu": False, "detach_mean": False, "duplicate_response": False}
 _PAPER_LOSSES = LossOptions(half_adversarial=True, mismatched_captions=False, kl="sum")
+_KVM = {**_PAPER, "write_gate": "linear", "gate_width": "vector"}
+_KVM_LITERAL = {**_KVM, "share_write": True, "address_axis": "pixel"}
 
 MODELS = {
     "attngan":        Entry("baselines.attngan:AttnGAN", "AttnGAN"),
@@ -33,6 +35,8 @@ MODELS = {
     "dmgan-m":        Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M", _M),
     "dmgan-m-wg":     Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M+WG", _M_WG),
     "dmgan-paper":    Entry("dmgan.models.dmgan:DMGAN", "DM-GAN as in the paper", _PAPER, _PAPER_LOSSES),
+    "kvmgan":         Entry("dmgan.models.dmgan:DMGAN", "KVM-GAN", _KVM, _PAPER_LOSSES),
+    "kvmgan-literal": Entry("dmgan.models.dmgan:DMGAN", "KVM-GAN as printed", _KVM_LITERAL, _PAPER_LOSSES),
 }  # fmt: skip
 
 
