@@ -37,6 +37,7 @@ rule all:
             number=[3, 4, 5, 6],
             suffix=["png", "pdf"],
         ),
+        rules.parameters.output,
         imported_tables(),
 
 

@@ -256,6 +256,16 @@ def _add_tables(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
 
 
+def parameters(arguments: argparse.Namespace) -> None:
+    from dmgan.report.parameters import write_parameters
+
+    write_parameters(arguments.out)
+
+
+def _add_parameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="folder of the listings")
+
+
 def figures(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
     from dmgan.report.figures import write_figures
@@ -335,6 +345,7 @@ VERBS = {
     "sample":     (sample,     _add_sample,     "generate images from test captions"),
     "evaluate":   (evaluate,   _add_evaluate,   "IS, FID, KID and R-precision of a set of images"),
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
+    "parameters": (parameters, _add_parameters, "DM-GAN's parameters, as the student reproduction lists them"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),
     "fetch":      (fetch,      _add_fetch,      "download what CUB, COCO and released models need"),

@@ -18,7 +18,7 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.losses import MatchingLosses, adversarial_loss, discriminator_loss, kl_loss, matching_losses
 from dmgan.models.interface import TextToImageGAN, initialise
-from dmgan.models.registry import build_model, find
+from dmgan.models.registry import build_model, check_training, find
 from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions
 from dmgan.provenance import provenance
 from dmgan.randomness import generator as random_generator
@@ -168,6 +168,7 @@ def train(
 
     An interrupted run in `out` goes on from its checkpoint, to the bit on the CPU.
     """
+    check_training(name, options)
     dataset = PreparedDataset(data)
     damsm = Damsm.read(damsm_folder).to(device)
     if damsm.vocabulary != dataset.vocabulary:

@@ -81,3 +81,28 @@ rule figures:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan figures --runs {params.runs} --data results/data/{wildcards.dataset}"
         " --out results/{wildcards.dataset}/figures --seed {params.seed} --threads {threads} > {log} 2>&1"
+
+
+rule parameters:
+    input:
+        code=["dmgan/report/parameters.py", *modules("dmgan/models")],
+    output:
+        figure2=report(
+            "results/parameters/reproduction-figure2.txt",
+            caption="../report/parameters.rst",
+            category="Figures",
+            labels={"dataset": "", "content": "Student reproduction, Figure 2: parameters"},
+        ),
+        figure3=report(
+            "results/parameters/reproduction-figure3.txt",
+            caption="../report/parameters.rst",
+            category="Figures",
+            labels={"dataset": "", "content": "Student reproduction, Figure 3: parameters"},
+        ),
+        table="results/parameters/reproduction-parameters.csv",
+    log:
+        "results/logs/parameters.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m dmgan parameters --out results/parameters > {log} 2>&1"
