@@ -90,6 +90,14 @@ ASSETS = (
         "install torchvision elsewhere and copy the file from its cache", sha256="0cc3c7bd…",
     ),
     Asset(
+        "faster-rcnn", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", 
+        "Faster R-CNN v2 of torchvision, which looks for objects in SOA",
+        "https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
+        "https://docs.pytorch.org/vision/stable/models/faster_rcnn.html",
+        "code BSD-3; trained on COCO, of whose images it holds none",
+        "install torchvision elsewhere and copy the file from its cache", sha256="dd69338a…",
+    ),
+    Asset(
         "cub-text-encoder", "text_encoder200.pth", "DAMSM text encoder, CUB", None, _ATTNGAN, _MIT, _BY_HAND,
         sha256="d7278a9b…0c01",
     ),

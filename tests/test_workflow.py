@@ -59,8 +59,9 @@ def expected_jobs(config: dict) -> dict[str, int]:
     runs = datasets * len(config["models"]) * len(config["seeds"])
     per_dataset = dict.fromkeys(["prepare", "pretrain", "classifier", "tables", "figures"], datasets)
     per_run = dict.fromkeys(["train", "sample", "evaluate"], runs)
-    total = 5 * datasets + 3 * runs + CONTROLS * datasets + 1
-    return {**per_dataset, **per_run, "evaluate_control": CONTROLS * datasets, "all": 1, "total": total}
+    total = 5 * datasets + 3 * runs + CONTROLS * datasets + 2
+    once = {"evaluate_control": CONTROLS * datasets, "parameters": 1, "all": 1, "total": total}
+    return {**per_dataset, **per_run, **once}
 
 
 def read_config(name: str) -> dict:
