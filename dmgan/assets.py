@@ -90,7 +90,7 @@ ASSETS = (
         "install torchvision elsewhere and copy the file from its cache", sha256="0cc3c7bd…",
     ),
     Asset(
-        "faster-rcnn", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", 
+        "faster-rcnn", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
         "Faster R-CNN v2 of torchvision, which looks for objects in SOA",
         "https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
         "https://docs.pytorch.org/vision/stable/models/faster_rcnn.html",
