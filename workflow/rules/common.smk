@@ -106,12 +106,16 @@ def import_flags(wildcards):
     return flags({name: block[name] for name in ("model", "word_mask", "max_words")})
 
 
+# DM-GAN's tables, those of the KVM-GAN draft, of the memory-driven model and of the student reproduction.
+TABLES = ["table1", "table2", "table3", "kvmgan-table1", "kvmgan-table2", "mdsp-table1", "reproduction-table1"]
+
+
 def imported_tables():
     """The tables of every imported model."""
     return [
-        f"results/{block['dataset']}/{name}/imported/tables/table{number}.{suffix}"
+        f"results/{block['dataset']}/{name}/imported/tables/{table}.{suffix}"
         for name, block in config["imported"].items()
-        for number in (1, 2, 3)
+        for table in TABLES
         for suffix in ("csv", "md", "tex")
     ]
 

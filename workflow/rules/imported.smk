@@ -116,8 +116,8 @@ rule tables_imported:
         code=modules("dmgan/report"),
     output:
         expand(
-            "results/{{dataset}}/{{imported}}/imported/tables/table{number}.{suffix}",
-            number=[1, 2, 3],
+            "results/{{dataset}}/{{imported}}/imported/tables/{table}.{suffix}",
+            table=TABLES,
             suffix=["csv", "md", "tex"],
         ),
     log:
