@@ -13,7 +13,6 @@ from torch_fidelity.registry import register_feature_extractor
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
 from dmgan.evaluation.evaluate import control_images, evaluate, sampled_images
-from dmgan.evaluation.rprecision import mismatched_captions, retrieval_hits
 from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
 from tests.golden_recipe import load, uniform
@@ -140,45 +139,6 @@ def test_features_that_are_not_finite_are_refused():
     features[2, 1] = float("nan")
     with pytest.raises(UserError, match="fakes: 1 of 5 images have features that are not finite"):
         metrics.refuse_non_finite(features, "fakes")
-
-
-def test_retrieval_equals_the_loop():
-    random = torch.Generator().manual_seed(0)
-    codes, matching = torch.randn(40, 6, generator=random), torch.randn(40, 6, generator=random)
-    pool = torch.randn(70, 6, generator=random)
-    mismatched = np.random.default_rng(0).integers(70, size=(40, 99))
-    hits = retrieval_hits(codes, matching + codes, pool, mismatched)
-    for i in range(40):
-        candidates = [matching[i] + codes[i], *(pool[j] for j in mismatched[i])]
-        cosines = [float(torch.cosine_similarity(codes[i].double(), c.double(), dim=0)) for c in candidates]
-        assert hits[i] == (cosines[0] >= max(cosines[1:]))
-    assert 0 < hits.sum() < 40
-
-
-def test_retrieval_of_the_golden_codes():
-    images = torch.from_numpy(uniform("rp/img", (40, 32)))
-    candidates = torch.from_numpy(uniform("rp/sent", (40, 100, 32)))
-    candidates[:, 0] += 0.6 * images
-    pool = candidates[:, 1:].reshape(-1, 32)
-    rivals = np.arange(40 * 99).reshape(40, 99)
-    hits = retrieval_hits(images, candidates[:, 0], pool, rivals)
-    assert hits.astype(int).tolist() == [int(hit) for hit in load("metrics.json")["rprecision_hits"]]
-
-
-def test_mismatched_captions_are_of_other_classes_and_uniform():
-    pool_classes = np.random.default_rng(0).integers(5, size=60)
-    drawn = mismatched_captions(np.arange(5).repeat(40), pool_classes, seed=3)
-    assert drawn.shape == (200, 99)
-    for own, row in zip(np.arange(5).repeat(40), drawn, strict=True):
-        assert not (pool_classes[row] == own).any()
-    counts = np.bincount(drawn[:40].ravel(), minlength=60)[pool_classes != 0]
-    assert counts.min() > 0.6 * counts.mean() and counts.max() < 1.4 * counts.mean()
-    assert np.array_equal(drawn[7:8], mismatched_captions(np.arange(5).repeat(40)[:8], pool_classes, seed=3)[7:])
-
-
-def test_r_precision_needs_other_classes():
-    with pytest.raises(UserError, match="every caption is of one class"):
-        mismatched_captions(np.zeros(3, int), np.zeros(9, int), seed=0)
 
 
 @pytest.fixture(scope="module")

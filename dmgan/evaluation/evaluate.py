@@ -18,7 +18,14 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
 from dmgan.evaluation.classifier import TrainedClassifier
-from dmgan.evaluation.rprecision import CANDIDATES, mismatched_captions, retrieval_hits
+from dmgan.evaluation.rprecision import (
+    CANDIDATES,
+    MISMATCHED,
+    distinct,
+    mismatched_captions,
+    pool_of_test_captions,
+    retrieval_hits,
+)
 from dmgan.progress import Progress, say
 from dmgan.provenance import provenance
 from dmgan.randomness import generator
@@ -196,7 +203,7 @@ def evaluate(
         "feature_network": RELEASED_JUDGE if encoders.imported else TRAINED_JUDGE,
         "feature_network_sha256": encoders.sha256,
         "candidates": CANDIDATES,
-        "mismatched": "captions of test images of other classes, with replacement",
+        "mismatched": MISMATCHED,
         "caption_seed": seed,
         "fold_seed": seed,
         "codec": "8-bit RGB, lossless",
@@ -277,13 +284,13 @@ def _r_precision(
     seed: int,
 ) -> metrics.Score:
     """R-precision (R = 1) in percent."""
-    test = dataset.indices("test")
-    pool = [tokens_of(i, caption) for i in test for caption in range(dataset.caption_count(i))]
-    pool_classes = np.repeat(dataset.class_ids[test], [dataset.caption_count(i) for i in test])
+    pool, pool_classes = pool_of_test_captions(dataset)
+    own = [tuple(tokens) for tokens in subject.tokens]
+    captions, rows = distinct([*own, *(tuple(tokens_of(*each)) for each in pool)])
     mismatched = mismatched_captions(dataset.class_ids[subject.test_images], pool_classes, seed)
-    hits = retrieval_hits(
-        codes, _encode_captions(encoders, subject.tokens), _encode_captions(encoders, pool), mismatched
-    )
+    candidates = np.concatenate([rows[: len(own), None], rows[len(own) :][mismatched]], axis=1)
+    encoded = _encode_captions(encoders, [np.array(each, dtype=np.int32) for each in captions])
+    hits = retrieval_hits(codes.numpy(), encoded.numpy(), candidates)
     return metrics.mean_over_folds(np.array([100 * hits[folds == fold].mean() for fold in range(metrics.FOLDS)]))
 
 
