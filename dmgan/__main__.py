@@ -127,6 +127,15 @@ def _add_classifier(parser: argparse.ArgumentParser) -> None:
     _add_options(parser, ClassifierOptions)
 
 
+def attributes(arguments: argparse.Namespace) -> None:
+    device = _device(arguments)
+    from dmgan.evaluation.attributes import train_attributes
+
+    train_attributes(
+        arguments.data, arguments.out, _options(arguments, ClassifierOptions), arguments.seed, device, arguments.mlflow
+    )
+
+
 def train(arguments: argparse.Namespace) -> None:
     from dmgan.models.registry import find
 
@@ -330,6 +339,7 @@ VERBS = {
     "prepare":    (prepare,    _add_prepare,    "make a prepared data set"),
     "pretrain":   (pretrain,   _add_pretrain,   "pretrain the DAMSM's text and image encoder"),
     "classifier": (classifier, _add_classifier, "train the species classifier that IS and FID read"),
+    "attributes": (attributes, _add_classifier, "train the classifier of named attributes (synthbirds)"),
     "train":      (train,      _add_train,      "train a model"),
     "import":     (import_,    _add_import,     "make a run folder from released weights"),
     "sample":     (sample,     _add_sample,     "generate images from test captions"),
