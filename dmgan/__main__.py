@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 
 from dmgan.errors import UserError
-from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    ArchitectureOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    EvaluationOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
 
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
 
@@ -223,7 +230,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     run(
         images=arguments.images, control=arguments.control, data=arguments.data, damsm=arguments.damsm,
-        classifier=arguments.classifier, out=arguments.out, seed=arguments.seed, device=device, mlflow=arguments.mlflow,
+        rungs=tuple(arguments.rungs), classifier=arguments.classifier, weights=arguments.weights,
+        reference=arguments.reference, out=arguments.out, options=_options(arguments, EvaluationOptions),
+        device=device, mlflow=arguments.mlflow,
     )  # fmt: skip
 
 
@@ -235,12 +244,44 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="prepared data set")
     parser.add_argument("--damsm", type=Path, required=True, help="encoders that judge R-precision")
+    _add_rungs(parser)
     parser.add_argument(
-        "--classifier", type=Path, required=True, help="species classifier whose features IS and FID read"
+        "--reference", type=Path, help="folder that `reference` wrote, or will (default: reference/ beside --out)"
     )
-    parser.add_argument("--out", type=Path, required=True, help="metrics.json to write")
-    parser.add_argument("--seed", type=int, default=100, help="seed of mismatched captions and folds (default 100)")
+    parser.add_argument("--out", type=Path, required=True, help="metrics.json to write; features/ grows beside it")
     _add_run_flags(parser)
+    _add_options(parser, EvaluationOptions)
+
+
+def _add_rungs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rungs", nargs="+", metavar="RUNG", default=["species"],
+        help="feature networks of IS, FID, KID and PRDC: species, tf, clean, torchvision, torchvision-released, "
+        "openai-released (default species)",
+    )  # fmt: skip
+    parser.add_argument("--classifier", type=Path, help="species classifier, for the rung species")
+    parser.add_argument(
+        "--weights", type=Path, default=Path("downloads"),
+        help="folder of the Inception weights; what is not there is fetched into it (default downloads/)",
+    )  # fmt: skip
+
+
+def reference(arguments: argparse.Namespace) -> None:
+    device = _device(arguments)
+    from dmgan.evaluation.evaluate import measure_reference
+
+    measure_reference(
+        data=arguments.data, rungs=tuple(arguments.rungs), classifier=arguments.classifier, weights=arguments.weights,
+        out=arguments.out, options=_options(arguments, EvaluationOptions), device=device,
+    )  # fmt: skip
+
+
+def _add_reference(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    _add_rungs(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the features")
+    _add_run_flags(parser, tracking=False)
+    _add_options(parser, EvaluationOptions)
 
 
 def tables(arguments: argparse.Namespace) -> None:
@@ -333,7 +374,8 @@ VERBS = {
     "train":      (train,      _add_train,      "train a model"),
     "import":     (import_,    _add_import,     "make a run folder from released weights"),
     "sample":     (sample,     _add_sample,     "generate images from test captions"),
-    "evaluate":   (evaluate,   _add_evaluate,   "IS, FID, KID and R-precision of a set of images"),
+    "reference":  (reference,  _add_reference,  "features of the real test images, which evaluate compares with"),
+    "evaluate":   (evaluate,   _add_evaluate,   "IS, FID, KID, PRDC and R-precision of a set of images"),
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),
