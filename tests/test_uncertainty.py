@@ -53,7 +53,7 @@ def test_the_share_is_that_of_all_that_was_counted():
 def test_the_weighted_inception_score_is_that_of_the_drawn_images():
     random = np.random.default_rng(1)
     logits, clusters = random.normal(size=(60, 5)) * 2, np.arange(20).repeat(3)
-    outcome = bootstrap_inception_score(logits, clusters, 3)
+    outcome = bootstrap_inception_score(np.array_split(logits, 7), clusters, 3)
 
     def score(rows):
         p = torch.from_numpy(logits[rows]).softmax(dim=1)

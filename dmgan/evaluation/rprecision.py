@@ -12,7 +12,6 @@ from dmgan.errors import UserError
 from dmgan.randomness import generator
 
 CANDIDATES = 100
-FOLD_RULES = ("corrected", "released")
 MISMATCHED = "captions of test images of another class (of another image where a set has no classes), with replacement"
 _CHUNK = 256  # images at a time: 256 x 100 candidates
 

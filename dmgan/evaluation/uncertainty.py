@@ -5,7 +5,7 @@ images with all that was made for them (clusters), never single images. Folds sa
 one image set, seeds how it moves between trainings (report/measured.py); neither stands for the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ LEVEL = 0.95
 RESAMPLES = 2000
 PERMUTATIONS = 10_000
 OVER_IMAGES = "images, clustered by test image"
-_ROWS = 256  # resamples at a time
+_ROWS = 64  # resamples at a time
 
 
 class Bootstrap(NamedTuple):
@@ -66,17 +66,24 @@ def bootstrap_share(hits: np.ndarray, counts: np.ndarray, clusters: np.ndarray, 
     return Bootstrap(float(100 * hit.sum() / counted.sum()), percentile_interval(shares))
 
 
-def bootstrap_inception_score(logits: np.ndarray, clusters: np.ndarray, seed: int) -> Bootstrap:
-    """IS of all images at once, logits (N, classes).
+def bootstrap_inception_score(blocks: Iterable[np.ndarray], clusters: np.ndarray, seed: int) -> Bootstrap:
+    """IS of all images at once, from their logits (N, classes), block after block.
 
     A resample holds fewer different images, so its IS is lower than the set's by about the set's own bias: the
     interval is turned round the value (basic bootstrap), which takes that out.
     """
-    logarithms = special.log_softmax(logits.astype(np.float64), axis=1)
-    probabilities = np.exp(logarithms)
-    marginal_sums = cluster_sums(probabilities, clusters)
-    negentropy_sums = cluster_sums((probabilities * logarithms).sum(axis=1), clusters)
-    sizes = cluster_sums(np.ones(len(logits)), clusters)
+    names, of_each = np.unique(clusters, return_inverse=True)
+    sizes = np.bincount(of_each).astype(np.float64)
+    marginal_sums, negentropy_sums, start = None, np.zeros(len(names)), 0
+    for logits in blocks:
+        rows = of_each[start : start + len(logits)]
+        logarithms = special.log_softmax(logits.astype(np.float64), axis=1)
+        probabilities = np.exp(logarithms)
+        if marginal_sums is None:
+            marginal_sums = np.zeros((len(names), logits.shape[1]))
+        np.add.at(marginal_sums, rows, probabilities)
+        np.add.at(negentropy_sums, rows, (probabilities * logarithms).sum(axis=1))
+        start += len(logits)
 
     def scores(weights: np.ndarray) -> np.ndarray:
         total = weights @ sizes
