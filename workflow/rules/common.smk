@@ -1,4 +1,5 @@
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -88,6 +89,11 @@ def damsm_flags(wildcards):
 def classifier_flags(wildcards):
     """How the species classifier is trained."""
     return flags(config["classifier"])
+
+
+def rung_flags(wildcards):
+    """The feature networks of the evaluation, and where their weights are."""
+    return f"--rungs {' '.join(config['rungs'])} --weights {shlex.quote(config['weights'])}"
 
 
 def training_flags(wildcards):
