@@ -26,9 +26,9 @@ rule all:
     default_target: True
     input:
         expand(
-            "results/{dataset}/tables/table{number}.{suffix}",
+            "results/{dataset}/tables/{table}.{suffix}",
             dataset=config["datasets"],
-            number=[1, 2, 3],
+            table=TABLES,
             suffix=["csv", "md", "tex"],
         ),
         expand(
@@ -37,6 +37,7 @@ rule all:
             number=[3, 4, 5, 6],
             suffix=["png", "pdf"],
         ),
+        rules.parameters.output,
         imported_tables(),
 
 

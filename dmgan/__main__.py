@@ -12,6 +12,7 @@ from dmgan.options import (
     ClassifierOptions,
     DamsmOptions,
     EngineOptions,
+    EvaluationOptions,
     MatchingOptions,
     TrainingOptions,
 )
@@ -138,6 +139,15 @@ def _add_classifier(parser: argparse.ArgumentParser) -> None:
     _add_options(parser, ClassifierOptions)
 
 
+def attributes(arguments: argparse.Namespace) -> None:
+    device = _device(arguments)
+    from dmgan.evaluation.attributes import train_attributes
+
+    train_attributes(
+        arguments.data, arguments.out, _options(arguments, ClassifierOptions), arguments.seed, device, arguments.mlflow
+    )
+
+
 def train(arguments: argparse.Namespace) -> None:
     from dmgan.models.registry import find
 
@@ -231,30 +241,101 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     _add_run_flags(parser, tracking=False)
 
 
+def _judges(arguments: argparse.Namespace):
+    from dmgan.evaluation.evaluate import Judges
+
+    if (arguments.clip is None) != (arguments.clip_weights is None):
+        raise UserError("--clip and --clip-weights: belong together; give both or none")
+    return Judges(
+        rungs=tuple(arguments.rungs), classifier=arguments.classifier, weights=arguments.weights, damsm=arguments.damsm,
+        held_out_damsm=arguments.held_out_damsm,
+        clip=None if arguments.clip is None else (arguments.clip, arguments.clip_weights),
+        attributes=arguments.attributes,
+    )  # fmt: skip
+
+
 def evaluate(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
     from dmgan.evaluation.evaluate import evaluate as run
 
     run(
-        images=arguments.images, control=arguments.control, data=arguments.data, damsm=arguments.damsm,
-        classifier=arguments.classifier, out=arguments.out, seed=arguments.seed, device=device, mlflow=arguments.mlflow,
+        images=arguments.images, data=arguments.data, judges=_judges(arguments), reference=arguments.reference,
+        out=arguments.out, options=_options(arguments, EvaluationOptions), device=device, mlflow=arguments.mlflow,
     )  # fmt: skip
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    subject = parser.add_mutually_exclusive_group(required=True)
-    subject.add_argument("--images", type=Path, help="folder of images that sample wrote")
-    subject.add_argument(
-        "--control", choices=["real", "shuffled", "noise"], help="a control row instead of a model's images"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
-    parser.add_argument("--damsm", type=Path, required=True, help="encoders that judge R-precision")
+    parser.add_argument("--images", type=Path, required=True, help="folder of images that sample wrote")
+    parser.add_argument("--out", type=Path, required=True, help="metrics.json to write; features/ grows beside it")
+    _add_judges(parser)
+
+
+def controls(arguments: argparse.Namespace) -> None:
+    device = _device(arguments)
+    from dmgan.evaluation.evaluate import evaluate_controls
+
+    evaluate_controls(
+        controls=arguments.controls, data=arguments.data, judges=_judges(arguments), reference=arguments.reference,
+        out=arguments.out, options=_options(arguments, EvaluationOptions), device=device, mlflow=arguments.mlflow,
+    )  # fmt: skip
+
+
+def _add_controls(parser: argparse.ArgumentParser) -> None:
+    every = ["real", "shuffled", "nearest", "noise", "adversarial"]
     parser.add_argument(
-        "--classifier", type=Path, required=True, help="species classifier whose features IS and FID read"
+        "--controls", nargs="+", choices=every, default=every, help=f"which rows (default {' '.join(every)})"
     )
-    parser.add_argument("--out", type=Path, required=True, help="metrics.json to write")
-    parser.add_argument("--seed", type=int, default=100, help="seed of mismatched captions and folds (default 100)")
+    parser.add_argument("--out", type=Path, required=True, help="folder; each row becomes CONTROL/metrics.json in it")
+    _add_judges(parser)
+
+
+def _add_judges(parser: argparse.ArgumentParser) -> None:
+    """What every evaluation reads, and who judges in it."""
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    parser.add_argument(
+        "--damsm", type=Path, required=True, help="encoders that trained the generators: the papers' judge"
+    )
+    parser.add_argument("--held-out-damsm", type=Path, help="encoders of another seed, which no generator has seen")
+    parser.add_argument("--clip", metavar="MODEL", help="also judge by CLIP: open_clip's name of a model, or its JSON")
+    parser.add_argument("--clip-weights", type=Path, metavar="FILE", help="its state dict (.safetensors, .bin, .pt)")
+    parser.add_argument("--attributes", type=Path, help="attribute classifier, on a data set whose captions name them")
+    _add_rungs(parser)
+    parser.add_argument(
+        "--reference", type=Path, help="folder that `reference` wrote, or will (default: reference/ beside --out)"
+    )
     _add_run_flags(parser)
+    _add_options(parser, EvaluationOptions)
+
+
+def _add_rungs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rungs", nargs="+", metavar="RUNG", default=["species"],
+        help="feature networks of IS, FID, KID and PRDC: species, tf, clean, torchvision, torchvision-released, "
+        "openai-released (default species)",
+    )  # fmt: skip
+    parser.add_argument("--classifier", type=Path, help="species classifier, for the rung species")
+    parser.add_argument(
+        "--weights", type=Path, default=Path("downloads"),
+        help="folder of the Inception weights; what is not there is fetched into it (default downloads/)",
+    )  # fmt: skip
+
+
+def reference(arguments: argparse.Namespace) -> None:
+    device = _device(arguments)
+    from dmgan.evaluation.evaluate import measure_reference
+
+    measure_reference(
+        data=arguments.data, rungs=tuple(arguments.rungs), classifier=arguments.classifier, weights=arguments.weights,
+        out=arguments.out, options=_options(arguments, EvaluationOptions), device=device,
+    )  # fmt: skip
+
+
+def _add_reference(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    _add_rungs(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the features")
+    _add_run_flags(parser, tracking=False)
+    _add_options(parser, EvaluationOptions)
 
 
 def tables(arguments: argparse.Namespace) -> None:
@@ -268,6 +349,16 @@ def _add_tables(parser: argparse.ArgumentParser) -> None:
         "--metrics", type=Path, nargs="+", required=True, help="metrics.json of every run and control row"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+
+
+def parameters(arguments: argparse.Namespace) -> None:
+    from dmgan.report.parameters import write_parameters
+
+    write_parameters(arguments.out)
+
+
+def _add_parameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="folder of the listings")
 
 
 def figures(arguments: argparse.Namespace) -> None:
@@ -344,11 +435,15 @@ VERBS = {
     "prepare":    (prepare,    _add_prepare,    "make a prepared data set"),
     "pretrain":   (pretrain,   _add_pretrain,   "pretrain the DAMSM's text and image encoder"),
     "classifier": (classifier, _add_classifier, "train the species classifier that IS and FID read"),
+    "attributes": (attributes, _add_classifier, "train the classifier of named attributes (synthbirds)"),
     "train":      (train,      _add_train,      "train a model"),
     "import":     (import_,    _add_import,     "make a run folder from released weights"),
     "sample":     (sample,     _add_sample,     "generate images from test captions"),
-    "evaluate":   (evaluate,   _add_evaluate,   "IS, FID, KID and R-precision of a set of images"),
+    "reference":  (reference,  _add_reference,  "features of the real test images, which evaluate compares with"),
+    "evaluate":   (evaluate,   _add_evaluate,   "IS, FID, KID, PRDC and R-precision of a set of images"),
+    "controls":   (controls,   _add_controls,   "the same of control rows, whose rank is known beforehand"),
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
+    "parameters": (parameters, _add_parameters, "DM-GAN's parameters, as the student reproduction lists them"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),
     "fetch":      (fetch,      _add_fetch,      "download what CUB, COCO and released models need"),

@@ -90,6 +90,23 @@ ASSETS = (
         "install torchvision elsewhere and copy the file from its cache", sha256="0cc3c7bd…",
     ),
     Asset(
+        "faster-rcnn", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
+        "Faster R-CNN v2 of torchvision, which looks for objects in SOA",
+        "https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
+        "https://docs.pytorch.org/vision/stable/models/faster_rcnn.html",
+        "code BSD-3; trained on COCO, of whose images it holds none",
+        "install torchvision elsewhere and copy the file from its cache", sha256="dd69338a…",
+    ),
+    Asset(
+        "inception-2015", "pt_inception-2015-12-05-6726825d.pth",
+        "Inception-v3 of 2015, TensorFlow's weights, which torch-fidelity and clean-fid score with",
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        "https://github.com/mseitzer/pytorch-fid/releases/tag/fid_weights",
+        "Apache-2.0; trained on ImageNet, whose terms are for research",
+        "torch-fidelity's release v0.2.0 on GitHub has the same file as weights-inception-2015-12-05-6726825d.pth",
+        size=95_628_359, sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    ),
+    Asset(
         "cub-text-encoder", "text_encoder200.pth", "DAMSM text encoder, CUB", None, _ATTNGAN, _MIT, _BY_HAND,
         sha256="d7278a9b…0c01",
     ),

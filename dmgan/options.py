@@ -184,6 +184,30 @@ class ClassifierOptions:
     checkpoint_every: int = option(500, "steps between checkpoints")
 
 
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How an image set is measured; batch_size and workers change no number."""
+
+    seed: int = option(100, "seed of mismatched captions and folds")
+    fold_rule: str = option(
+        "corrected",
+        "folds of R-precision; released: each loses its last image, as in the released code",
+        ("corrected", "released"),
+    )
+    neighbours: int = option(5, "neighbours that make an image's neighbourhood in precision, recall, density, coverage")
+    batch_size: int = option(64, "images read at a time; changes nothing but speed and memory")
+    workers: int = option(0, "processes that read and resize images; 0 is none but this one")
+
+    def __post_init__(self):
+        _require(
+            self.fold_rule in ("corrected", "released"), f"fold_rule {self.fold_rule!r}: must be corrected or released"
+        )
+        for name in ("neighbours", "batch_size"):
+            _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be 1 or more")
+        for name in ("seed", "workers"):
+            _require(getattr(self, name) >= 0, f"{name} {getattr(self, name)}: must be 0 or more")
+
+
 def as_dict(options) -> dict[str, object]:
     """The options as plain values, for JSON."""
     return dataclasses.asdict(options)

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "nltk", "safetensors", "torch-fidelity", "clean-fid")
+_PACKAGES = (
+    "torch", "torchvision", "numpy", "pillow", "nltk", "safetensors", "torch-fidelity", "clean-fid", "open-clip-torch",
+)  # fmt: skip
 
 
 def commit() -> str:

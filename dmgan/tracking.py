@@ -1,6 +1,7 @@
 """The lab book: MLflow mirrors every run; nothing of the project reads it back."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -92,9 +93,12 @@ class LabBook:
         self._last_step = max([self._last_step, *(int(row["step"]) for row in rows)])
 
     def scores(self, values: dict[str, float]) -> None:
-        """Add final numbers."""
+        """Add final numbers; MLflow allows no brackets, so that FID(tf) becomes FID/tf."""
         if self._run_id is not None:
-            self._client.log_batch(self._run_id, metrics=[self._entities.Metric(k, v, 0, 0) for k, v in values.items()])
+            named = {
+                re.sub(r"[^\w./ -]", "-", name.replace("(", "/").rstrip(")")): each for name, each in values.items()
+            }
+            self._client.log_batch(self._run_id, metrics=[self._entities.Metric(k, v, 0, 0) for k, v in named.items()])
 
     def picture(self, pixels: np.ndarray, name: str) -> None:
         """Add an image, (H, W, 3) uint8, as the PNG file `name`."""

@@ -33,7 +33,7 @@ from dmgan.losses import (
     matching_scores,
 )
 from dmgan.models.interface import Generated, TextToImageGAN, initialise
-from dmgan.models.registry import build_model, find
+from dmgan.models.registry import build_model, check_training, find
 from dmgan.options import (
     PLAIN_ENGINE,
     ArchitectureOptions,
@@ -231,7 +231,8 @@ class Trainer:
             total = total + self.options.kl_weight * losses["kl"]
         further = self.model.further_losses(made, part.images, part.captions)
         further = {name: loss * part.share for name, loss in further.items()}
-        return sum(further.values(), total), losses | further
+        watched = {name: value * part.share for name, value in self.model.diagnostics(made).items()}
+        return sum(further.values(), total), losses | further | watched
 
     def _scores(self, images: Tensor, captions: EncodedCaptions) -> Tensor:
         """The DAMSM's scores (2, n, B) of the last stage's images (n, 3, s, s) with every caption of the batch."""
@@ -430,6 +431,7 @@ def train(
 
     An interrupted run in `out` goes on from its checkpoint, to the bit on the CPU. Several ranks share each batch.
     """
+    check_training(name, options)
     current = describe_engine(engine, options, device, ranks)
     repeat_bits(device, engine.deterministic)
     dataset = PreparedDataset(data)

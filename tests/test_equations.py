@@ -12,6 +12,7 @@ from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching
 from dmgan.models.blocks import ConditioningAugmentation
 from dmgan.models.discriminators import Discriminator, SpectralNormConv2d
 from dmgan.models.dmgan import MemoryOptions, MemoryRefinement
+from dmgan.models.interface import initialise
 from dmgan.options import LossOptions, MatchingOptions
 from dmgan.training import WeightAverage
 
@@ -60,10 +61,35 @@ def test_gated_memory_writing_eq_7_and_8(refinement, R, W, relu):
 
 
 def test_plain_memory_writing_eq_3(refinement, R, W):
-    block = refinement(write_gate=False)
+    block = refinement(write_gate="none")
     m, gate = block.write(R, W)
     assert gate is None
     torch.testing.assert_close(m[1, :, 2], linear(block.M_w, W[1, :, 2], relu=True))
+
+
+@pytest.mark.parametrize("share_write", [False, True])
+@pytest.mark.parametrize("gate_width", ["scalar", "vector"])
+def test_linear_memory_writing_kvmgan_eq_1_to_3(refinement, R, W, gate_width, share_write):
+    block = refinement(relu=False, write_gate="linear", gate_width=gate_width, share_write=share_write)
+    m, gate = block.write(R, W)
+    for b in range(2):
+        r_mean = sum(R[b, :, y, x] for y in range(SIDE) for x in range(SIDE)) / SIDE**2
+        for i in range(T):
+            g = block.A.weight @ W[b, :, i] + block.A.bias + block.B.weight @ r_mean
+            word, image = linear(block.M_w, W[b, :, i], False), linear(block.M_r, r_mean, False)
+            if share_write:
+                word, image = linear(block.M, word, False), linear(block.M, image, False)
+            assert len(g) == (2 * N_R if gate_width == "vector" else 1)
+            torch.testing.assert_close(gate[b, :, i], g)
+            torch.testing.assert_close(m[b, :, i], word * g + image * (1 - g))
+
+
+def test_a_linear_gate_begins_near_a_half(refinement, R, W):
+    block = refinement(write_gate="linear", gate_width="vector")
+    initialise(block)
+    _, gate = block.write(R, W)
+    assert gate.shape == (2, 2 * N_R, T)
+    assert (gate - 0.5).abs().max() < 0.25 and gate.std() > 0
 
 
 @pytest.mark.parametrize("key_value", [True, False])
@@ -83,6 +109,71 @@ def test_key_addressing_and_value_reading_eq_4_and_5(refinement, R, key_value):
                 for i in range(T):
                     assert float(alpha[b, i, y, x]) == pytest.approx(weights.get(i, 0.0), rel=1e-9)
                 torch.testing.assert_close(o[b, :, y, x], sum(weights[i] * values[i] for i in real))
+
+
+@pytest.fixture
+def slots():
+    return torch.randn(2, 2 * N_R, T, generator=torch.Generator().manual_seed(3)).double()
+
+
+MASK = torch.tensor([[False] * T, [False, False, True, True]])
+
+
+def test_the_print_of_kvmgan_eq_4_and_5_cannot_be_meant(refinement, R, slots):
+    """Its weights sum to one over pixels j and phi_V(m_i) knows no j: O_i = phi_V(m_i), whatever the image is."""
+    block = refinement(relu=False, address_axis="pixel")
+    unmasked = torch.zeros(2, T, dtype=torch.bool)
+    for image in (R, -3 * R):
+        _, alpha = block.read(image, slots, unmasked)
+        for i in range(T):
+            value = linear(block.value, slots[0, :, i], False)
+            printed = sum(alpha[0, i, y, x] * value for y in range(SIDE) for x in range(SIDE))
+            torch.testing.assert_close(printed, value)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_addressing_over_pixels_kvmgan_eq_4(refinement, R, slots, scaled):
+    block = refinement(relu=False, address_axis="pixel_scaled" if scaled else "pixel")
+    o, alpha = block.read(R, slots, MASK)
+    places = [(y, x) for y in range(SIDE) for x in range(SIDE)]
+    for b, words in enumerate((4, 2)):
+        weights = {}
+        for i in range(words):
+            key = linear(block.key, slots[b, :, i], False)
+            exps = {(y, x): math.exp(float(key @ R[b, :, y, x])) for y, x in places}
+            weights |= {(i, place): each / sum(exps.values()) for place, each in exps.items()}
+        for (i, (y, x)), weight in weights.items():
+            weights[i, (y, x)] = weight * (len(places) / words if scaled else 1)
+            assert float(alpha[b, i, y, x]) == pytest.approx(weights[i, (y, x)], rel=1e-9)
+        assert (alpha[b, words:] == 0).all()
+        for y, x in places:
+            read = sum(weights[i, (y, x)] * linear(block.value, slots[b, :, i], False) for i in range(words))
+            torch.testing.assert_close(o[b, :, y, x], read)
+        # All words together weigh T / N at a pixel, on average: next to nothing at 64 px, where N is 4096.
+        mean = float(alpha[b].sum(dim=0).mean())
+        assert mean == pytest.approx(1 if scaled else words / len(places), rel=1e-9)
+
+
+def test_addressing_over_words_is_dmgan_s_read(refinement, R, slots):
+    """With the pair of indices the other way, i pixel and j memory, KVM-GAN Eq. 4-5 are DM-GAN Eq. 4-5."""
+    theirs, ours = refinement(relu=False), refinement(relu=False, write_gate="linear", gate_width="vector")
+    for name in ("key", "value"):
+        getattr(ours, name).load_state_dict(getattr(theirs, name).state_dict())
+    for one, other in zip(ours.read(R, slots, MASK), theirs.read(R, slots, MASK), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("switches", "complaint"),
+    [
+        ({"write_gate": "tanh"}, "must be sigmoid or linear or none"),
+        ({"write_gate": "none", "share_write": True}, "leave gate_width and share_write out"),
+        ({"address_axis": "pixel", "word_mask": "released"}, "word_mask must be corrected"),
+    ],
+)
+def test_switches_that_do_not_go_together_are_refused(switches, complaint):
+    with pytest.raises(UserError, match=complaint):
+        MemoryOptions(**switches)
 
 
 @pytest.mark.parametrize("duplicate", [True, False])

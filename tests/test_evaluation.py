@@ -12,8 +12,11 @@ from torch_fidelity.registry import register_feature_extractor
 
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
-from dmgan.evaluation.evaluate import control_images, evaluate, sampled_images
-from dmgan.evaluation.rprecision import mismatched_captions, retrieval_hits
+from dmgan.evaluation.evaluate import Judges, evaluate
+from dmgan.evaluation.features import Rows
+from dmgan.evaluation.images import sampled_images
+from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, statistics_to_fid
+from dmgan.options import EvaluationOptions
 from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
 from tests.golden_recipe import load, uniform
@@ -25,7 +28,7 @@ class PixelNetwork(FeatureExtractorBase):
     def __init__(self, name, features_list, **_):
         super().__init__(name, features_list)
         random = torch.Generator().manual_seed(0)
-        self.to_features = torch.randn(3 * 8 * 8, 24, generator=random) / 100
+        self.to_features = torch.randn(3 * 8 * 8, 24, generator=random) / 1000
         self.to_logits = torch.randn(3 * 8 * 8, 10, generator=random) / 300
 
     @staticmethod
@@ -71,43 +74,39 @@ def parity():
     common = {"feature_extractor": "pixels", "cuda": False, "cache": False, "verbose": False, "save_cpu_ram": True}
     numbers = torch_fidelity.calculate_metrics(
         input1=ours, input2=theirs, isc=True, fid=True, kid=True, isc_splits=10, samples_shuffle=False,
-        kid_subset_size=100, **common,
+        kid_subset_size=1000, **common,
     )  # fmt: skip
     network = PixelNetwork("pixels", ["features", "logits"])
     features, logits = network(ours.images)
-    return features, logits, network(theirs.images)[0], numbers
-
-
-def in_order(count: int) -> np.ndarray:
-    return metrics.fold_of_each(count, np.arange(count))
+    rows = (Rows(each.numpy()) for each in (features, logits, network(theirs.images)[0]))
+    return *rows, numbers
 
 
 def test_inception_score_is_torch_fidelity_s(parity):
     _, logits, _, numbers = parity
-    score = metrics.inception_score(logits, in_order(len(logits)))
+    score = metrics.inception_score(logits, np.arange(len(logits)))
     assert score.value == pytest.approx(numbers["inception_score_mean"], abs=1e-6)
     assert score.spread == pytest.approx(numbers["inception_score_std"], abs=1e-6)
 
 
 def test_fid_is_torch_fidelity_s(parity):
     features, _, reference, numbers = parity
-    score = metrics.frechet_distance(features, reference, in_order(len(features)))
+    score = metrics.frechet_distance(features, reference, np.arange(len(features)))
     assert score.value == pytest.approx(numbers["frechet_inception_distance"], rel=5e-6)
     assert score.interval[0] < score.value < score.interval[1]
 
 
 def test_kid_is_torch_fidelity_s(parity):
     features, _, reference, numbers = parity
-    score = metrics.kernel_distance(features, reference, in_order(len(features)))
+    score = metrics.kernel_distance(features, reference, np.arange(len(features)))
     assert score.value == pytest.approx(numbers["kernel_inception_distance_mean"], abs=1e-6)
 
 
 @pytest.mark.parametrize(("name", "rows"), [("fid_50x16_60x16", (50, 60)), ("fid_rankdeficient_10x16_12x16", (10, 12))])
 def test_fid_of_the_golden_features(name, rows):
-    first = torch.from_numpy(uniform("fid/act1", (50, 16)))[: rows[0]]
-    second = torch.from_numpy(1.2 * uniform("fid/act2", (60, 16)) + 0.1)[: rows[1]]
-    statistics = [metrics.fid_features_to_statistics(each) for each in (first, second)]
-    value = metrics.fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    first = rows_to_moments(Rows(uniform("fid/act1", (50, 16))[: rows[0]]))
+    second = rows_to_moments(Rows((1.2 * uniform("fid/act2", (60, 16)) + 0.1)[: rows[1]]))
+    value = statistics_to_fid(first, moments_to_reference(second))
     assert value == pytest.approx(load("metrics.json")[name], rel=2e-5)
 
 
@@ -124,61 +123,16 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
 
 def test_the_jackknife_of_a_mean_is_the_t_interval_of_its_folds():
     values = np.random.default_rng(0).normal(size=1000)
-    folds = in_order(1000)
-    jackknife = metrics.whole_with_jackknife(lambda rows: values[rows].mean(), folds)
-    t_interval = metrics.mean_over_folds(np.array([values[folds == fold].mean() for fold in range(10)]))
-    assert jackknife.interval == pytest.approx(t_interval.interval)
+    folds = metrics.fold_rows(np.arange(1000))
+    alone = [values[rows].mean() for rows in folds]
+    without = [np.delete(values, rows).mean() for rows in folds]
+    jackknife = metrics.whole_with_jackknife(values.mean(), alone, without)
+    assert jackknife.interval == pytest.approx(metrics.mean_over_folds(np.array(alone)).interval)
 
 
 def test_folds_hold_every_image_once_and_are_of_like_length():
     folds = metrics.fold_of_each(103, np.random.default_rng(0).permutation(103))
     assert sorted(np.bincount(folds)) == [10] * 7 + [11] * 3
-
-
-def test_features_that_are_not_finite_are_refused():
-    features = torch.ones(5, 3)
-    features[2, 1] = float("nan")
-    with pytest.raises(UserError, match="fakes: 1 of 5 images have features that are not finite"):
-        metrics.refuse_non_finite(features, "fakes")
-
-
-def test_retrieval_equals_the_loop():
-    random = torch.Generator().manual_seed(0)
-    codes, matching = torch.randn(40, 6, generator=random), torch.randn(40, 6, generator=random)
-    pool = torch.randn(70, 6, generator=random)
-    mismatched = np.random.default_rng(0).integers(70, size=(40, 99))
-    hits = retrieval_hits(codes, matching + codes, pool, mismatched)
-    for i in range(40):
-        candidates = [matching[i] + codes[i], *(pool[j] for j in mismatched[i])]
-        cosines = [float(torch.cosine_similarity(codes[i].double(), c.double(), dim=0)) for c in candidates]
-        assert hits[i] == (cosines[0] >= max(cosines[1:]))
-    assert 0 < hits.sum() < 40
-
-
-def test_retrieval_of_the_golden_codes():
-    images = torch.from_numpy(uniform("rp/img", (40, 32)))
-    candidates = torch.from_numpy(uniform("rp/sent", (40, 100, 32)))
-    candidates[:, 0] += 0.6 * images
-    pool = candidates[:, 1:].reshape(-1, 32)
-    rivals = np.arange(40 * 99).reshape(40, 99)
-    hits = retrieval_hits(images, candidates[:, 0], pool, rivals)
-    assert hits.astype(int).tolist() == [int(hit) for hit in load("metrics.json")["rprecision_hits"]]
-
-
-def test_mismatched_captions_are_of_other_classes_and_uniform():
-    pool_classes = np.random.default_rng(0).integers(5, size=60)
-    drawn = mismatched_captions(np.arange(5).repeat(40), pool_classes, seed=3)
-    assert drawn.shape == (200, 99)
-    for own, row in zip(np.arange(5).repeat(40), drawn, strict=True):
-        assert not (pool_classes[row] == own).any()
-    counts = np.bincount(drawn[:40].ravel(), minlength=60)[pool_classes != 0]
-    assert counts.min() > 0.6 * counts.mean() and counts.max() < 1.4 * counts.mean()
-    assert np.array_equal(drawn[7:8], mismatched_captions(np.arange(5).repeat(40)[:8], pool_classes, seed=3)[7:])
-
-
-def test_r_precision_needs_other_classes():
-    with pytest.raises(UserError, match="every caption is of one class"):
-        mismatched_captions(np.zeros(3, int), np.zeros(9, int), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -188,11 +142,10 @@ def images_folder(run_folder, data, tmp_path_factory):
     return folder
 
 
-def measured(out, data, damsm_folder, classifier_folder, images=None, control=None) -> dict:
-    evaluate(
-        images=images, control=control, data=data, damsm=damsm_folder, classifier=classifier_folder,
-        out=out, seed=100, device=CPU,
-    )  # fmt: skip
+def measured(out, data, damsm_folder, classifier_folder, images, rungs=("species",), **options):
+    judges = Judges(rungs, classifier_folder, out.parent, damsm_folder)
+    options = EvaluationOptions(neighbours=2, **options)
+    evaluate(images=images, data=data, judges=judges, reference=None, out=out, options=options, device=CPU)
     return json.loads(out.read_text())
 
 
@@ -201,43 +154,14 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
     assert content["subject"] == {
         "kind": "model", "name": "dmgan", "seed": 0, "dataset": "synthbirds", "num_images": 40, "image_size": 32,
     }  # fmt: skip
-    assert set(content["metrics"]) == {"IS", "FID", "KID", "R-precision"}
+    assert content["schema"] == 2
+    species = {f"{name}(species)" for name in ("IS", "FID", "KID", "precision", "recall", "density", "coverage")}
+    assert set(content["metrics"]) == species | {"R-precision(training DAMSM)"}
     for metric in content["metrics"].values():
         assert metric["interval"][0] <= metric["value"] <= metric["interval"][1]
         assert metric["num_images"] == 40 and metric["protocol"]["feature_network_sha256"]
-    again = measured(tmp_path / "again.json", data, damsm_folder, classifier_folder, images=images_folder)
+    again = measured(tmp_path / "again" / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
     assert again["metrics"] == content["metrics"]
-
-
-def test_the_pieces_of_an_evaluation_do_not_depend_on_the_batch(
-    images_folder, data, damsm_folder, classifier_folder, tmp_path, monkeypatch
-):
-    first = measured(tmp_path / "64.json", data, damsm_folder, classifier_folder, images=images_folder)["metrics"]
-    monkeypatch.setattr("dmgan.evaluation.evaluate._BATCH", 7)
-    other = measured(tmp_path / "7.json", data, damsm_folder, classifier_folder, images=images_folder)["metrics"]
-    for name in first:
-        assert other[name]["value"] == pytest.approx(first[name]["value"], rel=1e-4)
-
-
-@pytest.mark.parametrize("control", ["real", "shuffled", "noise"])
-def test_control_rows(control, dataset, data, damsm_folder, classifier_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics, "FOLDS", 2)
-    content = measured(tmp_path / "metrics.json", data, damsm_folder, classifier_folder, control=control)
-    assert content["subject"]["name"] == control and content["subject"]["seed"] is None
-    images = control_images(control, dataset, 32, 100)
-    test = set(dataset.indices("test"))
-    assert set(images.test_images) <= test and len(images) == len(test) // (1 if control == "noise" else 2)
-    if control == "noise":
-        assert np.unique(images.read(0)).size > 200
-    else:
-        assert not set(images.reference) & set(control_images("real", dataset, 32, 100).test_images)
-
-
-def test_shuffled_captions_are_of_other_classes(dataset):
-    real, shuffled = (control_images(name, dataset, 32, 100) for name in ("real", "shuffled"))
-    for number in range(len(real)):
-        assert np.array_equal(real.read(number), shuffled.read(number))
-        assert dataset.class_ids[real.test_images[number]] != dataset.class_ids[shuffled.test_images[number]]
 
 
 def test_a_missing_or_corrupt_image_is_named(images_folder, dataset, tmp_path):

@@ -158,7 +158,7 @@ class KnownWords(DMGAN):
             known = rank[:, :, None, None].repeat(1, 1, *each.shape[2:])
             known[:, :, each.shape[2] // 2 :] *= 2
             attention.append(known)
-        return generated._replace(attention=attention, gates=[1 / rank for _ in generated.gates])
+        return generated._replace(attention=attention, gates=[1 / rank[:, None] for _ in generated.gates])
 
 
 def known_words(scene: Scene) -> Scene:

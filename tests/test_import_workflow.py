@@ -42,7 +42,7 @@ def test_released_weights_go_through_the_workflow(released, data, classifier_fol
     subject = content["subject"]
     assert subject["name"] == "dmgan" and subject["seed"] is None and subject["imported"] is True
     assert content["inputs"]["switches"] == {"word_mask": "released"}
-    protocol = content["metrics"]["R-precision"]["protocol"]
+    protocol = content["metrics"]["R-precision(released DAMSM)"]["protocol"]
     assert protocol["feature_network"] == RELEASED_JUDGE and "encoded anew" in protocol["captions"]
     trained = json.loads(json.dumps(content)) | {"subject": subject | {"seed": 0, "imported": False}}
     check_tables(project / target, trained, tmp_path)
@@ -56,7 +56,7 @@ def check_tables(imported_metrics: Path, trained: dict, folder: Path) -> None:
         with open(folder / "tables" / f"table{number}.csv", encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["method"] == "DM-GAN (released weights)"]
         assert rows and all(row["value"] and row["file"] == str(imported_metrics) for row in rows)
-    trained["metrics"]["R-precision"]["protocol"]["feature_network"] = TRAINED_JUDGE
+    trained["metrics"]["R-precision(released DAMSM)"]["protocol"]["feature_network"] = TRAINED_JUDGE
     (folder / "trained.json").write_text(json.dumps(trained))
     with pytest.raises(UserError, match="R-precision was measured in two ways"):
         write_tables([imported_metrics, folder / "trained.json"], folder / "tables")

@@ -78,28 +78,69 @@ def markdown_cells(folder: Path, name: str, method: str) -> list[str]:
     raise AssertionError(f"{name}.md has no line {method}")
 
 
-def test_published_numbers_are_those_of_the_paper(write, tmp_path):
+def test_published_numbers_are_those_of_the_papers(write, tmp_path):
     write_tables([write("dmgan")], tmp_path)
     printed = {}
     for layout in LAYOUTS:
         for row in read_rows(tmp_path, layout.name):
             if row["source"].startswith("published"):
-                printed[row["table"], row["dataset"], row["method"], row["metric"]] = (row["value"], row["spread"])
-    ledger = {(row.table, row.dataset, row.method, row.metric): (row.value, row.std) for row in published_rows()}
+                place = (row["source"], row["dataset"], row["method"], row["metric"])
+                printed[place] = (row["value"], row["spread"])
+    ledger = {(row.origin, row.dataset, row.method, row.metric): (row.value, row.std) for row in published_rows()}
     assert printed == ledger
-    assert len(ledger) == 32
-    assert ledger["Table 1", "CUB", "DM-GAN", "IS"] == ("4.75", "0.07")
-    assert ledger["Table 1", "COCO", "GAWWN", "IS"] == ("", "")
-    assert ledger["Table 2", "COCO", "AttnGAN", "R-precision"] == ("85.47", "3.69")
-    assert ledger["Table 3", "CUB", "DM-GAN +M+WG", "FID"] == ("20.83", "")
+    assert len(ledger) == 32 + 20 + 112 + 4  # DM-GAN, the draft, 14 rows of 8 cells, the reproduction
+    dmgan, draft = "published: DM-GAN Table", "published: KVM-GAN Table"
+    memory_driven, reproduction = "published: Memory-Driven Table 1", "published: Student reproduction Table 1"
+    assert ledger[f"{dmgan} 1", "CUB", "DM-GAN", "IS"] == ("4.75", "0.07")
+    assert ledger[f"{dmgan} 1", "COCO", "GAWWN", "IS"] == ("", "")
+    assert ledger[f"{dmgan} 2", "COCO", "AttnGAN", "R-precision"] == ("85.47", "3.69")
+    assert ledger[f"{dmgan} 3", "CUB", "DM-GAN +M+WG", "FID"] == ("20.83", "")
+    assert ledger[f"{draft} 2", "CUB", "KVM-GAN", "FID"] == ("16.09", "")
+    assert ledger[memory_driven, "COCO", "Memory-driven (Ours)", "SOA-I"] == ("65.83", "")
+    assert ledger[memory_driven, "COCO", "Real Images", "SOA-C"] == ("74.97", "")
+    assert ledger[reproduction, "CUB", "DM-GAN (reproduced, batch 2)", "IS"] == ("4.53", "")
+    assert ledger[reproduction, "CUB", "DM-GAN (reproduced, batch 2)", "FID"] == ("17.76", "")
+
+
+def test_models_of_the_layouts_are_known():
+    known = {each.model for layout in LAYOUTS for each in layout.methods if each.model}
+    assert {"dmgan", "kvmgan", "kvmgan-literal", "dmgan-004", "dmgan-004-two-words"} <= known & set(MODELS)
+    absent = {each.title for layout in LAYOUTS for each in layout.methods if each.model is None}
+    assert absent == {
+        "GAWWN", "PPGN", "XMC-GAN", "LAFITE", "DALL-E", "GLIDE", "CP-GAN", "Obj-GAN", "OP-GAN"
+    }  # fmt: skip
+
+
+def test_a_paper_s_row_of_real_images_stands_in_the_control_row(write, tmp_path):
+    write_tables([write("dmgan"), write("real", None, "control", metrics=metrics(REAL))], tmp_path)
+    assert markdown_cells(tmp_path, "mdsp-table1", "Real test images")[:3] == ["25.34", "-", "89.17"]
+    assert markdown_cells(tmp_path, "mdsp-table1", "Real test images")[8:] != ["not run"] * 3
+    assert markdown_cells(tmp_path, "mdsp-table1", "Noise")[:8] == ["-"] * 8
+    assert find_row(tmp_path, "mdsp-table1", "Real Images", "COCO", "SOA-C")["value"] == "74.97"
+
+
+def test_remarks_stand_under_the_table_and_point_to_their_cells(write, tmp_path):
+    write_tables([write("dmgan")], tmp_path)
+    text = (tmp_path / "kvmgan-table1.md").read_text()
+    assert markdown_cells(tmp_path, "kvmgan-table1", "KVM-GAN")[:2] == ["**4.75 ± 0.07** [1]", "**30.49 ± 0.57** [2]"]
+    assert "- [1] The draft's text says 4.80, in its introduction and in section 4.1." in text
+    assert "Every KVM-GAN cell is DM-GAN's" in text
+    assert (
+        "(FID 4.75 and 4.53, IS 16.09 and 17.76); they are put right here"
+        in (tmp_path / "reproduction-table1.md").read_text()
+    )
+    for layout in LAYOUTS:
+        marks = re.findall(r"\[(\d+)\]", (tmp_path / f"{layout.name}.md").read_text())
+        assert set(marks) == {str(number) for number in range(1, len(set(marks)) + 1)}
+        assert all(marks.count(mark) >= 2 for mark in marks), "each remark has a cell, each mark a remark"
 
 
 def test_cells_keep_the_printed_digits(write, tmp_path):
     write_tables([write("dmgan")], tmp_path)
     assert markdown_cells(tmp_path, "table1", "StackGAN") == ["3.70 ± 0.04", "8.45 ± 0.03", "not run"]
-    assert markdown_cells(tmp_path, "table1", "PPGN") == ["-", "9.58 ± 0.21", "not run"]
-    assert markdown_cells(tmp_path, "table1", "DM-GAN")[:2] == ["**4.75 ± 0.07**", "**30.49 ± 0.57**"]
-    assert markdown_cells(tmp_path, "table2", "AttnGAN")[:4] == ["23.98", "67.82 ± 4.43", "35.49", "85.47 ± 3.69"]
+    assert markdown_cells(tmp_path, "table1", "PPGN") == ["-", "9.58 ± 0.21", "published only"]
+    assert markdown_cells(tmp_path, "table1", "DM-GAN")[:2] == ["**4.75 ± 0.07**", "**30.49 ± 0.57** [1]"]
+    assert markdown_cells(tmp_path, "table2", "AttnGAN")[:4] == ["23.98", "67.82 ± 4.43", "35.49 [1]", "85.47 ± 3.69"]
     assert "officially released weights" in find_row(tmp_path, "table2", "AttnGAN", "CUB", "FID")["note"]
 
 

@@ -35,15 +35,25 @@ def run(data, damsm_folder, out, name="dmgan", training=TRAINING, seed=0):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_trains_and_writes_its_run_folder(name, data, damsm_folder, tmp_path):
-    run(data, damsm_folder, tmp_path / "run", name)
+def test_every_model_trains_and_writes_its_run_folder(name, data, dataset, damsm_folder, tmp_path):
+    training = dataclasses.replace(TRAINING, **MODELS[name].training)
+    run(data, damsm_folder, tmp_path / "run", name, training)
     assert {"generator.safetensors", "history.csv", "options.json"} <= {p.name for p in (tmp_path / "run").iterdir()}
     options = json.loads((tmp_path / "run" / "options.json").read_text())
     assert options["model"] == name and options["seed"] == 0 and options["inputs"]["data"]
     assert options["losses"] == dataclasses.asdict(MODELS[name].losses)
     history = read_csv(tmp_path / "run" / "history.csv")
-    assert int(history[-1]["step"]) == 12 and float(history[-1]["discriminator0"]) > 0
-    assert load_run(tmp_path / "run", CPU).name == name
+    steps = training.epochs * (len(dataset.indices("train")) // training.batch_size)
+    assert int(history[-1]["step"]) == steps and float(history[-1]["discriminator0"]) > 0
+    trained = load_run(tmp_path / "run", CPU)
+    assert trained.name == name and trained.max_words == training.max_words
+    assert ("gate_max" in history[-1]) == (not trained.model.gates_bounded)
+
+
+def test_a_model_that_is_its_training_is_not_trained_otherwise(data, damsm_folder, tmp_path):
+    with pytest.raises(UserError, match="dmgan-004: is trained with batch_size 2, not 4; give --batch-size 2"):
+        run(data, damsm_folder, tmp_path / "run", "dmgan-004")
+    assert not (tmp_path / "run").exists()
 
 
 def command(data, damsm_folder, out) -> list[str]:

@@ -64,10 +64,11 @@ def expected_jobs(config: dict) -> dict[str, int]:
     """Rule -> number of jobs from nothing."""
     datasets = len(config["datasets"])
     runs = datasets * len(config["models"]) * len(config["seeds"])
-    per_dataset = dict.fromkeys(["prepare", "pretrain", "classifier", "tables", "figures"], datasets)
+    per_dataset = dict.fromkeys(["prepare", "pretrain", "classifier", "reference", "tables", "figures"], datasets)
     per_run = dict.fromkeys(["train", "sample", "evaluate"], runs)
-    total = 5 * datasets + 3 * runs + CONTROLS * datasets + 1
-    return {**per_dataset, **per_run, "evaluate_control": CONTROLS * datasets, "all": 1, "total": total}
+    total = 6 * datasets + 3 * runs + CONTROLS * datasets + 2
+    once = {"evaluate_control": CONTROLS * datasets, "parameters": 1, "all": 1, "total": total}
+    return {**per_dataset, **per_run, **once}
 
 
 def read_config(name: str) -> dict:
@@ -425,7 +426,10 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
 @pytest.mark.parametrize(
     "module, rerun",
     [
-        ("dmgan/evaluation/metrics.py", {"evaluate": len(MODELS), "evaluate_control": CONTROLS, "tables": 1}),
+        (
+            "dmgan/evaluation/metrics.py",
+            {"reference": 1, "evaluate": len(MODELS), "evaluate_control": CONTROLS, "tables": 1},
+        ),
         ("dmgan/report/tables.py", {"tables": 1, "figures": 1}),
         ("dmgan/training.py", {}),
     ],

@@ -1,8 +1,10 @@
-"""The species classifier: its features are the `species` rung of IS, FID and KID.
+"""Small classifiers of a data set's images: one network, one training, whatever is told apart.
 
-It is to this project's sets what StackGAN's bird-tuned Inception is to CUB: trained on the training classes.
+The species classifier's features are the `species` rung of IS, FID and KID: it is to this project's sets what
+StackGAN's bird-tuned Inception is to CUB, trained on the training classes. attributes.py has the other one.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -27,20 +29,23 @@ ROW_EVERY = 20  # steps per row of history.csv
 WEIGHTS = "classifier.safetensors"
 
 
-class SpeciesClassifier(nn.Module):
+class ImageClassifier(nn.Module):
     """A small convolutional network: images -> features and class logits."""
 
-    def __init__(self, width: int, features: int, classes: int):
+    def __init__(self, width: int, features: int, classes: int, places: int = 2):
         super().__init__()
+        self.places = places  # side of the map that is looked at place by place
         channels = [3, width, 2 * width, 4 * width, 4 * width]
         blocks = [_block(inputs, outputs) for inputs, outputs in zip(channels, channels[1:], strict=False)]
         self.trunk = nn.Sequential(*blocks)
-        self.embed = nn.Sequential(nn.Linear(4 * channels[-1], features), nn.BatchNorm1d(features), nn.ReLU())
+        self.embed = nn.Sequential(
+            nn.Linear(places * places * channels[-1], features), nn.BatchNorm1d(features), nn.ReLU()
+        )
         self.logits = nn.Linear(features, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, D) and logits (B, classes) of images (B, 3, s, s) in [-1, 1]."""
-        features = self.embed(F.adaptive_avg_pool2d(self.trunk(images), 2).flatten(1))
+        features = self.embed(F.adaptive_avg_pool2d(self.trunk(images), self.places).flatten(1))
         return features, self.logits(features)
 
 
@@ -52,7 +57,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 class TrainedClassifier(NamedTuple):
     """A frozen classifier and what its numbers must be tagged with."""
 
-    network: SpeciesClassifier
+    network: ImageClassifier
     options: ClassifierOptions
     sha256: str  # of its weights
     validation_accuracy: float  # on training classes' images it was not trained on
@@ -64,28 +69,80 @@ class TrainedClassifier(NamedTuple):
         mend = f"train it: python -m dmgan classifier --data FOLDER --out {folder}"
         written = files.read_json(folder / "options.json", mend)
         options = from_dict(ClassifierOptions, written["options"], str(folder / "options.json"))
-        network = SpeciesClassifier(options.width, options.features, written["classes"])
+        network = ImageClassifier(options.width, options.features, written["classes"])
         load_weights(network, folder / WEIGHTS, mend)
         network.to(device).eval().requires_grad_(False)
         return cls(network, options, files.file_sha256(folder / WEIGHTS), written["validation_accuracy"])
 
 
+class Labels(NamedTuple):
+    """What a classifier tells apart: one label or several per image."""
+
+    of_image: np.ndarray  # (images, L) int64, each from 0
+    sizes: tuple[int, ...]  # values of each label
+
+    def losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross entropy (L,) of logits (B, sum of sizes) against target (B, L)."""
+        parts = zip(logits.split(self.sizes, dim=1), target.unbind(dim=1), strict=True)
+        return torch.stack([F.cross_entropy(part, wanted) for part, wanted in parts])
+
+    def predicted(self, logits: Tensor) -> Tensor:
+        """The likeliest value of each label, (B, L)."""
+        return torch.stack([part.argmax(dim=1) for part in logits.split(self.sizes, dim=1)], dim=1)
+
+
+class Task(NamedTuple):
+    """What a classifier is trained for."""
+
+    name: str
+    labels: Labels
+    written: dict[str, object]  # into options.json, beside the options
+    measured: Callable[[nn.Module], dict[str, object]]  # what options.json says of the trained network
+    places: int = 2  # side of the map that the network looks at place by place
+
+
 def train_classifier(
     data: Path, out: Path, options: ClassifierOptions, seed: int, device: torch.device, mlflow: str | None = None
 ) -> None:
-    """Train the classifier on the training classes; writes its weights, history.csv and options.json into `out`."""
+    """Train the species classifier on the training classes; writes its weights, history.csv and options.json."""
     dataset = PreparedDataset(data)
+    train = dataset.indices("train")
+    classes, of_train = np.unique(dataset.class_ids[train], return_inverse=True)
+    labels = np.full((len(dataset), 1), -1, dtype=np.int64)  # test classes have none
+    labels[train, 0] = of_train
+    task = Task(
+        "species-classifier", Labels(labels, (len(classes),)), {"classes": len(classes)}, measured=lambda network: {}
+    )
+    fit(dataset, out, task, options, seed, device, mlflow)
+
+
+def fit(
+    dataset: PreparedDataset,
+    out: Path,
+    task: Task,
+    options: ClassifierOptions,
+    seed: int,
+    device: torch.device,
+    mlflow: str | None,
+) -> None:
+    """Train a classifier on the training split; writes its weights, history.csv and options.json.
+
+    options.json also holds the accuracy on training images kept aside.
+    """
+    labels = task.labels
     if options.image_size > dataset.description["stored_size"]:
-        raise UserError(f"{data}: its images are smaller than --image-size {options.image_size}; prepare larger ones")
+        raise UserError(
+            f"{dataset.folder}: its images are smaller than --image-size {options.image_size}; prepare larger ones"
+        )
     train_indices, validation_indices = _divide(dataset, options.validation_share, seed)
-    classes, labels = np.unique(dataset.class_ids[dataset.indices("train")], return_inverse=True)
-    label_of = dict(zip(dataset.indices("train"), labels, strict=True))
     steps_per_epoch = len(train_indices) // options.batch_size
     if not steps_per_epoch:
-        raise UserError(f"{data}: {len(train_indices)} training images do not fill a batch of {options.batch_size}")
+        raise UserError(
+            f"{dataset.folder}: {len(train_indices)} training images do not fill a batch of {options.batch_size}"
+        )
 
     torch.manual_seed(seed)
-    network = SpeciesClassifier(options.width, options.features, len(classes)).to(device).train()
+    network = ImageClassifier(options.width, options.features, sum(labels.sizes), task.places).to(device).train()
     adam = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=0.01)
     total_steps = options.epochs * steps_per_epoch
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, options.lr, total_steps=total_steps)
@@ -97,35 +154,40 @@ def train_classifier(
         images = to_tensor(
             [_augmented(dataset, i, options.image_size, generator(seed, "classifier crop", epoch, i)) for i in rows]
         )
-        target = torch.tensor([label_of[i] for i in rows], device=device)
+        target = torch.from_numpy(labels.of_image[rows]).to(device)
         _, logits = network(images.to(device))
-        loss = F.cross_entropy(logits, target)
+        loss = labels.losses(logits, target).mean()
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
         schedule.step()
-        return {"cross_entropy": loss, "accuracy": (logits.argmax(dim=1) == target).float().mean()}
+        return {"cross_entropy": loss, "accuracy": (labels.predicted(logits) == target).float().mean()}
 
-    written = {"options": asdict(options), "classes": len(classes), "seed": seed, "inputs": {"data": dataset.sha256}}
+    written = {"options": asdict(options), **task.written, "seed": seed, "inputs": {"data": dataset.sha256}}
     fingerprint = files.json_sha256(written)
     with exclusive(out):
-        tags = {"stage": "classifier", "dataset": dataset.description["source"]["name"], "model": "species-classifier"}
+        tags = {"stage": "classifier", "dataset": dataset.description["source"]["name"], "model": task.name}
         tags |= {"seed": str(seed), "config": fingerprint[:12], "commit": provenance()["commit"]}
-        lab_book = LabBook(mlflow, out, "species classifier", tags, asdict(options))
+        lab_book = LabBook(mlflow, out, task.name.replace("-", " "), tags, asdict(options))
         history = run_steps(
             step_function,
             {"network": network, "adam": adam, "schedule": schedule},
             total_steps,
             ROW_EVERY,
-            Checkpoint(out, "species-classifier", fingerprint),
+            Checkpoint(out, task.name, fingerprint),
             options.checkpoint_every,
             lab_book,
         )
         network.eval()
-        accuracy = _accuracy(network, dataset, validation_indices, label_of, options.image_size, device)
+        predicted = predictions(network, dataset, validation_indices, labels, options.image_size, device)
+        accuracy = float((predicted == labels.of_image[validation_indices]).mean())
         save_weights(network, out / WEIGHTS)
         files.write_csv(out / "history.csv", history)
-        written |= {"validation_accuracy": accuracy, "validation_images": len(validation_indices)}
+        written |= {
+            "validation_accuracy": accuracy,
+            "validation_images": len(validation_indices),
+            **task.measured(network),
+        }
         files.write_json(out / "options.json", {**written, "provenance": provenance()})
         lab_book.scores({"validation_accuracy": accuracy})
         lab_book.file(out / "options.json")
@@ -148,10 +210,17 @@ def _augmented(dataset: PreparedDataset, index: int, size: int, random: np.rando
 
 
 @torch.inference_mode()
-def _accuracy(network, dataset, indices, label_of, size, device) -> float:
-    hits = 0
+def predictions(
+    network: nn.Module,
+    dataset: PreparedDataset,
+    indices: np.ndarray,
+    labels: Labels,
+    size: int,
+    device: torch.device,
+) -> np.ndarray:
+    """The likeliest value of each label of real images, centre crops, (len(indices), L)."""
+    parts = []
     for start in range(0, len(indices), 256):
-        rows = indices[start : start + 256]
-        _, logits = network(to_tensor([centre_crop(dataset, i, size) for i in rows]).to(device))
-        hits += int((logits.argmax(dim=1).cpu() == torch.tensor([label_of[i] for i in rows])).sum())
-    return hits / len(indices)
+        images = to_tensor([centre_crop(dataset, i, size) for i in indices[start : start + 256]])
+        parts.append(labels.predicted(network(images.to(device))[1]).cpu().numpy())
+    return np.concatenate(parts)

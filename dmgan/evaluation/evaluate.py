@@ -1,290 +1,292 @@
-"""One image set to metrics.json: features once, then IS, FID, KID and R-precision over ten folds."""
+"""One image set to metrics.json: every network's features once, then IS, FID, KID, PRDC and R-precision from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
-from torch.nn import functional as F
 
 from dmgan import files
 from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm
-from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
-from dmgan.evaluation.classifier import TrainedClassifier
-from dmgan.evaluation.rprecision import CANDIDATES, mismatched_captions, retrieval_hits
-from dmgan.progress import Progress, say
+from dmgan.evaluation.controls import control_images
+from dmgan.evaluation.features import Rows, StoredFeatures, extract
+from dmgan.evaluation.images import ImageSet, RealImages, sampled_images
+from dmgan.evaluation.judges import (
+    AttributeJudge,
+    CaptionJudge,
+    ClipJudge,
+    Verdict,
+    caption_verdicts,
+    read_damsm_judges,
+)
+from dmgan.evaluation.networks import FeatureNetwork, ReleasedTorchvisionInception, build_networks
+from dmgan.evaluation.uncertainty import Bootstrap, bootstrap_inception_score
+from dmgan.options import EvaluationOptions
+from dmgan.progress import say
 from dmgan.provenance import provenance
-from dmgan.randomness import generator
-from dmgan.sampling import MANIFEST
 from dmgan.tracking import LabBook
 
-_BATCH = 64
-CONTROLS = ("real", "shuffled", "noise")
-TRAINED_JUDGE = "DAMSM, the one that trained the generators"
-RELEASED_JUDGE = "DAMSM, the released one (imported)"
+SCHEMA = 2
+REFERENCE = "reference.json"
+PER_IMAGE = "per_image.npz"  # beside metrics.json: what a paired comparison reads
+
+Scores = dict[str, tuple[metrics.Score, dict[str, object], int]]  # by METRIC(JUDGE): score, protocol, number of images
 
 
-class ImageSet(NamedTuple):
-    """Images to judge, each with the caption it should show."""
-
-    kind: str  # "model" or "control"
-    name: str
-    seed: int | None  # of the training
-    size: int  # side in px
-    read: Callable[[int], np.ndarray]  # number -> (s, s, 3) uint8
-    test_images: np.ndarray  # (N,) test image whose class the caption has
-    captions: np.ndarray  # (N,) which of that image's captions
-    tokens: Sequence[np.ndarray]  # the caption as the generator read it
-    reference: np.ndarray  # numbers of the real test images it is compared with
-    reference_name: str
-    inputs: dict[str, object]
-    imported: bool = False  # released weights, not trained here
-
-    def __len__(self) -> int:
-        return len(self.test_images)
-
-
-def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
-    """The images that `sample` wrote, against all real test images; a missing image is a UserError."""
-    folder = Path(folder)
-    mend = "sample the images again: python -m dmgan sample --run FOLDER --data FOLDER --out " + str(folder)
-    manifest = files.read_json(folder / MANIFEST, mend)
-    if manifest["data_sha256"] != dataset.sha256:
-        raise UserError(f"{folder}: was sampled from captions of another data set than {dataset.folder}; {mend}")
-    suffix = "" if (folder / "000000.png").exists() else f"_{manifest['image_size']}"
-    paths = [folder / f"{number:06d}{suffix}.png" for number in range(len(manifest["images"]))]
-    missing = [path.name for path in paths if not path.exists()]
-    if missing:
-        raise UserError(
-            f"{folder}: {len(missing)} of {len(paths)} images are missing, the first is {missing[0]}; {mend}"
-        )
-
-    def read(number: int) -> np.ndarray:
-        try:
-            with Image.open(paths[number]) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"{paths[number]}: is not a readable image ({error}); {mend}") from error
-
-    return ImageSet(
-        kind="model",
-        name=manifest["model"],
-        seed=manifest["training_seed"],
-        size=manifest["image_size"],
-        read=read,
-        test_images=np.array([each["test_image"] for each in manifest["images"]]),
-        captions=np.array([each["caption"] for each in manifest["images"]]),
-        tokens=[np.array(tokens, dtype=np.int32) for tokens in manifest["tokens"]],
-        reference=dataset.indices("test"),
-        reference_name="all real test images, centre crop",
-        inputs={
-            "generator_sha256": manifest["generator_sha256"],
-            "sampling_seed": manifest["seed"],
-            "vocabulary_sha256": manifest["vocabulary_sha256"],
-            "switches": manifest["switches"],
-        },
-        imported=manifest["imported"],
-    )
+def measure_reference(
+    *,
+    data: Path,
+    rungs: tuple[str, ...],
+    classifier: Path | None,
+    weights: Path,
+    out: Path,
+    options: EvaluationOptions,
+    device: torch.device,
+) -> None:
+    """Features of all real test images by every rung, into the folder `out`, for every evaluation on this data set."""
+    dataset = PreparedDataset(data)
+    networks = build_networks(rungs, classifier, weights, device)
+    stored = _reference_features(dataset, networks, out, options, device)
+    content = {
+        "data": dataset.sha256,
+        "images": len(dataset.indices("test")),
+        "images_sha256": {rung: stored[rung].images_sha256 for rung in rungs},
+        "networks": {rung: stored[rung].protocol for rung in rungs},
+        "provenance": provenance(),
+    }
+    files.write_json(Path(out) / REFERENCE, content)
 
 
-def control_images(
-    control: str,
+def _reference_features(
     dataset: PreparedDataset,
-    size: int,
-    seed: int,
-    tokens_of: Callable[[int, int], np.ndarray] | None = None,
-) -> ImageSet:
-    """A control row; `tokens_of` reads captions where the encoders have a vocabulary of their own.
-
-    real: one half of the real test images against the other half; shuffled: the same with captions of
-    other classes; noise: uniform noise pixels with real captions, against all real test images.
-    """
-    test = generator(seed, "halves of the test images").permutation(dataset.indices("test"))
-    half = np.sort(test[: len(test) // 2])
-    shown = np.sort(test) if control == "noise" else half
-    captions = np.array([generator(seed, "control caption", i).integers(dataset.caption_count(i)) for i in shown])
-    described = shown
-    if control == "shuffled":
-        described = _of_other_classes(shown, dataset, seed)
-        captions = np.array([c % dataset.caption_count(i) for c, i in zip(captions, described, strict=True)])
-
-    def read(number: int) -> np.ndarray:
-        if control == "noise":
-            return generator(seed, "noise pixels", number).integers(256, size=(size, size, 3), dtype=np.uint8)
-        return centre_crop(dataset, shown[number], size)
-
-    whole = control == "noise"
-    return ImageSet(
-        kind="control",
-        name=control,
-        seed=None,
-        size=size,
-        read=read,
-        test_images=described,
-        captions=captions,
-        tokens=[(tokens_of or dataset.tokens)(i, c) for i, c in zip(described, captions, strict=True)],
-        reference=np.sort(test) if whole else np.sort(test[len(test) // 2 :]),
-        reference_name="all real test images, centre crop"
-        if whole
-        else "the other half of the real test images, centre crop",
-        inputs={"control_seed": seed},
-    )
+    networks: dict[str, FeatureNetwork],
+    folder: Path,
+    options: EvaluationOptions,
+    device: torch.device,
+) -> dict[str, StoredFeatures]:
+    """Features of every real test image, centre crop at the side that models are trained on; computed where missing."""
+    test = dataset.indices("test")
+    images = RealImages(dataset, test, dataset.image_size)
+    networks = list(networks.values())
+    return extract(images, len(test), networks, folder, device, options.batch_size, options.workers)
 
 
-def _of_other_classes(shown: np.ndarray, dataset: PreparedDataset, seed: int) -> np.ndarray:
-    """For each image another test image of another class."""
-    position = mismatched_captions(dataset.class_ids[shown], dataset.class_ids[shown], seed)[:, 0]
-    return shown[position]
+class Judges(NamedTuple):
+    """Where the networks are that judge images and captions."""
+
+    rungs: tuple[str, ...]
+    classifier: Path | None  # species classifier, for the rung species
+    weights: Path  # folder of the Inception weights
+    damsm: Path  # the encoders that trained the generators, or came with them
+    held_out_damsm: Path | None = None
+    clip: tuple[str, Path] | None = None  # model and weights
+    attributes: Path | None = None  # attribute classifier
+
+
+class Evaluator:
+    """Every network of an evaluation, loaded once for all the image sets that it measures."""
+
+    def __init__(
+        self,
+        data: Path,
+        judges: Judges,
+        reference: Path,
+        options: EvaluationOptions,
+        device: torch.device,
+        mlflow: str | None,
+    ):
+        """`reference` is the folder of the real images' features."""
+        self.dataset, self.options, self.device, self._mlflow = PreparedDataset(data), options, device, mlflow
+        self.rungs, self._reference = judges.rungs, reference
+        self._networks = build_networks(judges.rungs, judges.classifier, judges.weights, device)
+        self.encoders, self._damsm = Damsm.read(judges.damsm).to(device), judges.damsm
+        self._judges: list[CaptionJudge] = read_damsm_judges(
+            self.encoders, judges.damsm, judges.held_out_damsm, self.dataset, device
+        )
+        if judges.clip is not None:
+            self._judges.append(ClipJudge(*judges.clip, device))
+        if judges.attributes is not None:
+            self._judges.append(AttributeJudge(judges.attributes, self.dataset, device))
+
+    def sampled(self, folder: Path) -> ImageSet:
+        """The images that `sample` wrote; UserError where the judge reads captions otherwise than their generator."""
+        subject = sampled_images(folder, self.dataset)
+        if subject.inputs["vocabulary_sha256"] != self.encoders.sha256["vocabulary.json"]:
+            raise UserError(
+                f"{folder}: was sampled from captions in another vocabulary than that of {self._damsm}; "
+                "give the encoders of the model that made the images"
+            )
+        return subject
+
+    def control(self, name: str, folder: Path) -> ImageSet:
+        """A control row; what has to be made for it is kept in `folder`."""
+        size, seed = self.dataset.image_size, self.options.seed
+        return control_images(name, self.dataset, self.encoders, size, seed, folder, self.device)
+
+    def measure(self, subject: ImageSet, out: Path) -> None:
+        """Write metrics.json to `out`; features/ and per_image.npz lie beside it."""
+        if len(subject) < 2 * metrics.FOLDS:
+            raise UserError(
+                f"{subject.name}: {len(subject)} images do not make ten folds; give at least {2 * metrics.FOLDS}"
+            )
+        options, out = self.options, Path(out)
+        every = [*self._networks.values(), *(judge.network for judge in self._judges)]
+        folder = out.parent / "features"
+        stored = extract(subject.read, len(subject), every, folder, self.device, options.batch_size, options.workers)
+        real = _reference_features(self.dataset, self._networks, self._reference, options, self.device)
+        chosen = np.searchsorted(self.dataset.indices("test"), subject.reference)
+        scores: Scores = {}
+        for rung in self.rungs:
+            scores |= _rung_scores(rung, stored[rung], real[rung], chosen, subject, options)
+        verdicts = caption_verdicts(self._judges, subject, stored, self.dataset, options)
+        scores |= {name: (each.score, each.protocol, len(subject)) for name, each in verdicts.items()}
+        _write_per_image(out.parent / PER_IMAGE, subject, scores, verdicts)
+        beside = _beside(self.rungs, stored, subject, verdicts, options)
+        inputs = {"images_sha256": stored[every[0].name].images_sha256}
+        _write(out, subject, scores, beside, inputs, self.dataset, self._mlflow)
 
 
 def evaluate(
     *,
-    images: Path | None,
-    control: str | None,
+    images: Path,
     data: Path,
-    damsm: Path,
-    classifier: Path,
+    judges: Judges,
+    reference: Path | None,
     out: Path,
-    seed: int,
+    options: EvaluationOptions,
     device: torch.device,
     mlflow: str | None = None,
 ) -> None:
-    """Measure a folder of sampled images, or a control row, and write metrics.json to `out`."""
-    dataset = PreparedDataset(data)
-    judge = TrainedClassifier.read(classifier, device)
-    encoders = Damsm.read(damsm).to(device)
-    tokens_of = encoders.caption_reader(
-        dataset, f"{damsm}: its vocabulary is not that of {data}; give the encoders of this data set"
-    )
-    size = judge.options.image_size
-    if images is not None:
-        subject = sampled_images(images, dataset)
-        if subject.inputs["vocabulary_sha256"] != encoders.sha256["vocabulary.json"]:
-            raise UserError(
-                f"{images}: was sampled from captions in another vocabulary than that of {damsm}; "
-                "give the encoders of the model that made the images"
-            )
-    else:
-        subject = control_images(control, dataset, size, seed, tokens_of)
-    if len(subject) < 2 * metrics.FOLDS:
-        raise UserError(
-            f"{images or control}: {len(subject)} images do not make ten folds; give at least {2 * metrics.FOLDS}"
-        )
+    """Measure a folder of sampled images and write metrics.json to `out`.
 
-    features, logits, codes = _encode(subject, judge, encoders, device)
-    reference, _ = _real_features(dataset, subject.reference, judge, device)
-    folds = metrics.fold_of_each(len(subject), generator(seed, "folds").permutation(len(subject)))
-
-    species = {
-        "feature_network": "species-classifier",
-        "feature_network_sha256": judge.sha256,
-        "feature_network_accuracy": judge.validation_accuracy,
-        "resize": "none" if subject.size == size else f"{subject.size} to {size} px, bilinear with antialiasing",
-        "codec": "8-bit RGB, lossless",
-        "library": metrics.LIBRARY,
-        "fold_seed": seed,
-    }
-    against = {"reference": subject.reference_name, "reference_num_images": len(subject.reference)}
-    retrieval = {
-        "feature_network": RELEASED_JUDGE if encoders.imported else TRAINED_JUDGE,
-        "feature_network_sha256": encoders.sha256,
-        "candidates": CANDIDATES,
-        "mismatched": "captions of test images of other classes, with replacement",
-        "caption_seed": seed,
-        "fold_seed": seed,
-        "codec": "8-bit RGB, lossless",
-    }
-    if encoders.vocabulary != dataset.vocabulary:
-        retrieval["captions"] = "encoded anew in the encoders' own vocabulary, unknown words left out"
-    scores = {
-        "IS": (metrics.inception_score(logits, folds), {**species, "classes": logits.shape[1]}),
-        "FID": (metrics.frechet_distance(features, reference, folds), {**species, **against}),
-        "KID": (
-            metrics.kernel_distance(features, reference, folds),
-            {**species, **against, "subsets": metrics.KID_SUBSETS, "subset_size": metrics.KID_SUBSET_SIZE},
-        ),
-        "R-precision": (_r_precision(subject, codes, dataset, encoders, tokens_of, folds, seed), retrieval),
-    }
-    _write(out, subject, scores, dataset, mlflow)
+    Features lie in features/ beside it, those of the real images in `reference` (default: reference/ beside it).
+    """
+    evaluator = Evaluator(data, judges, reference or Path(out).parent / "reference", options, device, mlflow)
+    evaluator.measure(evaluator.sampled(images), out)
 
 
-def _encode(
-    subject: ImageSet, judge: TrainedClassifier, encoders: Damsm, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Classifier features (N, D) and logits (N, classes), and DAMSM codes (N, E), in one pass over the images."""
-    parts = []
-    progress = Progress(len(subject), "images")
-    for start in range(0, len(subject), _BATCH):
-        rows = range(start, min(start + _BATCH, len(subject)))
-        batch = to_tensor([subject.read(number) for number in rows]).to(device)
-        with torch.inference_mode():
-            features, logits = judge.network(_resized(batch, judge.options.image_size))
-            _, codes = encoders.image_encoder(_for_encoder(batch, encoders))
-        parts.append((features.cpu(), logits.cpu(), codes.cpu()))
-        progress.step(len(rows))
-    progress.close()
-    features, logits, codes = (torch.cat(each) for each in zip(*parts, strict=True))
-    for each in (features, logits, codes):
-        metrics.refuse_non_finite(each, subject.name)
-    return features, logits, codes
+def evaluate_controls(
+    *,
+    controls: Sequence[str],
+    data: Path,
+    judges: Judges,
+    reference: Path | None,
+    out: Path,
+    options: EvaluationOptions,
+    device: torch.device,
+    mlflow: str | None = None,
+) -> None:
+    """Measure control rows, each into OUT/CONTROL/metrics.json; networks are loaded once for all of them."""
+    evaluator = Evaluator(data, judges, reference or Path(out) / "reference", options, device, mlflow)
+    for control in controls:
+        folder = Path(out) / control
+        evaluator.measure(evaluator.control(control, folder), folder / "metrics.json")
 
 
-def _for_encoder(images: Tensor, encoders: Damsm) -> Tensor:
-    """Images at the side the encoder was trained on; Inception's trunk resizes as the released code does."""
-    return images if encoders.options.image_encoder == "inception" else _resized(images, encoders.options.image_size)
+def _write_per_image(path: Path, subject: ImageSet, scores: Scores, verdicts: dict[str, Verdict]) -> None:
+    """What each image adds to a metric, and each metric with a fold left out: for comparisons image by image."""
+    arrays = {"test_images": subject.test_images, "captions": subject.captions}
+    for name, verdict in verdicts.items():
+        arrays |= {f"hits/{name}": verdict.hits, f"counts/{name}": verdict.counts}
+    arrays |= {f"without/{name}": np.array(score.without) for name, (score, _, _) in scores.items() if score.without}
+    files.write_through(path, lambda file: np.savez_compressed(file, **arrays))
 
 
-def _resized(images: Tensor, size: int) -> Tensor:
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
-
-
-def _real_features(
-    dataset: PreparedDataset, indices: np.ndarray, judge: TrainedClassifier, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Classifier features (M, D) and logits of real images."""
-    size, parts = judge.options.image_size, []
-    for start in range(0, len(indices), _BATCH):
-        batch = to_tensor([centre_crop(dataset, i, size) for i in indices[start : start + _BATCH]]).to(device)
-        with torch.inference_mode():
-            parts.append([each.cpu() for each in judge.network(batch)])
-    features, logits = (torch.cat(each) for each in zip(*parts, strict=True))
-    metrics.refuse_non_finite(features, "real images")
-    return features, logits
-
-
-def _encode_captions(encoders: Damsm, captions: Sequence[np.ndarray]) -> Tensor:
-    """Sentence features (N, E)."""
-    starts = range(0, len(captions), 256)
-    return torch.cat([encoders.encode_captions(list(captions[i : i + 256])).sentence.cpu() for i in starts])
-
-
-def _r_precision(
+def _beside(
+    rungs: tuple[str, ...],
+    stored: dict[str, StoredFeatures],
     subject: ImageSet,
-    codes: Tensor,
-    dataset: PreparedDataset,
-    encoders: Damsm,
-    tokens_of: Callable[[int, int], np.ndarray],
-    folds: np.ndarray,
-    seed: int,
-) -> metrics.Score:
-    """R-precision (R = 1) in percent."""
-    test = dataset.indices("test")
-    pool = [tokens_of(i, caption) for i in test for caption in range(dataset.caption_count(i))]
-    pool_classes = np.repeat(dataset.class_ids[test], [dataset.caption_count(i) for i in test])
-    mismatched = mismatched_captions(dataset.class_ids[subject.test_images], pool_classes, seed)
-    hits = retrieval_hits(
-        codes, _encode_captions(encoders, subject.tokens), _encode_captions(encoders, pool), mismatched
-    )
-    return metrics.mean_over_folds(np.array([100 * hits[folds == fold].mean() for fold in range(metrics.FOLDS)]))
+    verdicts: dict[str, Verdict],
+    options: EvaluationOptions,
+) -> dict[str, dict[str, object]]:
+    """What stands beside a metric's folds: a bootstrap over test images, and what guessing would get."""
+    bootstraps: dict[str, Bootstrap] = {
+        f"IS({rung})": bootstrap_inception_score(stored[rung]["logits"].blocks(1024), subject.test_images, options.seed)
+        for rung in rungs
+        if rung in _IS
+    }
+    bootstraps |= {name: verdict.bootstrap for name, verdict in verdicts.items()}
+    beside: dict[str, dict[str, object]] = {name: {"bootstrap": each.as_json()} for name, each in bootstraps.items()}
+    for name, verdict in verdicts.items():
+        beside[name]["chance"] = verdict.chance
+    return beside
+
+
+# What each rung is asked for: KID and PRDC mean nothing in the released protocols.
+_IS = ("species", "tf", "openai-released")
+_FID = ("species", "tf", "clean", "torchvision", "torchvision-released")
+_KID = ("species", "tf", "clean")
+_MANIFOLDS = ("species", "tf", "clean", "torchvision")
+
+
+def _rung_scores(
+    rung: str,
+    stored: StoredFeatures,
+    real: StoredFeatures,
+    chosen: np.ndarray,
+    subject: ImageSet,
+    options: EvaluationOptions,
+) -> Scores:
+    """IS, FID, KID and PRDC of one rung, as far as they belong to it; `chosen` are the real images compared with."""
+    scores: Scores = {}
+    base, count = stored.protocol, len(subject)
+    if rung in _IS:
+        logits = stored["logits"]
+        order, rule = _is_order(rung, count, options.seed)
+        protocol = {**base, "library": metrics.LIBRARY, "classes": logits.width, "splits": rule}
+        scores[f"IS({rung})"] = (metrics.inception_score(logits, order), protocol, count)
+    if rung not in _FID:
+        return scores
+
+    features, reference = stored["features"], real["features"].subset(chosen)
+    if rung == ReleasedTorchvisionInception.name:
+        features, reference = _whole_batches(features, subject.name), _whole_batches(reference, "real images")
+    count = len(features)
+    order = metrics.fold_order(count, options.seed)
+    against = {
+        **base,
+        "reference": subject.reference_name,
+        "reference_num_images": len(reference),
+        "fold_seed": options.seed,
+    }
+    fid = {**against, "library": "this project's, float64 (equal to torch-fidelity's and clean-fid's)"}
+    scores[f"FID({rung})"] = (metrics.frechet_distance(features, reference, order), fid, count)
+    if rung in _KID:
+        kid = {
+            **against,
+            "library": metrics.LIBRARY,
+            "subsets": metrics.KID_SUBSETS,
+            "subset_size": metrics.kid_subset_size(count, len(reference)),
+        }
+        scores[f"KID({rung})"] = (metrics.kernel_distance(features, reference, order), kid, count)
+    if rung in _MANIFOLDS:
+        reference_order = metrics.fold_order(len(reference), options.seed)
+        prdc = {**against, "library": "this project's (equal to prdc's)", "neighbours": options.neighbours}
+        manifolds = metrics.manifold_scores(features, reference, order, reference_order, options.neighbours)
+        scores |= {f"{name}({rung})": (score, prdc, count) for name, score in manifolds.items()}
+    return scores
+
+
+def _is_order(rung: str, count: int, seed: int) -> tuple[np.ndarray, str]:
+    """The order in which a rung's ten splits are cut, and what it is called."""
+    if rung == "tf":
+        return metrics.torch_fidelity_order(count), f"torch-fidelity's permutation, seed {metrics.LIBRARY_SEED}"
+    if rung == "openai-released":
+        return np.arange(count), "consecutive images, not shuffled"
+    return metrics.fold_order(count, seed), f"a permutation of seed {seed}"
+
+
+def _whole_batches(rows: Rows, what: str) -> Rows:
+    """The rows that fill batches of the released size."""
+    batch = ReleasedTorchvisionInception.batch
+    if len(rows) < batch:
+        raise UserError(f"{what}: {len(rows)} images do not fill a batch of {batch}, as torchvision-released needs")
+    return rows.subset(np.arange(len(rows) // batch * batch))
 
 
 def _first_images(subject: ImageSet) -> np.ndarray:
@@ -293,10 +295,18 @@ def _first_images(subject: ImageSet) -> np.ndarray:
     return contact_sheet([images[start : start + 10] for start in range(0, len(images), 10)])
 
 
-def _write(out: Path, subject: ImageSet, scores, dataset: PreparedDataset, mlflow: str | None) -> None:
+def _write(
+    out: Path,
+    subject: ImageSet,
+    scores: Scores,
+    beside: dict[str, dict[str, object]],
+    inputs: dict[str, object],
+    dataset: PreparedDataset,
+    mlflow: str | None,
+) -> None:
     source = dataset.description["source"]["name"]
     content = {
-        "schema": 1,
+        "schema": SCHEMA,
         "subject": {
             "kind": subject.kind,
             "name": subject.name,
@@ -314,17 +324,18 @@ def _write(out: Path, subject: ImageSet, scores, dataset: PreparedDataset, mlflo
                 "interval": list(score.interval),
                 "interval_level": 0.95,
                 "interval_over": score.interval_over,
-                "num_images": len(subject),
+                "num_images": count,
                 "folds": metrics.FOLDS,
                 "protocol": protocol,
+                **beside.get(name, {}),
             }
-            for name, (score, protocol) in scores.items()
+            for name, (score, protocol, count) in scores.items()
         },
-        "inputs": {**subject.inputs, "data": dataset.sha256},
+        "inputs": {**subject.inputs, **inputs, "data": dataset.sha256},
         "provenance": provenance(),
     }
     files.write_json(out, content)
-    for name, (score, _) in scores.items():
+    for name, (score, _, _) in scores.items():
         say(f"{subject.name}: {name} {score.value:.4g}  ({score.interval[0]:.4g} to {score.interval[1]:.4g})")
     which = "" if subject.seed is None else f" seed{subject.seed}"
     name = f"{subject.name}{' released weights' if subject.imported else which}"
@@ -334,9 +345,9 @@ def _write(out: Path, subject: ImageSet, scores, dataset: PreparedDataset, mlflo
         "config": files.json_sha256(content["inputs"])[:12],
         "commit": content["provenance"]["commit"],
     }
-    parameters = {"num_images": len(subject), **{f"{k}_reference": p.get("reference") for k, (_, p) in scores.items()}}
+    parameters = {"num_images": len(subject), "reference": subject.reference_name}
     lab_book = LabBook(mlflow, out.parent / "evaluation", f"{name} evaluate", tags, parameters)
-    lab_book.scores({metric: score.value for metric, (score, _) in scores.items()})
+    lab_book.scores({metric: score.value for metric, (score, _, _) in scores.items()})
     lab_book.file(out)
     lab_book.picture(_first_images(subject), "images.png")
     lab_book.close()

@@ -1,7 +1,11 @@
-"""DM-GAN: dynamic memory generative adversarial networks (Zhu et al., CVPR 2019).
+"""DM-GAN: dynamic memory generative adversarial networks (Zhu et al., CVPR 2019); and KVM-GAN, by switches.
 
 Equation numbers are the paper's. Letters: w_i word features (N_w = embedding_dim), r_j image features at
 pixel j (N_r = generator_width), m_i memory slots (N_m = 2 N_r), T words, N pixels.
+
+KVM-GAN is an earlier draft of the same memory. It numbers no equation; here those of its section 3.2 are numbered
+as they stand there: 1 mean image feature, 2 writing gate, 3 memory, 4 key addressing, 5 value reading, 6 response
+gate, 7 response. Its I_j are the r_j, its O_i the o_j. baselines/README.md says how its print was read.
 """
 
 from dataclasses import dataclass
@@ -30,7 +34,10 @@ class MemoryOptions:
     key_value: bool = (
         True  # Eq. 4-5: separate phi_K and phi_V; false: one projection is key and value (Table 3, baseline)
     )
-    write_gate: bool = True  # Eq. 7-8; false: m_i = M(w_i), Eq. 3
+    write_gate: str = "sigmoid"  # "sigmoid": Eq. 7-8; "linear": KVM-GAN Eq. 2-3; "none": m_i = M(w_i), Eq. 3
+    gate_width: str = "scalar"  # "scalar": one number per word; "vector": N_m numbers per word (KVM-GAN)
+    share_write: bool = False  # one convolution M writes words and image (KVM-GAN Eq. 3 has one symbol for both)
+    address_axis: str = "word"  # "word": Eq. 4; "pixel": KVM-GAN Eq. 4; "pixel_scaled": that times N / T
     response: str = "gate"  # "gate": Eq. 9; "concatenate": Eq. 6
     relu: bool = True  # the release puts a ReLU behind M, phi_K and phi_V; false: Eq. 3-5 and 8, which have none
     detach_mean: bool = True  # the release lets no gradient through the mean of r; false: Eq. 7-8 as they stand
@@ -38,10 +45,54 @@ class MemoryOptions:
     word_mask: str = "corrected"  # "released": padded words masked by a neighbour's caption (see blocks.attend)
 
     def __post_init__(self):
-        if self.response not in ("gate", "concatenate"):
-            raise UserError(f"response {self.response!r}: must be gate or concatenate")
-        if self.word_mask not in ("corrected", "released"):
-            raise UserError(f"word_mask {self.word_mask!r}: must be corrected or released")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UserError(f"{name} {getattr(self, name)!r}: must be {' or '.join(choices)}")
+        if self.write_gate == "none" and (self.gate_width, self.share_write) != ("scalar", False):
+            raise UserError("write_gate 'none': has no width and writes no image; leave gate_width and share_write out")
+        if self.address_axis != "word" and self.word_mask == "released":
+            raise UserError(f"address_axis {self.address_axis!r}: no release has it; word_mask must be corrected")
+
+
+_CHOICES = {
+    "write_gate": ("sigmoid", "linear", "none"),
+    "gate_width": ("scalar", "vector"),
+    "address_axis": ("word", "pixel", "pixel_scaled"),
+    "response": ("gate", "concatenate"),
+    "word_mask": ("corrected", "released"),
+}
+
+
+class UnboundedGate(nn.Linear):
+    """A or B of a writing gate without sigmoid; small weights, so that the gate begins near `start`.
+
+    `initialise`, which goes by class names, passes it by: it would set the bias, and with it the gate, to 0.
+    """
+
+    def __init__(self, inputs: int, outputs: int, start: float | None):
+        """start: the bias' first value; None: no bias."""
+        self.start = start
+        super().__init__(inputs, outputs, bias=start is not None)
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=0.02)
+        if self.start is not None:
+            nn.init.constant_(self.bias, self.start)
+
+
+def spread(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scaled: bool) -> tuple[Tensor, Tensor]:
+    """Words read at every pixel: softmax over pixels of <query, key>, a caption's own padding left out.
+
+    Arguments and results as `blocks.attend`. Each word has a weight of one in all, so that the mean over pixels of
+    the words' weights is T / N; `scaled` multiplies by N / T, T words of the caption.
+    """
+    batch, channels, height, width = queries.shape
+    scores = torch.einsum("bcn,bct->btn", queries.flatten(2), keys)
+    weights = scores.softmax(dim=2).masked_fill(mask[:, :, None], 0.0)
+    if scaled:
+        weights = weights * (height * width / (~mask).sum(dim=1))[:, None, None]
+    reads = torch.einsum("btn,bct->bcn", weights, values)
+    return reads.view(batch, channels, height, width), weights.view(batch, -1, height, width)
 
 
 class MemoryRefinement(nn.Module):
@@ -51,11 +102,18 @@ class MemoryRefinement(nn.Module):
         super().__init__()
         self.memory = memory
         slot = 2 * width if memory.key_value else width
-        if memory.write_gate:
-            self.A = nn.Linear(embedding_dim, 1, bias=False)
-            self.B = nn.Linear(width, 1, bias=False)
+        gate = slot if memory.gate_width == "vector" else 1
+        if memory.write_gate == "sigmoid":
+            self.A = nn.Linear(embedding_dim, gate, bias=False)
+            self.B = nn.Linear(width, gate, bias=False)
+        elif memory.write_gate == "linear":
+            self.A = UnboundedGate(embedding_dim, gate, start=0.5)
+            self.B = UnboundedGate(width, gate, start=None)
+        if memory.write_gate != "none":
             self.M_r = self._conv1d(width, slot)
         self.M_w = self._conv1d(embedding_dim, slot)
+        if memory.share_write:
+            self.M = self._conv1d(slot, slot)
         if memory.key_value:
             self.key = self._conv1d(slot, width)
             self.value = self._conv1d(slot, width)
@@ -69,24 +127,32 @@ class MemoryRefinement(nn.Module):
         conv = nn.Conv1d(inputs, outputs, kernel_size=1)
         return nn.Sequential(conv, nn.ReLU()) if self.memory.relu else nn.Sequential(conv)
 
-    # DM-GAN Eq. 7-8 (gated), Eq. 3 (not gated)
+    # DM-GAN Eq. 7-8 (sigmoid), Eq. 3 (none); KVM-GAN Eq. 1-3 (linear)
     def write(self, R: Tensor, W: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Memory slots (B, N_m, T) and the writing gate (B, 1, T) from R (B, N_r, s, s) and W (B, N_w, T)."""
-        if not self.memory.write_gate:
+        """Memory slots (B, N_m, T) and the writing gate (B, 1 or N_m, T) from R (B, N_r, s, s) and W (B, N_w, T)."""
+        if self.memory.write_gate == "none":
             return self.M_w(W), None
         r_mean = R.mean(dim=(2, 3))
         if self.memory.detach_mean:
             r_mean = r_mean.detach()
-        g = torch.sigmoid(self.A(W.transpose(1, 2)) + self.B(r_mean)[:, None, :]).transpose(1, 2)
-        return g * self.M_w(W) + (1 - g) * self.M_r(r_mean[:, :, None]), g
+        g = self.A(W.transpose(1, 2)) + self.B(r_mean)[:, None, :]
+        if self.memory.write_gate == "sigmoid":
+            g = torch.sigmoid(g)
+        g = g.transpose(1, 2)
+        words, image = self.M_w(W), self.M_r(r_mean[:, :, None])
+        if self.memory.share_write:  # M_w and M_r then only bring both to N_m numbers, which one convolution needs
+            words, image = self.M(words), self.M(image)
+        return g * words + (1 - g) * image, g
 
-    # DM-GAN Eq. 4-5
+    # DM-GAN Eq. 4-5; over pixels KVM-GAN Eq. 4, and Eq. 5 summed over the words, as its response needs
     def read(self, R: Tensor, m: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Reads o (B, N_r, s, s) and addressing weights alpha (B, T, s, s)."""
         keys, values = (self.key(m), self.value(m)) if self.memory.key_value else (m, m)
-        return attend(R, keys, values, word_mask, self.memory.word_mask)
+        if self.memory.address_axis == "word":
+            return attend(R, keys, values, word_mask, self.memory.word_mask)
+        return spread(R, keys, values, word_mask, scaled=self.memory.address_axis == "pixel_scaled")
 
-    # DM-GAN Eq. 9 (gate), Eq. 6 (concatenate)
+    # DM-GAN Eq. 9 and KVM-GAN Eq. 6-7 (gate), DM-GAN Eq. 6 (concatenate)
     def respond(self, R: Tensor, o: Tensor) -> Tensor:
         """Fused features, (B, 2 N_r, s, s), or (B, N_r, s, s) for a gated response that is not duplicated."""
         if self.memory.response == "concatenate":
@@ -99,11 +165,11 @@ class MemoryRefinement(nn.Module):
         m, gate = self.write(R, W)
         o, alpha = self.read(R, m, word_mask)
         features = self.upsample(self.residual(self.respond(R, o)))
-        return features, alpha, None if gate is None else gate[:, 0]
+        return features, alpha, gate
 
 
 class DMGAN(TextToImageGAN):
-    """The generator of DM-GAN: an initial image, then dynamic-memory refinements of it."""
+    """The generator of DM-GAN and KVM-GAN: an initial image, then dynamic-memory refinements of it."""
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int, **switches):
         super().__init__(architecture, embedding_dim)
@@ -131,6 +197,21 @@ class DMGAN(TextToImageGAN):
             if gate is not None:
                 gates.append(gate)
         return Generated(images, attention, mean, logvar, gates)
+
+    @property
+    def attention_axis(self) -> str:
+        return self.memory.address_axis
+
+    @property
+    def gates_bounded(self) -> bool:
+        return self.memory.write_gate != "linear"
+
+    def diagnostics(self, generated: Generated) -> dict[str, Tensor]:
+        """Mean and largest size of a gate that nothing bounds, over all refinements: where it grows, training fails."""
+        if self.gates_bounded:
+            return {}
+        sizes = torch.cat([gate.detach().abs().flatten() for gate in generated.gates])
+        return {"gate_mean": sizes.mean(), "gate_max": sizes.max()}
 
     def discriminators(self) -> nn.ModuleList:
         width = self.architecture.discriminator_width

@@ -19,7 +19,7 @@ class Generated(NamedTuple):
     attention: list[Tensor] = []  # per attending refinement (B, T, s, s): weight of each word at each pixel
     mean: Tensor | None = None  # (B, condition_dim) of the conditioning augmentation, where the model has one
     logvar: Tensor | None = None  # (B, condition_dim)
-    gates: list[Tensor] = []  # per refinement (B, T): memory writing gate, where the model has one
+    gates: list[Tensor] = []  # per refinement (B, G, T): memory writing gate of G numbers a word, where there is one
 
 
 class TextToImageGAN(nn.Module, ABC):
@@ -45,6 +45,20 @@ class TextToImageGAN(nn.Module, ABC):
         Both are arguments, so that an image is a pure function of weights, caption and noise.
         """
         return self.architecture.noise_dim + self.architecture.condition_dim
+
+    @property
+    def attention_axis(self) -> str:
+        """What the attention's weights sum to one over.
+
+        "word": over a caption's words, at every pixel; "pixel": over the pixels, for every word; "pixel_scaled": over
+        the words, in the mean of all pixels.
+        """
+        return "word"
+
+    @property
+    def gates_bounded(self) -> bool:
+        """Whether every number of a writing gate is between 0 and 1."""
+        return True
 
     @abstractmethod
     def generate(self, noise: Tensor, sentence: Tensor, words: Tensor, word_mask: Tensor, memory=None) -> Generated:
@@ -73,6 +87,10 @@ class TextToImageGAN(nn.Module, ABC):
         self, generated: Generated, images: list[Tensor], captions: "EncodedCaptions"
     ) -> dict[str, Tensor]:
         """The generator's losses beyond those that all models share, by name and already weighted."""
+        return {}
+
+    def diagnostics(self, generated: Generated) -> dict[str, Tensor]:
+        """Numbers beside the losses that history.csv keeps, by name; none unless a model has something to watch."""
         return {}
 
     def forward(self, *arguments) -> Generated:

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from dmgan.errors import UserError
-from dmgan.options import ArchitectureOptions, LossOptions
+from dmgan.options import ArchitectureOptions, LossOptions, TrainingOptions
 
 if TYPE_CHECKING:  # the table is read without torch: a wrong name is told at once
     from dmgan.models.interface import TextToImageGAN
@@ -17,13 +17,16 @@ class Entry(NamedTuple):
     title: str  # as tables and figures print it
     switches: dict[str, object] = {}  # keyword arguments of the class
     losses: LossOptions = LossOptions()  # the release's
+    training: dict[str, object] = {}  # fields of TrainingOptions without which a run is not of this model
 
 
-_BASELINE = {"key_value": False, "write_gate": False, "response": "concatenate"}
-_M = {"key_value": True, "write_gate": False, "response": "concatenate"}
-_M_WG = {"key_value": True, "write_gate": True, "response": "concatenate"}
+_BASELINE = {"key_value": False, "write_gate": "none", "response": "concatenate"}
+_M = {"key_value": True, "write_gate": "none", "response": "concatenate"}
+_M_WG = {"key_value": True, "write_gate": "sigmoid", "response": "concatenate"}
 _PAPER = {"relu": False, "detach_mean": False, "duplicate_response": False}
 _PAPER_LOSSES = LossOptions(half_adversarial=True, mismatched_captions=False, kl="sum")
+_KVM = {**_PAPER, "write_gate": "linear", "gate_width": "vector"}
+_KVM_LITERAL = {**_KVM, "share_write": True, "address_axis": "pixel"}
 
 MODELS = {
     "attngan":        Entry("baselines.attngan:AttnGAN", "AttnGAN"),
@@ -33,6 +36,12 @@ MODELS = {
     "dmgan-m":        Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M", _M),
     "dmgan-m-wg":     Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M+WG", _M_WG),
     "dmgan-paper":    Entry("dmgan.models.dmgan:DMGAN", "DM-GAN as in the paper", _PAPER, _PAPER_LOSSES),
+    "kvmgan":         Entry("dmgan.models.dmgan:DMGAN", "KVM-GAN", _KVM, _PAPER_LOSSES),
+    "kvmgan-literal": Entry("dmgan.models.dmgan:DMGAN", "KVM-GAN as printed", _KVM_LITERAL, _PAPER_LOSSES),
+    "dmgan-004":      Entry("dmgan.models.dmgan:DMGAN", "DM-GAN, batch 2", training={"batch_size": 2}),
+    "dmgan-004-two-words": Entry(
+        "dmgan.models.dmgan:DMGAN", "DM-GAN, batch 2, two words", training={"batch_size": 2, "max_words": 2}
+    ),
 }  # fmt: skip
 
 
@@ -41,6 +50,17 @@ def find(name: str) -> Entry:
     if name not in MODELS:
         raise UserError(f"model {name!r}: unknown; known models are {', '.join(MODELS)}")
     return MODELS[name]
+
+
+def check_training(name: str, options: TrainingOptions) -> None:
+    """UserError where a run of the entry called `name` would not be what the entry says it is."""
+    for field, value in find(name).training.items():
+        if getattr(options, field) != value:
+            flag = field.replace("_", "-")
+            raise UserError(
+                f"{name}: is trained with {field} {value}, not {getattr(options, field)}; give --{flag} {value}, "
+                "or another name"
+            )
 
 
 def build_model(name: str, architecture: ArchitectureOptions, embedding_dim: int, **switches) -> "TextToImageGAN":

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from dmgan.report.layouts import BETTER, CONTROL_TITLES, PUBLISHED_SETS, SOURCE, Results, is_better, title_of
+from dmgan.report.layouts import BETTER, CONTROL_TITLES, PUBLISHED_SETS, Results, is_better, title_of
 from dmgan.report.markup import Note
 from dmgan.report.measured import CONTROLS, METRICS, SEEDS, Summary
-from dmgan.report.published import PAPERS
+from dmgan.report.published import AUTHORS, PAPERS, Published
 
 DAGGER = "†"
 DOUBLE_DAGGER = "‡"
@@ -33,7 +33,8 @@ def table_caption(results: Results) -> str:
     else:
         apart = "It is another data set and another feature network than the published columns'"
     return (
-        f"{layout.subject}. {_listed(sets)}: as published (Zhu et al., CVPR 2019, {PAPERS[SOURCE]}, {layout.number}). "
+        f"{layout.subject}. {_listed(sets)}: as published ({AUTHORS[layout.source]}, {PAPERS[layout.source]}, "
+        f"{layout.number}). "
         f"{measured.dataset}: this run, {own}. {apart}, so a number of this run does not rank against a published one."
     )
 
@@ -43,6 +44,7 @@ class Marks:
 
     def __init__(self, results: Results):
         self.results = results
+        self.remarks = results.remarks()
         self.spreads = list(dict.fromkeys(each.spread_over for each in results.summaries()))
 
     def of_model(self, metric: str, summary: Summary) -> Iterator[str]:
@@ -54,6 +56,15 @@ class Marks:
             yield DAGGER
         if "real" in controls and is_better(metric, summary.value, controls["real"].value):
             yield DOUBLE_DAGGER
+
+    def of_published(self, found: Published) -> Iterator[str]:
+        """The number of the remark on a published cell."""
+        if found.remark:
+            yield self.number(found.remark)
+
+    def number(self, remark: str) -> str:
+        """[1], [2], ... in the order of the table."""
+        return f"[{self.remarks.index(remark) + 1}]"
 
     def of_control(self, summary: Summary) -> Iterator[str]:
         """The letter that says over what a "±" is, where the table holds more than one kind."""
@@ -79,8 +90,18 @@ def table_notes(results: Results, marks: Marks) -> list[Note]:
         *_exceeded_notes(results, marks),
         *_ceiling_notes(results, marks),
         *_count_notes(results),
-        Note("", "Bold: the best model of a column, as in the paper; ± tells whether its lead may be chance."),
+        Note("", "Bold: the best model of a column; ± tells whether its lead may be chance."),
+        *(Note("", remark) for remark in results.layout.remarks),
+        *(Note(marks.number(remark), remark) for remark in marks.remarks),
+        *_published_only_notes(results),
     ]
+
+
+def _published_only_notes(results: Results) -> Iterator[Note]:
+    """Models that there are numbers of and nothing to run."""
+    titles = [each.title for each in results.methods if each.model is None]
+    if titles:
+        yield Note("", f"Published only, there is no model of it here: {_listed(titles)}.")
 
 
 def _network_notes(results: Results) -> Iterator[Note]:
@@ -95,7 +116,8 @@ def _network_notes(results: Results) -> Iterator[Note]:
 def _spread_notes(results: Results, marks: Marks) -> Iterator[Note]:
     with_std = {each.metric for each in results.published.values() if each.std}
     over = "; ".join(f"{metric}, {published_spread(metric)}" for metric in results.layout.metrics if metric in with_std)
-    yield Note("", f"± of published numbers is over: {over}.")
+    if over:
+        yield Note("", f"± of published numbers is over: {over}.")
     for spread in marks.spreads:
         what = "mean and sample standard deviation" if spread.endswith(SEEDS) else "standard deviation"
         yield Note(marks.letter(spread), f"± of this run: {what} over {spread}.")

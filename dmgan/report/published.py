@@ -1,7 +1,8 @@
 """The numbers that the papers print, read from published.csv.
 
-Column `source` names the paper: 003 is DM-GAN (Zhu et al., CVPR 2019); a note may speak of 002, the memory-driven
-semi-parametric model (Li et al., BMVC 2022), which quotes some of the same cells.
+Column `source` names the paper: 001 is the KVM-GAN draft, 002 the memory-driven semi-parametric model (Li et al., BMVC
+2022), 003 DM-GAN (Zhu et al., CVPR 2019), 004 a student reproduction of it. `note` is for the CSV tables; `remark` is
+what a reader of the cell must know, and stands under the table.
 """
 
 import csv
@@ -9,7 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-PAPERS = {"003": "DM-GAN"}  # source -> how a table names it
+# Source -> how a table names it, and who wrote it.
+PAPERS = {"001": "KVM-GAN", "002": "Memory-Driven", "003": "DM-GAN", "004": "Student reproduction"}
+AUTHORS = {
+    "001": "in a draft",
+    "002": "Li et al., BMVC 2022",
+    "003": "Zhu et al., CVPR 2019",
+    "004": "Menon and Martin, course report CS6910",
+}
 _FILE = Path(__file__).with_name("published.csv")
 
 
@@ -24,6 +32,7 @@ class Published(NamedTuple):
     value: str
     std: str
     note: str
+    remark: str
 
     @property
     def origin(self) -> str:

@@ -1,4 +1,4 @@
-"""The paper's Tables 1-3: published numbers, this run's beside them, and control rows."""
+"""The papers' tables: published numbers, this run's beside them, and control rows."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from dmgan.report.published import Published
 
 
 def write_tables(metrics: Sequence[Path], out: Path) -> None:
-    """Write table{1,2,3}.{csv,md,tex} into the folder `out` from metrics.json files of one data set.
+    """Write every layout's table as .csv, .md and .tex into the folder `out` from metrics.json files of one data set.
 
     UserError where files are damaged, of two data sets, or measured in two ways.
     """
@@ -33,11 +33,15 @@ def write_tables(metrics: Sequence[Path], out: Path) -> None:
 def _table(results: Results) -> Table:
     marks = Marks(results)
     rows = [
-        Row(each.title, [*_published_cells(results, each.title), *_own_cells(results, each.model, marks)])
+        Row(each.title, [*_published_cells(results, each.published_as, marks), *_own_cells(results, each.model, marks)])
         for each in results.methods
     ]
     rows += [
-        Row(CONTROL_TITLES[name], [*_no_published(results), *_control_cells(results, name, marks)], control=True)
+        Row(
+            CONTROL_TITLES[name],
+            [*_published_control_cells(results, name, marks), *_control_cells(results, name, marks)],
+            control=True,
+        )
         for name in CONTROLS
     ]
     return Table(results.layout.number, table_caption(results), _columns(results), rows, table_notes(results, marks))
@@ -52,7 +56,7 @@ def _columns(results: Results) -> list[Column]:
     return columns
 
 
-def _published_cells(results: Results, method: str) -> Iterator[Cell]:
+def _published_cells(results: Results, method: str, marks: Marks) -> Iterator[Cell]:
     for dataset, metric in results.published_columns:
         found = results.published.get((method, dataset, metric))
         if found is None or not found.value:
@@ -61,12 +65,16 @@ def _published_cells(results: Results, method: str) -> Iterator[Cell]:
         rivals = [
             float(each.value)
             for (other, *column), each in results.published.items()
-            if column == [dataset, metric] and each.value and other != method
+            if column == [dataset, metric] and each.value and other not in (method, results.layout.real_images)
         ]
-        yield Cell(_with_spread(found.value, found.std), bold=_is_best(metric, float(found.value), rivals))
+        best = method != results.layout.real_images and _is_best(metric, float(found.value), rivals)
+        yield Cell(_with_spread(found.value, found.std), best, tuple(marks.of_published(found)))
 
 
-def _no_published(results: Results) -> Iterator[Cell]:
+def _published_control_cells(results: Results, control: str, marks: Marks) -> Iterator[Cell]:
+    """The paper's own row of real images, where it has one; no paper has another control."""
+    if control == "real" and results.layout.real_images:
+        return _published_cells(results, results.layout.real_images, marks)
     return (Cell("-") for _ in results.published_columns)
 
 
@@ -74,12 +82,16 @@ def _own_cells(results: Results, model: str | None, marks: Marks) -> Iterator[Ce
     for metric in results.layout.own_metrics:
         summary = results.models.get((model, metric))
         if summary is None:
-            yield Cell("not run")
+            yield Cell(_why_missing(model))
             continue
         # Compared as shown: two equal cells are both bold or both not.
         shown = {name: float(results.shown(metric, value)) for name, value in results.model_values(metric).items()}
         best = _is_best(metric, shown.pop(model), list(shown.values()))
         yield Cell(_shown(results, metric, summary), best, tuple(marks.of_model(metric, summary)))
+
+
+def _why_missing(model: str | None) -> str:
+    return "published only" if model is None else "not run"
 
 
 def _control_cells(results: Results, control: str, marks: Marks) -> Iterator[Cell]:
@@ -110,15 +122,14 @@ def _tidy(results: Results) -> list[dict[str, object]]:
     """One row per method, data set and metric; `note` says why a number is missing, or what a control says of it."""
     rows, marks = [], Marks(results)
     for method in results.methods:
-        for dataset, metric in results.published_columns:
-            found = results.published.get((method.title, dataset, metric))
-            if found is not None:
-                rows.append(_published_row(found))
+        rows += _published_rows(results, method.published_as)
         for metric in results.layout.own_metrics:
             summary = results.models.get((method.model, metric))
-            note = "not run" if summary is None else _meanings(marks.of_model(metric, summary))
+            note = _why_missing(method.model) if summary is None else _meanings(marks.of_model(metric, summary))
             rows.append(_own_row(results, method.title, metric, summary, note))
     for name in CONTROLS:
+        if name == "real" and results.layout.real_images:
+            rows += _published_rows(results, results.layout.real_images)
         missing = "not defined" if name in results.measured.controls else "not run"
         for metric in results.layout.own_metrics:
             summary = results.controls.get((name, metric))
@@ -139,6 +150,11 @@ _TIDY = dict.fromkeys(
 )  # fmt: skip
 
 
+def _published_rows(results: Results, method: str) -> list[dict[str, object]]:
+    cells = (results.published.get((method, *column)) for column in results.published_columns)
+    return [_published_row(found) for found in cells if found is not None]
+
+
 def _published_row(found: Published) -> dict[str, object]:
     return _TIDY | {
         "table": found.table,
@@ -149,7 +165,7 @@ def _published_row(found: Published) -> dict[str, object]:
         "spread": found.std,
         "spread_over": published_spread(found.metric) if found.std else "",
         "source": found.origin,
-        "note": found.note,
+        "note": "; ".join(each for each in (found.note, found.remark) if each),
     }
 
 

@@ -45,7 +45,7 @@ def refinement_choice(scene: Scene, run: TrainedModel, number: int, refinement: 
         words=run.damsm.vocabulary.decode(scene.tokens(run, number)),
         attention=attention_weights(generated.attention[at][0]),
         maps=generated.attention[at][0].float().cpu().numpy(),
-        gates=generated.gates[at][0].float().cpu().numpy() if generated.gates else None,
+        gates=generated.gates[at][0].float().mean(dim=0).cpu().numpy() if generated.gates else None,
     )
 
 
@@ -102,10 +102,14 @@ def _attending_run(scene: Scene) -> TrainedModel | None:
 
 
 def _memory_run(scene: Scene, write_gate: bool = False) -> TrainedModel | None:
-    """DM-GAN, else the first of its variants with a key-value memory (and a writing gate, where that is asked for)."""
+    """DM-GAN, else the first of its variants with a key-value memory (and a writing gate, where that is asked for).
+
+    A gate that is not bounded, and an attention over pixels, give no shares of words to draw.
+    """
     found = [run for run in scene.runs if isinstance(run.model, DMGAN) and _refines(run) and run.model.memory.key_value]
+    found = [run for run in found if run.model.attention_axis == "word"]
     if write_gate:
-        found = [run for run in found if run.model.memory.write_gate]
+        found = [run for run in found if run.model.memory.write_gate == "sigmoid"]
     return next((run for run in found if run.name == MAIN), found[0] if found else None)
 
 

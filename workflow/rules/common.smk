@@ -1,4 +1,5 @@
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -95,6 +96,11 @@ def hyperparameters(wildcards):
     return config["hyperparameters"][wildcards.dataset][wildcards.model]
 
 
+def rung_flags(wildcards):
+    """The feature networks of the evaluation, and where their weights are."""
+    return f"--rungs {' '.join(config['rungs'])} --weights {shlex.quote(config['weights'])}"
+
+
 def training_flags(wildcards):
     """The hyperparameters of one model on one data set."""
     block = {name: value for name, value in hyperparameters(wildcards).items() if name != "gpus"}
@@ -123,12 +129,16 @@ def import_flags(wildcards):
     return flags({name: block[name] for name in ("model", "word_mask", "max_words")})
 
 
+# DM-GAN's tables, those of the KVM-GAN draft, of the memory-driven model and of the student reproduction.
+TABLES = ["table1", "table2", "table3", "kvmgan-table1", "kvmgan-table2", "mdsp-table1", "reproduction-table1"]
+
+
 def imported_tables():
     """The tables of every imported model."""
     return [
-        f"results/{block['dataset']}/{name}/imported/tables/table{number}.{suffix}"
+        f"results/{block['dataset']}/{name}/imported/tables/{table}.{suffix}"
         for name, block in config["imported"].items()
-        for number in (1, 2, 3)
+        for table in TABLES
         for suffix in ("csv", "md", "tex")
     ]
 

@@ -26,12 +26,39 @@ rule sample:
         " --num-images {params.num_images} --seed {params.seed} --threads {threads} > {log} 2>&1"
 
 
+rule reference:
+    input:
+        data=rules.prepare.output,
+        classifier=rules.classifier.output,
+        code=modules("dmgan/evaluation"),
+    output:
+        features="results/{dataset}/reference/reference.json",
+    log:
+        "results/logs/reference/{dataset}.log",
+    benchmark:
+        "results/benchmarks/reference/{dataset}.tsv"
+    priority: 70
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        rungs=rung_flags,
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan reference --data results/data/{wildcards.dataset}"
+        " --classifier results/{wildcards.dataset}/species {params.rungs}"
+        " --out results/{wildcards.dataset}/reference --threads {threads} > {log} 2>&1"
+
+
 rule evaluate:
     input:
         images=rules.sample.output.images,
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=rules.classifier.output,
+        reference=rules.reference.output,
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/{model}/seed{seed}/metrics.json",
@@ -48,10 +75,12 @@ rule evaluate:
     params:
         damsm_seed=config["damsm"]["seed"],
         seed=config["sampling_seed"],
+        rungs=rung_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan evaluate --images {input.images}"
         " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
+        " --reference results/{wildcards.dataset}/reference {params.rungs}"
         " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} --out {output.metrics}"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
@@ -61,6 +90,7 @@ rule evaluate_control:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=rules.classifier.output,
+        reference=rules.reference.output,
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/controls/{control}/metrics.json",
@@ -77,9 +107,11 @@ rule evaluate_control:
     params:
         damsm_seed=config["damsm"]["seed"],
         seed=config["sampling_seed"],
+        rungs=rung_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan evaluate --control {wildcards.control}"
         " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
+        " --reference results/{wildcards.dataset}/reference {params.rungs}"
         " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} --out {output.metrics}"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"

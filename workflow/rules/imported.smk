@@ -58,6 +58,7 @@ rule evaluate_imported:
         data=rules.prepare.output,
         run=rules.import_weights.output,
         classifier=rules.classifier.output,
+        reference=rules.reference.output,
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/{imported}/imported/metrics.json",
@@ -73,10 +74,12 @@ rule evaluate_imported:
         gpu=1,
     params:
         seed=config["sampling_seed"],
+        rungs=rung_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan evaluate --images {input.images}"
         " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
+        " --reference results/{wildcards.dataset}/reference {params.rungs}"
         " --damsm results/{wildcards.dataset}/{wildcards.imported}/imported/run/damsm --out {output.metrics}"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
@@ -86,6 +89,7 @@ rule evaluate_control_imported:
         data=rules.prepare.output,
         run=rules.import_weights.output,
         classifier=rules.classifier.output,
+        reference=rules.reference.output,
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/{imported}/imported/controls/{control}/metrics.json",
@@ -101,10 +105,12 @@ rule evaluate_control_imported:
         gpu=1,
     params:
         seed=config["sampling_seed"],
+        rungs=rung_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan evaluate --control {wildcards.control}"
         " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
+        " --reference results/{wildcards.dataset}/reference {params.rungs}"
         " --damsm results/{wildcards.dataset}/{wildcards.imported}/imported/run/damsm --out {output.metrics}"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
@@ -116,8 +122,8 @@ rule tables_imported:
         code=modules("dmgan/report"),
     output:
         expand(
-            "results/{{dataset}}/{{imported}}/imported/tables/table{number}.{suffix}",
-            number=[1, 2, 3],
+            "results/{{dataset}}/{{imported}}/imported/tables/{table}.{suffix}",
+            table=TABLES,
             suffix=["csv", "md", "tex"],
         ),
     log:

@@ -22,8 +22,32 @@ rule tables:
             category="Tables",
             labels={"dataset": "{dataset}", "content": "Table 3: Ablation"},
         ),
-        markdown=expand("results/{{dataset}}/tables/table{number}.md", number=[1, 2, 3]),
-        latex=expand("results/{{dataset}}/tables/table{number}.tex", number=[1, 2, 3]),
+        kvmgan_table1=report(
+            "results/{dataset}/tables/kvmgan-table1.csv",
+            caption="../report/kvmgan-table1.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "KVM-GAN, Table 1: Inception Score"},
+        ),
+        kvmgan_table2=report(
+            "results/{dataset}/tables/kvmgan-table2.csv",
+            caption="../report/kvmgan-table2.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "KVM-GAN, Table 2: FID and R-precision"},
+        ),
+        mdsp_table1=report(
+            "results/{dataset}/tables/mdsp-table1.csv",
+            caption="../report/mdsp-table1.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Memory-driven model, Table 1"},
+        ),
+        reproduction_table1=report(
+            "results/{dataset}/tables/reproduction-table1.csv",
+            caption="../report/reproduction-table1.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Student reproduction, Table 1"},
+        ),
+        markdown=expand("results/{{dataset}}/tables/{table}.md", table=TABLES),
+        latex=expand("results/{{dataset}}/tables/{table}.tex", table=TABLES),
     log:
         "results/logs/tables/{dataset}.log",
     conda:
@@ -81,3 +105,28 @@ rule figures:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan figures --runs {params.runs} --data results/data/{wildcards.dataset}"
         " --out results/{wildcards.dataset}/figures --seed {params.seed} --threads {threads} > {log} 2>&1"
+
+
+rule parameters:
+    input:
+        code=["dmgan/report/parameters.py", *modules("dmgan/models")],
+    output:
+        figure2=report(
+            "results/parameters/reproduction-figure2.txt",
+            caption="../report/parameters.rst",
+            category="Figures",
+            labels={"dataset": "", "content": "Student reproduction, Figure 2: parameters"},
+        ),
+        figure3=report(
+            "results/parameters/reproduction-figure3.txt",
+            caption="../report/parameters.rst",
+            category="Figures",
+            labels={"dataset": "", "content": "Student reproduction, Figure 3: parameters"},
+        ),
+        table="results/parameters/reproduction-parameters.csv",
+    log:
+        "results/logs/parameters.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m dmgan parameters --out results/parameters > {log} 2>&1"

@@ -1,0 +1,83 @@
+"""The detector of SOA on photographs: torchvision's Faster R-CNN v2, trained on COCO.
+
+The published SOA was read by YOLOv3: a number of another detector is in a column of its own.
+"""
+
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fasterrcnn_resnet50_fpn_v2
+
+from dmgan import assets, files
+from dmgan.errors import UserError
+from dmgan.evaluation.soa import COCO_CLASSES
+
+ASSET = "faster-rcnn"
+THRESHOLD = 0.5  # smallest score of a box that counts
+
+
+def class_of_label() -> dict[int, int]:
+    """Number of the COCO class by the network's label; labels run to 90, with gaps, and are tied by name."""
+    names = FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.meta["categories"]
+    return {label: COCO_CLASSES.index(name) for label, name in enumerate(names) if name in COCO_CLASSES}
+
+
+class FasterRcnn:
+    """Says which COCO classes images show: those with at least one box of a score above the threshold."""
+
+    name = f"frcnn-v2@{THRESHOLD}"
+
+    def __init__(self, network: torch.nn.Module, sha256: str):
+        self._network = network.eval().requires_grad_(False)
+        self._class_of_label = class_of_label()
+        self.protocol = {
+            "detector": "torchvision fasterrcnn_resnet50_fpn_v2",
+            "detector_sha256": sha256,
+            "score_threshold": THRESHOLD,
+            "resize": "the detector's own: shorter side 800 px, bilinear",
+            "library": f"torchvision {torchvision.__version__}",
+        }
+
+    @classmethod
+    def read(cls, weights: Path, device: torch.device) -> "FasterRcnn":
+        """Read torchvision's state dict of the network; UserError where it is missing or another file."""
+        weights, asset = Path(weights), assets.find(ASSET)
+        mend = f"python -m dmgan fetch {ASSET} --to {weights.parent} ({asset.url}, SHA-256 {asset.sha256})"
+        if not weights.is_file():
+            raise UserError(f"{weights}: is not there; the detector of SOA is torchvision's {asset.file}: {mend}")
+        sha256 = files.file_sha256(weights)
+        if not asset.fits(sha256):
+            raise UserError(f"{weights}: is another file than {asset.file} (its SHA-256 is {sha256[:8]}…): {mend}")
+        return cls(network_with(weights), sha256).to(device)
+
+    def to(self, device: torch.device) -> "FasterRcnn":
+        """Move the network."""
+        self._network.to(device)
+        return self
+
+    @torch.inference_mode()
+    def __call__(self, images: list[Tensor]) -> list[set[int]]:
+        """Numbers of the classes in each image (3, h, w), 0 to 1."""
+        device = next(self._network.parameters()).device
+        found = self._network([image.to(device) for image in images])
+        return [self._classes(each["labels"], each["scores"]) for each in found]
+
+    def _classes(self, labels: Tensor, scores: Tensor) -> set[int]:
+        kept = labels[scores > THRESHOLD].tolist()
+        return {self._class_of_label[label] for label in kept if label in self._class_of_label}
+
+
+def network_with(weights: Path) -> torch.nn.Module:
+    """The network with the state dict in a file; UserError where it does not fit."""
+    network = fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, box_score_thresh=THRESHOLD)
+    try:
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch.load raises many kinds for a file that is no state dict
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{weights}: is no state dict of Faster R-CNN v2 ({reason}); give the file that "
+            f"'python -m dmgan fetch {ASSET}' downloads"
+        ) from error
+    return network

@@ -1,0 +1,138 @@
+"""SOA: which classes a caption names, which images are made, what is counted, and the detector's names."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fasterrcnn_resnet50_fpn_v2
+
+from dmgan import assets
+from dmgan.errors import UserError
+from dmgan.evaluation.detector import FasterRcnn, class_of_label
+from dmgan.evaluation.soa import COCO_CLASSES, named_coco_classes, plan_coco_images, semantic_object_accuracy
+from tests.conftest import CPU
+
+
+def named(caption: str, rule: str = "words") -> set[str]:
+    return {COCO_CLASSES[number] for number in named_coco_classes(caption, rule)}
+
+
+@pytest.mark.parametrize(
+    ("caption", "classes"),
+    [
+        ("A red bus parked beside two cars.", {"bus", "car"}),
+        ("Airplanes and a jet on the runway", {"airplane"}),
+        ("A man on a jet ski", {"person"}),
+        ("Two dogs watch a kitten", {"dog", "cat"}),
+        ("A hot dog with mustard", {"hot dog"}),
+        ("A bear beside a teddy bear", {"bear", "teddy bear"}),
+        ("A TEDDY BEAR ON A BED", {"teddy bear", "bed"}),
+        ("An empty train track", set()),
+        ("A train on the train tracks", {"train"}),
+        ("An orange couch", {"couch"}),
+        ("A bowl of oranges", {"bowl", "orange"}),
+        ("A woven basket of pancakes", set()),
+        ("An atv and a MacBook", set()),
+        ("Men surfing", {"person", "surfboard"}),
+        ("wine glasses on a desk", {"wine glass", "dining table"}),
+        ("knives and forks", {"knife", "fork"}),
+        ("a purse, a suit-case", {"handbag", "suitcase"}),
+        ("a dirt bike", {"motorcycle"}),
+        ("a computer mouse", {"mouse"}),
+        ("a mouse eats cheese", set()),
+        ("buses, benches and sandwiches", {"bus", "bench", "sandwich"}),
+        ("nothing to see", set()),
+    ],
+)
+def test_a_caption_names_whole_words(caption, classes):
+    assert named(caption) == classes
+
+
+@pytest.mark.parametrize(
+    ("caption", "noise"),
+    [("a woven basket", "oven"), ("pancakes", "cake"), ("an atv", "tv"), ("a macbook", "book"), ("dapple", "apple")],
+)
+def test_the_released_rule_has_the_released_noise(caption, noise):
+    assert noise in named(caption, "released") and noise not in named(caption)
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(UserError, match="must be words or released"):
+        named_coco_classes("a cat", "letters")
+
+
+def test_every_class_is_named_by_its_own_name():
+    own = {"orange": "oranges", "mouse": "computer mouse", "potted plant": "potted plant"}
+    for name in COCO_CLASSES:
+        text = {"sports ball": "ball", "fire hydrant": "hydrant", "tennis racket": "racket", "dining table": "table"}
+        assert name in named(f"a {(own | text).get(name, name)} is here"), name
+    assert len(COCO_CLASSES) == 80
+
+
+def test_images_are_three_a_caption_and_one_a_drawn_caption_of_person():
+    captions = {(image, 0): "a man" for image in range(20)} | {(20, 1): "a dog and a cat", (21, 0): "a hill"}
+    plan = plan_coco_images(captions, seed=1, person_images=7)
+    person = [each for each in plan if COCO_CLASSES[each.class_number] == "person"]
+    assert len(person) == len(set(person)) == 7
+    others = [(COCO_CLASSES[each.class_number], each.image, each.caption) for each in plan if each not in person]
+    assert others == [("cat", 20, 1)] * 3 + [("dog", 20, 1)] * 3
+    assert plan == plan_coco_images(captions, seed=1, person_images=7)
+    assert plan != plan_coco_images(captions, seed=2, person_images=7)
+    assert len(plan_coco_images(captions, seed=1)) == 20 + 6
+
+
+def test_accuracy_over_classes_and_over_images():
+    class_of = np.array([0, 0, 0, 0, 2, 2])
+    shown = np.array([True, True, True, False, True, False])
+    result = semantic_object_accuracy(class_of, shown, 3)
+    assert result.by_class.tolist() == [0.75, 0.0, 0.5] and result.images.tolist() == [4, 0, 2]
+    assert result.soa_c == pytest.approx((0.75 + 0 + 0.5) / 3)  # the class without images counts
+    assert result.soa_i == pytest.approx(4 / 6)
+
+
+def test_the_halves_are_of_the_classes_with_most_and_fewest_images():
+    class_of = np.repeat(np.arange(80), np.arange(80, 0, -1))
+    result = semantic_object_accuracy(class_of, class_of < 40, 80)
+    assert result.halves() == (1.0, 0.0)
+    assert semantic_object_accuracy(np.zeros(3, int), np.ones(3, bool), 1).halves() == (1.0, 1.0)
+
+
+def test_no_image_is_an_error():
+    with pytest.raises(UserError, match="no caption names a class"):
+        semantic_object_accuracy(np.empty(0, int), np.empty(0, bool), 80)
+
+
+def test_labels_are_tied_to_classes_by_name():
+    names = FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.meta["categories"]
+    ties = class_of_label()
+    assert sorted(ties.values()) == list(range(80)) and len(names) == 91
+    assert all(names[label] == COCO_CLASSES[number] for label, number in ties.items())
+    assert ties[1] == 0 and 12 not in ties and ties[90] == 79  # label 12 is a gap
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, min_size=32, max_size=32)
+
+
+def test_the_detector_builds_and_gives_one_set_an_image(network):
+    detector = FasterRcnn(network, "0" * 64)
+    found = detector([torch.rand(3, 32, 32), torch.rand(3, 24, 32)])
+    assert [type(each) for each in found] == [set, set]
+    assert detector.name == "frcnn-v2@0.5" and detector.protocol["score_threshold"] == 0.5
+
+
+def test_boxes_count_above_the_threshold(network):
+    labels, scores = torch.tensor([1, 12, 17, 18]), torch.tensor([0.9, 0.9, 0.5, 0.51])
+    assert FasterRcnn(network, "")._classes(labels, scores) == {COCO_CLASSES.index("person"), COCO_CLASSES.index("dog")}
+
+
+def test_missing_and_wrong_weights_are_one_line(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"is not there; .*fetch faster-rcnn --to .*https://.*SHA-256 dd69338a"):
+        FasterRcnn.read(tmp_path / "weights.pth", CPU)
+    (tmp_path / "weights.pth").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="is another file than fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth"):
+        FasterRcnn.read(tmp_path / "weights.pth", CPU)
+    monkeypatch.setattr(assets.Asset, "fits", lambda asset, sha256: True)
+    with pytest.raises(UserError, match="is no state dict of Faster R-CNN v2"):
+        FasterRcnn.read(tmp_path / "weights.pth", CPU)
