@@ -77,9 +77,20 @@ class LossOptions:
     )
 
     matching: bool = option(True, "whether the DAMSM loss is part of the generator's")
+    adversarial: str = option("bce", "what is made of a discriminator's logits (DF-GAN: hinge)", ("bce", "hinge"))
+    matching_aware_penalty: float = option(0.0, "weight k of DF-GAN's gradient penalty on real, matching pairs")
+
+    mismatched_images_real: bool = option(
+        False, "StackGAN++: the image of a mismatched pair must be judged real alone, and all six terms are summed"
+    )
 
     def __post_init__(self):
+        _require(
+            self.mismatched_captions or not self.mismatched_images_real,
+            "mismatched_images_real: needs mismatched_captions",
+        )
         _require(self.kl in ("mean", "sum"), f"kl {self.kl!r}: must be mean or sum")
+        _require(self.adversarial in ("bce", "hinge"), f"adversarial {self.adversarial!r}: must be bce or hinge")
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,8 @@ class TrainingOptions:
     batch_size: int = option(10, "images per step")
     generator_lr: float = option(2e-4, "Adam's learning rate of the generator")
     discriminator_lr: float = option(2e-4, "Adam's learning rate of each discriminator")
+    adam_beta1: float = option(0.5, "Adam's decay of the mean of gradients, of every network")
+    adam_beta2: float = option(0.999, "Adam's decay of the mean of their squares")
     damsm_weight: float = option(5.0, "weight of the DAMSM loss, lambda (5 on CUB, 50 on COCO)")
     kl_weight: float = option(1.0, "weight of the conditioning augmentation's KL term")
     ema_decay: float = option(0.999, "decay of the generator's averaged weights")
@@ -104,7 +117,8 @@ class TrainingOptions:
         )
         for name in ("generator_lr", "discriminator_lr"):
             _require(getattr(self, name) > 0, f"{name} {getattr(self, name)}: must be above 0")
-        _require(0 <= self.ema_decay < 1, f"ema_decay {self.ema_decay}: must be in [0, 1)")
+        for name in ("ema_decay", "adam_beta1", "adam_beta2"):
+            _require(0 <= getattr(self, name) < 1, f"{name} {getattr(self, name)}: must be in [0, 1)")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from dmgan.tracking import LabBook
 from dmgan.weights import save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
-_ADAM = {"betas": (0.5, 0.999), "eps": 1e-8}
+_EPS = 1e-8  # Adam's
 
 
 class Trainer:
@@ -47,9 +47,10 @@ class Trainer:
         initialise(self.discriminators)
         self.discriminators.to(device).train()
         self.image_encoder = image_encoder
-        self.generator_adam = torch.optim.Adam(self.model.parameters(), lr=options.generator_lr, **_ADAM)
+        adam = {"betas": (options.adam_beta1, options.adam_beta2), "eps": _EPS}
+        self.generator_adam = torch.optim.Adam(self.model.parameters(), lr=options.generator_lr, **adam)
         self.discriminator_adams = [
-            torch.optim.Adam([p for p in each.parameters() if p.requires_grad], lr=options.discriminator_lr, **_ADAM)
+            torch.optim.Adam([p for p in each.parameters() if p.requires_grad], lr=options.discriminator_lr, **adam)
             for each in self.discriminators
         ]
         self.average = WeightAverage(self.model, options.ema_decay)

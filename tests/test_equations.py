@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from baselines.attngan import WordAttention
+from baselines.dfgan import Affine, OneWayDiscriminator
 from dmgan.errors import UserError
 from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses, word_scores
 from dmgan.models.blocks import ConditioningAugmentation
@@ -250,6 +251,82 @@ def test_loss_of_a_discriminator_of_pairs_alone(judged_in_pairs, mismatched):
     expected = real_pair + (fake_pair + wrong_pair) / 2 if mismatched else (real_pair + fake_pair) / 2
     loss = discriminator_loss(discriminator, real, fake, sentence, LossOptions(mismatched_captions=mismatched))
     assert float(loss) == pytest.approx(expected, rel=1e-10)
+
+
+def test_loss_of_a_discriminator_of_stackgan_pp(judged):
+    discriminator, real, fake, sentence, D = judged
+    unconditional = [-math.log(D(x)) for x in real], [-math.log(1 - D(x)) for x in fake]
+    conditional = [-math.log(D(x, s)) for x, s in zip(real, sentence, strict=True)]
+    fake_pairs = [-math.log(1 - D(x, s)) for x, s in zip(fake, sentence, strict=True)]
+    wrong_pairs = [-math.log(1 - D(real[k], sentence[k + 1])) for k in range(2)]
+    wrong_images = [-math.log(D(real[k])) for k in range(2)]
+    terms = (*unconditional, conditional, fake_pairs, wrong_pairs, wrong_images)
+    loss = discriminator_loss(discriminator, real, fake, sentence, LossOptions(mismatched_images_real=True))
+    assert float(loss) == pytest.approx(sum(np.mean(each) for each in terms), rel=1e-10)
+
+
+def test_hinge_losses_of_df_gan_eq_1(judged_in_pairs):
+    discriminator, real, fake, sentence, _ = judged_in_pairs
+
+    def D(image, sentence) -> float:
+        with torch.no_grad():
+            return float(discriminator.conditional(discriminator.features(image[None]), sentence[None]))
+
+    real_pair = np.mean([-min(0, -1 + D(x, s)) for x, s in zip(real, sentence, strict=True)])
+    fake_pair = np.mean([-min(0, -1 - D(x, s)) for x, s in zip(fake, sentence, strict=True)])
+    wrong_pair = np.mean([-min(0, -1 - D(real[k], sentence[k + 1])) for k in range(2)])
+    switches = LossOptions(adversarial="hinge")
+    loss = discriminator_loss(discriminator, real, fake, sentence, switches)
+    assert float(loss) == pytest.approx(real_pair + (fake_pair + wrong_pair) / 2, rel=1e-10)
+    pleased = np.mean([-D(x, s) for x, s in zip(fake, sentence, strict=True)])
+    assert float(adversarial_loss(discriminator, fake, sentence, switches)) == pytest.approx(pleased, rel=1e-10)
+
+
+def test_matching_aware_penalty_is_of_numeric_gradients_and_of_each_pair():
+    torch.manual_seed(0)
+    discriminator = OneWayDiscriminator(8, 2, N_W).double()
+    real, fake, sentence = torch.rand(3, 3, 8, 8).double(), torch.rand(3, 3, 8, 8).double(), torch.rand(3, N_W).double()
+
+    @torch.no_grad()
+    def D(x, e) -> float:
+        return float(discriminator.conditional(discriminator.features(x[None]), e[None]))
+
+    def squared_norm(function, at) -> float:
+        total, step = 0.0, 1e-6
+        for i in range(at.numel()):
+            moved = torch.zeros_like(at)
+            moved.view(-1)[i] = step
+            total += ((function(at + moved) - function(at - moved)) / (2 * step)) ** 2
+        return total
+
+    norms = [
+        math.sqrt(squared_norm(lambda at, e=e: D(at, e), x) + squared_norm(lambda at, x=x: D(x, at), e))
+        for x, e in zip(real, sentence, strict=True)
+    ]
+    without, with_penalty = (
+        discriminator_loss(discriminator, real, fake, sentence, LossOptions(matching_aware_penalty=k))
+        for k in (0.0, 2e3)
+    )
+    assert float(with_penalty - without) == pytest.approx(2e3 * np.mean([n**6 for n in norms]), rel=1e-5)
+
+
+def test_an_unknown_adversarial_loss_is_refused():
+    with pytest.raises(UserError, match="adversarial 'lsgan': must be bce or hinge"):
+        LossOptions(adversarial="lsgan")
+
+
+def test_affine_transformation_of_df_gan_eq_2_and_3():
+    torch.manual_seed(0)
+    affine = Affine(4, 3).double()
+    h, c = torch.randn(2, 3, 2, 2).double(), torch.randn(2, 4).double()
+    out = affine(h, c)
+    for b in range(2):
+        gamma, beta = (
+            mlp[2].weight @ (mlp[0].weight @ c[b] + mlp[0].bias).relu() + mlp[2].bias
+            for mlp in (affine.gamma, affine.beta)
+        )
+        for i in range(3):
+            torch.testing.assert_close(out[b, i], gamma[i] * h[b, i] + beta[i])
 
 
 @pytest.mark.parametrize("kl", ["mean", "sum"])

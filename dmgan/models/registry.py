@@ -24,6 +24,8 @@ _M = {"key_value": True, "write_gate": False, "response": "concatenate"}
 _M_WG = {"key_value": True, "write_gate": True, "response": "concatenate"}
 _PAPER = {"relu": False, "detach_mean": False, "duplicate_response": False}
 _PAPER_LOSSES = LossOptions(half_adversarial=True, mismatched_captions=False, kl="sum")
+_DFGAN = LossOptions(adversarial="hinge", matching_aware_penalty=2.0, matching=False)
+_STACKGANPP = LossOptions(mismatched_images_real=True, matching=False)
 
 MODELS = {
     "attngan":        Entry("baselines.attngan:AttnGAN", "AttnGAN"),
@@ -33,6 +35,8 @@ MODELS = {
     "dmgan-m":        Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M", _M),
     "dmgan-m-wg":     Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M+WG", _M_WG),
     "dmgan-paper":    Entry("dmgan.models.dmgan:DMGAN", "DM-GAN as in the paper", _PAPER, _PAPER_LOSSES),
+    "dfgan":          Entry("baselines.dfgan:DFGAN", "DF-GAN", losses=_DFGAN),
+    "stackganpp":     Entry("baselines.stackganpp:StackGANpp", "StackGAN++", losses=_STACKGANPP),
 }  # fmt: skip
 
 
