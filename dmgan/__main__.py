@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 
 from dmgan.errors import UserError
-from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    ArchitectureOptions,
+    CaptionerOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
 
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
 
@@ -127,6 +134,27 @@ def _add_classifier(parser: argparse.ArgumentParser) -> None:
     _add_options(parser, ClassifierOptions)
 
 
+def captioner(arguments: argparse.Namespace) -> None:
+    device = _device(arguments)
+    from dmgan.captioner import train_captioner
+
+    train_captioner(
+        arguments.data, arguments.out, _options(arguments, CaptionerOptions),
+        arguments.seed, device, arguments.mlflow, arguments.inception_weights,
+    )  # fmt: skip
+
+
+def _add_captioner(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the captioner")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (default 0)")
+    parser.add_argument(
+        "--inception-weights", type=Path, help="torchvision's inception_v3 state dict (for --image-encoder inception)"
+    )
+    _add_run_flags(parser)
+    _add_options(parser, CaptionerOptions)
+
+
 def train(arguments: argparse.Namespace) -> None:
     from dmgan.models.registry import find
 
@@ -138,7 +166,7 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.model, arguments.data, arguments.damsm, arguments.out,
         _options(arguments, ArchitectureOptions), _options(arguments, TrainingOptions),
         _options(arguments, MatchingOptions),
-        arguments.seed, device, arguments.mlflow,
+        arguments.seed, device, arguments.mlflow, arguments.vgg16_weights, arguments.captioner,
     )  # fmt: skip
 
 
@@ -150,6 +178,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of weights, order, augmentation and noise (default 0)"
     )
+    parser.add_argument(
+        "--vgg16-weights", type=Path, help="torchvision's vgg16 state dict (for a perceptual loss, --perceptual vgg16)"
+    )
+    parser.add_argument("--captioner", type=Path, help="folder of the pretrained captioner (for MirrorGAN)")
     _add_run_flags(parser)
     _add_options(parser, ArchitectureOptions)
     _add_options(parser, TrainingOptions)
@@ -330,6 +362,7 @@ VERBS = {
     "prepare":    (prepare,    _add_prepare,    "make a prepared data set"),
     "pretrain":   (pretrain,   _add_pretrain,   "pretrain the DAMSM's text and image encoder"),
     "classifier": (classifier, _add_classifier, "train the species classifier that IS and FID read"),
+    "captioner":  (captioner,  _add_captioner,  "pretrain the captioner that MirrorGAN's loss reads"),
     "train":      (train,      _add_train,      "train a model"),
     "import":     (import_,    _add_import,     "make a run folder from released weights"),
     "sample":     (sample,     _add_sample,     "generate images from test captions"),

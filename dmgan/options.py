@@ -105,6 +105,14 @@ class TrainingOptions:
     adam_beta2: float = option(0.999, "Adam's decay of the mean of their squares")
     damsm_weight: float = option(5.0, "weight of the DAMSM loss, lambda (5 on CUB, 50 on COCO)")
     kl_weight: float = option(1.0, "weight of the conditioning augmentation's KL term")
+    perceptual: str = option(
+        "vgg16",
+        "whose features a perceptual loss compares (ControlGAN): VGG-16's relu2_2, or, where its weights are not at "
+        "hand, the first layers of the DAMSM's small image encoder",
+        ("vgg16", "damsm"),
+    )
+    perceptual_weight: float = option(1.0, "weight of the perceptual loss (ControlGAN)")
+    caption_weight: float = option(10.0, "weight of the captioner's cross entropy (MirrorGAN)")
     ema_decay: float = option(0.999, "decay of the generator's averaged weights")
     max_words: int = option(18, "longest caption; of a longer one a random ordered subset is read")
     checkpoint_every: int = option(500, "steps between checkpoints")
@@ -117,6 +125,7 @@ class TrainingOptions:
         )
         for name in ("generator_lr", "discriminator_lr"):
             _require(getattr(self, name) > 0, f"{name} {getattr(self, name)}: must be above 0")
+        _require(self.perceptual in ("vgg16", "damsm"), f"perceptual {self.perceptual!r}: must be vgg16 or damsm")
         for name in ("ema_decay", "adam_beta1", "adam_beta2"):
             _require(0 <= getattr(self, name) < 1, f"{name} {getattr(self, name)}: must be in [0, 1)")
 
@@ -145,6 +154,22 @@ class DamsmOptions:
         _require(self.embedding_dim % 2 == 0, f"embedding_dim {self.embedding_dim}: must be even (two LSTM directions)")
         _require(self.batch_size >= 2, f"batch_size {self.batch_size}: must be 2 or more (matching needs a choice)")
         _require(0 <= self.dropout < 1, f"dropout {self.dropout}: must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class CaptionerOptions:
+    """Pretraining of the captioner that MirrorGAN's STREAM describes images with."""
+
+    image_encoder: str = option("inception", "trunk of its image encoder", ("inception", "small"))
+    image_size: int = option(299, "side of the images it is trained on, px")
+    width: int = option(32, "channels of the small trunk's first layer (unused by inception)")
+    embedding_dim: int = option(256, "numbers of an image code and of a word embedding")
+    hidden_dim: int = option(512, "numbers of the LSTM's state")
+    epochs: int = option(100, "passes over the training images")
+    batch_size: int = option(48, "image-caption pairs per step")
+    lr: float = option(1e-3, "Adam's learning rate")
+    max_words: int = option(18, "longest caption; of a longer one a random ordered subset is read")
+    checkpoint_every: int = option(500, "steps between checkpoints")
 
 
 @dataclass(frozen=True)

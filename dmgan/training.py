@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dmgan import files
 from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.companions import read_companions
 from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import Batch, TrainingBatches, to_uint8
@@ -78,6 +79,7 @@ class Trainer:
         triples = zip(self.discriminators, self.discriminator_adams, images, generated.images, strict=True)
         for i, (discriminator, adam, real, fake) in enumerate(triples):
             loss = discriminator_loss(discriminator, real, fake, captions.sentence, self.switches)
+            loss = sum(self.model.further_discriminator_losses(discriminator, real, captions).values(), loss)
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step()
@@ -164,10 +166,13 @@ def train(
     seed: int,
     device: torch.device,
     mlflow: str | None = None,
+    vgg16_weights: Path | None = None,
+    captioner: Path | None = None,
 ) -> None:
     """Train the model called `name`; writes generator.safetensors, history.csv and options.json into `out`.
 
-    An interrupted run in `out` goes on from its checkpoint, to the bit on the CPU.
+    An interrupted run in `out` goes on from its checkpoint, to the bit on the CPU. vgg16_weights (torchvision's state
+    dict) and captioner (a folder that `train_captioner` wrote) are for models whose losses read these networks.
     """
     dataset = PreparedDataset(data)
     damsm = Damsm.read(damsm_folder).to(device)
@@ -180,6 +185,9 @@ def train(
 
     switches = find(name).losses
     trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device)
+    model.companions, read = read_companions(
+        model, damsm, trainer.discriminators, options, vgg16_weights, captioner, device
+    )
 
     def step_function(step: int) -> dict[str, Tensor]:
         batch = batches[step]
@@ -190,7 +198,7 @@ def train(
 
     parts = {"architecture": asdict(architecture), "training": asdict(options)}
     parts |= {"gammas": asdict(gammas), "losses": asdict(switches)}
-    inputs = {"data": dataset.sha256, "damsm": damsm.sha256}
+    inputs = {"data": dataset.sha256, "damsm": damsm.sha256, **read}
     written = {"model": name, **parts, "seed": seed, "inputs": inputs}
     fingerprint = files.json_sha256(written)
     with exclusive(out):

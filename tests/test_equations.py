@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from baselines.attngan import WordAttention
+from baselines.controlgan import ChannelAttention, WordLevelDiscriminator
 from baselines.dfgan import Affine, OneWayDiscriminator
+from baselines.mirrorgan import GlobalLocalAttention
+from dmgan.captioner import Captioner
 from dmgan.errors import UserError
 from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses, word_scores
 from dmgan.models.blocks import ConditioningAugmentation
 from dmgan.models.discriminators import Discriminator, SpectralNormConv2d
 from dmgan.models.dmgan import MemoryOptions, MemoryRefinement
-from dmgan.options import LossOptions, MatchingOptions
+from dmgan.options import CaptionerOptions, LossOptions, MatchingOptions
 from dmgan.training import WeightAverage
 
 torch.set_default_dtype(torch.float32)
@@ -327,6 +330,58 @@ def test_affine_transformation_of_df_gan_eq_2_and_3():
         )
         for i in range(3):
             torch.testing.assert_close(out[b, i], gamma[i] * h[b, i] + beta[i])
+
+
+def test_channel_attention_of_controlgan(R, W):
+    torch.manual_seed(0)
+    attention = ChannelAttention(SIDE, N_W).double()
+    mask = torch.tensor([[False, False, False, True], [False] * T])
+    out = attention(R, W, mask)
+    words = [attention.U.weight @ W[0, :, i] for i in range(3)]  # each at the N places
+    for channel in range(N_R):
+        exps = [math.exp(float(R[0, channel].flatten() @ word)) for word in words]
+        expected = sum(e / sum(exps) * word for e, word in zip(exps, words, strict=True))
+        torch.testing.assert_close(out[0, channel].flatten(), expected)
+
+
+def test_word_level_discriminator_of_controlgan(W):
+    torch.manual_seed(0)
+    critic, n = WordLevelDiscriminator(N_W).double(), torch.randn(2, N_W, SIDE, SIDE).double()
+    mask = torch.tensor([[False, False, False, True], [False] * T])
+    perceived = [critic.F.weight[:, :, 0, 0] @ n[0, :, y, x] for y in range(SIDE) for x in range(SIDE)]
+    total = 0.0
+    for i in range(3):
+        w = W[0, :, i]
+        exps = [math.exp(float(w @ each)) for each in perceived]
+        b = sum(e / sum(exps) * each for e, each in zip(exps, perceived, strict=True))
+        total += math.exp(5.0 * float(b @ w) / float(b.norm() * w.norm()))
+    probability = torch.sigmoid(critic(n, W, mask)[0])
+    assert float(probability) == pytest.approx(1 / (1 + math.exp(-math.log(total))), rel=1e-6)
+
+
+def test_sentence_attention_of_mirrorgan(R):
+    torch.manual_seed(0)
+    attention, s = GlobalLocalAttention(N_R, N_W, 4).double(), torch.randn(2, 4).double()
+    out = attention.sentence(R, s)
+    projected = attention.V.weight @ s[1]
+    exps = (attention.W.weight[:, :, 0, 0] @ (R[1, :, 0, 1] * projected)).exp()
+    torch.testing.assert_close(out[1, :, 0, 1], projected * exps / exps.sum())
+
+
+def test_cross_entropy_of_the_captioner_is_of_each_word_after_those_before_it():
+    torch.manual_seed(0)
+    options = CaptionerOptions(image_encoder="small", image_size=16, width=2, embedding_dim=3, hidden_dim=4)
+    captioner = Captioner(7, options).double().eval()
+    images, tokens = torch.rand(2, 3, 16, 16).double(), torch.tensor([[3, 1, 5], [2, 0, 0]])
+    mask = torch.tensor([[False, False, False], [False, True, True]])
+    surprises = []
+    for image, caption in zip(images, ([3, 1, 5], [2]), strict=True):
+        x, state = captioner.image_encoder(image[None])[1][:, None], None
+        for token in caption:
+            hidden, state = captioner.lstm(x, state)
+            surprises.append(-float(captioner.logits(hidden[0, 0]).log_softmax(dim=0)[token]))
+            x = captioner.embedding.weight[token][None, None]
+    assert float(captioner.cross_entropy(images, tokens, mask)) == pytest.approx(np.mean(surprises), rel=1e-9)
 
 
 @pytest.mark.parametrize("kl", ["mean", "sum"])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dmgan.options import ArchitectureOptions
 
 if TYPE_CHECKING:
+    from dmgan.companions import Companions
     from dmgan.damsm import EncodedCaptions
 
 
@@ -27,6 +28,9 @@ class TextToImageGAN(nn.Module, ABC):
 
     A subclass takes `(architecture, embedding_dim, **its own switches)`; its parameters are the generator's.
     """
+
+    needs: frozenset[str] = frozenset()  # frozen networks its further losses read: "perceptual", "captioner"
+    companions: "Companions | None" = None  # these networks, during training
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__()
@@ -73,6 +77,15 @@ class TextToImageGAN(nn.Module, ABC):
         self, generated: Generated, images: list[Tensor], captions: "EncodedCaptions"
     ) -> dict[str, Tensor]:
         """The generator's losses beyond those that all models share, by name and already weighted."""
+        return {}
+
+    def further_discriminator_losses(
+        self, discriminator: nn.Module, real: Tensor, captions: "EncodedCaptions"
+    ) -> dict[str, Tensor]:
+        """The losses of one discriminator beyond those that all models share, by name and already weighted.
+
+        real (B, 3, s, s) are the captions' own images.
+        """
         return {}
 
     def forward(self, *arguments) -> Generated:

@@ -37,6 +37,8 @@ MODELS = {
     "dmgan-paper":    Entry("dmgan.models.dmgan:DMGAN", "DM-GAN as in the paper", _PAPER, _PAPER_LOSSES),
     "dfgan":          Entry("baselines.dfgan:DFGAN", "DF-GAN", losses=_DFGAN),
     "stackganpp":     Entry("baselines.stackganpp:StackGANpp", "StackGAN++", losses=_STACKGANPP),
+    "controlgan":     Entry("baselines.controlgan:ControlGAN", "ControlGAN"),
+    "mirrorgan":      Entry("baselines.mirrorgan:MirrorGAN", "MirrorGAN", losses=LossOptions(matching=False)),
 }  # fmt: skip
 
 
@@ -47,9 +49,12 @@ def find(name: str) -> Entry:
     return MODELS[name]
 
 
+def model_class(name: str) -> "type[TextToImageGAN]":
+    """The class of the entry called `name`."""
+    module, class_name = find(name).target.split(":")
+    return getattr(importlib.import_module(module), class_name)
+
+
 def build_model(name: str, architecture: ArchitectureOptions, embedding_dim: int, **switches) -> "TextToImageGAN":
     """A new generator with random weights; `switches` override those of the entry."""
-    entry = find(name)
-    module, class_name = entry.target.split(":")
-    model_class = getattr(importlib.import_module(module), class_name)
-    return model_class(architecture, embedding_dim, **{**entry.switches, **switches})
+    return model_class(name)(architecture, embedding_dim, **{**find(name).switches, **switches})
