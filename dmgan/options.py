@@ -84,6 +84,12 @@ class LossOptions:
         False, "StackGAN++: the image of a mismatched pair must be judged real alone, and all six terms are summed"
     )
 
+    interpolation: bool = option(
+        False,
+        "GAN-INT: the generator also draws sentences halfway between two captions; for models that read the "
+        "sentence alone",
+    )
+
     def __post_init__(self):
         _require(
             self.mismatched_captions or not self.mismatched_images_real,

@@ -18,10 +18,10 @@ class Vgg16Features(nn.Module):
     """VGG-16 up to relu2_2: images (B, 3, s, s) in [-1, 1] -> (B, 128, s/2, s/2)."""
 
     def __init__(self):
-        from torchvision.models import vgg16
+        from torchvision.models.vgg import cfgs, make_layers
 
         super().__init__()
-        self.features = vgg16(weights=None, init_weights=False).features[:_RELU2_2]
+        self.features = make_layers(cfgs["D"])[:_RELU2_2]  # "D" is VGG-16
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
 

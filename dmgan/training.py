@@ -18,7 +18,7 @@ from dmgan.data.batches import Batch, TrainingBatches, to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.losses import MatchingLosses, adversarial_loss, discriminator_loss, kl_loss, matching_losses
-from dmgan.models.interface import TextToImageGAN, initialise
+from dmgan.models.interface import Generated, TextToImageGAN, initialise
 from dmgan.models.registry import build_model, find
 from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions
 from dmgan.provenance import provenance
@@ -76,8 +76,14 @@ class Trainer:
         losses = {}
 
         # Move the discriminators.
-        triples = zip(self.discriminators, self.discriminator_adams, images, generated.images, strict=True)
-        for i, (discriminator, adam, real, fake) in enumerate(triples):
+        trained = self.model.trained_images
+        for i, (discriminator, adam, real) in enumerate(
+            zip(self.discriminators, self.discriminator_adams, images, strict=True)
+        ):
+            if i not in trained:
+                losses[f"discriminator{i}"] = torch.zeros(())
+                continue
+            fake = generated.images[i]
             loss = discriminator_loss(discriminator, real, fake, captions.sentence, self.switches)
             loss = sum(self.model.further_discriminator_losses(discriminator, real, captions).values(), loss)
             adam.zero_grad(set_to_none=True)
@@ -87,8 +93,11 @@ class Trainer:
 
         # Move the generator against the moved discriminators, whose weights need no gradient now.
         _require_gradients(self.discriminators, False)
-        pairs = zip(self.discriminators, generated.images, strict=True)
-        adversarial = sum(adversarial_loss(each, fake, captions.sentence, self.switches) for each, fake in pairs)
+        adversarial = self._adversarial(generated, captions.sentence)
+        if self.switches.interpolation:
+            between = (captions.sentence + captions.sentence.roll(1, dims=0)) / 2
+            halfway = self.model.generate(noise, between, captions.words, captions.mask, memory)
+            adversarial = adversarial + self._adversarial(halfway, between)
         total, losses["adversarial"] = adversarial, adversarial
         if self.switches.matching:
             matching = self._matching(generated.images[-1], captions, class_ids)
@@ -106,6 +115,11 @@ class Trainer:
 
         self.average.update(self.model)
         return losses | further
+
+    def _adversarial(self, generated: Generated, sentence: Tensor) -> Tensor:
+        """What the discriminators tell the generator of the images that are trained, with sentences (B, E)."""
+        pairs = ((self.discriminators[i], generated.images[i]) for i in self.model.trained_images)
+        return sum(adversarial_loss(each, fake, sentence, self.switches) for each, fake in pairs)
 
     def _matching(self, images: Tensor, captions: EncodedCaptions, class_ids: Tensor) -> MatchingLosses:
         """The DAMSM's judgement of the last stage's images."""
@@ -189,7 +203,10 @@ def train(
         model, damsm, trainer.discriminators, options, vgg16_weights, captioner, device
     )
 
+    steps = options.epochs * batches.steps_per_epoch
+
     def step_function(step: int) -> dict[str, Tensor]:
+        model.begin_step(step, steps)
         batch = batches[step]
         captions = damsm.encode(batch.tokens, batch.lengths)
         noise = step_noise(seed, step, len(batch.tokens), model.noise_dim)
@@ -210,7 +227,7 @@ def train(
         history = run_steps(
             step_function,
             trainer.stateful(),
-            options.epochs * batches.steps_per_epoch,
+            steps,
             ROW_EVERY,
             Checkpoint(out, name, fingerprint),
             options.checkpoint_every,

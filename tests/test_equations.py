@@ -1,5 +1,6 @@
 """Each equation against a naive loop over its letters."""
 
+import copy
 import math
 
 import numpy as np
@@ -11,13 +12,15 @@ from baselines.controlgan import ChannelAttention, WordLevelDiscriminator
 from baselines.dfgan import Affine, OneWayDiscriminator
 from baselines.mirrorgan import GlobalLocalAttention
 from dmgan.captioner import Captioner
+from dmgan.damsm import EncodedCaptions
 from dmgan.errors import UserError
 from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses, word_scores
 from dmgan.models.blocks import ConditioningAugmentation
 from dmgan.models.discriminators import Discriminator, SpectralNormConv2d
 from dmgan.models.dmgan import MemoryOptions, MemoryRefinement
-from dmgan.options import CaptionerOptions, LossOptions, MatchingOptions
-from dmgan.training import WeightAverage
+from dmgan.models.registry import MODELS, build_model
+from dmgan.options import ArchitectureOptions, CaptionerOptions, LossOptions, MatchingOptions, TrainingOptions
+from dmgan.training import Trainer, WeightAverage
 
 torch.set_default_dtype(torch.float32)
 T, N_W, N_R, SIDE = 4, 5, 3, 2
@@ -330,6 +333,30 @@ def test_affine_transformation_of_df_gan_eq_2_and_3():
         )
         for i in range(3):
             torch.testing.assert_close(out[b, i], gamma[i] * h[b, i] + beta[i])
+
+
+def test_interpolated_sentences_of_gan_int_are_drawn_halfway_and_judged_real():
+    """GAN-INT: the generator's loss is that of the captions and that of (e_k + e_{k-1}) / 2, same noise."""
+    torch.manual_seed(0)
+    architecture = ArchitectureOptions(8, 2, 2, 2, 3, 2, 0)
+    model = build_model("gan-int-cls", architecture, N_W)
+    noise, sentence = torch.randn(4, 3), torch.randn(4, N_W)
+    captions = EncodedCaptions(sentence, torch.randn(4, N_W, 2), torch.zeros(4, 2, dtype=bool), torch.full((4,), 2))
+    real = [torch.rand(4, 3, 16, 16)]
+    trainer = Trainer(
+        model, None, TrainingOptions(), MatchingOptions(), MODELS["gan-int-cls"].losses, torch.device("cpu")
+    )
+    before = copy.deepcopy(model)
+    loss = trainer.step(real, captions, torch.arange(4), noise)["adversarial"]
+    (discriminator,) = trainer.discriminators  # as the generator met it, but for running statistics
+
+    def persuaded(e) -> float:
+        images = before.generate(noise, e, None, None).images[0]
+        logits = discriminator.conditional(discriminator.features(images), e)
+        return float(torch.log1p(torch.exp(-logits)).mean())
+
+    halfway = torch.stack([(sentence[k] + sentence[k - 1]) / 2 for k in range(4)])
+    assert float(loss) == pytest.approx(persuaded(sentence) + persuaded(halfway), rel=1e-4)
 
 
 def test_channel_attention_of_controlgan(R, W):

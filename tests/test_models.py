@@ -23,8 +23,8 @@ SMALL = ArchitectureOptions(
 WIDE = ArchitectureOptions(
     base_size=16, stages=2, generator_width=6, discriminator_width=3, noise_dim=4, condition_dim=3, residual_blocks=2
 )
-WITHOUT_WORDS = {"dfgan", "stackganpp"}  # these read the sentence alone
-WITHOUT_AUGMENTATION = {"dfgan"}
+WITHOUT_WORDS = {"dfgan", "stackganpp", "stackgan", "gan-int-cls"}  # these read the sentence alone
+WITHOUT_AUGMENTATION = {"dfgan", "gan-int-cls"}
 every_model = pytest.mark.parametrize("name", MODELS)
 
 

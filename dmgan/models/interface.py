@@ -62,6 +62,17 @@ class TextToImageGAN(nn.Module, ABC):
     def discriminators(self) -> nn.ModuleList:
         """New discriminators, one per side in image_sizes (see Discriminator)."""
 
+    @property
+    def trained_images(self) -> tuple[int, ...]:
+        """Positions in image_sizes of what the present step trains: all, unless stages are trained one by one.
+
+        In training, `generate` may leave out the images behind the last of them.
+        """
+        return tuple(range(len(self.image_sizes)))
+
+    def begin_step(self, step: int, steps: int) -> None:
+        """Called before training's step number `step` of `steps`; a no-op unless stages are trained one by one."""
+
     def fit_memory(self, dataset):
         """What `generate` retrieves from; None unless the model retrieves."""
         return None

@@ -25,6 +25,8 @@ _M_WG = {"key_value": True, "write_gate": True, "response": "concatenate"}
 _PAPER = {"relu": False, "detach_mean": False, "duplicate_response": False}
 _PAPER_LOSSES = LossOptions(half_adversarial=True, mismatched_captions=False, kl="sum")
 _DFGAN = LossOptions(adversarial="hinge", matching_aware_penalty=2.0, matching=False)
+_WITHOUT_DAMSM = LossOptions(matching=False)
+_GAN_INT_CLS = LossOptions(interpolation=True, matching=False)
 _STACKGANPP = LossOptions(mismatched_images_real=True, matching=False)
 
 MODELS = {
@@ -38,7 +40,9 @@ MODELS = {
     "dfgan":          Entry("baselines.dfgan:DFGAN", "DF-GAN", losses=_DFGAN),
     "stackganpp":     Entry("baselines.stackganpp:StackGANpp", "StackGAN++", losses=_STACKGANPP),
     "controlgan":     Entry("baselines.controlgan:ControlGAN", "ControlGAN"),
-    "mirrorgan":      Entry("baselines.mirrorgan:MirrorGAN", "MirrorGAN", losses=LossOptions(matching=False)),
+    "mirrorgan":      Entry("baselines.mirrorgan:MirrorGAN", "MirrorGAN", losses=_WITHOUT_DAMSM),
+    "stackgan":       Entry("baselines.stackgan:StackGAN", "StackGAN", losses=_WITHOUT_DAMSM),
+    "gan-int-cls":    Entry("baselines.gan_int_cls:GANIntCls", "GAN-INT-CLS", losses=_GAN_INT_CLS),
 }  # fmt: skip
 
 
