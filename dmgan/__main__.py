@@ -9,6 +9,7 @@ from pathlib import Path
 from dmgan.errors import UserError
 from dmgan.options import (
     ArchitectureOptions,
+    CaptionerOptions,
     ClassifierOptions,
     DamsmOptions,
     EngineOptions,
@@ -148,6 +149,27 @@ def attributes(arguments: argparse.Namespace) -> None:
     )
 
 
+def captioner(arguments: argparse.Namespace) -> None:
+    device = _device(arguments)
+    from dmgan.captioner import train_captioner
+
+    train_captioner(
+        arguments.data, arguments.out, _options(arguments, CaptionerOptions),
+        arguments.seed, device, arguments.mlflow, arguments.inception_weights,
+    )  # fmt: skip
+
+
+def _add_captioner(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the captioner")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (default 0)")
+    parser.add_argument(
+        "--inception-weights", type=Path, help="torchvision's inception_v3 state dict (for --image-encoder inception)"
+    )
+    _add_run_flags(parser)
+    _add_options(parser, CaptionerOptions)
+
+
 def train(arguments: argparse.Namespace) -> None:
     from dmgan.models.registry import find
 
@@ -162,6 +184,7 @@ def train(arguments: argparse.Namespace) -> None:
             _options(arguments, ArchitectureOptions), _options(arguments, TrainingOptions),
             _options(arguments, MatchingOptions),
             arguments.seed, device, arguments.mlflow, _options(arguments, EngineOptions), ranks,
+            arguments.vgg16_weights, arguments.captioner,
         )  # fmt: skip
 
 
@@ -173,6 +196,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of weights, order, augmentation and noise (default 0)"
     )
+    parser.add_argument(
+        "--vgg16-weights", type=Path, help="torchvision's vgg16 state dict (for a perceptual loss, --perceptual vgg16)"
+    )
+    parser.add_argument("--captioner", type=Path, help="folder of the pretrained captioner (for MirrorGAN)")
     _add_run_flags(parser)
     _add_options(parser, ArchitectureOptions)
     _add_options(parser, TrainingOptions)
@@ -436,6 +463,7 @@ VERBS = {
     "pretrain":   (pretrain,   _add_pretrain,   "pretrain the DAMSM's text and image encoder"),
     "classifier": (classifier, _add_classifier, "train the species classifier that IS and FID read"),
     "attributes": (attributes, _add_classifier, "train the classifier of named attributes (synthbirds)"),
+    "captioner":  (captioner,  _add_captioner,  "pretrain the captioner that MirrorGAN's loss reads"),
     "train":      (train,      _add_train,      "train a model"),
     "import":     (import_,    _add_import,     "make a run folder from released weights"),
     "sample":     (sample,     _add_sample,     "generate images from test captions"),

@@ -33,6 +33,7 @@ class EncodedCaptions(NamedTuple):
     words: Tensor  # (B, E, T)
     mask: Tensor  # (B, T) true at padding
     lengths: Tensor  # (B,)
+    tokens: Tensor | None = None  # (B, T) ids of the words, where they were encoded from ids
 
 
 class Damsm(NamedTuple):
@@ -97,7 +98,8 @@ class Damsm(NamedTuple):
         """Features of captions, tokens (B, T') padded with 0 and lengths (B,)."""
         device = self.text_encoder.encoder.weight.device
         words, sentence = self.text_encoder(tokens.to(device), lengths)
-        return EncodedCaptions(sentence, words, padding_mask(lengths).to(device), lengths)
+        mask = padding_mask(lengths).to(device)
+        return EncodedCaptions(sentence, words, mask, lengths, tokens[:, : mask.shape[1]].to(device))
 
     def encode_captions(self, captions: list[np.ndarray]) -> EncodedCaptions:
         """Features of captions given as token arrays."""
@@ -171,7 +173,7 @@ def pretrain(
     text_encoder = TextEncoder(len(dataset.vocabulary), options.embedding_dim, options.dropout)
     image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
     if options.image_encoder == "inception":
-        _load_inception(image_encoder, inception_weights)
+        load_inception(image_encoder, inception_weights)
     pretrainer = Pretrainer(text_encoder, image_encoder, options, gammas, device)
     batches = TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed)
 
@@ -208,7 +210,7 @@ def pretrain(
         lab_book.close()
 
 
-def _load_inception(encoder: ImageEncoder, path: Path | None) -> None:
+def load_inception(encoder: ImageEncoder, path: Path | None) -> None:
     """ImageNet weights (torchvision's inception_v3 state dict) into the trunk."""
     if path is None:
         raise UserError(

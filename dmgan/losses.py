@@ -20,6 +20,24 @@ def _bce(logits: Tensor, real: bool) -> Tensor:
     return F.softplus(-logits if real else logits).mean()
 
 
+def _judged(logits: Tensor, real: bool, switches: LossOptions) -> Tensor:
+    """How far a discriminator's logits are from all-real or all-fake; hinge: DF-GAN, Eq. 1."""
+    if switches.adversarial == "hinge":
+        return F.relu(1 - logits if real else 1 + logits).mean()
+    return _bce(logits, real)
+
+
+# DF-GAN Eq. 1, its penalty: ||(grad_x D(x, e), grad_e D(x, e))||^6, p = 6, before its weight k
+def matching_aware_penalty(logits: Tensor, real: Tensor, sentence: Tensor) -> Tensor:
+    """Mean over matching pairs of the discriminator's gradient norm to the sixth power.
+
+    logits (B,) of real (B, 3, s, s) with sentence (B, E), both of which require a gradient. It is of each pair alone
+    only where the discriminator has no batch normalisation.
+    """
+    gradients = torch.autograd.grad(logits.sum(), (real, sentence), create_graph=True)
+    return sum(each.flatten(1).square().sum(dim=1) for each in gradients).pow(3).mean()
+
+
 # DM-GAN Eq. 12; with mismatched captions the released DM-GAN and AttnGAN
 def discriminator_loss(
     discriminator: nn.Module,
@@ -35,36 +53,55 @@ def discriminator_loss(
     without them half the sum of all. The terms of images alone are left out where the discriminator does not judge
     them: real pair + (fake pair + mismatched pair) / 2, as released AttnDCGAN has it, or (real pair + fake pair) / 2,
     Eq. 12 without its unconditional terms. A mismatched pair is image k with sentence k + 1 of the batch,
-    k = 0 ... B - 2.
+    k = 0 ... B - 2; where its image alone counts as real too, the loss is the sum of all six terms (StackGAN++).
 
     Where the images are consecutive rows of a batch of `batch_size`, `sentence` has the next row's as well unless they
     end the batch; the losses of the parts, each times its share of the batch's images, then add up to the batch's.
     """
     following, sentence = sentence[1:], sentence[: len(real)]
+    if switches.matching_aware_penalty:
+        real, sentence = real.detach().requires_grad_(), sentence.detach().requires_grad_()
     real_features = discriminator.features(real)
     fake_features = discriminator.features(fake.detach())
-    real_terms = [_bce(discriminator.conditional(real_features, sentence), real=True)]
-    fake_terms = [_bce(discriminator.conditional(fake_features, sentence), real=False)]
+    shifted_features = real_features[: len(following)]
+    # The mean over mismatched pairs is over one image less than the other means, in the batch though not in its parts.
+    shifted_share = 1 if batch_size is None else len(following) / (batch_size - 1) * batch_size / len(real)
+
+    def shifted(logits: Tensor, real: bool) -> Tensor:
+        return _judged(logits, real, switches) * shifted_share
+
+    real_pair = discriminator.conditional(real_features, sentence)
+    real_terms = [_judged(real_pair, True, switches)]
+    fake_terms = [_judged(discriminator.conditional(fake_features, sentence), False, switches)]
     if switches.mismatched_captions:
-        mismatched = _bce(discriminator.conditional(real_features[: len(following)], following), real=False)
-        if batch_size is not None:  # its mean is over one image less than the others' means
-            mismatched = mismatched * (len(following) / (batch_size - 1) * batch_size / len(real))
-        fake_terms.append(mismatched)
+        fake_terms.append(shifted(discriminator.conditional(shifted_features, following), False))
     if discriminator.judges_alone:
-        real_terms.insert(0, _bce(discriminator.unconditional(real_features), real=True))
-        fake_terms.insert(0, _bce(discriminator.unconditional(fake_features), real=False))
-    if switches.mismatched_captions:
-        return sum(real_terms) / len(real_terms) + sum(fake_terms) / len(fake_terms)
-    return sum(real_terms + fake_terms) / 2
+        real_terms.insert(0, _judged(discriminator.unconditional(real_features), True, switches))
+        fake_terms.insert(0, _judged(discriminator.unconditional(fake_features), False, switches))
+    if switches.mismatched_images_real:
+        real_terms.append(shifted(discriminator.unconditional(shifted_features), True))
+        loss = sum(real_terms + fake_terms)
+    elif switches.mismatched_captions:
+        loss = sum(real_terms) / len(real_terms) + sum(fake_terms) / len(fake_terms)
+    else:
+        loss = sum(real_terms + fake_terms) / 2
+    if switches.matching_aware_penalty:
+        loss = loss + switches.matching_aware_penalty * matching_aware_penalty(real_pair, real, sentence)
+    return loss
+
+
+def _persuaded(logits: Tensor, switches: LossOptions) -> Tensor:
+    """How far a discriminator is from taking the generator's images for real; hinge: -E D (DF-GAN, Eq. 1)."""
+    return -logits.mean() if switches.adversarial == "hinge" else _bce(logits, real=True)
 
 
 # DM-GAN Eq. 11; without its factor 1/2 the released DM-GAN and AttnGAN
 def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor, switches: LossOptions) -> Tensor:
     """What one discriminator tells the generator about its images (B, 3, s, s), alone where it judges them so."""
     features = discriminator.features(fake)
-    loss = _bce(discriminator.conditional(features, sentence), real=True)
+    loss = _persuaded(discriminator.conditional(features, sentence), switches)
     if discriminator.judges_alone:
-        loss = _bce(discriminator.unconditional(features), real=True) + loss
+        loss = _persuaded(discriminator.unconditional(features), switches) + loss
     return loss / 2 if switches.half_adversarial else loss
 
 

@@ -77,9 +77,26 @@ class LossOptions:
     )
 
     matching: bool = option(True, "whether the DAMSM loss is part of the generator's")
+    adversarial: str = option("bce", "what is made of a discriminator's logits (DF-GAN: hinge)", ("bce", "hinge"))
+    matching_aware_penalty: float = option(0.0, "weight k of DF-GAN's gradient penalty on real, matching pairs")
+
+    mismatched_images_real: bool = option(
+        False, "StackGAN++: the image of a mismatched pair must be judged real alone, and all six terms are summed"
+    )
+
+    interpolation: bool = option(
+        False,
+        "GAN-INT: the generator also draws sentences halfway between two captions; for models that read the "
+        "sentence alone",
+    )
 
     def __post_init__(self):
+        _require(
+            self.mismatched_captions or not self.mismatched_images_real,
+            "mismatched_images_real: needs mismatched_captions",
+        )
         _require(self.kl in ("mean", "sum"), f"kl {self.kl!r}: must be mean or sum")
+        _require(self.adversarial in ("bce", "hinge"), f"adversarial {self.adversarial!r}: must be bce or hinge")
 
 
 @dataclass(frozen=True)
@@ -90,8 +107,18 @@ class TrainingOptions:
     batch_size: int = option(10, "images per step")
     generator_lr: float = option(2e-4, "Adam's learning rate of the generator")
     discriminator_lr: float = option(2e-4, "Adam's learning rate of each discriminator")
+    adam_beta1: float = option(0.5, "Adam's decay of the mean of gradients, of every network")
+    adam_beta2: float = option(0.999, "Adam's decay of the mean of their squares")
     damsm_weight: float = option(5.0, "weight of the DAMSM loss, lambda (5 on CUB, 50 on COCO)")
     kl_weight: float = option(1.0, "weight of the conditioning augmentation's KL term")
+    perceptual: str = option(
+        "vgg16",
+        "whose features a perceptual loss compares (ControlGAN): VGG-16's relu2_2, or, where its weights are not at "
+        "hand, the first layers of the DAMSM's small image encoder",
+        ("vgg16", "damsm"),
+    )
+    perceptual_weight: float = option(1.0, "weight of the perceptual loss (ControlGAN)")
+    caption_weight: float = option(10.0, "weight of the captioner's cross entropy (MirrorGAN)")
     ema_decay: float = option(0.999, "decay of the generator's averaged weights")
     max_words: int = option(18, "longest caption; of a longer one a random ordered subset is read")
     checkpoint_every: int = option(500, "steps between checkpoints")
@@ -104,7 +131,9 @@ class TrainingOptions:
         )
         for name in ("generator_lr", "discriminator_lr"):
             _require(getattr(self, name) > 0, f"{name} {getattr(self, name)}: must be above 0")
-        _require(0 <= self.ema_decay < 1, f"ema_decay {self.ema_decay}: must be in [0, 1)")
+        _require(self.perceptual in ("vgg16", "damsm"), f"perceptual {self.perceptual!r}: must be vgg16 or damsm")
+        for name in ("ema_decay", "adam_beta1", "adam_beta2"):
+            _require(0 <= getattr(self, name) < 1, f"{name} {getattr(self, name)}: must be in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -168,6 +197,22 @@ class DamsmOptions:
         _require(self.embedding_dim % 2 == 0, f"embedding_dim {self.embedding_dim}: must be even (two LSTM directions)")
         _require(self.batch_size >= 2, f"batch_size {self.batch_size}: must be 2 or more (matching needs a choice)")
         _require(0 <= self.dropout < 1, f"dropout {self.dropout}: must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class CaptionerOptions:
+    """Pretraining of the captioner that MirrorGAN's STREAM describes images with."""
+
+    image_encoder: str = option("inception", "trunk of its image encoder", ("inception", "small"))
+    image_size: int = option(299, "side of the images it is trained on, px")
+    width: int = option(32, "channels of the small trunk's first layer (unused by inception)")
+    embedding_dim: int = option(256, "numbers of an image code and of a word embedding")
+    hidden_dim: int = option(512, "numbers of the LSTM's state")
+    epochs: int = option(100, "passes over the training images")
+    batch_size: int = option(48, "image-caption pairs per step")
+    lr: float = option(1e-3, "Adam's learning rate")
+    max_words: int = option(18, "longest caption; of a longer one a random ordered subset is read")
+    checkpoint_every: int = option(500, "steps between checkpoints")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from dmgan import files
 from dmgan.caption_cache import CachedCaptions
 from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.companions import read_companions
 from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import Batch, TrainingBatches, to_uint8
@@ -50,7 +51,7 @@ from dmgan.tracking import LabBook
 from dmgan.weights import save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
-_ADAM = {"betas": (0.5, 0.999), "eps": 1e-8}
+_EPS = 1e-8  # Adam's
 
 
 class Part(NamedTuple):
@@ -86,7 +87,9 @@ class Trainer:
         self.discriminators.to(device).train()
         self.image_encoder = image_encoder
         self._set_up_networks()
-        adam = {**_ADAM, "fused": True} if engine.fused_adam else _ADAM
+        adam = {"betas": (options.adam_beta1, options.adam_beta2), "eps": _EPS}
+        if engine.fused_adam:
+            adam["fused"] = True
         self.generator_adam = torch.optim.Adam(self.model.parameters(), lr=options.generator_lr, **adam)
         self.discriminator_adams = [
             torch.optim.Adam([p for p in each.parameters() if p.requires_grad], lr=options.discriminator_lr, **adam)
@@ -109,7 +112,8 @@ class Trainer:
             mode = "reduce-overhead" if self.engine.cuda_graphs else None
             self.model.compile(dynamic=False, mode=mode)
             self.image_encoder.compile(dynamic=False, mode=mode)
-        losses = [DiscriminatorLoss(each, self.switches) for each in self.discriminators]
+        further = self.model.further_discriminator_losses
+        losses = [DiscriminatorLoss(each, self.switches, further) for each in self.discriminators]
         # One wrapper per network, and one forward per backward: the gradients are wrong otherwise, without an error.
         self._generator = self._wrapped(self.model)
         self._discriminator_losses = [self._wrapped(each) for each in losses]
@@ -145,11 +149,16 @@ class Trainer:
 
         # Move the discriminators.
         for i, (judge, adam) in enumerate(zip(self._discriminator_losses, self.discriminator_adams, strict=True)):
+            if i not in self.model.trained_images:
+                losses[f"discriminator{i}"] = torch.zeros((), device=self.device)
+                continue
             adam.zero_grad(set_to_none=True)
             for part, made in zip(parts, generated, strict=True):
                 with self._exchange(judge, part is parts[-1]):
                     with self._autocast():
-                        loss = judge(part.images[i], made.images[i], part.judged, len(noise)) * part.share
+                        loss = (
+                            judge(part.images[i], made.images[i], part.captions, part.judged, len(noise)) * part.share
+                        )
                     self._backward(loss)
                 _add(losses, {f"discriminator{i}": loss})
             self.scaler.step(adam)
@@ -214,10 +223,11 @@ class Trainer:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What a part adds to the generator's loss, in all and by name."""
         with self._autocast():
-            pairs = zip(self.discriminators, made.images, strict=True)
-            adversarial = sum(
-                adversarial_loss(each, fake, part.captions.sentence, self.switches) for each, fake in pairs
-            )
+            adversarial = self._adversarial(made, part.captions.sentence)
+            if self.switches.interpolation:
+                between = ((captions.sentence + captions.sentence.roll(1, dims=0)) / 2)[part.rows]
+                halfway = self._generate(part._replace(captions=part.captions._replace(sentence=between)))
+                adversarial = adversarial + self._adversarial(halfway, between)
         total, losses = adversarial * part.share, {"adversarial": adversarial * part.share}
         if self.switches.matching:
             own = self._scores(made.images[-1], captions)
@@ -233,6 +243,11 @@ class Trainer:
         further = {name: loss * part.share for name, loss in further.items()}
         watched = {name: value * part.share for name, value in self.model.diagnostics(made).items()}
         return sum(further.values(), total), losses | further | watched
+
+    def _adversarial(self, generated: Generated, sentence: Tensor) -> Tensor:
+        """What the discriminators tell the generator of the images that are trained, with sentences (B, E)."""
+        pairs = ((self.discriminators[i], generated.images[i]) for i in self.model.trained_images)
+        return sum(adversarial_loss(each, fake, sentence, self.switches) for each, fake in pairs)
 
     def _scores(self, images: Tensor, captions: EncodedCaptions) -> Tensor:
         """The DAMSM's scores (2, n, B) of the last stage's images (n, 3, s, s) with every caption of the batch."""
@@ -271,12 +286,13 @@ class Trainer:
 class DiscriminatorLoss(nn.Module):
     """A discriminator's loss as a network of one forward pass."""
 
-    def __init__(self, discriminator: nn.Module, switches: LossOptions):
+    def __init__(self, discriminator: nn.Module, switches: LossOptions, further: Callable[..., dict[str, Tensor]]):
         super().__init__()
-        self.discriminator, self.switches = discriminator, switches
+        self.discriminator, self.switches, self.further = discriminator, switches, further
 
-    def forward(self, real: Tensor, fake: Tensor, sentence: Tensor, batch_size: int) -> Tensor:
-        return discriminator_loss(self.discriminator, real, fake, sentence, self.switches, batch_size)
+    def forward(self, real: Tensor, fake: Tensor, captions: EncodedCaptions, judged: Tensor, batch_size: int) -> Tensor:
+        loss = discriminator_loss(self.discriminator, real, fake, judged, self.switches, batch_size)
+        return sum(self.further(self.discriminator, real, captions).values(), loss)
 
 
 class LossScaler(torch.amp.GradScaler):
@@ -426,10 +442,14 @@ def train(
     mlflow: str | None = None,
     engine: EngineOptions = PLAIN_ENGINE,
     ranks: Ranks = ALONE,
+    vgg16_weights: Path | None = None,
+    captioner: Path | None = None,
 ) -> None:
     """Train the model called `name`; writes generator.safetensors, history.csv and options.json into `out`.
 
     An interrupted run in `out` goes on from its checkpoint, to the bit on the CPU. Several ranks share each batch.
+    vgg16_weights (torchvision's state dict) and captioner (a folder that `train_captioner` wrote) are for models whose
+    losses read these networks.
     """
     check_training(name, options)
     current = describe_engine(engine, options, device, ranks)
@@ -446,11 +466,15 @@ def train(
 
     switches = find(name).losses
     trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device, engine, ranks)
+    model.companions, read = read_companions(
+        model, damsm, trainer.discriminators, options, vgg16_weights, captioner, device
+    )
+    steps = options.epochs * batches.steps_per_epoch
     record = EngineRecord(current)
 
     parts = {"architecture": asdict(architecture), "training": asdict(options)}
     parts |= {"gammas": asdict(gammas), "losses": asdict(switches)}
-    inputs = {"data": dataset.sha256, "damsm": damsm.sha256}
+    inputs = {"data": dataset.sha256, "damsm": damsm.sha256, **read}
     written = {"model": name, **parts, "seed": seed, "inputs": inputs}
     fingerprint = files.json_sha256(written)
     with exclusive(out, ranks):
@@ -459,6 +483,7 @@ def train(
             encode = CachedCaptions(damsm, dataset, damsm_folder, options.max_words, ranks).encode
 
         def step_function(step: int) -> dict[str, Tensor]:
+            model.begin_step(step, steps)
             batch = batches[step]
             captions = encode(batch.tokens, batch.lengths)
             if engine.compile:  # one length, so that one compilation serves all batches
@@ -488,7 +513,7 @@ def train(
         history = run_steps(
             step_function,
             {**trainer.stateful(), "engine": record},
-            options.epochs * batches.steps_per_epoch,
+            steps,
             ROW_EVERY,
             Checkpoint(out, name, fingerprint),
             options.checkpoint_every,

@@ -5,11 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from dmgan.captioner import train_captioner
 from dmgan.damsm import pretrain
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_synthbirds
 from dmgan.evaluation.classifier import train_classifier
-from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    ArchitectureOptions,
+    CaptionerOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
 
 torch.set_num_threads(1)
 
@@ -59,6 +67,17 @@ def classifier_folder(data, tmp_path_factory) -> Path:
     train_classifier(
         data, folder, ClassifierOptions(image_size=32, width=4, features=16, epochs=1, batch_size=8), 0, CPU
     )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def captioner_folder(data, tmp_path_factory) -> Path:
+    """A captioner after one short epoch."""
+    folder = tmp_path_factory.mktemp("captioner")
+    options = CaptionerOptions(
+        image_encoder="small", image_size=32, width=4, embedding_dim=8, hidden_dim=8, epochs=1, batch_size=8
+    )
+    train_captioner(data, folder, options, 0, CPU)
     return folder
 
 

@@ -1,5 +1,6 @@
 """Each equation against a naive loop over its letters."""
 
+import copy
 import math
 
 import numpy as np
@@ -7,14 +8,20 @@ import pytest
 import torch
 
 from baselines.attngan import WordAttention
+from baselines.controlgan import ChannelAttention, WordLevelDiscriminator
+from baselines.dfgan import Affine, OneWayDiscriminator
+from baselines.mirrorgan import GlobalLocalAttention
+from dmgan.captioner import Captioner
+from dmgan.damsm import EncodedCaptions
 from dmgan.errors import UserError
 from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses, word_scores
 from dmgan.models.blocks import ConditioningAugmentation
 from dmgan.models.discriminators import Discriminator, SpectralNormConv2d
 from dmgan.models.dmgan import MemoryOptions, MemoryRefinement
 from dmgan.models.interface import initialise
-from dmgan.options import LossOptions, MatchingOptions
-from dmgan.training import WeightAverage
+from dmgan.models.registry import MODELS, build_model
+from dmgan.options import ArchitectureOptions, CaptionerOptions, LossOptions, MatchingOptions, TrainingOptions
+from dmgan.training import Trainer, WeightAverage
 
 torch.set_default_dtype(torch.float32)
 T, N_W, N_R, SIDE = 4, 5, 3, 2
@@ -341,6 +348,158 @@ def test_loss_of_a_discriminator_of_pairs_alone(judged_in_pairs, mismatched):
     expected = real_pair + (fake_pair + wrong_pair) / 2 if mismatched else (real_pair + fake_pair) / 2
     loss = discriminator_loss(discriminator, real, fake, sentence, LossOptions(mismatched_captions=mismatched))
     assert float(loss) == pytest.approx(expected, rel=1e-10)
+
+
+def test_loss_of_a_discriminator_of_stackgan_pp(judged):
+    discriminator, real, fake, sentence, D = judged
+    unconditional = [-math.log(D(x)) for x in real], [-math.log(1 - D(x)) for x in fake]
+    conditional = [-math.log(D(x, s)) for x, s in zip(real, sentence, strict=True)]
+    fake_pairs = [-math.log(1 - D(x, s)) for x, s in zip(fake, sentence, strict=True)]
+    wrong_pairs = [-math.log(1 - D(real[k], sentence[k + 1])) for k in range(2)]
+    wrong_images = [-math.log(D(real[k])) for k in range(2)]
+    terms = (*unconditional, conditional, fake_pairs, wrong_pairs, wrong_images)
+    loss = discriminator_loss(discriminator, real, fake, sentence, LossOptions(mismatched_images_real=True))
+    assert float(loss) == pytest.approx(sum(np.mean(each) for each in terms), rel=1e-10)
+
+
+def test_hinge_losses_of_df_gan_eq_1(judged_in_pairs):
+    discriminator, real, fake, sentence, _ = judged_in_pairs
+
+    def D(image, sentence) -> float:
+        with torch.no_grad():
+            return float(discriminator.conditional(discriminator.features(image[None]), sentence[None]))
+
+    real_pair = np.mean([-min(0, -1 + D(x, s)) for x, s in zip(real, sentence, strict=True)])
+    fake_pair = np.mean([-min(0, -1 - D(x, s)) for x, s in zip(fake, sentence, strict=True)])
+    wrong_pair = np.mean([-min(0, -1 - D(real[k], sentence[k + 1])) for k in range(2)])
+    switches = LossOptions(adversarial="hinge")
+    loss = discriminator_loss(discriminator, real, fake, sentence, switches)
+    assert float(loss) == pytest.approx(real_pair + (fake_pair + wrong_pair) / 2, rel=1e-10)
+    pleased = np.mean([-D(x, s) for x, s in zip(fake, sentence, strict=True)])
+    assert float(adversarial_loss(discriminator, fake, sentence, switches)) == pytest.approx(pleased, rel=1e-10)
+
+
+def test_matching_aware_penalty_is_of_numeric_gradients_and_of_each_pair():
+    torch.manual_seed(0)
+    discriminator = OneWayDiscriminator(8, 2, N_W).double()
+    real, fake, sentence = torch.rand(3, 3, 8, 8).double(), torch.rand(3, 3, 8, 8).double(), torch.rand(3, N_W).double()
+
+    @torch.no_grad()
+    def D(x, e) -> float:
+        return float(discriminator.conditional(discriminator.features(x[None]), e[None]))
+
+    def squared_norm(function, at) -> float:
+        total, step = 0.0, 1e-6
+        for i in range(at.numel()):
+            moved = torch.zeros_like(at)
+            moved.view(-1)[i] = step
+            total += ((function(at + moved) - function(at - moved)) / (2 * step)) ** 2
+        return total
+
+    norms = [
+        math.sqrt(squared_norm(lambda at, e=e: D(at, e), x) + squared_norm(lambda at, x=x: D(x, at), e))
+        for x, e in zip(real, sentence, strict=True)
+    ]
+    without, with_penalty = (
+        discriminator_loss(discriminator, real, fake, sentence, LossOptions(matching_aware_penalty=k))
+        for k in (0.0, 2e3)
+    )
+    assert float(with_penalty - without) == pytest.approx(2e3 * np.mean([n**6 for n in norms]), rel=1e-5)
+
+
+def test_an_unknown_adversarial_loss_is_refused():
+    with pytest.raises(UserError, match="adversarial 'lsgan': must be bce or hinge"):
+        LossOptions(adversarial="lsgan")
+
+
+def test_affine_transformation_of_df_gan_eq_2_and_3():
+    torch.manual_seed(0)
+    affine = Affine(4, 3).double()
+    h, c = torch.randn(2, 3, 2, 2).double(), torch.randn(2, 4).double()
+    out = affine(h, c)
+    for b in range(2):
+        gamma, beta = (
+            mlp[2].weight @ (mlp[0].weight @ c[b] + mlp[0].bias).relu() + mlp[2].bias
+            for mlp in (affine.gamma, affine.beta)
+        )
+        for i in range(3):
+            torch.testing.assert_close(out[b, i], gamma[i] * h[b, i] + beta[i])
+
+
+def test_interpolated_sentences_of_gan_int_are_drawn_halfway_and_judged_real():
+    """GAN-INT: the generator's loss is that of the captions and that of (e_k + e_{k-1}) / 2, same noise."""
+    torch.manual_seed(0)
+    architecture = ArchitectureOptions(8, 2, 2, 2, 3, 2, 0)
+    model = build_model("gan-int-cls", architecture, N_W)
+    noise, sentence = torch.randn(4, 3), torch.randn(4, N_W)
+    captions = EncodedCaptions(sentence, torch.randn(4, N_W, 2), torch.zeros(4, 2, dtype=bool), torch.full((4,), 2))
+    real = [torch.rand(4, 3, 16, 16)]
+    trainer = Trainer(
+        model, None, TrainingOptions(), MatchingOptions(), MODELS["gan-int-cls"].losses, torch.device("cpu")
+    )
+    before = copy.deepcopy(model)
+    loss = trainer.step(real, captions, torch.arange(4), noise)["adversarial"]
+    (discriminator,) = trainer.discriminators  # as the generator met it, but for running statistics
+
+    def persuaded(e) -> float:
+        images = before.generate(noise, e, None, None).images[0]
+        logits = discriminator.conditional(discriminator.features(images), e)
+        return float(torch.log1p(torch.exp(-logits)).mean())
+
+    halfway = torch.stack([(sentence[k] + sentence[k - 1]) / 2 for k in range(4)])
+    assert float(loss) == pytest.approx(persuaded(sentence) + persuaded(halfway), rel=1e-4)
+
+
+def test_channel_attention_of_controlgan(R, W):
+    torch.manual_seed(0)
+    attention = ChannelAttention(SIDE, N_W).double()
+    mask = torch.tensor([[False, False, False, True], [False] * T])
+    out = attention(R, W, mask)
+    words = [attention.U.weight @ W[0, :, i] for i in range(3)]  # each at the N places
+    for channel in range(N_R):
+        exps = [math.exp(float(R[0, channel].flatten() @ word)) for word in words]
+        expected = sum(e / sum(exps) * word for e, word in zip(exps, words, strict=True))
+        torch.testing.assert_close(out[0, channel].flatten(), expected)
+
+
+def test_word_level_discriminator_of_controlgan(W):
+    torch.manual_seed(0)
+    critic, n = WordLevelDiscriminator(N_W).double(), torch.randn(2, N_W, SIDE, SIDE).double()
+    mask = torch.tensor([[False, False, False, True], [False] * T])
+    perceived = [critic.F.weight[:, :, 0, 0] @ n[0, :, y, x] for y in range(SIDE) for x in range(SIDE)]
+    total = 0.0
+    for i in range(3):
+        w = W[0, :, i]
+        exps = [math.exp(float(w @ each)) for each in perceived]
+        b = sum(e / sum(exps) * each for e, each in zip(exps, perceived, strict=True))
+        total += math.exp(5.0 * float(b @ w) / float(b.norm() * w.norm()))
+    probability = torch.sigmoid(critic(n, W, mask)[0])
+    assert float(probability) == pytest.approx(1 / (1 + math.exp(-math.log(total))), rel=1e-6)
+
+
+def test_sentence_attention_of_mirrorgan(R):
+    torch.manual_seed(0)
+    attention, s = GlobalLocalAttention(N_R, N_W, 4).double(), torch.randn(2, 4).double()
+    out = attention.sentence(R, s)
+    projected = attention.V.weight @ s[1]
+    exps = (attention.W.weight[:, :, 0, 0] @ (R[1, :, 0, 1] * projected)).exp()
+    torch.testing.assert_close(out[1, :, 0, 1], projected * exps / exps.sum())
+
+
+def test_cross_entropy_of_the_captioner_is_of_each_word_after_those_before_it():
+    torch.manual_seed(0)
+    options = CaptionerOptions(image_encoder="small", image_size=16, width=2, embedding_dim=3, hidden_dim=4)
+    captioner = Captioner(7, options).double().eval()
+    images, tokens = torch.rand(2, 3, 16, 16).double(), torch.tensor([[3, 1, 5], [2, 0, 0]])
+    mask = torch.tensor([[False, False, False], [False, True, True]])
+    surprises = []
+    for image, caption in zip(images, ([3, 1, 5], [2]), strict=True):
+        x, state = captioner.image_encoder(image[None])[1][:, None], None
+        for token in caption:
+            hidden, state = captioner.lstm(x, state)
+            surprises.append(-float(captioner.logits(hidden[0, 0]).log_softmax(dim=0)[token]))
+            x = captioner.embedding.weight[token][None, None]
+    assert float(captioner.cross_entropy(images, tokens, mask)) == pytest.approx(np.mean(surprises), rel=1e-9)
 
 
 @pytest.mark.parametrize("kl", ["mean", "sum"])

@@ -5,10 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from dmgan.captioner import Captioner, TrainedCaptioner
+from dmgan.companions import Companions
+from dmgan.damsm import Damsm, EncodedCaptions
+from dmgan.encoders import build_image_encoder
 from dmgan.losses import adversarial_loss, discriminator_loss
 from dmgan.models.interface import Generated, TextToImageGAN, initialise
 from dmgan.models.registry import MODELS, build_model
-from dmgan.options import ArchitectureOptions
+from dmgan.options import ArchitectureOptions, CaptionerOptions, DamsmOptions, TrainingOptions
+from dmgan.perceptual import perceptual_features
 from dmgan.weights import load_weights, save_weights
 
 EMBEDDING_DIM = 12
@@ -18,6 +23,8 @@ SMALL = ArchitectureOptions(
 WIDE = ArchitectureOptions(
     base_size=16, stages=2, generator_width=6, discriminator_width=3, noise_dim=4, condition_dim=3, residual_blocks=2
 )
+WITHOUT_WORDS = {"dfgan", "stackganpp", "stackgan", "gan-int-cls"}  # these read the sentence alone
+WITHOUT_AUGMENTATION = {"dfgan", "gan-int-cls"}
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -25,7 +32,29 @@ def build(name: str, architecture=SMALL, **switches) -> TextToImageGAN:
     torch.manual_seed(0)
     model = build_model(name, architecture, EMBEDDING_DIM, **switches)
     initialise(model)
+    model.companions = companions(model)
     return model
+
+
+def companions(model: TextToImageGAN) -> Companions:
+    """Tiny networks for the losses that read some, with random weights."""
+    damsm_options = DamsmOptions(image_encoder="small", image_size=32, width=2, embedding_dim=EMBEDDING_DIM)
+    options = CaptionerOptions(image_encoder="small", image_size=32, width=2, embedding_dim=5, hidden_dim=6)
+    encoder = build_image_encoder("small", EMBEDDING_DIM, 2).eval().requires_grad_(False)
+    captioner = Captioner(11, options).eval().requires_grad_(False)
+    return Companions(
+        TrainingOptions(perceptual="damsm"),
+        Damsm(None, encoder, None, damsm_options, {}),
+        model.discriminators(),
+        perceptual_features("damsm", Damsm(None, encoder, None, damsm_options, {}), None),
+        TrainedCaptioner(captioner, options, None, ""),
+    )
+
+
+def captions_of(sentence, words, mask) -> EncodedCaptions:
+    """What the losses read of the same captions."""
+    tokens = torch.arange(mask.numel()).view(mask.shape) % 11
+    return EncodedCaptions(sentence, words, mask, (~mask).sum(dim=1), tokens)
 
 
 def inputs(model: TextToImageGAN, lengths=(7, 4, 1)):
@@ -46,8 +75,12 @@ def test_shapes(name, architecture):
     assert [tuple(image.shape) for image in out.images] == [(3, 3, size, size) for size in model.image_sizes]
     assert model.image_sizes[-1] == architecture.image_size and set(model.image_sizes) <= set(architecture.sizes)
     assert len(model.discriminators()) == len(model.image_sizes)
-    assert [tuple(a.shape) for a in out.attention] == [(3, 7, size, size) for size in architecture.sizes[:-1]]
-    assert out.mean.shape == out.logvar.shape == (3, architecture.condition_dim)
+    maps = [] if name in WITHOUT_WORDS else [(3, 7, size, size) for size in architecture.sizes[:-1]]
+    assert [tuple(a.shape) for a in out.attention] == maps
+    if name in WITHOUT_AUGMENTATION:
+        assert out.mean is None and out.logvar is None
+    else:
+        assert out.mean.shape == out.logvar.shape == (3, architecture.condition_dim)
     assert all(image.abs().max() <= 1 for image in out.images)
     assert all(gate.shape[::2] == (3, 7) for gate in out.gates)
     assert not model.gates_bounded or all(((gate > 0) & (gate < 1)).all() for gate in out.gates)
@@ -125,12 +158,31 @@ def test_the_generator_s_gradient_reaches_every_parameter(name):
 
 
 @every_model
+def test_further_losses_reach_the_generator_and_nothing_frozen(name):
+    model = build(name)
+    noise, sentence, words, mask = inputs(model)
+    images = [torch.rand(3, 3, size, size) for size in model.image_sizes]
+    out = model.generate(noise, sentence, words, mask)
+    further = model.further_losses(out, images, captions_of(sentence, words, mask))
+    assert bool(further) == bool(model.needs)
+    for loss in further.values():
+        gradients = torch.autograd.grad(loss, out.images, retain_graph=True, allow_unused=True)
+        assert gradients[-1] is not None and all(g is None or g.isfinite().all() for g in gradients)
+        assert gradients[-1].abs().sum() > 0
+    frozen = [model.companions.damsm.image_encoder, model.companions.perceptual, model.companions.captioner.network]
+    assert not any(p.requires_grad for network in frozen for p in network.parameters())
+    assert not any(key.startswith("companions") for key in model.state_dict())
+
+
+@every_model
 def test_the_discriminators_gradient_reaches_every_parameter(name):
     model = build(name)
     noise, sentence, words, mask = inputs(model)
     images = model.generate(noise, sentence, words, mask).images
     for discriminator, image in zip(model.discriminators(), images, strict=True):
-        discriminator_loss(discriminator, torch.rand_like(image), image, sentence, MODELS[name].losses).backward()
+        real, captions = torch.rand_like(image), captions_of(sentence, words, mask)
+        loss = discriminator_loss(discriminator, real, image, sentence, MODELS[name].losses)
+        sum(model.further_discriminator_losses(discriminator, real, captions).values(), loss).backward()
         without = [k for k, p in discriminator.named_parameters() if p.requires_grad and not p.grad.abs().sum() > 0]
         assert without == []
     assert all(p.grad is None for p in model.parameters()), "the fakes must be detached"

@@ -16,8 +16,8 @@ import torch
 from dmgan.checkpoints import Checkpoint, run_steps
 from dmgan.errors import UserError
 from dmgan.files import file_sha256
-from dmgan.models.registry import MODELS
-from dmgan.options import LossOptions, MatchingOptions
+from dmgan.models.registry import MODELS, model_class
+from dmgan.options import CaptionerOptions, LossOptions, MatchingOptions
 from dmgan.sampling import load_run
 from dmgan.tracking import LabBook
 from dmgan.training import train
@@ -30,18 +30,22 @@ def read_csv(path):
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
-def run(data, damsm_folder, out, name="dmgan", training=TRAINING, seed=0):
-    train(name, data, damsm_folder, out, ARCHITECTURE, training, MatchingOptions(), seed, CPU)
+def run(data, damsm_folder, out, name="dmgan", training=TRAINING, seed=0, captioner=None):
+    train(name, data, damsm_folder, out, ARCHITECTURE, training, MatchingOptions(), seed, CPU, captioner=captioner)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_trains_and_writes_its_run_folder(name, data, dataset, damsm_folder, tmp_path):
-    training = dataclasses.replace(TRAINING, **MODELS[name].training)
-    run(data, damsm_folder, tmp_path / "run", name, training)
+def test_every_model_trains_and_writes_its_run_folder(name, data, dataset, damsm_folder, captioner_folder, tmp_path):
+    training = dataclasses.replace(TRAINING, perceptual="damsm", **MODELS[name].training)
+    run(data, damsm_folder, tmp_path / "run", name, training, captioner=captioner_folder)
     assert {"generator.safetensors", "history.csv", "options.json"} <= {p.name for p in (tmp_path / "run").iterdir()}
     options = json.loads((tmp_path / "run" / "options.json").read_text())
     assert options["model"] == name and options["seed"] == 0 and options["inputs"]["data"]
     assert options["losses"] == dataclasses.asdict(MODELS[name].losses)
+    assert options["training"]["perceptual"] == "damsm"
+    with_captioner = "captioner" in model_class(name).needs
+    weights = file_sha256(captioner_folder / "captioner.safetensors")
+    assert options["inputs"].get("captioner") == (weights if with_captioner else None)
     history = read_csv(tmp_path / "run" / "history.csv")
     steps = training.epochs * (len(dataset.indices("train")) // training.batch_size)
     assert int(history[-1]["step"]) == steps and float(history[-1]["discriminator0"]) > 0
@@ -54,6 +58,49 @@ def test_a_model_that_is_its_training_is_not_trained_otherwise(data, damsm_folde
     with pytest.raises(UserError, match="dmgan-004: is trained with batch_size 2, not 4; give --batch-size 2"):
         run(data, damsm_folder, tmp_path / "run", "dmgan-004")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_captioner_or_vgg16_is_told(data, damsm_folder, tmp_path):
+    with pytest.raises(UserError, match="--captioner: not given.* python -m dmgan captioner"):
+        run(data, damsm_folder, tmp_path / "run", "mirrorgan")
+    with pytest.raises(UserError, match="perceptual vgg16: needs VGG-16's weights; .*--perceptual damsm"):
+        run(data, damsm_folder, tmp_path / "run", "controlgan")
+    assert not (tmp_path / "run" / "options.json").exists()
+
+
+def test_vgg16_s_own_weights_are_read_and_recorded(data, damsm_folder, tmp_path):
+    from torchvision.models import vgg16
+
+    from dmgan.perceptual import Vgg16Features
+
+    torch.manual_seed(0)
+    torch.save({k: v for k, v in vgg16(weights=None).state_dict().items() if "classifier" not in k}, tmp_path / "vgg")
+    network = Vgg16Features()
+    network.load(tmp_path / "vgg")
+    assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 128, 4, 4)
+    (tmp_path / "half").write_bytes(b"half")
+    with pytest.raises(UserError, match="half: is not torchvision's vgg16 state dict"):
+        network.load(tmp_path / "half")
+    training = dataclasses.replace(TRAINING, epochs=1)
+    train(
+        "controlgan", data, damsm_folder, tmp_path / "run", ARCHITECTURE, training, MatchingOptions(), 0, CPU,
+        vgg16_weights=tmp_path / "vgg",
+    )  # fmt: skip
+    options = json.loads((tmp_path / "run" / "options.json").read_text())
+    assert options["inputs"]["vgg16"] == file_sha256(tmp_path / "vgg")
+
+
+def test_the_captioner_learns_to_describe(data, tmp_path):
+    from dmgan.captioner import TrainedCaptioner, train_captioner
+
+    options = CaptionerOptions(
+        image_encoder="small", image_size=32, width=4, embedding_dim=16, hidden_dim=32, epochs=20, batch_size=8, lr=5e-3
+    )
+    train_captioner(data, tmp_path, options, 0, CPU)
+    first, last = (float(read_csv(tmp_path / "history.csv")[row]["cross_entropy"]) for row in (0, -1))
+    assert last < 0.7 * first
+    trained = TrainedCaptioner.read(tmp_path, CPU)
+    assert not any(each.requires_grad for each in trained.network.parameters())
 
 
 def command(data, damsm_folder, out) -> list[str]:
@@ -81,6 +128,53 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(data, damsm_folde
     assert "going on from step" in ended.stderr
     for name in ("generator.safetensors", "history.csv"):
         assert file_sha256(whole / name) == file_sha256(killed / name)
+
+
+def stop_after(steps: int, monkeypatch) -> None:
+    """Training stops there as a killed one does: after a checkpoint, without any result."""
+    import dmgan.checkpoints
+
+    def save(self, content):
+        saved(self, content)
+        if content["step"] >= steps:
+            raise KeyboardInterrupt
+
+    saved = dmgan.checkpoints.Checkpoint.save
+    monkeypatch.setattr(dmgan.checkpoints.Checkpoint, "save", save)
+
+
+@pytest.mark.parametrize("stop", [20, 40])
+def test_stagewise_training_goes_on_in_either_half_and_ends_with_the_same_bits(
+    stop, data, damsm_folder, tmp_path, monkeypatch
+):
+    training = dataclasses.replace(TRAINING, epochs=10, checkpoint_every=20)  # 60 steps
+    run(data, damsm_folder, tmp_path / "whole", "stackgan", training)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(stop, patch)
+        run(data, damsm_folder, tmp_path / "stopped", "stackgan", training)
+    assert not (tmp_path / "stopped" / "generator.safetensors").exists()
+    run(data, damsm_folder, tmp_path / "stopped", "stackgan", training)
+    for name in ("generator.safetensors", "history.csv"):
+        assert file_sha256(tmp_path / "whole" / name) == file_sha256(tmp_path / "stopped" / name)
+
+
+def test_the_first_stage_is_trained_first_and_then_left_alone(data, damsm_folder, tmp_path, monkeypatch):
+    training = dataclasses.replace(TRAINING, epochs=20, checkpoint_every=20)  # 120 steps, 60 of Stage-I
+    states = {}
+
+    def save(self, content):
+        states[content["step"]] = {name: each.clone() for name, each in content["state"]["model"].items()}
+
+    monkeypatch.setattr("dmgan.checkpoints.Checkpoint.save", save)
+    run(data, damsm_folder, tmp_path / "run", "stackgan", training)
+    for before, after, moved in ((20, 60, "stage1"), (80, 120, "stage2")):
+        changed = {
+            key.split(".")[0] for key in states[before] if not torch.equal(states[before][key], states[after][key])
+        }
+        assert changed == {moved}
+    history = read_csv(tmp_path / "run" / "history.csv")
+    assert [float(row["discriminator0"]) > 0 for row in history] == [True] * 3 + [False] * 3
+    assert [float(row["discriminator1"]) > 0 for row in history] == [False] * 3 + [True] * 3
 
 
 def test_two_jobs_on_one_run_folder_wait_for_each_other(data, damsm_folder, tmp_path):

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dmgan.models.registry import MODELS
+from dmgan.models.registry import MODELS, model_class
 from dmgan.options import (
     ArchitectureOptions,
+    CaptionerOptions,
     ClassifierOptions,
     DamsmOptions,
     EngineOptions,
@@ -67,6 +68,8 @@ def expected_jobs(config: dict) -> dict[str, int]:
     per_dataset = dict.fromkeys(["prepare", "pretrain", "classifier", "reference", "tables", "figures"], datasets)
     per_run = dict.fromkeys(["train", "sample", "evaluate"], runs)
     total = 6 * datasets + 3 * runs + CONTROLS * datasets + 2
+    if "mirrorgan" in config["models"]:  # nothing else needs a captioner
+        per_dataset, total = per_dataset | {"captioner": datasets}, total + datasets
     once = {"evaluate_control": CONTROLS * datasets, "parameters": 1, "all": 1, "total": total}
     return {**per_dataset, **per_run, **once}
 
@@ -131,6 +134,7 @@ def dataclass_properties(*kinds) -> dict[str, str]:
         ("hyperparameters", [ArchitectureOptions, TrainingOptions, EngineOptions], {"gpus": "integer"}),
         ("damsm", [DamsmOptions], {"seed": "integer", "inception_weights": "string"}),
         ("classifier", [ClassifierOptions], {"seed": "integer"}),
+        ("captioner", [CaptionerOptions], {"seed": "integer", "inception_weights": "string"}),
         ("matching", [MatchingOptions], {}),
     ],
 )
@@ -145,6 +149,16 @@ def test_schema_has_the_choices_of_the_options():
     for field in dataclasses.fields(DamsmOptions):
         choices = field.metadata["choices"]
         assert SCHEMA["$defs"]["damsm"]["properties"][field.name].get("enum") == (choices and list(choices))
+
+
+def test_the_workflow_knows_which_models_need_further_networks():
+    text = (ROOT / "workflow" / "rules" / "common.smk").read_text(encoding="utf-8")
+    named = {
+        key: set(re.findall(r"[\w-]+", value)) for key, value in re.findall(r"^(WITH_\w+) = \{(.*)\}$", text, re.M)
+    }
+    needing = {"WITH_CAPTIONER": "captioner", "WITH_PERCEPTUAL_LOSS": "perceptual"}
+    for key, need in needing.items():
+        assert named[key] == {name for name in MODELS if need in model_class(name).needs}
 
 
 def test_schema_has_the_models_of_the_registry():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dmgan.options import ArchitectureOptions
 
 if TYPE_CHECKING:
+    from dmgan.companions import Companions
     from dmgan.damsm import EncodedCaptions
 
 
@@ -27,6 +28,9 @@ class TextToImageGAN(nn.Module, ABC):
 
     A subclass takes `(architecture, embedding_dim, **its own switches)`; its parameters are the generator's.
     """
+
+    needs: frozenset[str] = frozenset()  # frozen networks its further losses read: "perceptual", "captioner"
+    companions: "Companions | None" = None  # these networks, during training
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__()
@@ -72,6 +76,17 @@ class TextToImageGAN(nn.Module, ABC):
     def discriminators(self) -> nn.ModuleList:
         """New discriminators, one per side in image_sizes (see Discriminator)."""
 
+    @property
+    def trained_images(self) -> tuple[int, ...]:
+        """Positions in image_sizes of what the present step trains: all, unless stages are trained one by one.
+
+        In training, `generate` may leave out the images behind the last of them.
+        """
+        return tuple(range(len(self.image_sizes)))
+
+    def begin_step(self, step: int, steps: int) -> None:
+        """Called before training's step number `step` of `steps`; a no-op unless stages are trained one by one."""
+
     def fit_memory(self, dataset):
         """What `generate` retrieves from; None unless the model retrieves."""
         return None
@@ -91,6 +106,15 @@ class TextToImageGAN(nn.Module, ABC):
 
     def diagnostics(self, generated: Generated) -> dict[str, Tensor]:
         """Numbers beside the losses that history.csv keeps, by name; none unless a model has something to watch."""
+        return {}
+
+    def further_discriminator_losses(
+        self, discriminator: nn.Module, real: Tensor, captions: "EncodedCaptions"
+    ) -> dict[str, Tensor]:
+        """The losses of one discriminator beyond those that all models share, by name and already weighted.
+
+        real (B, 3, s, s) are the captions' own images.
+        """
         return {}
 
     def forward(self, *arguments) -> Generated:

@@ -27,6 +27,10 @@ _PAPER = {"relu": False, "detach_mean": False, "duplicate_response": False}
 _PAPER_LOSSES = LossOptions(half_adversarial=True, mismatched_captions=False, kl="sum")
 _KVM = {**_PAPER, "write_gate": "linear", "gate_width": "vector"}
 _KVM_LITERAL = {**_KVM, "share_write": True, "address_axis": "pixel"}
+_DFGAN = LossOptions(adversarial="hinge", matching_aware_penalty=2.0, matching=False)
+_WITHOUT_DAMSM = LossOptions(matching=False)
+_GAN_INT_CLS = LossOptions(interpolation=True, matching=False)
+_STACKGANPP = LossOptions(mismatched_images_real=True, matching=False)
 
 MODELS = {
     "attngan":        Entry("baselines.attngan:AttnGAN", "AttnGAN"),
@@ -42,6 +46,12 @@ MODELS = {
     "dmgan-004-two-words": Entry(
         "dmgan.models.dmgan:DMGAN", "DM-GAN, batch 2, two words", training={"batch_size": 2, "max_words": 2}
     ),
+    "dfgan":          Entry("baselines.dfgan:DFGAN", "DF-GAN", losses=_DFGAN),
+    "stackganpp":     Entry("baselines.stackganpp:StackGANpp", "StackGAN++", losses=_STACKGANPP),
+    "controlgan":     Entry("baselines.controlgan:ControlGAN", "ControlGAN"),
+    "mirrorgan":      Entry("baselines.mirrorgan:MirrorGAN", "MirrorGAN", losses=_WITHOUT_DAMSM),
+    "stackgan":       Entry("baselines.stackgan:StackGAN", "StackGAN", losses=_WITHOUT_DAMSM),
+    "gan-int-cls":    Entry("baselines.gan_int_cls:GANIntCls", "GAN-INT-CLS", losses=_GAN_INT_CLS),
 }  # fmt: skip
 
 
@@ -63,9 +73,12 @@ def check_training(name: str, options: TrainingOptions) -> None:
             )
 
 
+def model_class(name: str) -> "type[TextToImageGAN]":
+    """The class of the entry called `name`."""
+    module, class_name = find(name).target.split(":")
+    return getattr(importlib.import_module(module), class_name)
+
+
 def build_model(name: str, architecture: ArchitectureOptions, embedding_dim: int, **switches) -> "TextToImageGAN":
     """A new generator with random weights; `switches` override those of the entry."""
-    entry = find(name)
-    module, class_name = entry.target.split(":")
-    model_class = getattr(importlib.import_module(module), class_name)
-    return model_class(architecture, embedding_dim, **{**entry.switches, **switches})
+    return model_class(name)(architecture, embedding_dim, **{**find(name).switches, **switches})

@@ -8,6 +8,10 @@ from snakemake.utils import min_version, validate
 
 min_version("9.0")
 
+# Models whose losses read a network of their own; `needs` of their classes says the same (a test compares).
+WITH_CAPTIONER = {"mirrorgan"}
+WITH_PERCEPTUAL_LOSS = {"controlgan"}
+
 
 def config_source():
     """Where the configuration comes from, as error messages name it."""
@@ -48,6 +52,14 @@ def check_config():
     for name, block in config["imported"].items():
         if block["dataset"] not in config["datasets"]:
             refuse(f"imported.{name}.dataset: {block['dataset']} is no data set of this file; name it under datasets")
+    for dataset in config["datasets"]:
+        for model in WITH_PERCEPTUAL_LOSS & set(config["models"]):
+            block = config["hyperparameters"][dataset][model]
+            if block.get("perceptual", "vgg16") == "vgg16" and "vgg16_weights" not in config:
+                refuse(
+                    f"hyperparameters.{dataset}.{model}.perceptual: vgg16 needs a vgg16_weights key with torchvision's "
+                    "vgg16 file; add it, or write perceptual: damsm for the stand-in"
+                )
     unused = [name for name in config["hyperparameters"] if name not in config["datasets"]]
     if unused:
         refuse(f"hyperparameters.{unused[0]}: is no data set of this file; name it under datasets")
@@ -101,9 +113,31 @@ def rung_flags(wildcards):
     return f"--rungs {' '.join(config['rungs'])} --weights {shlex.quote(config['weights'])}"
 
 
+def captioner_flags(wildcards):
+    """How the captioner is pretrained."""
+    return flags(config["captioner"])
+
+
+def companions(wildcards):
+    """Further files that the losses of some models read: their captioner, their VGG-16."""
+    if wildcards.model in WITH_CAPTIONER:
+        return expand(rules.captioner.output, dataset=wildcards.dataset)
+    return [config["vgg16_weights"]] if reads_vgg16(wildcards) else []
+
+
+def reads_vgg16(wildcards):
+    """Whether a model's perceptual loss reads VGG-16's weights."""
+    block = hyperparameters(wildcards)
+    return wildcards.model in WITH_PERCEPTUAL_LOSS and block.get("perceptual", "vgg16") == "vgg16"
+
+
 def training_flags(wildcards):
-    """The hyperparameters of one model on one data set."""
+    """The hyperparameters of one model on one data set, and the further files it reads."""
     block = {name: value for name, value in hyperparameters(wildcards).items() if name != "gpus"}
+    if wildcards.model in WITH_CAPTIONER:
+        block["captioner"] = f"results/{wildcards.dataset}/captioner"
+    if reads_vgg16(wildcards):
+        block["vgg16_weights"] = config["vgg16_weights"]
     return flags(block | config["matching"])
 
 

@@ -26,10 +26,38 @@ rule pretrain:
         " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
 
+rule captioner:
+    input:
+        data=rules.prepare.output,
+    output:
+        captioner="results/{dataset}/captioner/captioner.safetensors",
+        vocabulary="results/{dataset}/captioner/vocabulary.json",
+        history="results/{dataset}/captioner/history.csv",
+        options="results/{dataset}/captioner/options.json",
+    log:
+        "results/logs/captioner/{dataset}.log",
+    benchmark:
+        "results/benchmarks/captioner/{dataset}.tsv"
+    priority: 85
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        flags=captioner_flags,
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan captioner --data results/data/{wildcards.dataset}"
+        " --out results/{wildcards.dataset}/captioner"
+        " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
+
+
 rule train:
     input:
         data=rules.prepare.output,
         damsm=expand(rules.pretrain.output, seed=config["damsm"]["seed"], allow_missing=True),
+        companions=companions,
     output:
         generator="results/{dataset}/{model}/seed{seed}/generator.safetensors",
         history="results/{dataset}/{model}/seed{seed}/history.csv",
