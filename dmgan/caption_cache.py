@@ -82,7 +82,8 @@ class CachedCaptions:
             encoded = self._damsm.encode_captions([captions[i] for i in new])
             words[new, : encoded.words.shape[2]] = encoded.words.transpose(1, 2)
             sentence[new] = encoded.sentence
-        return EncodedCaptions(sentence, words.transpose(1, 2), padding_mask(lengths).to(device), lengths)
+        mask = padding_mask(lengths).to(device)
+        return EncodedCaptions(sentence, words.transpose(1, 2), mask, lengths, tokens[:, : mask.shape[1]].to(device))
 
 
 def _distinct_captions(dataset: PreparedDataset, max_words: int) -> list[np.ndarray]:

@@ -199,7 +199,7 @@ class Trainer:
                     (stop - start) / batch_size,
                     rows,
                     [each[local].to(memory_format=layout) for each in images],
-                    EncodedCaptions(*(each[rows] for each in captions)),
+                    EncodedCaptions(*(None if each is None else each[rows] for each in captions)),
                     captions.sentence[start : stop + 1],
                     noise[rows],
                 )
@@ -551,7 +551,7 @@ def pad_words(captions: EncodedCaptions, length: int) -> EncodedCaptions:
     """The same captions with words (B, E, length) and mask (B, length): more padding, which the mask hides."""
     more = length - captions.words.shape[2]
     words, mask = F.pad(captions.words, (0, more)), F.pad(captions.mask, (0, more), value=True)
-    return captions._replace(words=words, mask=mask)
+    return captions._replace(words=words, mask=mask, tokens=F.pad(captions.tokens, (0, more)))
 
 
 @torch.no_grad()
