@@ -212,7 +212,7 @@ def sample(arguments: argparse.Namespace) -> None:
 
     sample_test_captions(
         arguments.run, arguments.data, arguments.out, arguments.num_images, arguments.seed,
-        arguments.batch_size, arguments.all_stages, device,
+        arguments.batch_size, arguments.all_stages, device, soa=arguments.soa,
     )  # fmt: skip
 
 
@@ -230,6 +230,11 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all-stages", action="store_true", help="write the images of every stage, not of the last alone"
     )
+    parser.add_argument(
+        "--soa", action="store_true",
+        help="instead of --num-images the images that SOA asks for: three of each test caption of a COCO class, one of "
+        "30,000 drawn captions of person",
+    )  # fmt: skip
     _add_run_flags(parser, tracking=False)
 
 
@@ -242,7 +247,7 @@ def _judges(arguments: argparse.Namespace):
         rungs=tuple(arguments.rungs), classifier=arguments.classifier, weights=arguments.weights, damsm=arguments.damsm,
         held_out_damsm=arguments.held_out_damsm,
         clip=None if arguments.clip is None else (arguments.clip, arguments.clip_weights),
-        attributes=arguments.attributes,
+        attributes=arguments.attributes, detector=arguments.detector_weights,
     )  # fmt: skip
 
 
@@ -291,6 +296,10 @@ def _add_judges(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", metavar="MODEL", help="also judge by CLIP: open_clip's name of a model, or its JSON")
     parser.add_argument("--clip-weights", type=Path, metavar="FILE", help="its state dict (.safetensors, .bin, .pt)")
     parser.add_argument("--attributes", type=Path, help="attribute classifier, on a data set whose captions name them")
+    parser.add_argument(
+        "--detector-weights", type=Path, metavar="FILE",
+        help="also SOA: torchvision's Faster R-CNN v2 (`fetch faster-rcnn`) looks for the COCO objects captions name",
+    )  # fmt: skip
     _add_rungs(parser)
     parser.add_argument(
         "--reference", type=Path, help="folder that `reference` wrote, or will (default: reference/ beside --out)"

@@ -85,7 +85,7 @@ def judged(run_folder, data, judges, tmp_path_factory):
 
 def test_every_judge_has_a_column_of_its_own(judged):
     content, _ = judged
-    judges = [name for name in content["metrics"] if not name.endswith("(species)")]
+    judges = [name for name in content["metrics"] if not name.endswith("(species)") and not name.startswith("SOA")]
     assert judges == [TRAINING, HELD_OUT, "R-precision(CLIP tiny-clip)", attributes.METRIC]
     for name in judges:
         metric = content["metrics"][name]
@@ -96,6 +96,15 @@ def test_every_judge_has_a_column_of_its_own(judged):
     hashes = {json.dumps(content["metrics"][name]["protocol"]["feature_network_sha256"]) for name in judges}
     assert len(hashes) == 4
     assert content["metrics"]["IS(species)"]["bootstrap"]["interval"]
+
+
+def test_objects_are_looked_for_by_the_attribute_classifier(judged):
+    content, _ = judged
+    named = [name for name in content["metrics"] if name.startswith("SOA")]
+    assert named == ["SOA-C(attribute classifier)", "SOA-I(attribute classifier)"]
+    soa_i, accuracy = content["metrics"][named[1]], content["metrics"][attributes.METRIC]
+    assert soa_i["value"] == pytest.approx(accuracy["bootstrap"]["value"])  # the same share, summed in another order
+    assert soa_i["protocol"]["feature_network_sha256"] == accuracy["protocol"]["feature_network_sha256"]
 
 
 def test_per_image_values_make_the_metric(judged):
@@ -218,7 +227,10 @@ def test_every_control_row_has_every_metric(rows, dataset):
             "kind": "control", "name": name, "seed": None, "dataset": "synthbirds", "image_size": 32,
             "num_images": test // 2 if name in ("real", "shuffled") else test,
         }  # fmt: skip
-        assert list(row["metrics"]) == list(content["real"]["metrics"])
+        metrics_of_row = list(row["metrics"])
+        if name in ("noise", "adversarial"):  # what they show has no stored truth
+            metrics_of_row += ["SOA-C(truth)", "SOA-I(truth)"]
+        assert metrics_of_row == list(content["real"]["metrics"])
 
 
 def test_the_adversarial_row_fools_the_judge_it_was_made_against(rows):

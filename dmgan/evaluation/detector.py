@@ -11,8 +11,8 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fasterrcnn_resnet50_fpn_v2
 
 from dmgan import assets, files
+from dmgan.data.coco_objects import COCO_CLASSES
 from dmgan.errors import UserError
-from dmgan.evaluation.soa import COCO_CLASSES
 
 ASSET = "faster-rcnn"
 THRESHOLD = 0.5  # smallest score of a box that counts

@@ -25,6 +25,7 @@ from dmgan.evaluation.judges import (
     read_damsm_judges,
 )
 from dmgan.evaluation.networks import FeatureNetwork, ReleasedTorchvisionInception, build_networks
+from dmgan.evaluation.soa import ObjectJudge, read_object_judges, soa_scores
 from dmgan.evaluation.uncertainty import Bootstrap, bootstrap_inception_score
 from dmgan.options import EvaluationOptions
 from dmgan.progress import say
@@ -86,6 +87,7 @@ class Judges(NamedTuple):
     held_out_damsm: Path | None = None
     clip: tuple[str, Path] | None = None  # model and weights
     attributes: Path | None = None  # attribute classifier
+    detector: Path | None = None  # weights of SOA's detector
 
 
 class Evaluator:
@@ -110,8 +112,10 @@ class Evaluator:
         )
         if judges.clip is not None:
             self._judges.append(ClipJudge(*judges.clip, device))
-        if judges.attributes is not None:
-            self._judges.append(AttributeJudge(judges.attributes, self.dataset, device))
+        reader = None if judges.attributes is None else AttributeJudge(judges.attributes, self.dataset, device)
+        if reader is not None:
+            self._judges.append(reader)
+        self._object_judges: list[ObjectJudge] = read_object_judges(reader, judges.detector, device)
 
     def sampled(self, folder: Path) -> ImageSet:
         """The images that `sample` wrote; UserError where the judge reads captions otherwise than their generator."""
@@ -135,7 +139,8 @@ class Evaluator:
                 f"{subject.name}: {len(subject)} images do not make ten folds; give at least {2 * metrics.FOLDS}"
             )
         options, out = self.options, Path(out)
-        every = [*self._networks.values(), *(judge.network for judge in self._judges)]
+        looking = [judge.network for judge in (*self._judges, *self._object_judges) if judge.network is not None]
+        every = [*self._networks.values(), *dict.fromkeys(looking)]
         folder = out.parent / "features"
         stored = extract(subject.read, len(subject), every, folder, self.device, options.batch_size, options.workers)
         real = _reference_features(self.dataset, self._networks, self._reference, options, self.device)
@@ -145,6 +150,7 @@ class Evaluator:
             scores |= _rung_scores(rung, stored[rung], real[rung], chosen, subject, options)
         verdicts = caption_verdicts(self._judges, subject, stored, self.dataset, options)
         scores |= {name: (each.score, each.protocol, len(subject)) for name, each in verdicts.items()}
+        scores |= soa_scores(self._object_judges, subject, stored, self.dataset, options)
         _write_per_image(out.parent / PER_IMAGE, subject, scores, verdicts)
         beside = _beside(self.rungs, stored, subject, verdicts, options)
         inputs = {"images_sha256": stored[every[0].name].images_sha256}
