@@ -105,7 +105,7 @@ def test_the_halves_are_of_the_classes_with_most_and_fewest_images():
 class Scripted:
     """A detector that sees what a pixel's red level says: level n is class n."""
 
-    name, protocol = "scripted", {"detector": "scripted"}
+    name, protocol = "scripted", {"feature_network": "scripted"}
 
     def __call__(self, images):
         return [{round(float(image[0, 0, 0]) * 255)} for image in images]

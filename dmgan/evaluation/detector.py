@@ -33,8 +33,8 @@ class FasterRcnn:
         self._network = network.eval().requires_grad_(False)
         self._class_of_label = class_of_label()
         self.protocol = {
-            "detector": "torchvision fasterrcnn_resnet50_fpn_v2",
-            "detector_sha256": sha256,
+            "feature_network": "torchvision fasterrcnn_resnet50_fpn_v2",
+            "feature_network_sha256": sha256,
             "score_threshold": THRESHOLD,
             "resize": "the detector's own: shorter side 800 px, bilinear",
             "library": f"torchvision {torchvision.__version__}",

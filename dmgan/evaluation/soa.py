@@ -173,7 +173,7 @@ class TrueObjects:
 
     name = TRUTH
     network = None
-    protocol = {"detector": "the stored truth", **_VALUES}
+    protocol = {"feature_network": "the stored truth", **_VALUES}
 
     def sought(
         self, subject: ImageSet, stored: Mapping[str, StoredFeatures], dataset: PreparedDataset

@@ -9,7 +9,7 @@ _ARROWS = {"up": "↑", "down": "↓"}
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$", "†": r"$\dagger$", "‡": r"$\ddagger$", "<": r"$<$", ">": r"$>$", "−": r"$-$",
+    "↓": r"$\downarrow$", "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}", "<": r"$<$", ">": r"$>$", "−": r"$-$",
 }  # fmt: skip
 
 
@@ -19,7 +19,8 @@ class Column(NamedTuple):
     group: str  # data set and where the numbers come from
     metric: str
     better: str  # "up" or "down"
-    network: str  # feature network of this run's column, "" for a published one
+    judge: str  # of this run's column, "" for a published one
+    marks: tuple[str, ...] = ()  # of notes that speak of the whole column
 
     @property
     def title(self) -> str:
@@ -76,7 +77,8 @@ def to_markdown(table: Table) -> str:
 
 
 def _markdown_header(column: Column) -> str:
-    return f"{column.title}, {column.group}" + (f", {column.network}" if column.network else "")
+    marks = "".join(f" {_markdown_mark(mark)}" for mark in column.marks)
+    return f"{column.title}{marks}, {column.group}" + (f", {column.judge}" if column.judge else "")
 
 
 def _markdown_row(texts: Sequence[str], widths: Sequence[int]) -> str:
@@ -119,7 +121,7 @@ def to_latex(table: Table, label: str) -> str:
 
 
 def _latex_header(columns: Sequence[Column]) -> list[str]:
-    """Data sets over their columns, a rule under each, then metrics, then feature networks where there are any."""
+    """Data sets over their columns, a rule under each, then metrics, then judges where there are any."""
     groups, rules, start = [""], [], 2
     for group, members in groupby(columns, key=lambda column: column.group):
         width = len(list(members))
@@ -127,10 +129,11 @@ def _latex_header(columns: Sequence[Column]) -> list[str]:
         rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
     lines = [_latex_row(groups), "    " + " ".join(rules)]
-    lines.append(_latex_row(["Method", *(latex(column.title) for column in columns)]))
-    if any(column.network for column in columns):
-        networks = [rf"\scriptsize {latex(column.network)}" if column.network else "" for column in columns]
-        lines.append(_latex_row(["", *networks]))
+    titles = (latex(column.title) + "".join(_latex_mark(mark) for mark in column.marks) for column in columns)
+    lines.append(_latex_row(["Method", *titles]))
+    if any(column.judge for column in columns):
+        judges = [rf"\scriptsize {latex(column.judge)}" if column.judge else "" for column in columns]
+        lines.append(_latex_row(["", *judges]))
     return lines
 
 

@@ -112,8 +112,9 @@ def import_flags(wildcards):
     return flags({name: block[name] for name in ("model", "word_mask", "max_words")})
 
 
-# DM-GAN's tables, those of the KVM-GAN draft, of the memory-driven model and of the student reproduction.
-TABLES = ["table1", "table2", "table3", "kvmgan-table1", "kvmgan-table2", "mdsp-table1", "reproduction-table1"]
+# DM-GAN's tables and the further measures, the tables of the KVM-GAN draft, of the memory-driven model and of the student reproduction.
+TABLES = ["table1", "table2", "table3", "measures"]
+TABLES += ["kvmgan-table1", "kvmgan-table2", "mdsp-table1", "reproduction-table1"]
 
 
 def imported_tables():

@@ -22,6 +22,12 @@ rule tables:
             category="Tables",
             labels={"dataset": "{dataset}", "content": "Table 3: Ablation"},
         ),
+        measures=report(
+            "results/{dataset}/tables/measures.csv",
+            caption="../report/measures.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Further measures"},
+        ),
         kvmgan_table1=report(
             "results/{dataset}/tables/kvmgan-table1.csv",
             caption="../report/kvmgan-table1.rst",
