@@ -6,9 +6,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-import torch_fidelity
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-from torch_fidelity.registry import register_feature_extractor
 
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
@@ -21,86 +18,6 @@ from dmgan.options import EvaluationOptions
 from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
 from tests.golden_recipe import load, uniform
-
-
-class PixelNetwork(FeatureExtractorBase):
-    """Two fixed linear maps of the pixels: cheap features and logits for parity with torch-fidelity."""
-
-    def __init__(self, name, features_list, **_):
-        super().__init__(name, features_list)
-        random = torch.Generator().manual_seed(0)
-        self.to_features = torch.randn(3 * 8 * 8, 24, generator=random) / 1000
-        self.to_logits = torch.randn(3 * 8 * 8, 10, generator=random) / 300
-
-    @staticmethod
-    def get_provided_features_list():
-        return "features", "logits"
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric):
-        return {"isc": "logits", "fid": "features", "kid": "features"}[metric]
-
-    @staticmethod
-    def can_be_compiled():
-        return True
-
-    @staticmethod
-    def get_dummy_input_for_compile():
-        return (torch.rand([1, 3, 8, 8]) * 255).to(torch.uint8)
-
-    def forward(self, images):
-        pixels = images.flatten(1).float()
-        both = {"features": pixels @ self.to_features, "logits": pixels @ self.to_logits}
-        return tuple(both[name] for name in self.features_list)
-
-
-class Images(torch.utils.data.Dataset):
-    """Random images, darker or lighter."""
-
-    def __init__(self, seed: int, count: int, top: int):
-        self.images = torch.from_numpy(np.random.default_rng(seed).integers(top, size=(count, 3, 8, 8), dtype=np.uint8))
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
-
-
-@pytest.fixture(scope="module")
-def parity():
-    """Our features of two image sets, and torch-fidelity's own numbers from the images."""
-    register_feature_extractor("pixels", PixelNetwork)
-    ours, theirs = Images(0, 2000, 200), Images(1, 2100, 256)
-    common = {"feature_extractor": "pixels", "cuda": False, "cache": False, "verbose": False, "save_cpu_ram": True}
-    numbers = torch_fidelity.calculate_metrics(
-        input1=ours, input2=theirs, isc=True, fid=True, kid=True, isc_splits=10, samples_shuffle=False,
-        kid_subset_size=1000, **common,
-    )  # fmt: skip
-    network = PixelNetwork("pixels", ["features", "logits"])
-    features, logits = network(ours.images)
-    rows = (Rows(each.numpy()) for each in (features, logits, network(theirs.images)[0]))
-    return *rows, numbers
-
-
-def test_inception_score_is_torch_fidelity_s(parity):
-    _, logits, _, numbers = parity
-    score = metrics.inception_score(logits, np.arange(len(logits)))
-    assert score.value == pytest.approx(numbers["inception_score_mean"], abs=1e-6)
-    assert score.spread == pytest.approx(numbers["inception_score_std"], abs=1e-6)
-
-
-def test_fid_is_torch_fidelity_s(parity):
-    features, _, reference, numbers = parity
-    score = metrics.frechet_distance(features, reference, np.arange(len(features)))
-    assert score.value == pytest.approx(numbers["frechet_inception_distance"], rel=5e-6)
-    assert score.interval[0] < score.value < score.interval[1]
-
-
-def test_kid_is_torch_fidelity_s(parity):
-    features, _, reference, numbers = parity
-    score = metrics.kernel_distance(features, reference, np.arange(len(features)))
-    assert score.value == pytest.approx(numbers["kernel_inception_distance_mean"], abs=1e-6)
 
 
 @pytest.mark.parametrize(("name", "rows"), [("fid_50x16_60x16", (50, 60)), ("fid_rankdeficient_10x16_12x16", (10, 12))])

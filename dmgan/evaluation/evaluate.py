@@ -211,7 +211,9 @@ def _rung_scores(
 
     features, reference = stored["features"], real["features"].subset(chosen)
     if rung == ReleasedTorchvisionInception.name:
-        features, reference = _whole_batches(features, subject.name), _whole_batches(reference, "real images")
+        batch = ReleasedTorchvisionInception.batch
+        features = metrics.whole_batches(features, batch, subject.name)
+        reference = metrics.whole_batches(reference, batch, "real images")
     count = len(features)
     order = _fold_order(count, options.seed)
     against = {
@@ -250,14 +252,6 @@ def _is_order(rung: str, count: int, seed: int) -> tuple[np.ndarray, str]:
     if rung == "openai-released":
         return np.arange(count), "consecutive images, not shuffled"
     return _fold_order(count, seed), f"a permutation of seed {seed}"
-
-
-def _whole_batches(rows: Rows, what: str) -> Rows:
-    """The rows that fill batches of the released size."""
-    batch = ReleasedTorchvisionInception.batch
-    if len(rows) < batch:
-        raise UserError(f"{what}: {len(rows)} images do not fill a batch of {batch}, as torchvision-released needs")
-    return rows.subset(np.arange(len(rows) // batch * batch))
 
 
 def _encode_captions(encoders: Damsm, captions: Sequence[np.ndarray]) -> Tensor:
