@@ -14,7 +14,7 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
 from dmgan.evaluation.controls import control_images
-from dmgan.evaluation.features import Rows, StoredFeatures, extract
+from dmgan.evaluation.features import StoredFeatures, extract
 from dmgan.evaluation.images import ImageSet, RealImages, sampled_images
 from dmgan.evaluation.judges import (
     AttributeJudge,
@@ -251,7 +251,9 @@ def _rung_scores(
 
     features, reference = stored["features"], real["features"].subset(chosen)
     if rung == ReleasedTorchvisionInception.name:
-        features, reference = _whole_batches(features, subject.name), _whole_batches(reference, "real images")
+        batch = ReleasedTorchvisionInception.batch
+        features = metrics.whole_batches(features, batch, subject.name)
+        reference = metrics.whole_batches(reference, batch, "real images")
     count = len(features)
     order = metrics.fold_order(count, options.seed)
     against = {
@@ -285,14 +287,6 @@ def _is_order(rung: str, count: int, seed: int) -> tuple[np.ndarray, str]:
     if rung == "openai-released":
         return np.arange(count), "consecutive images, not shuffled"
     return metrics.fold_order(count, seed), f"a permutation of seed {seed}"
-
-
-def _whole_batches(rows: Rows, what: str) -> Rows:
-    """The rows that fill batches of the released size."""
-    batch = ReleasedTorchvisionInception.batch
-    if len(rows) < batch:
-        raise UserError(f"{what}: {len(rows)} images do not fill a batch of {batch}, as torchvision-released needs")
-    return rows.subset(np.arange(len(rows) // batch * batch))
 
 
 def _first_images(subject: ImageSet) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from dmgan.errors import UserError
 from dmgan.evaluation.features import Rows
 from dmgan.evaluation.prdc import features_to_manifolds
 from dmgan.evaluation.statistics import merge, moments_to_reference, rows_to_moments, statistics_to_fid
@@ -103,6 +104,13 @@ def inception_score(logits: Rows, order: np.ndarray) -> Score:
 
 
 # Fréchet distance.
+
+
+def whole_batches(features: Rows, batch: int, what: str) -> Rows:
+    """The rows that fill batches, as a loader that drops an incomplete last one leaves them."""
+    if len(features) < batch:
+        raise UserError(f"{what}: {len(features)} images do not fill a batch of {batch}, as torchvision-released needs")
+    return features.subset(np.arange(len(features) // batch * batch))
 
 
 def frechet_distance(features: Rows, reference: Rows, order: np.ndarray) -> Score:
