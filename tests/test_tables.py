@@ -129,6 +129,30 @@ def test_a_paper_s_row_of_real_images_stands_in_the_control_row(write, tmp_path)
     assert find_row(tmp_path, "mdsp-table1", "Real Images", "COCO", "SOA-C")["value"] == "74.97"
 
 
+def test_objects_have_a_column_for_each_who_looks_for_them(write, tmp_path):
+    classifier, truth = ({f"SOA-{kind}({judge})": 60.0 for kind in "CI"} for judge in ("attribute classifier", "truth"))
+    noise = metrics(REAL | classifier) | dict.fromkeys(truth)
+    write_tables(
+        [
+            write("dmgan", metrics=metrics(MODEL | classifier)),
+            write("real", None, "control", metrics=metrics(REAL | classifier | truth)),
+            write("noise", None, "control", metrics=noise),
+        ],
+        tmp_path,
+    )
+    header = markdown_cells(tmp_path, "mdsp-table1", "Method")
+    assert [each.split(", ")[-1] for each in header if each.startswith("SOA") and "COCO" not in each] == [
+        "attribute classifier", "truth", "attribute classifier", "truth"
+    ]  # fmt: skip
+    assert markdown_cells(tmp_path, "mdsp-table1", "DM-GAN")[-4:] == ["60.00 ± 1.20", "not defined"] * 2
+    assert markdown_cells(tmp_path, "mdsp-table1", "Noise")[-3] == "not defined"
+    assert markdown_cells(tmp_path, "mdsp-table1", "LAFITE")[-4:] == ["published only"] * 4
+    assert markdown_cells(tmp_path, "mdsp-table1", "Real test images")[6:8] == ["74.97", "80.84"]
+    text = (tmp_path / "mdsp-table1.tex").read_text()
+    assert text.startswith(r"% Needs \usepackage{booktabs,graphicx}.") and r"\resizebox{\textwidth}" in text
+    assert "graphicx" not in (tmp_path / "kvmgan-table1.tex").read_text()
+
+
 def test_remarks_stand_under_the_table_and_point_to_their_cells(write, tmp_path):
     write_tables([write("dmgan")], tmp_path)
     text = (tmp_path / "kvmgan-table1.md").read_text()

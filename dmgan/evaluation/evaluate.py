@@ -25,7 +25,7 @@ from dmgan.evaluation.judges import (
     read_damsm_judges,
 )
 from dmgan.evaluation.networks import FeatureNetwork, ReleasedTorchvisionInception, build_networks
-from dmgan.evaluation.soa import ObjectJudge, read_object_judges, soa_scores
+from dmgan.evaluation.soa import ObjectJudge, read_object_judges, soa_keys, soa_scores
 from dmgan.evaluation.uncertainty import Bootstrap, bootstrap_inception_score
 from dmgan.options import EvaluationOptions
 from dmgan.progress import say
@@ -151,10 +151,20 @@ class Evaluator:
         verdicts = caption_verdicts(self._judges, subject, stored, self.dataset, options)
         scores |= {name: (each.score, each.protocol, len(subject)) for name, each in verdicts.items()}
         scores |= soa_scores(self._object_judges, subject, stored, self.dataset, options)
+        undefined = [key for judge in self._object_judges for key in soa_keys(judge) if key not in scores]
         _write_per_image(out.parent / PER_IMAGE, subject, scores, verdicts)
         beside = _beside(self.rungs, stored, subject, verdicts, options)
         inputs = {"images_sha256": stored[every[0].name].images_sha256}
-        _write(out, subject, scores, beside, inputs, self.dataset, self._mlflow)
+        _write(
+            out,
+            subject,
+            scores,
+            undefined if subject.kind == "control" else [],
+            beside,
+            inputs,
+            self.dataset,
+            self._mlflow,
+        )
 
 
 def evaluate(
@@ -299,6 +309,7 @@ def _write(
     out: Path,
     subject: ImageSet,
     scores: Scores,
+    undefined: Sequence[str],
     beside: dict[str, dict[str, object]],
     inputs: dict[str, object],
     dataset: PreparedDataset,
@@ -330,7 +341,8 @@ def _write(
                 **beside.get(name, {}),
             }
             for name, (score, protocol, count) in scores.items()
-        },
+        }
+        | dict.fromkeys(undefined),
         "inputs": {**subject.inputs, **inputs, "data": dataset.sha256},
         "provenance": provenance(),
     }

@@ -81,6 +81,11 @@ class ObjectJudge(Protocol):
         """What is looked for in an image set, and what is found; None where this judge cannot say."""
 
 
+def soa_keys(judge: ObjectJudge) -> tuple[str, str]:
+    """The keys of a judge's SOA-C and SOA-I in metrics.json."""
+    return f"SOA-C({judge.name})", f"SOA-I({judge.name})"
+
+
 def soa_scores(
     judges: Sequence[ObjectJudge],
     subject: ImageSet,
@@ -99,9 +104,9 @@ def soa_scores(
         protocol = {**judge.protocol, "images_of_a_class": _COUNTED[subject.class_of is not None]}
         protocol["fold_seed"] = options.seed
         whole, alone, without = _over_folds(sought, folds[sought.rows])
-        for name, column in (("SOA-C", 0), ("SOA-I", 1)):
+        for column, key in enumerate(soa_keys(judge)):
             score = metrics.whole_with_jackknife(whole[column], alone[:, column].tolist(), without[:, column].tolist())
-            scores[f"{name}({judge.name})"] = (score, protocol, len(subject))
+            scores[key] = (score, protocol, len(subject))
     return scores
 
 

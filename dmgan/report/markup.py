@@ -95,16 +95,23 @@ def _markdown_mark(mark: str) -> str:
     return f"({mark})" if mark.isalpha() else mark
 
 
+_WIDEST = 9  # columns of numbers that a page has room for
+
+
 def to_latex(table: Table, label: str) -> str:
-    r"""A `table` float for any document with \usepackage{booktabs}; a wide one reaches evenly into both margins."""
+    r"""A `table` float for any document with \usepackage{booktabs}; a wide one reaches evenly into both margins.
+
+    One that no page has room for is made smaller, which needs \usepackage{graphicx} too.
+    """
+    small = len(table.columns) > _WIDEST
     lines = [
-        "% Needs \\usepackage{booktabs}.",
+        rf"% Needs \usepackage{{{'booktabs,graphicx' if small else 'booktabs'}}}.",
         r"\begin{table}[tbp]",
         r"  \centering",
         rf"  \caption{{{latex(table.caption)}}}",
         rf"  \label{{tab:{label}}}",
         r"  \footnotesize",
-        r"  \makebox[\textwidth][c]{%",
+        r"  \resizebox{\textwidth}{!}{%" if small else r"  \makebox[\textwidth][c]{%",
         rf"  \begin{{tabular}}{{@{{}}l{'r' * len(table.columns)}@{{}}}}",
         r"    \toprule",
         *_latex_header(table.columns),

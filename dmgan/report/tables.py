@@ -83,7 +83,7 @@ def _own_cells(results: Results, model: str | None, marks: Marks) -> Iterator[Ce
     for metric in results.columns:
         summary = results.models.get((model, metric))
         if summary is None:
-            yield Cell(_why_missing(results, model))
+            yield Cell(_why_missing(results, model, metric))
             continue
         # Compared as shown: two equal cells are both bold or both not.
         shown = {name: float(results.shown(metric, value)) for name, value in results.model_values(metric).items()}
@@ -91,10 +91,12 @@ def _own_cells(results: Results, model: str | None, marks: Marks) -> Iterator[Ce
         yield Cell(_shown(results, metric, summary), best, tuple(marks.of_model(metric, summary)))
 
 
-def _why_missing(results: Results, model: str | None) -> str:
+def _why_missing(results: Results, model: str | None, metric: str) -> str:
     if model is None:
         return "published only"
-    return "not measured" if model in results.measured.models else "not run"
+    if model not in results.measured.models:
+        return "not run"
+    return "not measured" if results.model_values(metric) else "not defined"  # what no model has, real images alone do
 
 
 def _why_control_missing(results: Results, control: str, metric: str) -> str:
@@ -132,7 +134,7 @@ def _tidy(results: Results) -> list[dict[str, object]]:
         for metric in results.columns:
             summary = results.models.get((method.model, metric))
             if summary is None:
-                note = _why_missing(results, method.model)
+                note = _why_missing(results, method.model, metric)
             else:
                 note = _meanings(marks.of_model(metric, summary))
             rows.append(_own_row(results, method.title, metric, summary, note))
