@@ -343,6 +343,21 @@ def _add_tables(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
 
 
+def compare(arguments: argparse.Namespace) -> None:
+    from dmgan.report.comparisons import write_comparisons
+
+    write_comparisons(arguments.metrics, arguments.out, arguments.seed)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", required=True,
+        help="metrics.json of every run, of images sampled with one seed; per_image.npz lies beside each",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="folder of the table")
+    parser.add_argument("--seed", type=int, default=100, help="seed of resamples and permutations (default 100)")
+
+
 def figures(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
     from dmgan.report.figures import write_figures
@@ -425,6 +440,7 @@ VERBS = {
     "evaluate":   (evaluate,   _add_evaluate,   "IS, FID, KID, PRDC and R-precision of a set of images"),
     "controls":   (controls,   _add_controls,   "the same of control rows, whose rank is known beforehand"),
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
+    "compare":    (compare,    _add_compare,    "which model is better than which, image by image"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),
     "fetch":      (fetch,      _add_fetch,      "download what CUB, COCO and released models need"),
