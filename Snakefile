@@ -26,9 +26,9 @@ rule all:
     default_target: True
     input:
         expand(
-            "results/{dataset}/tables/table{number}.{suffix}",
+            "results/{dataset}/tables/{table}.{suffix}",
             dataset=config["datasets"],
-            number=[1, 2, 3],
+            table=[*TABLES, "comparisons"],
             suffix=["csv", "md", "tex"],
         ),
         expand(

@@ -22,14 +22,45 @@ rule tables:
             category="Tables",
             labels={"dataset": "{dataset}", "content": "Table 3: Ablation"},
         ),
-        markdown=expand("results/{{dataset}}/tables/table{number}.md", number=[1, 2, 3]),
-        latex=expand("results/{{dataset}}/tables/table{number}.tex", number=[1, 2, 3]),
+        measures=report(
+            "results/{dataset}/tables/measures.csv",
+            caption="../report/measures.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Further measures"},
+        ),
+        markdown=expand("results/{{dataset}}/tables/{table}.md", table=TABLES),
+        latex=expand("results/{{dataset}}/tables/{table}.tex", table=TABLES),
     log:
         "results/logs/tables/{dataset}.log",
     conda:
         "../../environment.yml"
     shell:
         "python -m dmgan tables --metrics {input.runs} {input.controls}"
+        " --out results/{wildcards.dataset}/tables > {log} 2>&1"
+
+
+rule compare:
+    input:
+        runs=metrics_of_runs,
+        per_image=images_of_runs,
+        code=modules("dmgan/report", "dmgan/evaluation"),
+    output:
+        table=report(
+            "results/{dataset}/tables/comparisons.csv",
+            caption="../report/comparisons.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Paired comparisons"},
+        ),
+        markdown="results/{dataset}/tables/comparisons.md",
+        latex="results/{dataset}/tables/comparisons.tex",
+    log:
+        "results/logs/compare/{dataset}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        seed=config["sampling_seed"],
+    shell:
+        "python -m dmgan compare --metrics {input.runs} --seed {params.seed}"
         " --out results/{wildcards.dataset}/tables > {log} 2>&1"
 
 
