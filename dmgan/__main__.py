@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dmgan.errors import UserError
 from dmgan.options import (
+    RUNGS,
     ArchitectureOptions,
     ClassifierOptions,
     DamsmOptions,
@@ -301,9 +302,8 @@ def _add_judges(parser: argparse.ArgumentParser) -> None:
 
 def _add_rungs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--rungs", nargs="+", metavar="RUNG", default=["species"],
-        help="feature networks of IS, FID, KID and PRDC: species, tf, clean, torchvision, torchvision-released, "
-        "openai-released (default species)",
+        "--rungs", nargs="+", metavar="RUNG", default=["species"], choices=RUNGS,
+        help=f"feature networks of IS, FID, KID and PRDC, some of {', '.join(RUNGS)} (default species)",
     )  # fmt: skip
     parser.add_argument("--classifier", type=Path, help="species classifier, for the rung species")
     parser.add_argument(

@@ -15,7 +15,14 @@ import pytest
 import yaml
 
 from dmgan.models.registry import MODELS
-from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    RUNGS,
+    ArchitectureOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "workflow" / "config"
@@ -146,6 +153,10 @@ def test_schema_has_the_choices_of_the_options():
     for field in dataclasses.fields(DamsmOptions):
         choices = field.metadata["choices"]
         assert SCHEMA["$defs"]["damsm"]["properties"][field.name].get("enum") == (choices and list(choices))
+
+
+def test_schema_has_the_rungs_of_the_evaluation():
+    assert SCHEMA["properties"]["rungs"]["items"]["enum"] == list(RUNGS)
 
 
 def test_schema_has_the_models_of_the_registry():
