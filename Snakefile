@@ -28,7 +28,7 @@ rule all:
         expand(
             "results/{dataset}/tables/{table}.{suffix}",
             dataset=config["datasets"],
-            table=TABLES,
+            table=[*TABLES, "comparisons"],
             suffix=["csv", "md", "tex"],
         ),
         expand(

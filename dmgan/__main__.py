@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dmgan.errors import UserError
 from dmgan.options import (
+    RUNGS,
     ArchitectureOptions,
     ClassifierOptions,
     DamsmOptions,
@@ -310,9 +311,8 @@ def _add_judges(parser: argparse.ArgumentParser) -> None:
 
 def _add_rungs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--rungs", nargs="+", metavar="RUNG", default=["species"],
-        help="feature networks of IS, FID, KID and PRDC: species, tf, clean, torchvision, torchvision-released, "
-        "openai-released (default species)",
+        "--rungs", nargs="+", metavar="RUNG", default=["species"], choices=RUNGS,
+        help=f"feature networks of IS, FID, KID and PRDC, some of {', '.join(RUNGS)} (default species)",
     )  # fmt: skip
     parser.add_argument("--classifier", type=Path, help="species classifier, for the rung species")
     parser.add_argument(
@@ -360,6 +360,21 @@ def parameters(arguments: argparse.Namespace) -> None:
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the listings")
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    from dmgan.report.comparisons import write_comparisons
+
+    write_comparisons(arguments.metrics, arguments.out, arguments.seed)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", required=True,
+        help="metrics.json of every run, of images sampled with one seed; per_image.npz lies beside each",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="folder of the table")
+    parser.add_argument("--seed", type=int, default=100, help="seed of resamples and permutations (default 100)")
 
 
 def figures(arguments: argparse.Namespace) -> None:
@@ -445,6 +460,7 @@ VERBS = {
     "controls":   (controls,   _add_controls,   "the same of control rows, whose rank is known beforehand"),
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
     "parameters": (parameters, _add_parameters, "DM-GAN's parameters, as the student reproduction lists them"),
+    "compare":    (compare,    _add_compare,    "which model is better than which, image by image"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),
     "fetch":      (fetch,      _add_fetch,      "download what CUB, COCO and released models need"),

@@ -17,7 +17,7 @@ from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.evaluation.features import Rows
 from dmgan.evaluation.images import sampled_images
 from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, statistics_to_fid
-from dmgan.options import EvaluationOptions
+from dmgan.options import RUNGS, EvaluationOptions
 from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
 from tests.golden_recipe import load, uniform
@@ -154,7 +154,7 @@ def test_every_rung_gives_its_metrics_and_no_other(
     monkeypatch.setattr(networks, "build_torchvision_inception", lambda *_: pool)
     monkeypatch.setattr(networks.ReleasedTorchvisionInception, "batch", 3)
     content = measured(
-        tmp_path / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder, rungs=networks.RUNGS
+        tmp_path / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder, rungs=RUNGS
     )
     both, manifolds = ("FID", "KID"), ("precision", "recall", "density", "coverage")
     expected = {

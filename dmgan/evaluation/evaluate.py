@@ -13,6 +13,7 @@ from dmgan.damsm import Damsm
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
+from dmgan.evaluation.comparison import PER_IMAGE
 from dmgan.evaluation.controls import control_images
 from dmgan.evaluation.features import StoredFeatures, extract
 from dmgan.evaluation.images import ImageSet, RealImages, sampled_images
@@ -34,7 +35,6 @@ from dmgan.tracking import LabBook
 
 SCHEMA = 2
 REFERENCE = "reference.json"
-PER_IMAGE = "per_image.npz"  # beside metrics.json: what a paired comparison reads
 
 Scores = dict[str, tuple[metrics.Score, dict[str, object], int]]  # by METRIC(JUDGE): score, protocol, number of images
 

@@ -21,10 +21,10 @@ from dmgan import assets, files
 from dmgan.damsm import Damsm
 from dmgan.errors import UserError
 from dmgan.evaluation.classifier import TrainedClassifier
+from dmgan.options import RUNGS
 from dmgan.provenance import versions
 from dmgan.weights import load_state
 
-RUNGS = ("species", "tf", "clean", "torchvision", "torchvision-released", "openai-released")
 INCEPTION_SIZE = 299
 POOL, CLASSES = 2048, 1008  # widths of Inception's last pool, and of the logits of 2015
 INCEPTION_2015, INCEPTION_TORCHVISION = "inception-2015", "inception"  # names of the assets

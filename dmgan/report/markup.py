@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-_ARROWS = {"up": "↑", "down": "↓"}
+_ARROWS = {"up": " ↑", "down": " ↓", "": ""}
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "↑": r"$\uparrow$",
@@ -18,14 +18,14 @@ class Column(NamedTuple):
 
     group: str  # data set and where the numbers come from
     metric: str
-    better: str  # "up" or "down"
+    better: str  # "up", "down", or "" where neither is better
     judge: str  # of this run's column, "" for a published one
     marks: tuple[str, ...] = ()  # of notes that speak of the whole column
 
     @property
     def title(self) -> str:
         """Metric with the arrow of the better direction."""
-        return f"{self.metric} {_ARROWS[self.better]}"
+        return f"{self.metric}{_ARROWS[self.better]}"
 
 
 @dataclass

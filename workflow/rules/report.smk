@@ -63,6 +63,31 @@ rule tables:
         " --out results/{wildcards.dataset}/tables > {log} 2>&1"
 
 
+rule compare:
+    input:
+        runs=metrics_of_runs,
+        per_image=images_of_runs,
+        code=modules("dmgan/report", "dmgan/evaluation"),
+    output:
+        table=report(
+            "results/{dataset}/tables/comparisons.csv",
+            caption="../report/comparisons.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Paired comparisons"},
+        ),
+        markdown="results/{dataset}/tables/comparisons.md",
+        latex="results/{dataset}/tables/comparisons.tex",
+    log:
+        "results/logs/compare/{dataset}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        seed=config["sampling_seed"],
+    shell:
+        "python -m dmgan compare --metrics {input.runs} --seed {params.seed}"
+        " --out results/{wildcards.dataset}/tables > {log} 2>&1"
+
+
 rule figures:
     input:
         data=rules.prepare.output,
