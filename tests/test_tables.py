@@ -169,6 +169,16 @@ def test_remarks_stand_under_the_table_and_point_to_their_cells(write, tmp_path)
         assert all(marks.count(mark) >= 2 for mark in marks), "each remark has a cell, each mark a remark"
 
 
+def test_models_of_other_papers_follow_in_dmgan_s_tables_but_for_its_ablations(write, tmp_path):
+    write_tables([write(name) for name in ("dmgan", "kvmgan", "dmgan-004", "dmgan-m")], tmp_path)
+    for name in ("table1", "table2"):
+        methods = list(dict.fromkeys(row["method"] for row in read_rows(tmp_path, name)))
+        assert methods.index("DM-GAN") < methods.index("KVM-GAN") < methods.index("DM-GAN, batch 2")
+        assert "DM-GAN +M" not in methods
+    assert "KVM-GAN" not in {row["method"] for row in read_rows(tmp_path, "table3")}
+    assert "KVM-GAN" not in {row["method"] for row in read_rows(tmp_path, "reproduction-table1")}
+
+
 def test_cells_keep_the_printed_digits(write, tmp_path):
     write_tables([write("dmgan")], tmp_path)
     assert markdown_cells(tmp_path, "table1", "StackGAN") == ["3.70 ± 0.04", "8.45 ± 0.03", "not run"]

@@ -143,9 +143,9 @@ class Results:
 
     def _further(self) -> Iterator[Method]:
         """Models that the paper does not know, and released weights of those that this table shows."""
-        same_paper = [each for each in LAYOUTS if each.source == self.layout.source]
-        known = {each.model for layout in same_paper for each in layout.methods}
         own = {each.model for each in self.layout.methods}
+        elsewhere = [each for each in LAYOUTS if each.source == self.layout.source and not each.further_models]
+        known = own | {each.model for layout in elsewhere for each in layout.methods}
         for name in MODELS:
             if self.layout.further_models and name in self.measured.models and name not in known:
                 yield Method(title_of(name), name)

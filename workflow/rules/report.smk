@@ -119,6 +119,13 @@ rule figures:
             category="Figures",
             labels={"dataset": "{dataset}", "content": "Figure 6: Most relevant words"},
         ),
+        rivals=report(
+            "results/{dataset}/figures/002-figure1.png",
+            caption="../report/002-figure1.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "content": "Memory-driven model, Figure 1: its rivals"},
+        ),
+        rivals_pdf="results/{dataset}/figures/002-figure1.pdf",
         pdf=expand("results/{{dataset}}/figures/figure{number}.pdf", number=[3, 4, 5, 6]),
     log:
         "results/logs/figures/{dataset}.log",
