@@ -36,14 +36,6 @@ def held_out_folder(data, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def attributes_folder(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("attributes")
-    options = ClassifierOptions(image_size=32, width=4, features=16, epochs=1, batch_size=8)
-    attributes.train_attributes(data, folder, options, 0, CPU)
-    return folder
-
-
 CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
