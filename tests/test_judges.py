@@ -266,6 +266,14 @@ def test_nearest_images_are_those_of_the_nearest_captions(control, dataset, dams
     assert set(nearest.read.indices) <= set(train) and set(nearest.test_images) == set(dataset.indices("test"))
 
 
+def test_there_are_no_more_adversarial_images_than_said(control, dataset, monkeypatch):
+    monkeypatch.setattr(controls, "ADVERSARIAL_IMAGES", 5)
+    monkeypatch.setattr(controls, "ADVERSARIAL_STEPS", 1)
+    adversarial = control("adversarial")
+    assert len(adversarial) == 5 and len(set(adversarial.test_images)) == 5
+    assert adversarial.reference.tolist() == dataset.indices("test").tolist()
+
+
 def test_an_unknown_control_is_refused(control):
     with pytest.raises(UserError, match="control 'blank': is unknown; known are real, "):
         control("blank")
