@@ -8,6 +8,7 @@ import torch
 from dmgan.damsm import pretrain
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_synthbirds
+from dmgan.evaluation.attributes import train_attributes
 from dmgan.evaluation.classifier import train_classifier
 from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
 
@@ -57,6 +58,16 @@ def classifier_folder(data, tmp_path_factory) -> Path:
     """A species classifier after one short epoch."""
     folder = tmp_path_factory.mktemp("classifier")
     train_classifier(
+        data, folder, ClassifierOptions(image_size=32, width=4, features=16, epochs=1, batch_size=8), 0, CPU
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def attributes_folder(data, tmp_path_factory) -> Path:
+    """An attribute classifier after one short epoch."""
+    folder = tmp_path_factory.mktemp("attributes")
+    train_attributes(
         data, folder, ClassifierOptions(image_size=32, width=4, features=16, epochs=1, batch_size=8), 0, CPU
     )
     return folder

@@ -36,14 +36,6 @@ def held_out_folder(data, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def attributes_folder(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("attributes")
-    options = ClassifierOptions(image_size=32, width=4, features=16, epochs=1, batch_size=8)
-    attributes.train_attributes(data, folder, options, 0, CPU)
-    return folder
-
-
 CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
@@ -284,6 +276,14 @@ def test_nearest_images_are_those_of_the_nearest_captions(control, dataset, dams
     assert nearest_training_images(dataset, encoders, dataset.tokens, own).tolist() == train.tolist()
     nearest = control("nearest")
     assert set(nearest.read.indices) <= set(train) and set(nearest.test_images) == set(dataset.indices("test"))
+
+
+def test_there_are_no_more_adversarial_images_than_said(control, dataset, monkeypatch):
+    monkeypatch.setattr(controls, "ADVERSARIAL_IMAGES", 5)
+    monkeypatch.setattr(controls, "ADVERSARIAL_STEPS", 1)
+    adversarial = control("adversarial")
+    assert len(adversarial) == 5 and len(set(adversarial.test_images)) == 5
+    assert adversarial.reference.tolist() == dataset.indices("test").tolist()
 
 
 def test_an_unknown_control_is_refused(control):

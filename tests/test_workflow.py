@@ -393,14 +393,17 @@ def run_smoke(folder: Path) -> subprocess.CompletedProcess:
 
 def test_smoke_run_makes_every_table_and_figure(finished):
     results = finished / "results" / "smoke"
-    for table in ("table1", "table2", "table3", "measures", "comparisons"):
+    of_other_papers = ("kvmgan-table1", "kvmgan-table2", "mdsp-table1", "reproduction-table1")
+    for table in ("table1", "table2", "table3", *of_other_papers, "measures", "comparisons"):
         for suffix in ("csv", "md", "tex"):
             assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
         with open(results / "tables" / f"{table}.csv", encoding="utf-8", newline="") as file:
             assert len(list(csv.DictReader(file))) > 0
-    for number in (3, 4, 5, 6):
-        assert (results / "figures" / f"figure{number}.png").read_bytes().startswith(b"\x89PNG")
-        assert (results / "figures" / f"figure{number}.pdf").read_bytes().startswith(b"%PDF")
+    for figure in ("figure3", "figure4", "figure5", "figure6", "002-figure1"):
+        assert (results / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+        assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+    listing = (finished / "results" / "parameters" / "reproduction-figure3.txt").read_text(encoding="utf-8")
+    assert "number of trainable parameters = 21449042" in listing
     assert (finished / "results" / "mlflow.db").stat().st_size > 0
 
 

@@ -1,7 +1,7 @@
 """Who says whether an image shows its caption: DAMSMs and CLIP (R-precision), a classifier (attribute accuracy)."""
 
 import functools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -218,7 +218,7 @@ class ClipJudge(RetrievalJudge):
         return torch.cat(codes).float().cpu().numpy()
 
 
-def _read_clip(model: str, weights: Path):
+def _read_clip(model: str, weights: Path) -> tuple[str, torch.nn.Module, Callable, str]:
     """Name, network, tokenizer and SHA-256 of the weights."""
     if not Path(weights).is_file():
         raise UserError(

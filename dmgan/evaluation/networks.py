@@ -6,6 +6,7 @@ three resizes, `torchvision` and `torchvision-released` one with two input range
 """
 
 import functools
+import inspect
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,7 @@ class FeatureNetwork:
             "widths": self.widths,
             "protocol": self.protocol,
             "versions": {each: installed[each] for each in self.packages},
-            "code_sha256": files.file_sha256(Path(__file__)),
+            "code_sha256": files.file_sha256(Path(inspect.getfile(type(self)))),
         }
 
 

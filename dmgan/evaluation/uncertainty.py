@@ -127,7 +127,7 @@ def paired_difference_of_shares(
         interval=percentile_interval(resampled),
         p_value=swap_p_value(difference, seed),
         over=f"bootstrap over {OVER_IMAGES}",
-        test=f"the models change places within test images, {PERMUTATIONS:,} draws",
+        test=f"permutation: the models change places within test images, {PERMUTATIONS:,} draws",
         effect=cohens_h(*shares),
         effect_name="Cohen's h",
     )

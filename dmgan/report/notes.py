@@ -181,7 +181,7 @@ def _fooled_notes(results: Results, marks: Marks) -> Iterator[Note]:
             if should_lose(name, metric) and beaten:
                 side = "above" if better(metric) == "up" else "below"
                 value = results.shown(metric, control.value)
-                found.append(f"{CONTROL_TITLES[name]} ({metric} {value}) {side} {_titles(beaten)}")
+                found.append(f"{CONTROL_TITLES[name]} ({metric} {value}) {side} {_models(results, metric, beaten)}")
     if found:
         lost = "There the metric is no evidence for the model."
         yield Note(DAGGER, f"A control that should lose ranks before a model: {'; '.join(found)}. {lost}")
@@ -194,7 +194,7 @@ def _ranked(results: Results, marks: Marks, control: str, rank: Callable[[str, f
         summary = marks.controls(metric).get(control)
         models = [] if summary is None else rank(metric, summary.value)
         if models:
-            found.append(f"{_titles(models)} on {metric}")
+            found.append(f"{_models(results, metric, models)} on {metric}")
     return "; ".join(found)
 
 
@@ -233,7 +233,10 @@ def _adversarial_notes(results: Results) -> Iterator[Note]:
     if told:
         values = _listed([f"{value} on {metric}" for metric, value in told.items()])
         made = "noise that was moved by gradient until the DAMSM of the generators finds its caption, no picture"
-        yield Note("", f"Adversarial images are {made}: {values}. What only that DAMSM says of a model, they match.")
+        yield Note(
+            "",
+            f"Adversarial images are {made}: {values}. A lead by that DAMSM alone is no better evidence than theirs.",
+        )
 
 
 def _chance_notes(results: Results) -> Iterator[Note]:
@@ -277,7 +280,10 @@ def _measured_on(images: int, protocol: dict[str, object]) -> str:
     return f"{images:,} images against {protocol['reference_num_images']:,} ({protocol['reference']})"
 
 
-def _titles(names: Sequence[str]) -> str:
+def _models(results: Results, metric: str, names: Sequence[str]) -> str:
+    """Titles of some models; "every model" for all of three or more."""
+    if len(names) > 2 and len(names) == len(results.model_values(metric)):
+        return "every model"
     return _listed([title_of(name) for name in names])
 
 
