@@ -28,13 +28,13 @@ rule all:
         expand(
             "results/{dataset}/tables/{table}.{suffix}",
             dataset=config["datasets"],
-            table=TABLES,
+            table=[*TABLES, "comparisons"],
             suffix=["csv", "md", "tex"],
         ),
         expand(
-            "results/{dataset}/figures/figure{number}.{suffix}",
+            "results/{dataset}/figures/{figure}.{suffix}",
             dataset=config["datasets"],
-            number=[3, 4, 5, 6],
+            figure=["figure3", "figure4", "figure5", "figure6", "002-figure1"],
             suffix=["png", "pdf"],
         ),
         rules.parameters.output,

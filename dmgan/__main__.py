@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dmgan.errors import UserError
 from dmgan.options import (
+    RUNGS,
     ArchitectureOptions,
     CaptionerOptions,
     ClassifierOptions,
@@ -247,7 +248,7 @@ def sample(arguments: argparse.Namespace) -> None:
 
     sample_test_captions(
         arguments.run, arguments.data, arguments.out, arguments.num_images, arguments.seed,
-        arguments.batch_size, arguments.all_stages, device,
+        arguments.batch_size, arguments.all_stages, device, soa=arguments.soa,
     )  # fmt: skip
 
 
@@ -265,6 +266,11 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all-stages", action="store_true", help="write the images of every stage, not of the last alone"
     )
+    parser.add_argument(
+        "--soa", action="store_true",
+        help="instead of --num-images the images that SOA asks for: three of each test caption of a COCO class, one of "
+        "30,000 drawn captions of person",
+    )  # fmt: skip
     _add_run_flags(parser, tracking=False)
 
 
@@ -277,7 +283,7 @@ def _judges(arguments: argparse.Namespace):
         rungs=tuple(arguments.rungs), classifier=arguments.classifier, weights=arguments.weights, damsm=arguments.damsm,
         held_out_damsm=arguments.held_out_damsm,
         clip=None if arguments.clip is None else (arguments.clip, arguments.clip_weights),
-        attributes=arguments.attributes,
+        attributes=arguments.attributes, detector=arguments.detector_weights,
     )  # fmt: skip
 
 
@@ -326,6 +332,10 @@ def _add_judges(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", metavar="MODEL", help="also judge by CLIP: open_clip's name of a model, or its JSON")
     parser.add_argument("--clip-weights", type=Path, metavar="FILE", help="its state dict (.safetensors, .bin, .pt)")
     parser.add_argument("--attributes", type=Path, help="attribute classifier, on a data set whose captions name them")
+    parser.add_argument(
+        "--detector-weights", type=Path, metavar="FILE",
+        help="also SOA: torchvision's Faster R-CNN v2 (`fetch faster-rcnn`) looks for the COCO objects captions name",
+    )  # fmt: skip
     _add_rungs(parser)
     parser.add_argument(
         "--reference", type=Path, help="folder that `reference` wrote, or will (default: reference/ beside --out)"
@@ -336,9 +346,8 @@ def _add_judges(parser: argparse.ArgumentParser) -> None:
 
 def _add_rungs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--rungs", nargs="+", metavar="RUNG", default=["species"],
-        help="feature networks of IS, FID, KID and PRDC: species, tf, clean, torchvision, torchvision-released, "
-        "openai-released (default species)",
+        "--rungs", nargs="+", metavar="RUNG", default=["species"], choices=RUNGS,
+        help=f"feature networks of IS, FID, KID and PRDC, some of {', '.join(RUNGS)} (default species)",
     )  # fmt: skip
     parser.add_argument("--classifier", type=Path, help="species classifier, for the rung species")
     parser.add_argument(
@@ -386,6 +395,21 @@ def parameters(arguments: argparse.Namespace) -> None:
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the listings")
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    from dmgan.report.comparisons import write_comparisons
+
+    write_comparisons(arguments.metrics, arguments.out, arguments.seed)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", required=True,
+        help="metrics.json of every run, of images sampled with one seed; per_image.npz lies beside each",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="folder of the table")
+    parser.add_argument("--seed", type=int, default=100, help="seed of resamples and permutations (default 100)")
 
 
 def figures(arguments: argparse.Namespace) -> None:
@@ -472,6 +496,7 @@ VERBS = {
     "controls":   (controls,   _add_controls,   "the same of control rows, whose rank is known beforehand"),
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
     "parameters": (parameters, _add_parameters, "DM-GAN's parameters, as the student reproduction lists them"),
+    "compare":    (compare,    _add_compare,    "which model is better than which, image by image"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),
     "fetch":      (fetch,      _add_fetch,      "download what CUB, COCO and released models need"),

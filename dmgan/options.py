@@ -229,6 +229,10 @@ class ClassifierOptions:
     checkpoint_every: int = option(500, "steps between checkpoints")
 
 
+# Feature networks of the evaluation, each with its own resize and input range: dmgan/evaluation/networks.py.
+RUNGS = ("species", "tf", "clean", "torchvision", "torchvision-released", "openai-released")
+
+
 @dataclass(frozen=True)
 class EvaluationOptions:
     """How an image set is measured; batch_size and workers change no number."""

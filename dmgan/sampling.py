@@ -13,6 +13,7 @@ from dmgan import files
 from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm
 from dmgan.data.batches import to_uint8
+from dmgan.data.coco_objects import plan_coco_images
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.models.interface import Generated, TextToImageGAN
@@ -99,6 +100,25 @@ def choose_test_caption(
     return CaptionChoice(index, caption, fit_caption((read or dataset.tokens)(index, caption), max_words, random))
 
 
+def choose_soa_captions(
+    dataset: PreparedDataset,
+    seed: int,
+    max_words: int,
+    read: Callable[[int, int], np.ndarray] | None = None,
+) -> tuple[list[CaptionChoice], list[int]]:
+    """The captions of the images that SOA asks for, and the number of the COCO class that each is made for."""
+    keys = [(int(image), n) for image in dataset.indices("test") for n in range(dataset.caption_count(image))]
+    plan = plan_coco_images({key: dataset.caption(*key) for key in keys}, seed)
+    if not plan:
+        raise UserError(f"{dataset.folder}: no test caption names an object of COCO; sample without --soa")
+    choices = []
+    for number, each in enumerate(plan):
+        tokens = (read or dataset.tokens)(each.image, each.caption)
+        kept = fit_caption(tokens, max_words, generator(seed, "SOA caption", number))
+        choices.append(CaptionChoice(each.image, each.caption, kept))
+    return choices, [each.class_number for each in plan]
+
+
 def sample_test_captions(
     run: Path,
     data: Path,
@@ -108,11 +128,13 @@ def sample_test_captions(
     batch_size: int,
     all_stages: bool,
     device: torch.device,
+    soa: bool = False,
 ) -> None:
     """Write `num_images` PNG files and manifest.json into the folder `out`, whole or not at all.
 
     Files are named NUMBER.png, with all_stages NUMBER_SIDE.png; the manifest gives each image's test
-    image and caption. Batches hold captions of like length; that changes nothing but speed.
+    image and caption. Batches hold captions of like length; that changes nothing but speed. With `soa` the images are
+    those that semantic object accuracy asks for, however many, and the manifest gives the class of each.
     """
     if num_images < 1 or batch_size < 1:
         raise UserError(f"--num-images {num_images}, --batch-size {batch_size}: must both be 1 or more")
@@ -121,6 +143,10 @@ def sample_test_captions(
         dataset, f"{run}: was trained on captions of another data set than {data}; give the data set it was trained on"
     )
     choices = [choose_test_caption(dataset, number, seed, trained.max_words, read) for number in range(num_images)]
+    made_for = {}
+    if soa:
+        choices, classes = choose_soa_captions(dataset, seed, trained.max_words, read)
+        num_images, made_for = len(choices), {"soa_classes": classes}
     unknown = sorted({word for each in choices for word in _unknown_words(trained, dataset, each)})
     if unknown:
         say(f"{run}: left out {len(unknown)} words that its encoders do not know ({', '.join(unknown[:12])})")
@@ -133,7 +159,7 @@ def sample_test_captions(
             progress.step(len(numbers))
         progress.close()
         manifest = _manifest(trained, dataset, choices, seed)
-        files.write_json(folder / MANIFEST, manifest | {"batch_size": batch_size, "words_left_out": unknown})
+        files.write_json(folder / MANIFEST, manifest | made_for | {"batch_size": batch_size, "words_left_out": unknown})
 
 
 def _unknown_words(trained: TrainedModel, dataset: PreparedDataset, choice: CaptionChoice) -> list[str]:

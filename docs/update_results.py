@@ -12,24 +12,34 @@ from PIL import Image
 RESULTS = Path("results/synthbirds")
 BEGIN, END = "<!-- results of make demo: docs/update_results.py -->", "<!-- end of results -->"
 _WIDTH = 1200  # of a picture, px
-_SHOWN = ("real", "dmgan", "attngan", "shuffled", "noise")
+_SHOWN = ("real", "dmgan", "attngan", "nearest", "shuffled", "noise", "adversarial")
+_COLUMNS = {
+    "IS(species)": ("IS ↑", 2),
+    "FID(species)": ("FID ↓", 2),
+    "R-precision(training DAMSM)": ("R-precision, % ↑", 1),
+    "R-precision(held-out DAMSM)": ("the same, held-out judge ↑", 1),
+    "attribute accuracy(attribute classifier)": ("attribute accuracy, % ↑", 1),
+}
 _TITLES = {
     "real": "real test images (half against half)",
     "dmgan": "DM-GAN",
     "attngan": "AttnGAN",
     "shuffled": "real images, captions of other species",
+    "nearest": "training images with the nearest caption",
     "noise": "uniform noise",
+    "adversarial": "noise optimised against the training DAMSM",
 }
 
 
 def summary() -> str:
     """The demo's numbers as one Markdown table, with what they are over."""
-    lines = ["| images | IS ↑ | FID ↓ | R-precision, % ↑ | n |", "|---|---|---|---|---|"]
+    headings = " | ".join(heading for heading, _ in _COLUMNS.values())
+    lines = [f"| images | {headings} | n |", "|---" * (len(_COLUMNS) + 2) + "|"]
     for name in _SHOWN:
         folder = RESULTS / name / "seed0" if name in ("dmgan", "attngan") else RESULTS / "controls" / name
         content = json.loads((folder / "metrics.json").read_text())
         metrics = content["metrics"]
-        cells = [f"{_number(metrics[key], digits)}" for key, digits in (("IS", 2), ("FID", 2), ("R-precision", 1))]
+        cells = [_number(metrics[key], digits) for key, (_, digits) in _COLUMNS.items()]
         lines.append(f"| {_TITLES[name]} | {' | '.join(cells)} | {content['subject']['num_images']} |")
     return "\n".join(lines)
 

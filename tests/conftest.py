@@ -9,6 +9,7 @@ from dmgan.captioner import train_captioner
 from dmgan.damsm import pretrain
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_synthbirds
+from dmgan.evaluation.attributes import train_attributes
 from dmgan.evaluation.classifier import train_classifier
 from dmgan.options import (
     ArchitectureOptions,
@@ -78,6 +79,16 @@ def captioner_folder(data, tmp_path_factory) -> Path:
         image_encoder="small", image_size=32, width=4, embedding_dim=8, hidden_dim=8, epochs=1, batch_size=8
     )
     train_captioner(data, folder, options, 0, CPU)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def attributes_folder(data, tmp_path_factory) -> Path:
+    """An attribute classifier after one short epoch."""
+    folder = tmp_path_factory.mktemp("attributes")
+    train_attributes(
+        data, folder, ClassifierOptions(image_size=32, width=4, features=16, epochs=1, batch_size=8), 0, CPU
+    )
     return folder
 
 

@@ -1,105 +1,26 @@
 """Metrics: against the reference library, against naive loops, and on caricatures whose answer is known."""
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
 import torch
-import torch_fidelity
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-from torch_fidelity.registry import register_feature_extractor
 
 from dmgan.errors import UserError
-from dmgan.evaluation import metrics
+from dmgan.evaluation import features, metrics, networks
+from dmgan.evaluation.classifier import ImageClassifier
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.evaluation.features import Rows
 from dmgan.evaluation.images import sampled_images
 from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, statistics_to_fid
-from dmgan.options import EvaluationOptions
+from dmgan.options import RUNGS, EvaluationOptions
 from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
 from tests.golden_recipe import load, uniform
-
-
-class PixelNetwork(FeatureExtractorBase):
-    """Two fixed linear maps of the pixels: cheap features and logits for parity with torch-fidelity."""
-
-    def __init__(self, name, features_list, **_):
-        super().__init__(name, features_list)
-        random = torch.Generator().manual_seed(0)
-        self.to_features = torch.randn(3 * 8 * 8, 24, generator=random) / 1000
-        self.to_logits = torch.randn(3 * 8 * 8, 10, generator=random) / 300
-
-    @staticmethod
-    def get_provided_features_list():
-        return "features", "logits"
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric):
-        return {"isc": "logits", "fid": "features", "kid": "features"}[metric]
-
-    @staticmethod
-    def can_be_compiled():
-        return True
-
-    @staticmethod
-    def get_dummy_input_for_compile():
-        return (torch.rand([1, 3, 8, 8]) * 255).to(torch.uint8)
-
-    def forward(self, images):
-        pixels = images.flatten(1).float()
-        both = {"features": pixels @ self.to_features, "logits": pixels @ self.to_logits}
-        return tuple(both[name] for name in self.features_list)
-
-
-class Images(torch.utils.data.Dataset):
-    """Random images, darker or lighter."""
-
-    def __init__(self, seed: int, count: int, top: int):
-        self.images = torch.from_numpy(np.random.default_rng(seed).integers(top, size=(count, 3, 8, 8), dtype=np.uint8))
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
-
-
-@pytest.fixture(scope="module")
-def parity():
-    """Our features of two image sets, and torch-fidelity's own numbers from the images."""
-    register_feature_extractor("pixels", PixelNetwork)
-    ours, theirs = Images(0, 2000, 200), Images(1, 2100, 256)
-    common = {"feature_extractor": "pixels", "cuda": False, "cache": False, "verbose": False, "save_cpu_ram": True}
-    numbers = torch_fidelity.calculate_metrics(
-        input1=ours, input2=theirs, isc=True, fid=True, kid=True, isc_splits=10, samples_shuffle=False,
-        kid_subset_size=1000, **common,
-    )  # fmt: skip
-    network = PixelNetwork("pixels", ["features", "logits"])
-    features, logits = network(ours.images)
-    rows = (Rows(each.numpy()) for each in (features, logits, network(theirs.images)[0]))
-    return *rows, numbers
-
-
-def test_inception_score_is_torch_fidelity_s(parity):
-    _, logits, _, numbers = parity
-    score = metrics.inception_score(logits, np.arange(len(logits)))
-    assert score.value == pytest.approx(numbers["inception_score_mean"], abs=1e-6)
-    assert score.spread == pytest.approx(numbers["inception_score_std"], abs=1e-6)
-
-
-def test_fid_is_torch_fidelity_s(parity):
-    features, _, reference, numbers = parity
-    score = metrics.frechet_distance(features, reference, np.arange(len(features)))
-    assert score.value == pytest.approx(numbers["frechet_inception_distance"], rel=5e-6)
-    assert score.interval[0] < score.value < score.interval[1]
-
-
-def test_kid_is_torch_fidelity_s(parity):
-    features, _, reference, numbers = parity
-    score = metrics.kernel_distance(features, reference, np.arange(len(features)))
-    assert score.value == pytest.approx(numbers["kernel_inception_distance_mean"], abs=1e-6)
 
 
 @pytest.mark.parametrize(("name", "rows"), [("fid_50x16_60x16", (50, 60)), ("fid_rankdeficient_10x16_12x16", (10, 12))])
@@ -162,6 +83,123 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
         assert metric["num_images"] == 40 and metric["protocol"]["feature_network_sha256"]
     again = measured(tmp_path / "again" / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
     assert again["metrics"] == content["metrics"]
+
+
+def without_times(content: dict) -> dict:
+    return {key: value for key, value in content.items() if key != "provenance"}
+
+
+def test_metrics_depend_on_neither_batch_size_nor_workers(
+    images_folder, data, damsm_folder, classifier_folder, tmp_path
+):
+    folders = (data, damsm_folder, classifier_folder)
+    first = measured(tmp_path / "a" / "metrics.json", *folders, images=images_folder)
+    other = measured(tmp_path / "b" / "metrics.json", *folders, images=images_folder, batch_size=7, workers=2)
+    assert without_times(first) == without_times(other)
+
+
+def test_a_killed_evaluation_goes_on_and_ends_with_the_same_metrics(
+    images_folder, data, damsm_folder, classifier_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(features, "FORWARD", 4)
+    monkeypatch.setattr(features, "CHUNK", 8)
+    folders = (data, damsm_folder, classifier_folder)
+    forward, seen = ImageClassifier.forward, []
+
+    def counted(network, images):
+        seen.append(len(images))
+        return forward(network, images)
+
+    monkeypatch.setattr(ImageClassifier, "forward", counted)
+    whole = measured(tmp_path / "whole" / "metrics.json", *folders, images=images_folder)
+    passes = len(seen)
+    seen.clear()
+
+    def dying(network, images):
+        if len(seen) == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return counted(network, images)
+
+    monkeypatch.setattr(ImageClassifier, "forward", dying)
+    out = tmp_path / "killed" / "metrics.json"
+    child = multiprocessing.get_context("fork").Process(
+        target=measured, args=(out, *folders), kwargs={"images": images_folder}
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL and not out.exists()
+    monkeypatch.setattr(ImageClassifier, "forward", counted)
+    assert without_times(measured(out, *folders, images=images_folder)) == without_times(whole)
+    assert len(seen) == passes - 4  # two chunks of two passes were on the disk
+
+
+class StubInception(torch.nn.Module):
+    """Means of the image's places."""
+
+    sha256 = "stub"
+
+    def forward(self, images):
+        features = torch.nn.functional.adaptive_avg_pool2d(images, (4, 4)).flatten(1) / 100
+        return {"features": features, "logits": features[:, :20]}
+
+
+def test_every_rung_gives_its_metrics_and_no_other(
+    images_folder, data, damsm_folder, classifier_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(networks, "find_weights", lambda name, folder: networks.Weights({}, name, "stub"))
+    monkeypatch.setattr(networks, "Inception2015", lambda weights, device: StubInception())
+    pool = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten())
+    monkeypatch.setattr(networks, "POOL", 48)
+    monkeypatch.setattr(networks, "CLASSES", 20)
+    monkeypatch.setattr(networks, "build_torchvision_inception", lambda *_: pool)
+    monkeypatch.setattr(networks.ReleasedTorchvisionInception, "batch", 3)
+    content = measured(
+        tmp_path / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder, rungs=RUNGS
+    )
+    both, manifolds = ("FID", "KID"), ("precision", "recall", "density", "coverage")
+    expected = {
+        "species": ("IS", *both, *manifolds), "tf": ("IS", *both, *manifolds), "clean": (*both, *manifolds),
+        "torchvision": ("FID", *manifolds), "torchvision-released": ("FID",), "openai-released": ("IS",),
+        "training DAMSM": ("R-precision",),
+    }  # fmt: skip
+    assert set(content["metrics"]) == {f"{name}({judge})" for judge, names in expected.items() for name in names}
+    released = content["metrics"]["FID(torchvision-released)"]
+    assert (released["num_images"], released["protocol"]["reference_num_images"]) == (39, 6)  # of 40 and 8
+    assert content["metrics"]["FID(tf)"]["value"] != content["metrics"]["FID(clean)"]["value"]
+    protocols = [metric["protocol"] for metric in content["metrics"].values()]
+    assert all({"feature_network", "feature_network_sha256", "codec"} <= set(each) for each in protocols)
+
+
+def test_too_few_images_for_the_released_batches_are_refused():
+    with pytest.raises(UserError, match="49 images do not fill a batch of 50"):
+        metrics.whole_batches(Rows(np.zeros((49, 2), np.float32)), 50, "dmgan")
+
+
+def test_real_images_that_all_look_the_same_are_an_error():
+    """A dead network would otherwise give every set the same, perfect distance."""
+    with pytest.raises(UserError, match="real images all have the same features"):
+        moments_to_reference(rows_to_moments(Rows(np.ones((30, 4), np.float32))))
+    with pytest.raises(UserError, match="1 image has no covariance"):
+        moments_to_reference(rows_to_moments(Rows(np.ones((1, 4), np.float32))))
+    with pytest.raises(UserError, match="5 real images do not have that many"):
+        metrics.manifold_scores(*[Rows(np.eye(n, dtype=np.float32)) for n in (9, 5)], np.arange(9), np.arange(5), 5)
+
+
+def test_features_of_real_images_are_shared(images_folder, data, damsm_folder, classifier_folder, tmp_path, capsys):
+    from dmgan.__main__ import main
+
+    flags = ["--data", str(data), "--classifier", str(classifier_folder), "--threads", "1", "--device", "cpu"]
+    shared = tmp_path / "reference"
+    assert main(["reference", *flags, "--out", str(shared)]) == 0
+    written = {path: path.stat().st_mtime_ns for path in shared.glob("species/*")}
+    assert len(written) == 3 and json.loads((shared / "reference.json").read_text())["images"] == 8
+    out = tmp_path / "model" / "metrics.json"
+    command = ["evaluate", *flags, "--damsm", str(damsm_folder), "--reference", str(shared), "--out", str(out)]
+    assert main([*command, "--images", str(images_folder), "--neighbours", "2"]) == 0, capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in shared.glob("species/*")} == written
+    assert not (out.parent / "reference").exists()
+    alone = measured(tmp_path / "alone" / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
+    assert without_times(json.loads(out.read_text())) == without_times(alone)
 
 
 def test_a_missing_or_corrupt_image_is_named(images_folder, dataset, tmp_path):

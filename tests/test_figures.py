@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dmgan.data.batches import to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_synthbirds
 from dmgan.errors import UserError
@@ -15,7 +16,7 @@ from dmgan.models.interface import Generated
 from dmgan.options import MatchingOptions
 from dmgan.report.canvas import Canvas, text_width, wrap
 from dmgan.report.figures import write_figures
-from dmgan.report.galleries import draw_models, draw_noises, draw_stages
+from dmgan.report.galleries import draw_models, draw_noises, draw_rivals, draw_stages
 from dmgan.report.scene import Scene
 from dmgan.report.word_choice import draw_words, lit, refinement_choice
 from dmgan.report.words import attention_weights, told_apart, top_words
@@ -23,7 +24,7 @@ from dmgan.sampling import load_run, sample_test_captions
 from dmgan.training import train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
-DRAWINGS = (draw_models, draw_stages, draw_noises, draw_words)
+DRAWINGS = (draw_models, draw_rivals, draw_stages, draw_noises, draw_words)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,8 @@ def said(canvas: Canvas) -> list[str]:
 
 def test_every_figure_is_written_and_shows_something(run_folder, attngan_folder, data, tmp_path):
     write_figures([run_folder, attngan_folder], data, tmp_path, 100, CPU)
-    names = {f"figure{number}.{kind}" for number in (3, 4, 5, 6) for kind in ("png", "pdf")}
+    figures = ("figure3", "figure4", "figure5", "figure6", "002-figure1")
+    names = {f"{figure}.{kind}" for figure in figures for kind in ("png", "pdf")}
     assert {path.name for path in tmp_path.iterdir()} == names
     for path in tmp_path.glob("*.png"):
         with Image.open(path) as picture:
@@ -99,6 +101,15 @@ def test_rows_are_the_real_image_and_the_models(scene):
     assert np.array_equal(shown[0], scene.real_image(scene.caption_numbers(8)[0]))
     first_line = " ".join(said(canvas))
     assert all(word in first_line for word in scene.caption(scene.caption_numbers(8)[3]).split())
+
+
+def test_rivals_of_the_memory_driven_model_have_a_row_each(scene):
+    canvas = draw_rivals(scene)
+    rows = [text for text in said(canvas) if text in ("StackGAN++", "AttnGAN", "DF-GAN", "MDSP", "DM-GAN")]
+    assert rows == ["StackGAN++", "AttnGAN", "DF-GAN", "MDSP"]
+    assert said(canvas).count("not run") == 3 and len(canvas.figure.axes) == 2 * 8
+    attngan = scene.generate(scene.runs[1], scene.caption_numbers(8)).images[-1]
+    assert np.array_equal(canvas.figure.axes[8].images[0].get_array(), to_uint8(attngan)[0])
 
 
 def test_stages_are_shown_at_their_own_size(scene):

@@ -36,14 +36,6 @@ def held_out_folder(data, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def attributes_folder(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("attributes")
-    options = ClassifierOptions(image_size=32, width=4, features=16, epochs=1, batch_size=8)
-    attributes.train_attributes(data, folder, options, 0, CPU)
-    return folder
-
-
 CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
@@ -85,7 +77,7 @@ def judged(run_folder, data, judges, tmp_path_factory):
 
 def test_every_judge_has_a_column_of_its_own(judged):
     content, _ = judged
-    judges = [name for name in content["metrics"] if not name.endswith("(species)")]
+    judges = [name for name in content["metrics"] if not name.endswith("(species)") and not name.startswith("SOA")]
     assert judges == [TRAINING, HELD_OUT, "R-precision(CLIP tiny-clip)", attributes.METRIC]
     for name in judges:
         metric = content["metrics"][name]
@@ -96,6 +88,15 @@ def test_every_judge_has_a_column_of_its_own(judged):
     hashes = {json.dumps(content["metrics"][name]["protocol"]["feature_network_sha256"]) for name in judges}
     assert len(hashes) == 4
     assert content["metrics"]["IS(species)"]["bootstrap"]["interval"]
+
+
+def test_objects_are_looked_for_by_the_attribute_classifier(judged):
+    content, _ = judged
+    named = [name for name in content["metrics"] if name.startswith("SOA")]
+    assert named == ["SOA-C(attribute classifier)", "SOA-I(attribute classifier)"]
+    soa_i, accuracy = content["metrics"][named[1]], content["metrics"][attributes.METRIC]
+    assert soa_i["value"] == pytest.approx(accuracy["bootstrap"]["value"])  # the same share, summed in another order
+    assert soa_i["protocol"]["feature_network_sha256"] == accuracy["protocol"]["feature_network_sha256"]
 
 
 def test_per_image_values_make_the_metric(judged):
@@ -219,6 +220,9 @@ def test_every_control_row_has_every_metric(rows, dataset):
             "num_images": test // 2 if name in ("real", "shuffled") else test,
         }  # fmt: skip
         assert list(row["metrics"]) == list(content["real"]["metrics"])
+        undefined = {key for key, metric in row["metrics"].items() if metric is None}
+        no_truth = name in ("noise", "adversarial")  # of what they show
+        assert undefined == ({"SOA-C(truth)", "SOA-I(truth)"} if no_truth else set())
 
 
 def test_the_adversarial_row_fools_the_judge_it_was_made_against(rows):
@@ -272,6 +276,14 @@ def test_nearest_images_are_those_of_the_nearest_captions(control, dataset, dams
     assert nearest_training_images(dataset, encoders, dataset.tokens, own).tolist() == train.tolist()
     nearest = control("nearest")
     assert set(nearest.read.indices) <= set(train) and set(nearest.test_images) == set(dataset.indices("test"))
+
+
+def test_there_are_no_more_adversarial_images_than_said(control, dataset, monkeypatch):
+    monkeypatch.setattr(controls, "ADVERSARIAL_IMAGES", 5)
+    monkeypatch.setattr(controls, "ADVERSARIAL_STEPS", 1)
+    adversarial = control("adversarial")
+    assert len(adversarial) == 5 and len(set(adversarial.test_images)) == 5
+    assert adversarial.reference.tolist() == dataset.indices("test").tolist()
 
 
 def test_an_unknown_control_is_refused(control):

@@ -6,9 +6,15 @@ import torch
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fasterrcnn_resnet50_fpn_v2
 
 from dmgan import assets
+from dmgan.data.coco_objects import COCO_CLASSES, named_coco_classes, plan_coco_images
 from dmgan.errors import UserError
+from dmgan.evaluation import metrics
 from dmgan.evaluation.detector import FasterRcnn, class_of_label
-from dmgan.evaluation.soa import COCO_CLASSES, named_coco_classes, plan_coco_images, semantic_object_accuracy
+from dmgan.evaluation.features import extract
+from dmgan.evaluation.images import ImageSet, RealImages, sampled_images
+from dmgan.evaluation.soa import DetectedObjects, TrueObjects, semantic_object_accuracy, soa_scores
+from dmgan.options import EvaluationOptions
+from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
 
 
@@ -94,6 +100,94 @@ def test_the_halves_are_of_the_classes_with_most_and_fewest_images():
     result = semantic_object_accuracy(class_of, class_of < 40, 80)
     assert result.halves() == (1.0, 0.0)
     assert semantic_object_accuracy(np.zeros(3, int), np.ones(3, bool), 1).halves() == (1.0, 1.0)
+
+
+class Scripted:
+    """A detector that sees what a pixel's red level says: level n is class n."""
+
+    name, protocol = "scripted", {"feature_network": "scripted"}
+
+    def __call__(self, images):
+        return [{round(float(image[0, 0, 0]) * 255)} for image in images]
+
+
+class Levels:
+    """Images whose red level is given."""
+
+    def __init__(self, levels: list[int]):
+        self._levels = levels
+
+    def __call__(self, number: int) -> np.ndarray:
+        return np.full((8, 8, 3), self._levels[number], dtype=np.uint8)
+
+    def name(self, number: int) -> str:
+        return f"image {number}"
+
+
+def image_set(read, test_images, captions, class_of=None) -> ImageSet:
+    return ImageSet(
+        kind="model", name="dmgan", seed=0, size=8, read=read, test_images=test_images, captions=captions, tokens=[],
+        reference=test_images, reference_name="all", inputs={}, class_of=class_of,
+    )  # fmt: skip
+
+
+class Captions:
+    """As much of a data set as a judge of objects reads."""
+
+    def __init__(self, captions: list[str]):
+        self._captions = captions
+
+    def caption(self, image: int, caption: int) -> str:
+        return self._captions[image]
+
+
+def test_a_detector_s_finding_is_stored_and_scored_by_class(tmp_path):
+    cat, dog, person = (COCO_CLASSES.index(name) for name in ("cat", "dog", "person"))
+    captions = ["a cat", "a cat and a dog", "a hill with a dog", "a man"] * 10
+    levels = [cat, dog, cat, person] * 10
+    judge = DetectedObjects(Scripted())
+    numbers, first = np.arange(40), np.zeros(40, int)
+    subject = image_set(Levels(levels), numbers, first)
+    stored = extract(subject.read, len(captions), [judge.network], tmp_path, CPU, 8, 0)
+    scores = soa_scores([judge], subject, stored, Captions(captions), EvaluationOptions())
+    assert list(scores) == ["SOA-C(scripted)", "SOA-I(scripted)"]
+    by_class = {cat: 1 / 2, dog: 1 / 2, person: 1}  # cats are shown by the first of two, dogs by the second of three
+    assert scores["SOA-C(scripted)"][0].value == pytest.approx(100 * sum(by_class.values()) / 80)
+    assert scores["SOA-I(scripted)"][0].value == pytest.approx(100 * 3 / 5)
+    assert scores["SOA-C(scripted)"][1]["images_of_a_class"] == "every evaluated image whose caption names it"
+    low, high = scores["SOA-I(scripted)"][0].interval
+    assert low <= 60 <= high
+    made_for = image_set(subject.read, numbers, first, np.array([cat, dog, dog, person] * 10))
+    scores = soa_scores([judge], made_for, stored, Captions(captions), EvaluationOptions())
+    assert scores["SOA-I(scripted)"][0].value == pytest.approx(100 * 3 / 4)
+    assert scores["SOA-C(scripted)"][1]["images_of_a_class"].startswith("three of each caption")
+
+
+def test_true_attributes_are_all_shown_by_real_images_and_few_by_shuffled_ones(dataset):
+    test = dataset.indices("test")
+    images = np.repeat(test, 3)
+    captions = np.tile(np.arange(3), len(test))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "FOLDS", 2)
+
+        def scores(read) -> list[float]:
+            found = soa_scores([TrueObjects()], image_set(read, images, captions), {}, dataset, EvaluationOptions())
+            return [score.value for score, _, _ in found.values()]
+
+        assert scores(RealImages(dataset, images, 32)) == [100, 100]
+        shuffled = scores(RealImages(dataset, images[::-1], 32))
+        assert len(shuffled) == 2 and max(shuffled) < 60
+        assert scores(Levels([0] * len(images))) == []  # what is not real has no stored truth
+
+
+def test_images_for_soa_are_sampled_with_their_classes(run_folder, data, dataset, tmp_path):
+    """Every caption of the embedded set names a bird."""
+    sample_test_captions(run_folder, data, tmp_path / "images", 5, 100, 16, False, CPU, soa=True)
+    subject = sampled_images(tmp_path / "images", dataset)
+    captions = sum(dataset.caption_count(image) for image in dataset.indices("test"))
+    bird = COCO_CLASSES.index("bird")
+    assert len(subject) == 3 * captions and (subject.class_of == bird).sum() == 3 * captions
+    assert subject.read(len(subject) - 1).shape == (32, 32, 3)
 
 
 def test_no_image_is_an_error():

@@ -12,10 +12,13 @@ from dmgan.errors import UserError
 from dmgan.models.registry import MODELS
 from dmgan.report.layouts import LAYOUTS
 from dmgan.report.markup import latex
+from dmgan.report.measured import CONTROLS
 from dmgan.report.published import published_rows
 from dmgan.report.tables import write_tables
 
 FOLDS = "ten folds of one image set"
+CLUSTERED = "images, clustered by test image"
+TRAINING, HELD_OUT = "R-precision(training DAMSM)", "R-precision(held-out DAMSM)"
 PROTOCOL = {"reference": "all test images", "reference_num_images": 800, "codec": "png"}
 
 
@@ -29,17 +32,21 @@ def measure(value: float, network: str = "species-classifier", num_images: int =
         "interval_over": "bootstrap over images",
         "num_images": num_images,
         "folds": 10,
+        "bootstrap": {"value": value, "interval": [value * 0.8, value * 1.2], "over": CLUSTERED},
         "protocol": {"feature_network": network, **PROTOCOL, **protocol},
     }
 
 
 def metrics(scores: dict[str, float], num_images: int = 2000, **protocol) -> dict:
-    networks = dict.fromkeys(scores, "species-classifier") | {"R-precision": "DAMSM, the trainer"}
+    networks = dict.fromkeys(scores, "species-classifier") | {
+        TRAINING: "DAMSM, the trainer",
+        HELD_OUT: "DAMSM, another",
+    }
     return {name: measure(value, networks[name], num_images, **protocol) for name, value in scores.items()}
 
 
-MODEL = {"IS": 9.0, "FID": 20.0, "KID": 0.02, "R-precision": 60.0}
-REAL = {"IS": 12.0, "FID": 1.0, "KID": 0.001, "R-precision": 80.0}
+MODEL = {"IS(species)": 9.0, "FID(species)": 20.0, "KID(species)": 0.02, TRAINING: 60.0}
+REAL = {"IS(species)": 12.0, "FID(species)": 1.0, "KID(species)": 0.001, TRAINING: 80.0}
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ def write(tmp_path):
 
     def write_metrics(name, seed=0, kind="model", dataset="synthbirds", metrics=model_metrics) -> Path:
         subject = {"kind": kind, "name": name, "seed": seed, "dataset": dataset, "num_images": 2000, "image_size": 64}
-        content = {"schema": 1, "subject": subject, "metrics": metrics, "provenance": {}}
+        content = {"schema": 2, "subject": subject, "metrics": metrics, "provenance": {}}
         path = tmp_path / f"{kind}_{name}_{seed}_{dataset}" / "metrics.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(content))
@@ -63,9 +70,12 @@ def read_rows(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def find_row(folder: Path, name: str, method: str, dataset: str, metric: str) -> dict[str, str]:
+def find_row(
+    folder: Path, name: str, method: str, dataset: str, metric: str, judge: str | None = None
+) -> dict[str, str]:
     wanted = (method, dataset, metric)
-    (found,) = [row for row in read_rows(folder, name) if (row["method"], row["dataset"], row["metric"]) == wanted]
+    rows = [row for row in read_rows(folder, name) if (row["method"], row["dataset"], row["metric"]) == wanted]
+    (found,) = [row for row in rows if judge in (None, row["judge"])]
     return found
 
 
@@ -119,6 +129,30 @@ def test_a_paper_s_row_of_real_images_stands_in_the_control_row(write, tmp_path)
     assert find_row(tmp_path, "mdsp-table1", "Real Images", "COCO", "SOA-C")["value"] == "74.97"
 
 
+def test_objects_have_a_column_for_each_who_looks_for_them(write, tmp_path):
+    classifier, truth = ({f"SOA-{kind}({judge})": 60.0 for kind in "CI"} for judge in ("attribute classifier", "truth"))
+    noise = metrics(REAL | classifier) | dict.fromkeys(truth)
+    write_tables(
+        [
+            write("dmgan", metrics=metrics(MODEL | classifier)),
+            write("real", None, "control", metrics=metrics(REAL | classifier | truth)),
+            write("noise", None, "control", metrics=noise),
+        ],
+        tmp_path,
+    )
+    header = markdown_cells(tmp_path, "mdsp-table1", "Method")
+    assert [each.split(", ")[-1] for each in header if each.startswith("SOA") and "COCO" not in each] == [
+        "attribute classifier", "truth", "attribute classifier", "truth"
+    ]  # fmt: skip
+    assert markdown_cells(tmp_path, "mdsp-table1", "DM-GAN")[-4:] == ["60.00 ± 1.20", "not defined"] * 2
+    assert markdown_cells(tmp_path, "mdsp-table1", "Noise")[-3] == "not defined"
+    assert markdown_cells(tmp_path, "mdsp-table1", "LAFITE")[-4:] == ["published only"] * 4
+    assert markdown_cells(tmp_path, "mdsp-table1", "Real test images")[6:8] == ["74.97", "80.84"]
+    text = (tmp_path / "mdsp-table1.tex").read_text()
+    assert text.startswith(r"% Needs \usepackage{booktabs,graphicx}.") and r"\resizebox{\textwidth}" in text
+    assert "graphicx" not in (tmp_path / "kvmgan-table1.tex").read_text()
+
+
 def test_remarks_stand_under_the_table_and_point_to_their_cells(write, tmp_path):
     write_tables([write("dmgan")], tmp_path)
     text = (tmp_path / "kvmgan-table1.md").read_text()
@@ -133,6 +167,16 @@ def test_remarks_stand_under_the_table_and_point_to_their_cells(write, tmp_path)
         marks = re.findall(r"\[(\d+)\]", (tmp_path / f"{layout.name}.md").read_text())
         assert set(marks) == {str(number) for number in range(1, len(set(marks)) + 1)}
         assert all(marks.count(mark) >= 2 for mark in marks), "each remark has a cell, each mark a remark"
+
+
+def test_models_of_other_papers_follow_in_dmgan_s_tables_but_for_its_ablations(write, tmp_path):
+    write_tables([write(name) for name in ("dmgan", "kvmgan", "dmgan-004", "dmgan-m")], tmp_path)
+    for name in ("table1", "table2"):
+        methods = list(dict.fromkeys(row["method"] for row in read_rows(tmp_path, name)))
+        assert methods.index("DM-GAN") < methods.index("KVM-GAN") < methods.index("DM-GAN, batch 2")
+        assert "DM-GAN +M" not in methods
+    assert "KVM-GAN" not in {row["method"] for row in read_rows(tmp_path, "table3")}
+    assert "KVM-GAN" not in {row["method"] for row in read_rows(tmp_path, "reproduction-table1")}
 
 
 def test_cells_keep_the_printed_digits(write, tmp_path):
@@ -151,14 +195,16 @@ def test_one_seed_shows_its_folds(write, tmp_path):
     assert (row["value"], row["spread"], row["spread_over"]) == ("9.0", "0.18", FOLDS)
     assert (float(row["interval_low"]), float(row["interval_high"])) == pytest.approx((8.1, 9.9))
     assert (row["num_images"], row["source"], row["file"]) == ("2000", "this run", str(path))
+    assert (float(row["bootstrap_low"]), float(row["bootstrap_high"])) == pytest.approx((7.2, 10.8))
+    assert row["bootstrap_over"] == CLUSTERED
     assert markdown_cells(tmp_path, "table1", "DM-GAN")[2] == "9.00 ± 0.18"
     assert f"± of this run: standard deviation over {FOLDS}." in (tmp_path / "table1.md").read_text()
 
 
 def test_several_seeds_are_averaged_and_marked_apart_from_folds(write, tmp_path):
     values = [9.0, 9.4, 10.1]
-    runs = [write("dmgan", seed, metrics=metrics(MODEL | {"IS": value})) for seed, value in enumerate(values)]
-    write_tables([*runs, write("attngan", metrics=metrics(MODEL | {"IS": 8.0}))], tmp_path)
+    runs = [write("dmgan", seed, metrics=metrics(MODEL | {"IS(species)": value})) for seed, value in enumerate(values)]
+    write_tables([*runs, write("attngan", metrics=metrics(MODEL | {"IS(species)": 8.0}))], tmp_path)
     row = find_row(tmp_path, "table1", "DM-GAN", "synthbirds", "IS")
     assert float(row["value"]) == pytest.approx(statistics.mean(values))
     assert float(row["spread"]) == pytest.approx(statistics.stdev(values))
@@ -174,7 +220,7 @@ def test_several_seeds_are_averaged_and_marked_apart_from_folds(write, tmp_path)
 
 
 def test_what_was_not_run_says_so(write, tmp_path):
-    noise = write("noise", None, "control", metrics=metrics(REAL) | {"R-precision": None})
+    noise = write("noise", None, "control", metrics=metrics(REAL) | {TRAINING: None})
     write_tables([write("attngan"), noise], tmp_path)
     assert markdown_cells(tmp_path, "table2", "DM-GAN")[4:] == ["not run"] * 3
     assert markdown_cells(tmp_path, "table3", "DM-GAN +M") == ["4.57 ± 0.05", "21.41", "70.66 ± 0.69", *["not run"] * 3]
@@ -185,18 +231,21 @@ def test_what_was_not_run_says_so(write, tmp_path):
     assert find_row(tmp_path, "table2", "Noise", "synthbirds", "R-precision")["note"] == "not defined"
 
 
-def test_own_columns_name_data_set_and_network(write, tmp_path):
+def test_own_columns_name_data_set_and_judge(write, tmp_path):
     write_tables([write("dmgan")], tmp_path)
     header = markdown_cells(tmp_path, "table2", "Method")
     assert header[0] == "FID ↓, CUB (published)"
     assert header[4:] == [
-        "FID ↓, synthbirds (this run), species-classifier",
-        "R-precision ↑, synthbirds (this run), DAMSM",
-        "KID ↓, synthbirds (this run), species-classifier",
+        "FID ↓, synthbirds (this run), species",
+        "R-precision ↑, synthbirds (this run), training DAMSM",
+        "KID ↓, synthbirds (this run), species",
     ]
     text = (tmp_path / "table2.md").read_text()
     assert "does not rank against a published one" in text
-    assert "species-classifier, for FID and KID; DAMSM, the trainer, for R-precision." in text
+    assert (
+        "Judges of this run: species-classifier, for FID(species) and KID(species); "
+        f"DAMSM, the trainer, for {TRAINING}." in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,7 +256,7 @@ def test_own_columns_name_data_set_and_network(write, tmp_path):
         (metrics(MODEL, reference="training images"), "reference"),
         (metrics(MODEL, num_images=30000), "num_images"),
         (metrics(MODEL, resize="clean"), "resize"),
-        (metrics(MODEL) | {"KID": measure(0.02, "inception")}, "KID"),
+        (metrics(MODEL) | {"KID(species)": measure(0.02, "inception")}, "KID"),
     ],
 )
 def test_numbers_measured_in_two_ways_are_refused(write, tmp_path, changed, field):
@@ -223,35 +272,105 @@ def test_a_control_may_have_other_counts_and_a_note_says_so(write, tmp_path):
     real = write("real", None, "control", metrics=halves)
     write_tables([write("dmgan"), real], tmp_path)
     text = (tmp_path / "table1.md").read_text()
-    assert "Real test images (IS): measured on 800 images against 400 (the other half); the models on 2,000" in text
-    assert "Real test images rank before every model on IS, as they should." in text
+    assert (
+        "Real test images (IS(species)): measured on 800 images against 400 (the other half); the models on 2,000"
+        in text
+    )
+    assert "Real test images rank before every model on IS(species), as they should." in text
     with pytest.raises(UserError, match="codec"):
         write_tables([write("dmgan"), write("real", None, "control", metrics=metrics(REAL, codec="jpeg"))], tmp_path)
 
 
 def test_a_control_that_beats_a_model_is_marked(write, tmp_path):
-    shuffled = write("shuffled", None, "control", metrics=metrics(REAL | {"R-precision": 61.0}))
-    write_tables([write("dmgan"), write("attngan", metrics=metrics(MODEL | {"R-precision": 62.0})), shuffled], tmp_path)
+    shuffled = write("shuffled", None, "control", metrics=metrics(REAL | {TRAINING: 61.0}))
+    write_tables([write("dmgan"), write("attngan", metrics=metrics(MODEL | {TRAINING: 62.0})), shuffled], tmp_path)
     assert markdown_cells(tmp_path, "table2", "DM-GAN")[5] == "60.00 ± 1.20 †"
     assert markdown_cells(tmp_path, "table2", "AttnGAN")[5] == "**62.00 ± 1.24**"
     assert "†" not in markdown_cells(tmp_path, "table2", "DM-GAN")[4]  # shuffled images are real: their FID should win
-    note = "Real images with shuffled captions (R-precision 61.00) above DM-GAN."
+    note = f"Real images with shuffled captions ({TRAINING} 61.00) above DM-GAN."
     assert note in (tmp_path / "table2.md").read_text()
     assert r"60.00 $\pm$ 1.20\textsuperscript{$\dagger$}" in (tmp_path / "table2.tex").read_text()
     assert "control" in find_row(tmp_path, "table2", "DM-GAN", "synthbirds", "R-precision")["note"]
 
 
 def test_a_model_that_beats_real_images_is_marked(write, tmp_path):
-    real = write("real", None, "control", metrics=metrics(REAL | {"R-precision": 50.0}))
+    real = write("real", None, "control", metrics=metrics(REAL | {TRAINING: 50.0}))
     write_tables([write("dmgan"), real], tmp_path)
     assert markdown_cells(tmp_path, "table2", "DM-GAN")[5] == "60.00 ± 1.20 ‡"
     text = (tmp_path / "table2.md").read_text()
-    assert "Ranks before real test images: DM-GAN on R-precision." in text
-    assert "Real test images rank before every model on FID and KID" in text
+    assert f"Ranks before real test images: DM-GAN on {TRAINING}." in text
+    assert "Real test images rank before every model on FID(species) and KID(species)" in text
+
+
+def test_two_judges_have_two_columns(write, tmp_path):
+    both = metrics(MODEL | {HELD_OUT: 40.0, "FID(tf)": 30.0})
+    write_tables([write("dmgan", metrics=both), write("attngan")], tmp_path)
+    header = markdown_cells(tmp_path, "table2", "Method")[4:]
+    assert [(each.split(" ")[0], each.rpartition(", ")[2]) for each in header] == [
+        ("FID", "species"), ("FID", "tf"), ("R-precision", "training DAMSM"), ("R-precision", "held-out DAMSM"),
+        ("KID", "species"),
+    ]  # fmt: skip
+    assert markdown_cells(tmp_path, "table2", "DM-GAN")[7] == "40.00 ± 0.80"
+    assert markdown_cells(tmp_path, "table2", "AttnGAN")[7] == "not measured"
+    row = find_row(tmp_path, "table2", "DM-GAN", "synthbirds", "R-precision", "held-out DAMSM")
+    assert (row["value"], row["feature_network"]) == ("40.0", "DAMSM, another")
+
+
+def test_adversarial_images_mark_the_judge_that_they_were_made_for(write, tmp_path):
+    fooled = metrics(
+        dict.fromkeys(MODEL, 0.5) | {"FID(species)": 400, "KID(species)": 9, TRAINING: 99.5, HELD_OUT: 1.5}
+    )
+    model = write("dmgan", metrics=metrics(MODEL | {HELD_OUT: 40.0}))
+    write_tables([model, write("adversarial", None, "control", metrics=fooled)], tmp_path)
+    header, cells = (markdown_cells(tmp_path, "table2", name)[5:7] for name in ("Method", "DM-GAN"))
+    assert header == [
+        "R-precision ↑ †, synthbirds (this run), training DAMSM", "R-precision ↑, synthbirds (this run), held-out DAMSM"
+    ]  # fmt: skip
+    assert cells == ["60.00 ± 1.20 †", "40.00 ± 0.80"]
+    text = (tmp_path / "table2.md").read_text()
+    assert f"Adversarial images ({TRAINING} 99.50) above DM-GAN. There the metric is no evidence" in text
+    assert f"finds its caption, no picture: 99.50 on {TRAINING} and 1.50 on {HELD_OUT}." in text
+
+
+def test_models_behind_the_nearest_training_images_are_marked(write, tmp_path):
+    write_tables([write("dmgan"), write("nearest", None, "control", metrics=metrics(REAL))], tmp_path)
+    assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "20.00 ± 0.40 §"
+    assert (
+        "Ranks behind the nearest training images: DM-GAN on FID(species); DM-GAN on"
+        in (tmp_path / "table2.md").read_text()
+    )
+
+
+def test_a_published_spread_that_folds_cannot_have_is_told(write, tmp_path):
+    write_tables([write("dmgan")], tmp_path)
+    text = (tmp_path / "table2.md").read_text()
+    assert "AttnGAN on CUB, ± 4.43 where folds of 3,000 images scatter by 0.85: it is that of about 111 images" in text
+    assert "AttnGAN on COCO, ± 3.69" in text and "DM-GAN on CUB" not in text
+    assert "cannot be over" not in (tmp_path / "table3.md").read_text()
+
+
+def test_chance_and_the_judge_s_own_accuracy_stand_under_the_table(write, tmp_path):
+    key = "attribute accuracy(attribute classifier)"
+    judged = metrics(MODEL) | {key: measure(50.0, "attribute-classifier", accuracy_on_real_test_images=0.7589)}
+    judged[key]["chance"] = 11.26
+    write_tables([write("dmgan", metrics=judged)], tmp_path)
+    text = (tmp_path / "table2.md").read_text()
+    assert f"Guessing gets 11.26 on {key} (percent)." in text
+    assert "The attribute classifier itself is right on 75.89 %" in text
+
+
+def test_further_measures_have_a_table_of_their_own(write, tmp_path):
+    write_tables(
+        [write("dmgan", metrics=metrics(MODEL | {"recall(species)": 0.41, "precision(species)": 0.7}))], tmp_path
+    )
+    assert markdown_cells(tmp_path, "measures", "Method") == [
+        "precision ↑, synthbirds (this run), species", "recall ↑, synthbirds (this run), species"
+    ]  # fmt: skip
+    assert markdown_cells(tmp_path, "measures", "DM-GAN") == ["0.700 ± 0.014", "0.410 ± 0.008"]
 
 
 def test_small_distances_keep_three_digits(write, tmp_path):
-    write_tables([write("dmgan", metrics=metrics(MODEL | {"FID": 0.0345}))], tmp_path)
+    write_tables([write("dmgan", metrics=metrics(MODEL | {"FID(species)": 0.0345}))], tmp_path)
     assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "0.0345 ± 0.0007"
 
 
@@ -278,8 +397,11 @@ def test_a_model_beyond_the_paper_follows_its_methods(write, tmp_path, monkeypat
         (lambda write: [write("nogan")], "'nogan' is unknown"),
         (lambda write: [write("dmgan", None)], "training seed"),
         (lambda write: [write("real", None, "control"), write("blank", None, "control")], "no known control"),
-        (lambda write: [write("dmgan", metrics=metrics(MODEL) | {"FID": None})], "has no FID"),
-        (lambda write: [write("dmgan", metrics={"IS": measure(9.0)})], "damaged"),
+        (lambda write: [write("dmgan", metrics=metrics(MODEL) | {"FID(species)": None})], "has no FID"),
+        (lambda write: [write("dmgan", metrics={"IS": measure(9.0)})], "damaged .IS names no judge"),
+        (lambda write: [write("dmgan", metrics={})], "damaged .it holds no metric"),
+        (lambda write: [write("dmgan", metrics={"IS(tf)": {"value": 3.0}})], "damaged .no 'interval'"),
+        (lambda write: [write("dmgan"), write("dmgan", 1, metrics=metrics(MODEL | {"IS(tf)": 4.0}))], "only one of"),
         (lambda write: [Path("nowhere/metrics.json")], "cannot be read"),
     ],
 )
@@ -289,7 +411,7 @@ def test_bad_files_are_refused(write, tmp_path, files, message):
 
 
 def test_latex_is_well_formed(write, tmp_path):
-    controls = [write(name, None, "control", metrics=metrics(REAL)) for name in ("real", "shuffled", "noise")]
+    controls = [write(name, None, "control", metrics=metrics(REAL)) for name in CONTROLS]
     write_tables([write("dmgan", 0), write("dmgan", 1), write("attngan"), *controls], tmp_path)
     for layout in LAYOUTS:
         text = (tmp_path / f"{layout.name}.tex").read_text()

@@ -16,6 +16,7 @@ import yaml
 
 from dmgan.models.registry import MODELS, model_class
 from dmgan.options import (
+    RUNGS,
     ArchitectureOptions,
     CaptionerOptions,
     ClassifierOptions,
@@ -29,7 +30,6 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "workflow" / "config"
 SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
-CONTROLS = 3
 
 
 def run(*command, folder=ROOT, **environment) -> subprocess.CompletedProcess:
@@ -65,13 +65,13 @@ def expected_jobs(config: dict) -> dict[str, int]:
     """Rule -> number of jobs from nothing."""
     datasets = len(config["datasets"])
     runs = datasets * len(config["models"]) * len(config["seeds"])
-    per_dataset = dict.fromkeys(["prepare", "pretrain", "classifier", "reference", "tables", "figures"], datasets)
+    once = ["prepare", "attributes", "classifier", "reference", "evaluate_controls", "tables", "compare", "figures"]
+    per_dataset = dict.fromkeys(once, datasets) | {"pretrain": (1 + ("held_out_damsm" in config)) * datasets}
     per_run = dict.fromkeys(["train", "sample", "evaluate"], runs)
-    total = 6 * datasets + 3 * runs + CONTROLS * datasets + 2
     if "mirrorgan" in config["models"]:  # nothing else needs a captioner
-        per_dataset, total = per_dataset | {"captioner": datasets}, total + datasets
-    once = {"evaluate_control": CONTROLS * datasets, "parameters": 1, "all": 1, "total": total}
-    return {**per_dataset, **per_run, **once}
+        per_dataset["captioner"] = datasets
+    total = sum(per_dataset.values()) + sum(per_run.values()) + 2
+    return {**per_dataset, **per_run, "parameters": 1, "all": 1, "total": total}
 
 
 def read_config(name: str) -> dict:
@@ -111,7 +111,16 @@ def test_jobs_from_nothing(name, tmp_path):
 
 def test_full_demo_extends_the_demo():
     demo, full = read_config("config.yaml"), read_config("full-demo.yaml")
-    for key in ("datasets", "num_images", "sampling_seed", "damsm", "matching", "classifier"):
+    for key in (
+        "datasets",
+        "num_images",
+        "sampling_seed",
+        "damsm",
+        "held_out_damsm",
+        "matching",
+        "classifier",
+        "attributes",
+    ):
         assert full[key] == demo[key]
     assert full["hyperparameters"]["synthbirds"].items() >= demo["hyperparameters"]["synthbirds"].items()
 
@@ -161,6 +170,10 @@ def test_the_workflow_knows_which_models_need_further_networks():
         assert named[key] == {name for name in MODELS if need in model_class(name).needs}
 
 
+def test_schema_has_the_rungs_of_the_evaluation():
+    assert SCHEMA["properties"]["rungs"]["items"]["enum"] == list(RUNGS)
+
+
 def test_schema_has_the_models_of_the_registry():
     assert SCHEMA["$defs"]["model"]["enum"] == list(MODELS)
 
@@ -192,6 +205,10 @@ def _text_for_a_number(config):
     config["hyperparameters"]["synthbirds"]["dmgan"]["generator_lr"] = "2e-4"
 
 
+def _held_out_judge_that_is_none(config):
+    config["held_out_damsm"]["seed"] = config["damsm"]["seed"]
+
+
 def _block_without_dataset(config):
     config["hyperparameters"]["bird"] = {}
 
@@ -205,6 +222,7 @@ def _block_without_dataset(config):
         (_missing_block, "hyperparameters.synthbirds: has no block for attngan; add it"),
         (_missing_key, "top level: has no seeds; add it"),
         (_text_for_a_number, "hyperparameters.synthbirds.dmgan.generator_lr: YAML reads 2e-4 as text; "),
+        (_held_out_judge_that_is_none, "held_out_damsm.seed: 0 is damsm.seed; a held-out judge must be of another"),
         (_block_without_dataset, "hyperparameters.bird: is no data set of this file; "),
     ],
 )
@@ -390,14 +408,17 @@ def run_smoke(folder: Path) -> subprocess.CompletedProcess:
 
 def test_smoke_run_makes_every_table_and_figure(finished):
     results = finished / "results" / "smoke"
-    for number in (1, 2, 3):
+    of_other_papers = ("kvmgan-table1", "kvmgan-table2", "mdsp-table1", "reproduction-table1")
+    for table in ("table1", "table2", "table3", *of_other_papers, "measures", "comparisons"):
         for suffix in ("csv", "md", "tex"):
-            assert (results / "tables" / f"table{number}.{suffix}").stat().st_size > 0
-        with open(results / "tables" / f"table{number}.csv", encoding="utf-8", newline="") as file:
+            assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
+        with open(results / "tables" / f"{table}.csv", encoding="utf-8", newline="") as file:
             assert len(list(csv.DictReader(file))) > 0
-    for number in (3, 4, 5, 6):
-        assert (results / "figures" / f"figure{number}.png").read_bytes().startswith(b"\x89PNG")
-        assert (results / "figures" / f"figure{number}.pdf").read_bytes().startswith(b"%PDF")
+    for figure in ("figure3", "figure4", "figure5", "figure6", "002-figure1"):
+        assert (results / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+        assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+    listing = (finished / "results" / "parameters" / "reproduction-figure3.txt").read_text(encoding="utf-8")
+    assert "number of trainable parameters = 21449042" in listing
     assert (finished / "results" / "mlflow.db").stat().st_size > 0
 
 
@@ -421,8 +442,8 @@ def test_changed_hyperparameter_runs_that_models_chain_alone(finished, model, tm
     config = read_config("smoke.yaml")
     config["hyperparameters"]["smoke"][model]["generator_lr"] = 0.001
     jobs = planned_jobs(finished, write_config(tmp_path / "changed.yaml", config))
-    chain = dict.fromkeys(["train", "sample", "evaluate", "tables", "figures", "all"], 1)
-    assert jobs == chain | {"total": 6}
+    chain = dict.fromkeys(["train", "sample", "evaluate", "tables", "compare", "figures", "all"], 1)
+    assert jobs == chain | {"total": 7}
 
 
 def test_another_seed_runs_its_chains_alone(finished, tmp_path):
@@ -432,8 +453,9 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
     assert jobs == {
         **dict.fromkeys(["train", "sample", "evaluate"], models),
         "tables": 1,
+        "compare": 1,
         "all": 1,
-        "total": 3 * models + 2,
+        "total": 3 * models + 3,
     }
 
 
@@ -442,9 +464,9 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
     [
         (
             "dmgan/evaluation/metrics.py",
-            {"reference": 1, "evaluate": len(MODELS), "evaluate_control": CONTROLS, "tables": 1},
+            {"reference": 1, "evaluate": len(MODELS), "evaluate_controls": 1, "tables": 1, "compare": 1},
         ),
-        ("dmgan/report/tables.py", {"tables": 1, "figures": 1}),
+        ("dmgan/report/tables.py", {"tables": 1, "compare": 1, "figures": 1}),
         ("dmgan/training.py", {}),
     ],
 )
@@ -467,5 +489,26 @@ def test_report_holds_tables_and_figures(finished):
     )
     assert done.returncode == 0, done.stderr
     html = (finished / "results" / "report.html").read_text(encoding="utf-8")
-    for artefact in ("table1.csv", "table2.csv", "table3.csv", "figure3.png", "figure6.png"):
+    for artefact in ("table1.csv", "table2.csv", "table3.csv", "comparisons.csv", "figure3.png", "figure6.png"):
         assert artefact in html
+
+
+def test_judges_beside_the_defaults_reach_the_commands(tmp_path):
+    """A held-out DAMSM, the attribute classifier and CLIP, each where it is configured; released folds."""
+    (tmp_path / "clip.pt").touch()
+    config = read_config("smoke.yaml") | {"fold_rule": "released"}
+    config["clip"] = {"model": "ViT-B-32", "weights": str(tmp_path / "clip.pt")}
+    path = write_config(tmp_path / "clip.yaml", config)
+    dry = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", path)
+    assert dry.returncode == 0, dry.stderr
+    commands = [line for line in dry.stdout.splitlines() if re.search(r"dmgan (evaluate|controls) ", line)]
+    assert len(commands) == len(config["models"]) + 1
+    for command in commands:
+        assert "--held-out-damsm results/smoke/damsm/seed1 --attributes results/smoke/attributes" in command
+        assert f"--clip ViT-B-32 --clip-weights {tmp_path}/clip.pt" in command and "--fold-rule released" in command
+
+
+@pytest.mark.parametrize("name", ["dmgan/evaluation/controls.py", "dmgan/report/measured.py", "dmgan/__main__.py"])
+def test_the_control_rows_are_the_same_everywhere(name):
+    written = re.search(r"^CONTROLS = \[(.+)\]$", (ROOT / "workflow/rules/common.smk").read_text(), re.MULTILINE)
+    assert written.group(1) in (ROOT / name).read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fasterrcnn_resnet50_fpn_v2
 
 from dmgan import assets, files
+from dmgan.data.coco_objects import COCO_CLASSES
 from dmgan.errors import UserError
-from dmgan.evaluation.soa import COCO_CLASSES
 
 ASSET = "faster-rcnn"
 THRESHOLD = 0.5  # smallest score of a box that counts
@@ -33,8 +33,8 @@ class FasterRcnn:
         self._network = network.eval().requires_grad_(False)
         self._class_of_label = class_of_label()
         self.protocol = {
-            "detector": "torchvision fasterrcnn_resnet50_fpn_v2",
-            "detector_sha256": sha256,
+            "feature_network": "torchvision fasterrcnn_resnet50_fpn_v2",
+            "feature_network_sha256": sha256,
             "score_threshold": THRESHOLD,
             "resize": "the detector's own: shorter side 800 px, bilinear",
             "library": f"torchvision {torchvision.__version__}",

@@ -13,8 +13,9 @@ from dmgan.damsm import Damsm
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
+from dmgan.evaluation.comparison import PER_IMAGE
 from dmgan.evaluation.controls import control_images
-from dmgan.evaluation.features import Rows, StoredFeatures, extract
+from dmgan.evaluation.features import StoredFeatures, extract
 from dmgan.evaluation.images import ImageSet, RealImages, sampled_images
 from dmgan.evaluation.judges import (
     AttributeJudge,
@@ -25,6 +26,7 @@ from dmgan.evaluation.judges import (
     read_damsm_judges,
 )
 from dmgan.evaluation.networks import FeatureNetwork, ReleasedTorchvisionInception, build_networks
+from dmgan.evaluation.soa import ObjectJudge, read_object_judges, soa_keys, soa_scores
 from dmgan.evaluation.uncertainty import Bootstrap, bootstrap_inception_score
 from dmgan.options import EvaluationOptions
 from dmgan.progress import say
@@ -33,7 +35,6 @@ from dmgan.tracking import LabBook
 
 SCHEMA = 2
 REFERENCE = "reference.json"
-PER_IMAGE = "per_image.npz"  # beside metrics.json: what a paired comparison reads
 
 Scores = dict[str, tuple[metrics.Score, dict[str, object], int]]  # by METRIC(JUDGE): score, protocol, number of images
 
@@ -86,6 +87,7 @@ class Judges(NamedTuple):
     held_out_damsm: Path | None = None
     clip: tuple[str, Path] | None = None  # model and weights
     attributes: Path | None = None  # attribute classifier
+    detector: Path | None = None  # weights of SOA's detector
 
 
 class Evaluator:
@@ -110,8 +112,10 @@ class Evaluator:
         )
         if judges.clip is not None:
             self._judges.append(ClipJudge(*judges.clip, device))
-        if judges.attributes is not None:
-            self._judges.append(AttributeJudge(judges.attributes, self.dataset, device))
+        reader = None if judges.attributes is None else AttributeJudge(judges.attributes, self.dataset, device)
+        if reader is not None:
+            self._judges.append(reader)
+        self._object_judges: list[ObjectJudge] = read_object_judges(reader, judges.detector, device)
 
     def sampled(self, folder: Path) -> ImageSet:
         """The images that `sample` wrote; UserError where the judge reads captions otherwise than their generator."""
@@ -135,7 +139,8 @@ class Evaluator:
                 f"{subject.name}: {len(subject)} images do not make ten folds; give at least {2 * metrics.FOLDS}"
             )
         options, out = self.options, Path(out)
-        every = [*self._networks.values(), *(judge.network for judge in self._judges)]
+        looking = [judge.network for judge in (*self._judges, *self._object_judges) if judge.network is not None]
+        every = [*self._networks.values(), *dict.fromkeys(looking)]
         folder = out.parent / "features"
         stored = extract(subject.read, len(subject), every, folder, self.device, options.batch_size, options.workers)
         real = _reference_features(self.dataset, self._networks, self._reference, options, self.device)
@@ -145,10 +150,21 @@ class Evaluator:
             scores |= _rung_scores(rung, stored[rung], real[rung], chosen, subject, options)
         verdicts = caption_verdicts(self._judges, subject, stored, self.dataset, options)
         scores |= {name: (each.score, each.protocol, len(subject)) for name, each in verdicts.items()}
+        scores |= soa_scores(self._object_judges, subject, stored, self.dataset, options)
+        undefined = [key for judge in self._object_judges for key in soa_keys(judge) if key not in scores]
         _write_per_image(out.parent / PER_IMAGE, subject, scores, verdicts)
         beside = _beside(self.rungs, stored, subject, verdicts, options)
         inputs = {"images_sha256": stored[every[0].name].images_sha256}
-        _write(out, subject, scores, beside, inputs, self.dataset, self._mlflow)
+        _write(
+            out,
+            subject,
+            scores,
+            undefined if subject.kind == "control" else [],
+            beside,
+            inputs,
+            self.dataset,
+            self._mlflow,
+        )
 
 
 def evaluate(
@@ -245,7 +261,9 @@ def _rung_scores(
 
     features, reference = stored["features"], real["features"].subset(chosen)
     if rung == ReleasedTorchvisionInception.name:
-        features, reference = _whole_batches(features, subject.name), _whole_batches(reference, "real images")
+        batch = ReleasedTorchvisionInception.batch
+        features = metrics.whole_batches(features, batch, subject.name)
+        reference = metrics.whole_batches(reference, batch, "real images")
     count = len(features)
     order = metrics.fold_order(count, options.seed)
     against = {
@@ -281,14 +299,6 @@ def _is_order(rung: str, count: int, seed: int) -> tuple[np.ndarray, str]:
     return metrics.fold_order(count, seed), f"a permutation of seed {seed}"
 
 
-def _whole_batches(rows: Rows, what: str) -> Rows:
-    """The rows that fill batches of the released size."""
-    batch = ReleasedTorchvisionInception.batch
-    if len(rows) < batch:
-        raise UserError(f"{what}: {len(rows)} images do not fill a batch of {batch}, as torchvision-released needs")
-    return rows.subset(np.arange(len(rows) // batch * batch))
-
-
 def _first_images(subject: ImageSet) -> np.ndarray:
     """One picture of the first 40 images."""
     images = [subject.read(number) for number in range(min(40, len(subject)))]
@@ -299,6 +309,7 @@ def _write(
     out: Path,
     subject: ImageSet,
     scores: Scores,
+    undefined: Sequence[str],
     beside: dict[str, dict[str, object]],
     inputs: dict[str, object],
     dataset: PreparedDataset,
@@ -330,7 +341,8 @@ def _write(
                 **beside.get(name, {}),
             }
             for name, (score, protocol, count) in scores.items()
-        },
+        }
+        | dict.fromkeys(undefined),
         "inputs": {**subject.inputs, **inputs, "data": dataset.sha256},
         "provenance": provenance(),
     }

@@ -82,6 +82,7 @@ class ImageSet(NamedTuple):
     reference_name: str
     inputs: dict[str, object]
     imported: bool = False  # released weights, not trained here
+    class_of: np.ndarray | None = None  # (N,) the one COCO class each image was made for, of images made for SOA
 
     def __len__(self) -> int:
         return len(self.test_images)
@@ -122,4 +123,5 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
             "switches": manifest["switches"],
         },
         imported=manifest["imported"],
+        class_of=np.array(manifest["soa_classes"]) if "soa_classes" in manifest else None,
     )

@@ -1,7 +1,7 @@
 """Who says whether an image shows its caption: DAMSMs and CLIP (R-precision), a classifier (attribute accuracy)."""
 
 import functools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -218,7 +218,7 @@ class ClipJudge(RetrievalJudge):
         return torch.cat(codes).float().cpu().numpy()
 
 
-def _read_clip(model: str, weights: Path):
+def _read_clip(model: str, weights: Path) -> tuple[str, torch.nn.Module, Callable, str]:
     """Name, network, tokenizer and SHA-256 of the weights."""
     if not Path(weights).is_file():
         raise UserError(
@@ -279,13 +279,17 @@ class AttributeJudge:
         self._judge = TrainedAttributes.read(folder, device)
         self.network = AttributeLogits(self._judge)
 
+    def values(self, stored: StoredFeatures) -> np.ndarray:
+        """The value (N, attributes) it sees in each image."""
+        return self._judge.predicted(stored["logits"].all())
+
     def verdict(
         self, subject: ImageSet, stored: StoredFeatures, dataset: PreparedDataset, options: EvaluationOptions
     ) -> Verdict:
         """Hits over named attributes in percent, over ten folds."""
         texts = [dataset.caption(*each) for each in zip(subject.test_images, subject.captions, strict=True)]
         wanted = attributes.wanted_values(texts)
-        hits, counts = attributes.shown_attributes(self._judge.predicted(stored["logits"].all()), wanted)
+        hits, counts = attributes.shown_attributes(self.values(stored), wanted)
         guessed, _ = attributes.shown_attributes(np.broadcast_to(self._judge.majority, wanted.shape), wanted)
         order = metrics.fold_order(len(subject), options.seed)
         folds = [100 * hits[rows].sum() / counts[rows].sum() for rows in metrics.fold_rows(order)]

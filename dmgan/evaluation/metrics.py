@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats, which has it as t.ppf, takes a second to import
 
+from dmgan.errors import UserError
 from dmgan.evaluation.features import Rows
 from dmgan.evaluation.prdc import features_to_manifolds
 from dmgan.evaluation.statistics import merge, moments_to_reference, rows_to_moments, statistics_to_fid
@@ -81,7 +82,7 @@ def whole_with_jackknife(value: float, alone: Sequence[float], without: Sequence
 
 def _t_half(standard_error: float, folds: int) -> float:
     """Half the width of a 95 % interval whose standard error is from so many folds."""
-    return float(stats.t.ppf(0.975, folds - 1) * standard_error)
+    return float(stdtrit(folds - 1, 0.975) * standard_error)
 
 
 # Inception Score.
@@ -103,6 +104,13 @@ def inception_score(logits: Rows, order: np.ndarray) -> Score:
 
 
 # Fréchet distance.
+
+
+def whole_batches(features: Rows, batch: int, what: str) -> Rows:
+    """The rows that fill batches, as a loader that drops an incomplete last one leaves them."""
+    if len(features) < batch:
+        raise UserError(f"{what}: {len(features)} images do not fill a batch of {batch}, as torchvision-released needs")
+    return features.subset(np.arange(len(features) // batch * batch))
 
 
 def frechet_distance(features: Rows, reference: Rows, order: np.ndarray) -> Score:

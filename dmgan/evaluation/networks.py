@@ -6,6 +6,7 @@ three resizes, `torchvision` and `torchvision-released` one with two input range
 """
 
 import functools
+import inspect
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,12 @@ from dmgan import assets, files
 from dmgan.damsm import Damsm
 from dmgan.errors import UserError
 from dmgan.evaluation.classifier import TrainedClassifier
+from dmgan.options import RUNGS
 from dmgan.provenance import versions
 from dmgan.weights import load_state
 
-RUNGS = ("species", "tf", "clean", "torchvision", "torchvision-released", "openai-released")
 INCEPTION_SIZE = 299
+POOL, CLASSES = 2048, 1008  # widths of Inception's last pool, and of the logits of 2015
 INCEPTION_2015, INCEPTION_TORCHVISION = "inception-2015", "inception"  # names of the assets
 
 
@@ -56,7 +58,7 @@ class FeatureNetwork:
             "widths": self.widths,
             "protocol": self.protocol,
             "versions": {each: installed[each] for each in self.packages},
-            "code_sha256": files.file_sha256(Path(__file__)),
+            "code_sha256": files.file_sha256(Path(inspect.getfile(type(self)))),
         }
 
 
@@ -231,7 +233,7 @@ class TfInception(FeatureNetwork):
         self._network = network
         resize = "to 299 px, bilinear as TensorFlow 1's (no antialiasing, corners not aligned)"
         protocol = _inception_protocol(_INCEPTION_2015_NAME, network.sha256, resize, "(x - 128) / 128")
-        super().__init__({"features": 2048, "logits": 1008}, protocol)
+        super().__init__({"features": POOL, "logits": CLASSES}, protocol)
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
         from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x as tf_resize
@@ -251,7 +253,7 @@ class CleanInception(FeatureNetwork):
         self._network = network
         resize = "to 299 px, clean-fid's (Pillow bicubic, each channel as floats)"
         protocol = _inception_protocol(_INCEPTION_2015_NAME, network.sha256, resize, "(x - 128) / 128")
-        super().__init__({"features": 2048}, protocol)
+        super().__init__({"features": POOL}, protocol)
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
         return {"features": self._network(_channels_first(batch))["features"]}
@@ -268,7 +270,7 @@ class OpenaiInception(FeatureNetwork):
         self._network = network
         resize = "to 299 px, Pillow bilinear, rounded to 8 bits"
         protocol = _inception_protocol(_INCEPTION_2015_NAME, network.sha256, resize, "(x - 128) / 128")
-        super().__init__({"logits": 1008}, protocol)
+        super().__init__({"logits": CLASSES}, protocol)
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
         return {"logits": self._network(_channels_first(batch))["logits"]}
@@ -306,7 +308,7 @@ class TorchvisionInception(FeatureNetwork):
         self._sd = torch.tensor(_IMAGENET_SD, device=device)[:, None, None]
         resize = "to 299 px, Pillow bilinear, rounded to 8 bits"
         protocol = _inception_protocol(_TORCHVISION_NAME, weights.sha256, resize, "ImageNet mean 0, sd 1: [-1, 1]")
-        super().__init__({"features": 2048}, protocol)
+        super().__init__({"features": POOL}, protocol)
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
         return {"features": self._network((_channels_first(batch).div_(255) - self._mean) / self._sd)}
@@ -331,7 +333,7 @@ class ReleasedTorchvisionInception(FeatureNetwork):
             _TORCHVISION_NAME, weights.sha256, resize, "[0, 1] put through transform_input, as released"
         )
         protocol["dropped"] = f"images behind the last whole batch of {self.batch}, on both sides, as released"
-        super().__init__({"features": 2048}, protocol)
+        super().__init__({"features": POOL}, protocol)
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
         return {"features": self._network(_channels_first(batch).div_(255).contiguous())}

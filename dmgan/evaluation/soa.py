@@ -1,197 +1,34 @@
 """SOA-C and SOA-I (semantic object accuracy, Hinz et al. 2022): does an image show the objects its caption names?
 
-A caption names classes by the rules below, a detector says which classes an image shows. Recall alone counts: further
-objects, their number and their colours do not.
+Recall alone counts: further objects, their number and their colours do not. What is an object, who names it and who
+looks for it depends on the data set:
+
+attribute classifier: on synthbirds an object is an attribute's value, such as a blue wing; the classifier that judges
+    attribute accuracy looks for it.
+truth: the same objects, looked up in the stored truth; real images alone have one.
+frcnn-v2@0.5: on photographs an object is one of COCO's 80 classes, and Faster R-CNN looks for it.
 """
 
-import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from dmgan.data.coco_objects import COCO_CLASSES, named_coco_classes
+from dmgan.data.dataset import PreparedDataset
+from dmgan.data.synthbirds.attributes import SPECIES_ATTRIBUTES
 from dmgan.errors import UserError
-from dmgan.randomness import generator
+from dmgan.evaluation import attributes, metrics
+from dmgan.evaluation.features import StoredFeatures
+from dmgan.evaluation.images import ImageSet, RealImages
+from dmgan.evaluation.networks import FeatureNetwork
+from dmgan.options import EvaluationOptions
 
-IMAGES_PER_CAPTION = 3
-PERSON_IMAGES = 30_000  # captions of "person", drawn at random, one image each
 HALF = 40  # classes of Top40 and of Bot40
-
-
-class ObjectWords(NamedTuple):
-    """What names a class in a caption."""
-
-    words: tuple[str, ...]  # each also with s or es behind it
-    but_not: tuple[str, ...] = ()  # phrases that hold such a word and mean something else
-
-
-# COCO's 80 classes in its order. The published label files are substring matches with word lists of their own; these
-# words are what those files hold (their "person" file is not to be had), matched as whole words instead.
-COCO_OBJECTS: dict[str, ObjectWords] = {
-    "person": ObjectWords((
-        "person", "people", "man", "men", "woman", "women", "boy", "girl", "child", "children", "kid", "baby", "babies",
-        "guy", "lady", "ladies", "player",
-    )),
-    "bicycle": ObjectWords(("bicycle", "bike"), ("dirt bike", "motor bike")),
-    "car": ObjectWords(("car", "auto"), ("train car", "cable car", "street car")),
-    "motorcycle": ObjectWords(("motorcycle", "motorbike", "motor bike", "scooter", "dirt bike")),
-    "airplane": ObjectWords(("airplane", "aeroplane", "plane", "jet", "aircraft"), ("jet ski",)),
-    "bus": ObjectWords(("bus",), ("bus stop", "bus station")),
-    "train": ObjectWords(("train",), ("train track", "train station")),
-    "truck": ObjectWords(("truck", "firetruck")),
-    "boat": ObjectWords(("boat", "ship", "sailboat", "motorboat", "rowboat")),
-    "traffic light": ObjectWords(("traffic light",)),
-    "fire hydrant": ObjectWords(("hydrant",)),
-    "stop sign": ObjectWords(("stop sign",)),
-    "parking meter": ObjectWords(("parking meter",)),
-    "bench": ObjectWords(("bench",)),
-    "bird": ObjectWords(("bird", "hummingbird")),
-    "cat": ObjectWords(("cat", "kitten")),
-    "dog": ObjectWords(("dog", "bulldog"), ("hot dog", "chili dog")),
-    "horse": ObjectWords(("horse",)),
-    "sheep": ObjectWords(("sheep",)),
-    "cow": ObjectWords(("cow",)),
-    "elephant": ObjectWords(("elephant",)),
-    "bear": ObjectWords(("bear",), ("teddy bear",)),
-    "zebra": ObjectWords(("zebra",)),
-    "giraffe": ObjectWords(("giraffe",)),
-    "backpack": ObjectWords(("backpack",)),
-    "umbrella": ObjectWords(("umbrella",)),
-    "handbag": ObjectWords(("handbag", "purse")),
-    "tie": ObjectWords(("tie",)),
-    "suitcase": ObjectWords(("suitcase", "suit case")),
-    "frisbee": ObjectWords(("frisbee",)),
-    "skis": ObjectWords(("skis",)),
-    "snowboard": ObjectWords(("snowboard", "snow board", "snowboarder", "snowboarding")),
-    "sports ball": ObjectWords(("ball",)),
-    "kite": ObjectWords(("kite",)),
-    "baseball bat": ObjectWords(("baseball bat",)),
-    "baseball glove": ObjectWords(("baseball glove",)),
-    "skateboard": ObjectWords(("skateboard", "skate board", "skateboarder", "skateboarding")),
-    "surfboard": ObjectWords(("surfboard", "surf board", "surfer", "surfing")),
-    "tennis racket": ObjectWords(("racket",)),
-    "bottle": ObjectWords(("bottle",)),
-    "wine glass": ObjectWords(("wine glass",)),
-    "cup": ObjectWords(("cup",), ("cup cake",)),
-    "fork": ObjectWords(("fork",)),
-    "knife": ObjectWords(("knife", "knives", "pocketknife")),
-    "spoon": ObjectWords(("spoon",)),
-    "bowl": ObjectWords(("bowl",)),
-    "banana": ObjectWords(("banana",)),
-    "apple": ObjectWords(("apple",)),
-    "sandwich": ObjectWords(("sandwich",)),
-    "orange": ObjectWords(("oranges",)),  # the singular is mostly the colour
-    "broccoli": ObjectWords(("broccoli",)),
-    "carrot": ObjectWords(("carrot",)),
-    "hot dog": ObjectWords(("hot dog", "hotdog", "chili dog")),
-    "pizza": ObjectWords(("pizza",)),
-    "donut": ObjectWords(("donut", "doughnut")),
-    "cake": ObjectWords(("cake", "cheesecake"), ("cup cake", "pan cake")),
-    "chair": ObjectWords(("chair",)),
-    "couch": ObjectWords(("couch", "sofa")),
-    "potted plant": ObjectWords(("potted",)),
-    "bed": ObjectWords(("bed",)),
-    "dining table": ObjectWords(("table", "desk")),
-    "toilet": ObjectWords(("toilet",), ("toilet paper",)),
-    "tv": ObjectWords(("tv", "television", "monitor", "screen")),
-    "laptop": ObjectWords(("laptop",)),
-    "mouse": ObjectWords(("computer mouse",)),
-    "remote": ObjectWords(("remote",)),
-    "keyboard": ObjectWords(("keyboard",)),
-    "cell phone": ObjectWords(("cell phone", "cellphone", "mobile phone")),
-    "microwave": ObjectWords(("microwave",)),
-    "oven": ObjectWords(("oven",)),
-    "toaster": ObjectWords(("toaster",)),
-    "sink": ObjectWords(("sink",)),
-    "refrigerator": ObjectWords(("refrigerator", "fridge")),
-    "book": ObjectWords(("book", "notebook")),
-    "clock": ObjectWords(("clock",)),
-    "vase": ObjectWords(("vase",)),
-    "scissors": ObjectWords(("scissors", "scissor")),
-    "teddy bear": ObjectWords(("teddy", "teddybear")),
-    "hair drier": ObjectWords(("hair dryer", "hair drier", "hairdryer", "hairdrier")),
-    "toothbrush": ObjectWords(("toothbrush", "tooth brush")),
-}  # fmt: skip
-COCO_CLASSES = tuple(COCO_OBJECTS)
-RULES = ("words", "released")
-
-
-@cache
-def _pattern(phrases: tuple[str, ...]) -> re.Pattern:
-    """The phrases as whole words, in the singular and in the plural."""
-    return re.compile(rf"\b(?:{'|'.join(map(re.escape, phrases))})(?:s|es)?\b")
-
-
-def named_coco_classes(caption: str, rule: str = "words") -> tuple[int, ...]:
-    """Numbers of the COCO classes that a caption names, ascending.
-
-    words: whole words, without the phrases that mean something else ("hot dog" names no dog). released: the same words
-    anywhere in the text, as the published label files were made, so that "woven" names an oven.
-    """
-    if rule not in RULES:
-        raise UserError(f"SOA rule {rule!r}: must be {' or '.join(RULES)}")
-    text = " ".join(re.findall(r"[a-z]+", caption.lower()))
-    if rule == "released":
-        return tuple(n for n, each in enumerate(COCO_OBJECTS.values()) if any(word in text for word in each.words))
-    return tuple(n for n, each in enumerate(COCO_OBJECTS.values()) if _names(each, text))
-
-
-def _names(each: ObjectWords, text: str) -> bool:
-    if each.but_not:
-        text = _pattern(each.but_not).sub(" ", text)
-    return _pattern(each.words).search(text) is not None
-
-
-# Which images are made.
-
-
-class SoaImage(NamedTuple):
-    """One image to make: of which class it counts, and under which caption."""
-
-    class_number: int
-    image: int  # whose caption it is
-    caption: int
-
-
-def plan_coco_images(
-    captions: Mapping[tuple[int, int], str], seed: int, rule: str = "words", person_images: int = PERSON_IMAGES
-) -> list[SoaImage]:
-    """Every caption of a class three times, but of `person` so many captions drawn without return, once each.
-
-    captions: text by (image, caption). Images are ordered by class, then as the captions are.
-    """
-    by_class: list[list[tuple[int, int]]] = [[] for _ in COCO_CLASSES]
-    for key, text in captions.items():
-        for number in named_coco_classes(text, rule):
-            by_class[number].append(key)
-    person = COCO_CLASSES.index("person")
-    if len(by_class[person]) > person_images:
-        drawn = generator(seed, "SOA captions of person").permutation(len(by_class[person]))[:person_images]
-        by_class[person] = [by_class[person][i] for i in np.sort(drawn)]
-    return [
-        SoaImage(number, *key)
-        for number, keys in enumerate(by_class)
-        for key in keys
-        for _ in range(1 if number == person else IMAGES_PER_CAPTION)
-    ]
-
-
-# What an image shows.
-
-
-class Detector(Protocol):
-    """Says which classes images show."""
-
-    name: str  # as a metric's key has it: SOA-C(NAME)
-    protocol: dict[str, object]  # what must agree between two numbers of one column
-
-    def __call__(self, images: list[Tensor]) -> list[set[int]]:
-        """Numbers of the classes in each image (3, h, w), 0 to 1."""
-
-
-# Aggregation.
+TRUTH, ATTRIBUTE_CLASSIFIER = "truth", "attribute classifier"
 
 
 class Accuracies(NamedTuple):
@@ -220,3 +57,196 @@ def semantic_object_accuracy(class_of: np.ndarray, shown: np.ndarray, num_classe
     hits = np.bincount(class_of, weights=shown, minlength=num_classes)
     by_class = np.divide(hits, images, out=np.zeros(num_classes), where=images > 0)
     return Accuracies(by_class, images, float(by_class.mean()), float(hits.sum() / images.sum()))
+
+
+class Sought(NamedTuple):
+    """P pairs of an image and a class that its caption names."""
+
+    rows: np.ndarray  # (P,) number of the image in its set
+    class_of: np.ndarray  # (P,)
+    shown: np.ndarray  # (P,) whether the image shows it
+    num_classes: int
+
+
+class ObjectJudge(Protocol):
+    """Looks for the objects that captions name."""
+
+    name: str  # as a metric's key has it: SOA-C(NAME)
+    network: FeatureNetwork | None  # whose stored rows it reads; None where it needs none
+    protocol: dict[str, object]
+
+    def sought(
+        self, subject: ImageSet, stored: Mapping[str, StoredFeatures], dataset: PreparedDataset
+    ) -> Sought | None:
+        """What is looked for in an image set, and what is found; None where this judge cannot say."""
+
+
+def soa_keys(judge: ObjectJudge) -> tuple[str, str]:
+    """The keys of a judge's SOA-C and SOA-I in metrics.json."""
+    return f"SOA-C({judge.name})", f"SOA-I({judge.name})"
+
+
+def soa_scores(
+    judges: Sequence[ObjectJudge],
+    subject: ImageSet,
+    stored: Mapping[str, StoredFeatures],
+    dataset: PreparedDataset,
+    options: EvaluationOptions,
+) -> dict[str, tuple[metrics.Score, dict[str, object], int]]:
+    """SOA-C and SOA-I in percent by every judge that can say: score, protocol and number of images by key."""
+    scores = {}
+    order = metrics.fold_order(len(subject), options.seed)
+    folds = metrics.fold_of_each(len(subject), order)
+    for judge in judges:
+        sought = judge.sought(subject, stored, dataset)
+        if sought is None:
+            continue
+        protocol = {**judge.protocol, "images_of_a_class": _COUNTED[subject.class_of is not None]}
+        protocol["fold_seed"] = options.seed
+        whole, alone, without = _over_folds(sought, folds[sought.rows])
+        for column, key in enumerate(soa_keys(judge)):
+            score = metrics.whole_with_jackknife(whole[column], alone[:, column].tolist(), without[:, column].tolist())
+            scores[key] = (score, protocol, len(subject))
+    return scores
+
+
+_COUNTED = {
+    False: "every evaluated image whose caption names it",
+    True: "three of each caption that names it; of person one of each of 30,000 drawn captions",
+}
+
+
+def _over_folds(sought: Sought, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """SOA-C and SOA-I in percent of all images (2,), of each fold (10, 2) and of all but each fold (10, 2).
+
+    A class without images in a part, but with some in the whole, is left out of that part's mean.
+    """
+    whole = semantic_object_accuracy(sought.class_of, sought.shown, sought.num_classes)
+    with_images = (whole.images > 0).mean()
+
+    def of_part(mask: np.ndarray) -> tuple[float, float]:
+        part = semantic_object_accuracy(sought.class_of[mask], sought.shown[mask], sought.num_classes)
+        return 100 * with_images * part.by_class[part.images > 0].mean(), 100 * part.soa_i
+
+    every = range(metrics.FOLDS)
+    alone, without = ([of_part(mask(fold)) for fold in every] for mask in (folds.__eq__, folds.__ne__))
+    return np.array([100 * whole.soa_c, 100 * whole.soa_i]), np.array(alone), np.array(without)
+
+
+# synthbirds: an object is an attribute's value.
+
+_FIRST = np.cumsum([0, *attributes.SIZES])  # number of each attribute's first value among all values
+
+
+def _sought_values(subject: ImageSet, values: np.ndarray, dataset: PreparedDataset) -> Sought:
+    """The values that captions name, and whether the images have them; values (N, attributes) of the images."""
+    texts = [dataset.caption(*each) for each in zip(subject.test_images, subject.captions, strict=True)]
+    wanted = attributes.wanted_values(texts)
+    rows, columns = np.nonzero(wanted >= 0)
+    named = _FIRST[columns] + wanted[rows, columns]
+    classes, class_of = np.unique(named, return_inverse=True)  # a value that no caption names is no class
+    return Sought(rows, class_of, values[rows, columns] == wanted[rows, columns], len(classes))
+
+
+_VALUES = {"objects": "attribute values that the captions name"}
+
+
+class AttributeObjects:
+    """The attribute classifier looks."""
+
+    name = ATTRIBUTE_CLASSIFIER
+
+    def __init__(self, judge: "AttributeReader"):
+        self._judge, self.network = judge, judge.network
+        self.protocol = {**judge.network.protocol, **_VALUES}
+
+    def sought(self, subject: ImageSet, stored: Mapping[str, StoredFeatures], dataset: PreparedDataset) -> Sought:
+        return _sought_values(subject, self._judge.values(stored[self.network.name]), dataset)
+
+
+class AttributeReader(Protocol):
+    """What reads attributes off images (judges.AttributeJudge)."""
+
+    network: FeatureNetwork
+
+    def values(self, stored: StoredFeatures) -> np.ndarray:
+        """The value (N, attributes) it sees in each image."""
+
+
+class TrueObjects:
+    """The stored truth is looked up."""
+
+    name = TRUTH
+    network = None
+    protocol = {"feature_network": "the stored truth", **_VALUES}
+
+    def sought(
+        self, subject: ImageSet, stored: Mapping[str, StoredFeatures], dataset: PreparedDataset
+    ) -> Sought | None:
+        if not isinstance(subject.read, RealImages):
+            return None
+        shown = [dataset.attributes(image) for image in subject.read.indices]
+        values = [[each.index(truth[name]) for name, each in SPECIES_ATTRIBUTES.items()] for truth in shown]
+        return _sought_values(subject, np.array(values), dataset)
+
+
+# Photographs: an object is one of COCO's classes.
+
+
+class Detector(Protocol):
+    """Says which of COCO's classes images show."""
+
+    name: str
+    protocol: dict[str, object]
+
+    def __call__(self, images: list[Tensor]) -> list[set[int]]:
+        """Numbers of the classes in each image (3, h, w), 0 to 1."""
+
+
+class ShownObjects(FeatureNetwork):
+    """A detector's finding in rows: 1 for each class that an image shows."""
+
+    packages = ("torch", "torchvision", "pillow")
+
+    def __init__(self, detector: Detector):
+        self.name, self._detector = detector.name, detector
+        super().__init__({"shown": len(COCO_CLASSES)}, {**detector.protocol, "codec": "8-bit RGB, lossless"})
+
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        images = list(batch.permute(0, 3, 1, 2).float() / 255)
+        shown = torch.zeros(len(images), len(COCO_CLASSES))
+        for row, found in zip(shown, self._detector(images), strict=True):
+            row[list(found)] = 1
+        return {"shown": shown}
+
+
+class DetectedObjects:
+    """A detector looks for the classes that captions name by COCO's words."""
+
+    def __init__(self, detector: Detector):
+        self.name, self.network = detector.name, ShownObjects(detector)
+        self.protocol = {**self.network.protocol, "objects": "COCO's 80 classes, named by whole words"}
+
+    def sought(self, subject: ImageSet, stored: Mapping[str, StoredFeatures], dataset: PreparedDataset) -> Sought:
+        texts = [dataset.caption(*each) for each in zip(subject.test_images, subject.captions, strict=True)]
+        named = [named_coco_classes(text) for text in texts]
+        if subject.class_of is not None:
+            named = [(int(number),) for number in subject.class_of]
+        rows = np.repeat(np.arange(len(texts)), [len(each) for each in named])
+        class_of = np.array([number for each in named for number in each], dtype=np.int64)
+        shown = stored[self.network.name]["shown"].all()[rows, class_of] > 0.5
+        return Sought(rows, class_of, shown, len(COCO_CLASSES))
+
+
+def read_object_judges(
+    attribute_judge: "AttributeReader | None", detector_weights: Path | None, device: torch.device
+) -> list[ObjectJudge]:
+    """Those who can look here: attributes need their classifier, COCO's classes the detector's weights."""
+    judges: list[ObjectJudge] = []
+    if attribute_judge is not None:
+        judges += [AttributeObjects(attribute_judge), TrueObjects()]
+    if detector_weights is not None:
+        from dmgan.evaluation.detector import FasterRcnn  # torchvision's detection models take seconds to import
+
+        judges.append(DetectedObjects(FasterRcnn.read(detector_weights, device)))
+    return judges

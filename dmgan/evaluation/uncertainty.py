@@ -127,7 +127,7 @@ def paired_difference_of_shares(
         interval=percentile_interval(resampled),
         p_value=swap_p_value(difference, seed),
         over=f"bootstrap over {OVER_IMAGES}",
-        test=f"the models change places within test images, {PERMUTATIONS:,} draws",
+        test=f"permutation: the models change places within test images, {PERMUTATIONS:,} draws",
         effect=cohens_h(*shares),
         effect_name="Cohen's h",
     )
@@ -173,6 +173,9 @@ def paired_difference_of_folds(value: float, without: np.ndarray) -> Difference:
 
 def difference_over_seeds(first: np.ndarray, second: np.ndarray) -> tuple[tuple[float, float], float]:
     """Welch's interval and p-value of mean(first) - mean(second); a value per seed of training, two or more each."""
+    if not (np.ptp(first) or np.ptp(second)):  # seeds that change nothing leave the difference as it is
+        difference = float(first.mean() - second.mean())
+        return (difference, difference), float(difference == 0)
     outcome = stats.ttest_ind(first, second, equal_var=False)
     interval = outcome.confidence_interval(LEVEL)
     return (float(interval.low), float(interval.high)), float(outcome.pvalue)

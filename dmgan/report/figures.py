@@ -1,4 +1,4 @@
-"""The paper's Figures 3-6, drawn from trained runs."""
+"""The papers' figures, drawn from trained runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +7,17 @@ import torch
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.report.galleries import draw_models, draw_noises, draw_stages
+from dmgan.report.galleries import draw_models, draw_noises, draw_rivals, draw_stages
 from dmgan.report.scene import Scene, one_of_each
 from dmgan.report.word_choice import draw_words
 from dmgan.sampling import load_run
 
 _FIGURES = {"figure3": draw_models, "figure4": draw_stages, "figure5": draw_noises, "figure6": draw_words}
+_FIGURES["002-figure1"] = draw_rivals  # of the memory-driven model's paper
 
 
 def write_figures(runs: Sequence[Path], data: Path, out: Path, seed: int, device: torch.device) -> None:
-    """Write figure{3,4,5,6}.{png,pdf} into the folder `out` from run folders and their data set.
+    """Write figure{3,4,5,6} and 002-figure1 as .png and .pdf into the folder `out` from run folders and their data set.
 
     Of several seeds of a model the first run given is shown. UserError where a run is not of this data set.
     """

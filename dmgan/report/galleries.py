@@ -1,4 +1,4 @@
-"""Figures 3-5: images of several models, of several stages, of several noises."""
+"""Galleries: images of several models, of several stages, of several noises."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,7 @@ from dmgan.report.scene import Scene, title
 from dmgan.sampling import generate_images, image_noise
 
 COLUMNS = 8  # captions of Figures 3 and 4, noises of Figure 5
+_RIVALS = {"stackganpp": "StackGAN++", "attngan": "AttnGAN", "dfgan": "DF-GAN", "mdsp": "MDSP"}
 _FIGURE5_CAPTIONS = 4
 _CAPTION_COLUMN = 1.5  # inches of Figure 5's captions
 
@@ -23,7 +24,22 @@ def draw_models(scene: Scene) -> Canvas:
     for run in scene.runs:
         images = scene.generate(run, numbers).images[-1]
         rows.append((f"{title(run.name)}\nseed {run.options['seed']}", list(to_uint8(images))))
-    return _gallery(heading, [scene.caption(number) for number in numbers], rows)
+    return draw_gallery(heading, [scene.caption(number) for number in numbers], rows)
+
+
+def draw_rivals(scene: Scene) -> Canvas:
+    """Figure 1 of the memory-driven model's paper: its four models under the same captions, or that one was not run."""
+    numbers = scene.caption_numbers(COLUMNS)
+    by_name = {run.name: run for run in scene.runs}
+    rows = [("Real image", [scene.real_image(number) for number in numbers])]
+    for name, label in _RIVALS.items():
+        if name in by_name:
+            images = list(to_uint8(scene.generate(by_name[name], numbers).images[-1]))
+            rows.append((f"{label}\nseed {by_name[name].options['seed']}", images))
+        else:
+            rows.append((f"{label}\nnot run", []))
+    heading = f"Test captions of {scene.dataset.description['source']['name']}"
+    return draw_gallery(heading, [scene.caption(number) for number in numbers], rows)
 
 
 def draw_stages(scene: Scene) -> Canvas:
@@ -32,10 +48,10 @@ def draw_stages(scene: Scene) -> Canvas:
     run, named = scene.main_run()
     images = scene.generate(run, numbers).images
     rows = [(f"{each.shape[-1]} × {each.shape[-1]} px", list(to_uint8(each))) for each in images]
-    return _gallery(f"Stages of {named}", [scene.caption(number) for number in numbers], rows)
+    return draw_gallery(f"Stages of {named}", [scene.caption(number) for number in numbers], rows)
 
 
-def _gallery(heading: str, captions: Sequence[str], rows: Sequence[tuple[str, list[np.ndarray]]]) -> Canvas:
+def draw_gallery(heading: str, captions: Sequence[str], rows: Sequence[tuple[str, list[np.ndarray]]]) -> Canvas:
     """Captions above columns of images, labels beside the rows."""
     wrapped = [wrap(caption, SIDE - 0.04, SMALL) for caption in captions]
     head = MARGIN + line_height(MEDIUM) + 0.08

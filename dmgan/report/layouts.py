@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dmgan.models.registry import MODELS
-from dmgan.report.measured import RELEASED, Measured, Summary, summarise
+from dmgan.report.measured import RELEASED, Measured, Summary, metric_of, summarise
 from dmgan.report.published import published
 
 PUBLISHED_SETS = ("CUB", "COCO")
-BETTER = {"IS": "up", "FID": "down", "R-precision": "up", "KID": "down", "SOA-C": "up", "SOA-I": "up"}
+_DOWN = ("FID", "KID")
+MANIFOLDS = ("precision", "recall", "density", "coverage")
 CONTROL_TITLES = {
     "real": "Real test images",
     "shuffled": "Real images with shuffled captions",
+    "nearest": "Nearest training images",
     "noise": "Noise",
+    "adversarial": "Adversarial images",
 }
-_DECIMALS = {"IS": 2, "FID": 2, "R-precision": 2, "KID": 3, "SOA-C": 2, "SOA-I": 2}
+_DECIMALS = {"KID": 3, **dict.fromkeys(MANIFOLDS, 3)}  # otherwise 2
 _DISTANCES = ("FID", "KID")  # their scale is that of the feature network
 
 
@@ -76,12 +79,16 @@ LAYOUTS = (
         "table1", "003", "Table 1", ("IS",), ("IS",), (*_EARLIER, *_MAIN), "Inception Score", further_models=True,
     ),
     Layout(
-        "table2", "003", "Table 2", ("FID", "R-precision"), ("FID", "R-precision", "KID"), _MAIN,
+        "table2", "003", "Table 2", ("FID", "R-precision"), ("FID", "R-precision", "attribute accuracy", "KID"), _MAIN,
         "FID, R-precision (percent) and KID", further_models=True,
     ),
     Layout(
         "table3", "003", "Table 3", ("IS", "FID", "R-precision"), ("IS", "FID", "R-precision"), _ABLATIONS,
         "DM-GAN without and with dynamic memory (M), writing gate (WG) and response gate (RG)",
+    ),
+    Layout(
+        "measures", "003", "Measures", (), (*MANIFOLDS, "diversity"), _MAIN,
+        "Further measures, which no paper here prints", further_models=True,
     ),
     Layout(
         "kvmgan-table1", "001", "Table 1", ("IS",), ("IS",), (*_EARLIER, _ATTNGAN, *_KVMGAN), "Inception Score",
@@ -94,7 +101,7 @@ LAYOUTS = (
     ),
     Layout(
         "mdsp-table1", "002", "Table 1", ("IS", "FID", "R-precision", "SOA-C", "SOA-I"),
-        ("IS", "FID", "R-precision"), _MEMORY_DRIVEN,
+        ("IS", "FID", "R-precision", "SOA-C", "SOA-I"), _MEMORY_DRIVEN,
         "IS, FID, R-precision, SOA-C and SOA-I (the last three in percent)", real_images="Real Images",
         remarks=(
             "Published SOA was read by a YOLOv3 detector: no number of another detector stands in its column.",
@@ -122,25 +129,23 @@ class Results:
         printed = {(dataset, metric) for _, dataset, metric in self.published}
         columns = [(dataset, metric) for dataset in PUBLISHED_SETS for metric in layout.metrics]
         self.published_columns = [column for column in columns if column in printed]
+        self.columns = measured.columns(layout.own_metrics)  # METRIC(JUDGE)
         self.methods = [*layout.methods, *self._further()]
         runs = {each.model: measured.models.get(each.model, []) for each in self.methods if each.model}
         self.models = {
-            (name, metric): summarise(each, metric)
-            for name, each in runs.items()
-            if each
-            for metric in layout.own_metrics
+            (name, metric): summarise(each, metric) for name, each in runs.items() if each for metric in self.columns
         }
         self.controls = {
             (name, metric): summarise([control], metric)
             for name, control in measured.controls.items()
-            for metric in layout.own_metrics
+            for metric in self.columns
         }
 
     def _further(self) -> Iterator[Method]:
         """Models that the paper does not know, and released weights of those that this table shows."""
-        same_paper = [each for each in LAYOUTS if each.source == self.layout.source]
-        known = {each.model for layout in same_paper for each in layout.methods}
         own = {each.model for each in self.layout.methods}
+        elsewhere = [each for each in LAYOUTS if each.source == self.layout.source and not each.further_models]
+        known = own | {each.model for layout in elsewhere for each in layout.methods}
         for name in MODELS:
             if self.layout.further_models and name in self.measured.models and name not in known:
                 yield Method(title_of(name), name)
@@ -156,7 +161,16 @@ class Results:
 
     def model_values(self, metric: str) -> dict[str, float]:
         """Value by model name."""
-        return {name: summary.value for (name, each), summary in self.models.items() if each == metric}
+        measured = {name: summary for (name, each), summary in self.models.items() if each == metric}
+        return {name: summary.value for name, summary in measured.items() if summary is not None}
+
+    def behind(self, metric: str, value: float) -> list[str]:
+        """Models that a value ranks before."""
+        return [name for name, own in self.model_values(metric).items() if is_better(metric, value, own)]
+
+    def ahead(self, metric: str, value: float) -> list[str]:
+        """Models that rank before a value."""
+        return [name for name, own in self.model_values(metric).items() if is_better(metric, own, value)]
 
     def summaries(self) -> list[Summary]:
         """Every number of this run, models first."""
@@ -164,8 +178,8 @@ class Results:
 
     def shown(self, metric: str, value: float) -> str:
         """A value in its column's decimals: as many as the paper has, more for the small distances of some networks."""
-        decimals = _DECIMALS[metric]
-        while metric in _DISTANCES and decimals < 6 and self._loses_digits(metric, decimals):
+        decimals = _DECIMALS.get(metric_of(metric), 2)
+        while metric_of(metric) in _DISTANCES and decimals < 6 and self._loses_digits(metric, decimals):
             decimals += 1
         return f"{value:.{decimals}f}"
 
@@ -179,6 +193,11 @@ def title_of(name: str) -> str:
     return MODELS[name.removesuffix(RELEASED)].title + (RELEASED if name.endswith(RELEASED) else "")
 
 
+def better(metric: str) -> str:
+    """The better direction of a metric, by whatever judge."""
+    return "down" if metric_of(metric) in _DOWN else "up"
+
+
 def is_better(metric: str, first: float, second: float) -> bool:
     """Whether `first` is strictly the better of two values of a metric."""
-    return first > second if BETTER[metric] == "up" else first < second
+    return first > second if better(metric) == "up" else first < second

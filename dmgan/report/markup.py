@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-_ARROWS = {"up": "↑", "down": "↓"}
+_ARROWS = {"up": " ↑", "down": " ↓", "": ""}
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$", "†": r"$\dagger$", "‡": r"$\ddagger$", "<": r"$<$", ">": r"$>$", "−": r"$-$",
+    "↓": r"$\downarrow$", "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}", "<": r"$<$", ">": r"$>$", "−": r"$-$",
 }  # fmt: skip
 
 
@@ -18,13 +18,14 @@ class Column(NamedTuple):
 
     group: str  # data set and where the numbers come from
     metric: str
-    better: str  # "up" or "down"
-    network: str  # feature network of this run's column, "" for a published one
+    better: str  # "up", "down", or "" where neither is better
+    judge: str  # of this run's column, "" for a published one
+    marks: tuple[str, ...] = ()  # of notes that speak of the whole column
 
     @property
     def title(self) -> str:
         """Metric with the arrow of the better direction."""
-        return f"{self.metric} {_ARROWS[self.better]}"
+        return f"{self.metric}{_ARROWS[self.better]}"
 
 
 @dataclass
@@ -76,7 +77,8 @@ def to_markdown(table: Table) -> str:
 
 
 def _markdown_header(column: Column) -> str:
-    return f"{column.title}, {column.group}" + (f", {column.network}" if column.network else "")
+    marks = "".join(f" {_markdown_mark(mark)}" for mark in column.marks)
+    return f"{column.title}{marks}, {column.group}" + (f", {column.judge}" if column.judge else "")
 
 
 def _markdown_row(texts: Sequence[str], widths: Sequence[int]) -> str:
@@ -93,16 +95,23 @@ def _markdown_mark(mark: str) -> str:
     return f"({mark})" if mark.isalpha() else mark
 
 
+_WIDEST = 9  # columns of numbers that a page has room for
+
+
 def to_latex(table: Table, label: str) -> str:
-    r"""A `table` float for any document with \usepackage{booktabs}; a wide one reaches evenly into both margins."""
+    r"""A `table` float for any document with \usepackage{booktabs}; a wide one reaches evenly into both margins.
+
+    One that no page has room for is made smaller, which needs \usepackage{graphicx} too.
+    """
+    small = len(table.columns) > _WIDEST
     lines = [
-        "% Needs \\usepackage{booktabs}.",
+        rf"% Needs \usepackage{{{'booktabs,graphicx' if small else 'booktabs'}}}.",
         r"\begin{table}[tbp]",
         r"  \centering",
         rf"  \caption{{{latex(table.caption)}}}",
         rf"  \label{{tab:{label}}}",
         r"  \footnotesize",
-        r"  \makebox[\textwidth][c]{%",
+        r"  \resizebox{\textwidth}{!}{%" if small else r"  \makebox[\textwidth][c]{%",
         rf"  \begin{{tabular}}{{@{{}}l{'r' * len(table.columns)}@{{}}}}",
         r"    \toprule",
         *_latex_header(table.columns),
@@ -119,7 +128,7 @@ def to_latex(table: Table, label: str) -> str:
 
 
 def _latex_header(columns: Sequence[Column]) -> list[str]:
-    """Data sets over their columns, a rule under each, then metrics, then feature networks where there are any."""
+    """Data sets over their columns, a rule under each, then metrics, then judges where there are any."""
     groups, rules, start = [""], [], 2
     for group, members in groupby(columns, key=lambda column: column.group):
         width = len(list(members))
@@ -127,10 +136,11 @@ def _latex_header(columns: Sequence[Column]) -> list[str]:
         rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
     lines = [_latex_row(groups), "    " + " ".join(rules)]
-    lines.append(_latex_row(["Method", *(latex(column.title) for column in columns)]))
-    if any(column.network for column in columns):
-        networks = [rf"\scriptsize {latex(column.network)}" if column.network else "" for column in columns]
-        lines.append(_latex_row(["", *networks]))
+    titles = (latex(column.title) + "".join(_latex_mark(mark) for mark in column.marks) for column in columns)
+    lines.append(_latex_row(["Method", *titles]))
+    if any(column.judge for column in columns):
+        judges = [rf"\scriptsize {latex(column.judge)}" if column.judge else "" for column in columns]
+        lines.append(_latex_row(["", *judges]))
     return lines
 
 

@@ -11,15 +11,24 @@ from typing import NamedTuple
 from dmgan.errors import UserError
 from dmgan.files import read_json
 
-SCHEMA = 1
-METRICS = ("IS", "FID", "R-precision", "KID")
+SCHEMA = 2
 RELEASED = " (released weights)"  # behind the name and the title of a model that was imported, not trained here
 SEEDS = "seeds of training"  # what a spread over several runs is over
-CONTROLS = ("real", "shuffled", "noise")
+CONTROLS = ("real", "shuffled", "nearest", "noise", "adversarial")
 # What a control may have otherwise than the models, as real images compared with real ones must; a note then says so.
-_CONTROLS_OWN = ("num_images", "reference", "reference_num_images")
+_CONTROLS_OWN = ("num_images", "reference", "reference_num_images", "subset_size")
 _MEND = "evaluate again: python -m dmgan evaluate"
 _MISSING = object()
+
+
+def metric_of(key: str) -> str:
+    """FID of FID(species)."""
+    return key.partition("(")[0]
+
+
+def judge_of(key: str) -> str:
+    """species of FID(species)."""
+    return key.partition("(")[2].removesuffix(")")
 
 
 class Measure(NamedTuple):
@@ -31,6 +40,9 @@ class Measure(NamedTuple):
     interval: tuple[float, float] | None
     interval_over: str
     num_images: int
+    bootstrap: tuple[float, float, float] | None  # of all images at once: value, low and high end of the interval
+    bootstrap_over: str
+    chance: float | None  # what guessing would get
     protocol: dict[str, object]
 
 
@@ -43,7 +55,7 @@ class Evaluation(NamedTuple):
     seed: int | None
     dataset: str
     image_size: int
-    metrics: dict[str, Measure | None]  # None: has no meaning for this control
+    metrics: dict[str, Measure | None]  # by METRIC(JUDGE); None: has no meaning for this control
 
     def conditions(self, metric: str) -> dict[str, object]:
         """Everything that must agree between two numbers of one column."""
@@ -60,6 +72,11 @@ class Measured:
     models: dict[str, list[Evaluation]]  # by name in the registry, RELEASED behind it if imported; ascending seeds
     controls: dict[str, Evaluation]
 
+    def columns(self, metrics: Sequence[str]) -> list[str]:
+        """Every METRIC(JUDGE) that was measured, in the order of `metrics`: two judges never share a column."""
+        found = dict.fromkeys(key for each in self._every() for key in each.metrics)
+        return [key for metric in metrics for key in found if metric_of(key) == metric]
+
     def protocol(self, metric: str) -> dict[str, object] | None:
         """The protocol of a column: its models', or its controls' where no model has the metric."""
         first = next(self._with(metric), None)
@@ -70,6 +87,11 @@ class Measured:
         protocol = self.protocol(metric)
         return "" if protocol is None else str(protocol["feature_network"])
 
+    def chance(self, metric: str) -> float | None:
+        """What guessing would get, None where that means nothing."""
+        first = next(self._with(metric), None)
+        return None if first is None else first.metrics[metric].chance
+
     def model_images(self, metric: str) -> int | None:
         """Number of images per model that a metric was measured on; None where no model has it."""
         counts = (each.metrics[metric].num_images for each in self._with(metric) if each.kind == "model")
@@ -77,12 +99,15 @@ class Measured:
 
     def _with(self, metric: str) -> Iterator[Evaluation]:
         """The evaluations that hold a metric, models first."""
-        every = [each for runs in self.models.values() for each in runs] + list(self.controls.values())
-        return (each for each in every if each.metrics[metric] is not None)
+        return (each for each in self._every() if each.metrics.get(metric) is not None)
+
+    def _every(self) -> list[Evaluation]:
+        """All evaluations, models first."""
+        return [each for runs in self.models.values() for each in runs] + list(self.controls.values())
 
     def check(self) -> None:
         """UserError naming two files and the field where two numbers of one column were measured in two ways."""
-        for metric in METRICS:
+        for metric in dict.fromkeys(key for each in self._every() for key in each.metrics):
             column = list(self._with(metric))
             for other in column[1:]:
                 _check_pair(column[0], other, metric)
@@ -120,9 +145,21 @@ def read_measured(files: Sequence[Path]) -> Measured:
             controls[each.name] = each
     for runs in models.values():
         runs.sort(key=lambda each: each.seed)
+        _check_same_metrics(runs)
     measured = Measured(evaluations[0].dataset, evaluations[0].image_size, models, controls)
     measured.check()
     return measured
+
+
+def _check_same_metrics(runs: Sequence[Evaluation]) -> None:
+    """UserError where one seed of a model has a metric that another has not: their mean would be of fewer."""
+    for other in runs[1:]:
+        differing = sorted(set(runs[0].metrics) ^ set(other.metrics))
+        if differing:
+            raise UserError(
+                f"{runs[0].file} and {other.file}: only one of them has {differing[0]}; "
+                "evaluate both by the same judges"
+            )
 
 
 def _check_belongs(each: Evaluation, first: Evaluation, seen: dict[tuple, Evaluation]) -> None:
@@ -155,7 +192,7 @@ def _read(file: Path) -> Evaluation:
             seed=subject["seed"],
             dataset=subject["dataset"],
             image_size=subject["image_size"],
-            metrics={metric: _measure(content["metrics"][metric]) for metric in METRICS},
+            metrics={metric: _measure(measure) for metric, measure in content["metrics"].items()},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: is damaged (no {error}); {_MEND}") from error
@@ -165,6 +202,10 @@ def _read(file: Path) -> Evaluation:
 
 def _check_subject(evaluation: Evaluation) -> None:
     file, name = evaluation.file, evaluation.name
+    nameless = [metric for metric in evaluation.metrics if not judge_of(metric)]
+    if nameless or not evaluation.metrics:
+        what = f"{nameless[0]} names no judge" if nameless else "it holds no metric"
+        raise UserError(f"{file}: is damaged ({what}); {_MEND}")
     if evaluation.kind == "control" and name in CONTROLS:
         return
     if evaluation.kind != "model":
@@ -179,7 +220,7 @@ def _check_subject(evaluation: Evaluation) -> None:
 def _measure(content: dict | None) -> Measure | None:
     if content is None:
         return None
-    interval = content["interval"]
+    interval, bootstrap = content["interval"], content.get("bootstrap")
     return Measure(
         value=content["value"],
         spread=content["spread"],
@@ -187,6 +228,9 @@ def _measure(content: dict | None) -> Measure | None:
         interval=None if interval is None else (interval[0], interval[1]),
         interval_over=content["interval_over"],
         num_images=content["num_images"],
+        bootstrap=None if bootstrap is None else (bootstrap["value"], *bootstrap["interval"]),
+        bootstrap_over="" if bootstrap is None else bootstrap["over"],
+        chance=content.get("chance"),
         protocol=content["protocol"],
     )
 
@@ -200,22 +244,25 @@ class Summary(NamedTuple):
     interval: tuple[float, float] | None
     interval_over: str
     num_images: int
+    bootstrap: tuple[float, float, float] | None  # of one image set
+    bootstrap_over: str
     files: tuple[Path, ...]
 
 
 def summarise(runs: Sequence[Evaluation], metric: str) -> Summary | None:
     """One seed: as its file says. Several: mean, sample standard deviation and 95 % Student interval over the seeds."""
-    measures = [run.metrics[metric] for run in runs]
+    measures = [run.metrics.get(metric) for run in runs]
     files = tuple(run.file for run in runs)
     if None in measures:
-        return None  # controls only: every model has every metric
+        return None  # not measured by this judge, or a control that it has no meaning for
     first = measures[0]
     if len(measures) == 1:
-        return Summary(*first[:6], files)
+        return Summary(*first[:8], files)
     values = [measure.value for measure in measures]
     mean, spread = statistics.fmean(values), statistics.stdev(values)
     over = f"{len(values)} {SEEDS}"
-    return Summary(mean, spread, over, _student_interval(mean, spread, len(values)), over, first.num_images, files)
+    interval = _student_interval(mean, spread, len(values))
+    return Summary(mean, spread, over, interval, over, first.num_images, None, "", files)
 
 
 def _student_interval(mean: float, spread: float, count: int) -> tuple[float, float]:

@@ -1,18 +1,27 @@
 """What is said around a table: its caption, the marks of its cells and the lines under it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from dmgan.report.layouts import BETTER, CONTROL_TITLES, PUBLISHED_SETS, Results, is_better, title_of
+from dmgan.report.layouts import CONTROL_TITLES, PUBLISHED_SETS, Results, better, is_better, title_of
 from dmgan.report.markup import Note
-from dmgan.report.measured import CONTROLS, METRICS, SEEDS, Summary
+from dmgan.report.measured import CONTROLS, SEEDS, Summary, judge_of, metric_of
 from dmgan.report.published import AUTHORS, PAPERS, Published
 
-DAGGER = "†"
-DOUBLE_DAGGER = "‡"
-MEANINGS = {DAGGER: "a control that should lose ranks before it", DOUBLE_DAGGER: "ranks before real test images"}
-# Shuffled images are real ones: their captions alone are wrong, so only R-precision should see it.
-_SHOULD_LOSE = {("shuffled", "R-precision"), *(("noise", metric) for metric in METRICS)}
+DAGGER, DOUBLE_DAGGER, SECTION = "†", "‡", "§"
+MEANINGS = {
+    DAGGER: "a control that should lose ranks before it",
+    DOUBLE_DAGGER: "ranks before real test images",
+    SECTION: "the nearest training images rank before it",
+}
+# Shuffled images are real ones: their captions alone are wrong, so only what reads captions should see it.
+_READS_CAPTIONS = ("R-precision", "attribute accuracy", "SOA-C", "SOA-I")
+_FOLD = 3000  # images of a fold, as the papers have it
 _PUBLISHED_SPREAD = {"R-precision": "ten folds of one image set"}  # section 4; of the Inception Score it says nothing
+
+
+def should_lose(control: str, metric: str) -> bool:
+    """Whether a sound metric ranks a control behind every model that has learnt something."""
+    return control in ("noise", "adversarial") or (control == "shuffled" and metric_of(metric) in _READS_CAPTIONS)
 
 
 def published_spread(metric: str) -> str:
@@ -24,10 +33,12 @@ def table_caption(results: Results) -> str:
     """What the table shows, of which data sets, and why the columns do not rank against each other."""
     layout, measured = results.layout, results.measured
     sets = [dataset for dataset in PUBLISHED_SETS if any(dataset == column[0] for column in results.published_columns)]
-    counts = {measured.model_images(metric) for metric in layout.own_metrics} - {None}
+    counts = {measured.model_images(metric) for metric in results.columns} - {None}
     images = " and ".join(f"{count:,}" for count in sorted(counts))
     size = f"{measured.image_size} × {measured.image_size} px"
     own = f"{images} images of {size} per model" if counts else "no model was run"
+    if not sets:
+        return f"{layout.subject}. {measured.dataset}: this run, {own}."
     if measured.dataset.lower() in [dataset.lower() for dataset in sets]:
         apart = "Its feature network, reference images and number of images may differ from the paper's"
     else:
@@ -48,14 +59,25 @@ class Marks:
         self.spreads = list(dict.fromkeys(each.spread_over for each in results.summaries()))
 
     def of_model(self, metric: str, summary: Summary) -> Iterator[str]:
-        """Marks of a model's cell: letter of its "±", dagger and double dagger."""
+        """Marks of a model's cell: letter of its "±", then what controls say of it."""
         yield from self.of_control(summary)
+        yield from self._of_value(metric, summary.value)
+
+    def _of_value(self, metric: str, value: float) -> Iterator[str]:
         controls = self.controls(metric)
-        losers = [control.value for name, control in controls.items() if (name, metric) in _SHOULD_LOSE]
-        if any(is_better(metric, value, summary.value) for value in losers):
+        losers = [control.value for name, control in controls.items() if should_lose(name, metric)]
+        if any(is_better(metric, loser, value) for loser in losers):
             yield DAGGER
-        if "real" in controls and is_better(metric, summary.value, controls["real"].value):
+        if "real" in controls and is_better(metric, value, controls["real"].value):
             yield DOUBLE_DAGGER
+        if "nearest" in controls and is_better(metric, controls["nearest"].value, value):
+            yield SECTION
+
+    def of_column(self, metric: str) -> tuple[str, ...]:
+        """Marks of a metric itself: all that its models' cells carry."""
+        values = self.results.model_values(metric).values()
+        carried = {mark for value in values for mark in self._of_value(metric, value)}
+        return tuple(mark for mark in MEANINGS if mark in carried)
 
     def of_published(self, found: Published) -> Iterator[str]:
         """The number of the remark on a published cell."""
@@ -86,11 +108,19 @@ def table_notes(results: Results, marks: Marks) -> list[Note]:
     return [
         *_network_notes(results),
         *_spread_notes(results, marks),
+        *_impossible_spread_notes(results),
         *_fooled_notes(results, marks),
         *_exceeded_notes(results, marks),
+        *_nearest_notes(results, marks),
         *_ceiling_notes(results, marks),
+        *_adversarial_notes(results),
+        *_chance_notes(results),
         *_count_notes(results),
-        Note("", "Bold: the best model of a column; ± tells whether its lead may be chance."),
+        Note(
+            "",
+            "Bold: the best model of a column. Whether its lead is more than chance is said by the paired comparisons, "
+            "never by ±.",
+        ),
         *(Note("", remark) for remark in results.layout.remarks),
         *(Note(marks.number(remark), remark) for remark in marks.remarks),
         *_published_only_notes(results),
@@ -106,11 +136,11 @@ def _published_only_notes(results: Results) -> Iterator[Note]:
 
 def _network_notes(results: Results) -> Iterator[Note]:
     networks: dict[str, list[str]] = {}
-    for metric in results.layout.own_metrics:
+    for metric in results.columns:
         networks.setdefault(results.measured.network(metric), []).append(metric)
     told = [f"{network}, for {_listed(metrics)}" for network, metrics in networks.items() if network]
     if told:
-        yield Note("", f"Feature network of this run: {'; '.join(told)}.")
+        yield Note("", f"Judges of this run: {'; '.join(told)}.")
 
 
 def _spread_notes(results: Results, marks: Marks) -> Iterator[Note]:
@@ -123,53 +153,116 @@ def _spread_notes(results: Results, marks: Marks) -> Iterator[Note]:
         yield Note(marks.letter(spread), f"± of this run: {what} over {spread}.")
 
 
+def _impossible_spread_notes(results: Results) -> Iterator[Note]:
+    """Published ± that folds of 3,000 images cannot have: hits scatter by sqrt(p (1 - p) / n)."""
+    told = []
+    for (method, dataset, metric), cell in results.published.items():
+        if metric != "R-precision" or not cell.value or not cell.std:
+            continue
+        share, spread = float(cell.value) / 100, float(cell.std) / 100
+        expected, implied = (share * (1 - share) / _FOLD) ** 0.5, share * (1 - share) / spread**2
+        if spread > 3 * expected:
+            told.append(
+                f"{method} on {dataset}, ± {cell.std} where folds of {_FOLD:,} images scatter by {100 * expected:.2f}: "
+                f"it is that of about {implied:.0f} images a fold"
+            )
+    if told:
+        beside = "It says nothing beside a ± over folds of another size."
+        what = "Published ± of R-precision that cannot be over ten folds of 30,000 images"
+        yield Note("", f"{what}: {'; '.join(told)}. {beside}")
+
+
 def _fooled_notes(results: Results, marks: Marks) -> Iterator[Note]:
     """Controls that should lose and win."""
     found = []
-    for metric in results.layout.own_metrics:
+    for metric in results.columns:
         for name, control in marks.controls(metric).items():
-            beaten = [m for m, value in results.model_values(metric).items() if is_better(metric, control.value, value)]
-            if (name, metric) in _SHOULD_LOSE and beaten:
-                side = "above" if BETTER[metric] == "up" else "below"
+            beaten = results.behind(metric, control.value)
+            if should_lose(name, metric) and beaten:
+                side = "above" if better(metric) == "up" else "below"
                 value = results.shown(metric, control.value)
-                found.append(f"{CONTROL_TITLES[name]} ({metric} {value}) {side} {_titles(beaten)}")
+                found.append(f"{CONTROL_TITLES[name]} ({metric} {value}) {side} {_models(results, metric, beaten)}")
     if found:
         lost = "There the metric is no evidence for the model."
         yield Note(DAGGER, f"A control that should lose ranks before a model: {'; '.join(found)}. {lost}")
 
 
+def _ranked(results: Results, marks: Marks, control: str, rank: Callable[[str, float], list[str]]) -> str:
+    """Models that stand on one side of a control, metric by metric; "" where none does."""
+    found = []
+    for metric in results.columns:
+        summary = marks.controls(metric).get(control)
+        models = [] if summary is None else rank(metric, summary.value)
+        if models:
+            found.append(f"{_models(results, metric, models)} on {metric}")
+    return "; ".join(found)
+
+
 def _exceeded_notes(results: Results, marks: Marks) -> Iterator[Note]:
     """Models that a metric ranks before real images."""
-    found = []
-    for metric in results.layout.own_metrics:
-        real = marks.controls(metric).get("real")
-        if real is not None:
-            ahead = [m for m, value in results.model_values(metric).items() if is_better(metric, value, real.value)]
-            if ahead:
-                found.append(f"{_titles(ahead)} on {metric}")
-    if found:
+    if found := _ranked(results, marks, "real", results.ahead):
         why = "A metric that real images lose can be over-optimised."
-        yield Note(DOUBLE_DAGGER, f"Ranks before real test images: {'; '.join(found)}. {why}")
+        yield Note(DOUBLE_DAGGER, f"Ranks before real test images: {found}. {why}")
+
+
+def _nearest_notes(results: Results, marks: Marks) -> Iterator[Note]:
+    """Models that a metric ranks behind copies of the training set."""
+    if found := _ranked(results, marks, "nearest", results.behind):
+        why = "By that metric, copying the training image with the nearest caption would have done better."
+        yield Note(SECTION, f"Ranks behind the nearest training images: {found}. {why}")
 
 
 def _ceiling_notes(results: Results, marks: Marks) -> Iterator[Note]:
     """Where real images lead, as they should."""
     led = []
-    for metric in results.layout.own_metrics:
-        real, values = marks.controls(metric).get("real"), results.model_values(metric).values()
-        if real is not None and values and all(is_better(metric, real.value, value) for value in values):
+    for metric in results.columns:
+        real, values = marks.controls(metric).get("real"), results.model_values(metric)
+        if real is not None and values and len(results.behind(metric, real.value)) == len(values):
             led.append(metric)
     if led:
         yield Note("", f"Real test images rank before every model on {_listed(led)}, as they should.")
 
 
+def _adversarial_notes(results: Results) -> Iterator[Note]:
+    """What each judge of captions says of images that were made for one of them."""
+    told = {
+        metric: results.shown(metric, summary.value)
+        for (name, metric), summary in results.controls.items()
+        if name == "adversarial" and summary is not None and metric_of(metric) in _READS_CAPTIONS
+    }
+    if told:
+        values = _listed([f"{value} on {metric}" for metric, value in told.items()])
+        made = "noise that was moved by gradient until the DAMSM of the generators finds its caption, no picture"
+        yield Note(
+            "",
+            f"Adversarial images are {made}: {values}. A lead by that DAMSM alone is no better evidence than theirs.",
+        )
+
+
+def _chance_notes(results: Results) -> Iterator[Note]:
+    """What guessing gets, and how good a judge the attribute classifier is."""
+    chances = {metric: results.measured.chance(metric) for metric in results.columns}
+    told = [f"{results.shown(metric, value)} on {metric}" for metric, value in chances.items() if value is not None]
+    if told:
+        yield Note("", f"Guessing gets {_listed(told)} (percent).")
+    for metric in results.columns:
+        accuracy = (results.measured.protocol(metric) or {}).get("accuracy_on_real_test_images")
+        if accuracy is not None:
+            yield Note(
+                "",
+                f"The {judge_of(metric)} itself is right on {100 * accuracy:.2f} % of the attributes that captions of "
+                "real test images name, of species it has not seen: a value above that says more of the judge than of "
+                "the images.",
+            )
+
+
 def _count_notes(results: Results) -> Iterator[Note]:
     """Controls that were measured on other images or another reference than the models; equal cases on one line."""
     cases: dict[str, dict[str, list[str]]] = {}  # what differs -> control -> metrics
-    for metric in results.layout.own_metrics:
+    for metric in results.columns:
         models = results.measured.model_images(metric)
         for name, control in results.measured.controls.items():
-            measure = control.metrics[metric]
+            measure = control.metrics.get(metric)
             if measure is None or models is None:
                 continue
             here = _measured_on(measure.num_images, measure.protocol)
@@ -187,7 +280,10 @@ def _measured_on(images: int, protocol: dict[str, object]) -> str:
     return f"{images:,} images against {protocol['reference_num_images']:,} ({protocol['reference']})"
 
 
-def _titles(names: Sequence[str]) -> str:
+def _models(results: Results, metric: str, names: Sequence[str]) -> str:
+    """Titles of some models; "every model" for all of three or more."""
+    if len(names) > 2 and len(names) == len(results.model_values(metric)):
+        return "every model"
     return _listed([title_of(name) for name in names])
 
 

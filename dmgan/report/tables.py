@@ -6,9 +6,9 @@ from pathlib import Path
 from dmgan import files
 from dmgan.errors import UserError
 from dmgan.models.registry import MODELS
-from dmgan.report.layouts import BETTER, CONTROL_TITLES, LAYOUTS, Results, is_better
+from dmgan.report.layouts import CONTROL_TITLES, LAYOUTS, Results, better, is_better
 from dmgan.report.markup import Cell, Column, Row, Table, to_latex, to_markdown
-from dmgan.report.measured import CONTROLS, RELEASED, Summary, read_measured
+from dmgan.report.measured import CONTROLS, RELEASED, Summary, judge_of, metric_of, read_measured
 from dmgan.report.notes import MEANINGS, Marks, published_spread, table_caption, table_notes
 from dmgan.report.published import Published
 
@@ -44,15 +44,16 @@ def _table(results: Results) -> Table:
         )
         for name in CONTROLS
     ]
-    return Table(results.layout.number, table_caption(results), _columns(results), rows, table_notes(results, marks))
+    columns, notes = _columns(results, marks), table_notes(results, marks)
+    return Table(results.layout.number, table_caption(results), columns, rows, notes)
 
 
-def _columns(results: Results) -> list[Column]:
+def _columns(results: Results, marks: Marks) -> list[Column]:
     published = results.published_columns
-    columns = [Column(f"{dataset} (published)", metric, BETTER[metric], "") for dataset, metric in published]
-    for metric in results.layout.own_metrics:
-        network = results.measured.network(metric).split(",")[0]  # a note gives it in full
-        columns.append(Column(f"{results.measured.dataset} (this run)", metric, BETTER[metric], network))
+    columns = [Column(f"{dataset} (published)", metric, better(metric), "") for dataset, metric in published]
+    for metric in results.columns:
+        group = f"{results.measured.dataset} (this run)"
+        columns.append(Column(group, metric_of(metric), better(metric), judge_of(metric), marks.of_column(metric)))
     return columns
 
 
@@ -79,10 +80,10 @@ def _published_control_cells(results: Results, control: str, marks: Marks) -> It
 
 
 def _own_cells(results: Results, model: str | None, marks: Marks) -> Iterator[Cell]:
-    for metric in results.layout.own_metrics:
+    for metric in results.columns:
         summary = results.models.get((model, metric))
         if summary is None:
-            yield Cell(_why_missing(model))
+            yield Cell(_why_missing(results, model, metric))
             continue
         # Compared as shown: two equal cells are both bold or both not.
         shown = {name: float(results.shown(metric, value)) for name, value in results.model_values(metric).items()}
@@ -90,18 +91,25 @@ def _own_cells(results: Results, model: str | None, marks: Marks) -> Iterator[Ce
         yield Cell(_shown(results, metric, summary), best, tuple(marks.of_model(metric, summary)))
 
 
-def _why_missing(model: str | None) -> str:
-    return "published only" if model is None else "not run"
+def _why_missing(results: Results, model: str | None, metric: str) -> str:
+    if model is None:
+        return "published only"
+    if model not in results.measured.models:
+        return "not run"
+    return "not measured" if results.model_values(metric) else "not defined"  # what no model has, real images alone do
+
+
+def _why_control_missing(results: Results, control: str, metric: str) -> str:
+    if control not in results.measured.controls:
+        return "not run"
+    return "not defined" if metric in results.measured.controls[control].metrics else "not measured"
 
 
 def _control_cells(results: Results, control: str, marks: Marks) -> Iterator[Cell]:
-    for metric in results.layout.own_metrics:
-        if control not in results.measured.controls:
-            yield Cell("not run")
-            continue
-        summary = results.controls[control, metric]
+    for metric in results.columns:
+        summary = results.controls.get((control, metric))
         if summary is None:
-            yield Cell("not defined")
+            yield Cell(_why_control_missing(results, control, metric))
         else:
             yield Cell(_shown(results, metric, summary), marks=tuple(marks.of_control(summary)))
 
@@ -123,17 +131,20 @@ def _tidy(results: Results) -> list[dict[str, object]]:
     rows, marks = [], Marks(results)
     for method in results.methods:
         rows += _published_rows(results, method.published_as)
-        for metric in results.layout.own_metrics:
+        for metric in results.columns:
             summary = results.models.get((method.model, metric))
-            note = _why_missing(method.model) if summary is None else _meanings(marks.of_model(metric, summary))
+            if summary is None:
+                note = _why_missing(results, method.model, metric)
+            else:
+                note = _meanings(marks.of_model(metric, summary))
             rows.append(_own_row(results, method.title, metric, summary, note))
     for name in CONTROLS:
         if name == "real" and results.layout.real_images:
             rows += _published_rows(results, results.layout.real_images)
-        missing = "not defined" if name in results.measured.controls else "not run"
-        for metric in results.layout.own_metrics:
+        for metric in results.columns:
             summary = results.controls.get((name, metric))
-            rows.append(_own_row(results, CONTROL_TITLES[name], metric, summary, missing if summary is None else ""))
+            note = _why_control_missing(results, name, metric) if summary is None else ""
+            rows.append(_own_row(results, CONTROL_TITLES[name], metric, summary, note))
     return rows
 
 
@@ -143,8 +154,9 @@ def _meanings(marks: Iterator[str]) -> str:
 
 _TIDY = dict.fromkeys(
     (
-        "table", "method", "dataset", "metric", "value", "spread", "spread_over", "interval_low", "interval_high",
-        "interval_over", "num_images", "feature_network", "source", "file", "note",
+        "table", "method", "dataset", "metric", "judge", "value", "spread", "spread_over", "interval_low",
+        "interval_high", "interval_over", "bootstrap_value", "bootstrap_low", "bootstrap_high", "bootstrap_over",
+        "num_images", "feature_network", "source", "file", "note",
     ),
     "",
 )  # fmt: skip
@@ -174,13 +186,15 @@ def _own_row(results: Results, method: str, metric: str, summary: Summary | None
         "table": results.layout.number,
         "method": method,
         "dataset": results.measured.dataset,
-        "metric": metric,
+        "metric": metric_of(metric),
+        "judge": judge_of(metric),
         "source": "this run",
         "note": note,
     }
     if summary is None:
         return row
     low, high = summary.interval or ("", "")
+    bootstrap_value, bootstrap_low, bootstrap_high = summary.bootstrap or ("", "", "")
     return row | {
         "value": summary.value,
         "spread": summary.spread,
@@ -188,6 +202,10 @@ def _own_row(results: Results, method: str, metric: str, summary: Summary | None
         "interval_low": low,
         "interval_high": high,
         "interval_over": summary.interval_over,
+        "bootstrap_value": bootstrap_value,
+        "bootstrap_low": bootstrap_low,
+        "bootstrap_high": bootstrap_high,
+        "bootstrap_over": summary.bootstrap_over,
         "num_images": summary.num_images,
         "feature_network": results.measured.network(metric),
         "file": ";".join(str(file) for file in summary.files),

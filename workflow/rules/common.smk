@@ -60,6 +60,8 @@ def check_config():
                     f"hyperparameters.{dataset}.{model}.perceptual: vgg16 needs a vgg16_weights key with torchvision's "
                     "vgg16 file; add it, or write perceptual: damsm for the stand-in"
                 )
+    if config.get("held_out_damsm", {}).get("seed") == config["damsm"]["seed"]:
+        refuse(f"held_out_damsm.seed: {config['damsm']['seed']} is damsm.seed; a held-out judge must be of another")
     unused = [name for name in config["hyperparameters"] if name not in config["datasets"]]
     if unused:
         refuse(f"hyperparameters.{unused[0]}: is no data set of this file; name it under datasets")
@@ -72,7 +74,6 @@ wildcard_constraints:
     dataset="|".join(map(re.escape, config["datasets"])),
     model="|".join(map(re.escape, config["models"])),
     imported="|".join(map(re.escape, config["imported"])) or "(?!)",
-    control="|".join(CONTROLS := ["real", "shuffled", "noise"]),
     seed=r"\d+",
 
 
@@ -106,6 +107,45 @@ def classifier_flags(wildcards):
 def hyperparameters(wildcards):
     """The block of one model on one data set."""
     return config["hyperparameters"][wildcards.dataset][wildcards.model]
+
+
+def attributes_flags(wildcards):
+    """How the attribute classifier is trained."""
+    return flags(config["attributes"])
+
+
+def names_attributes(dataset):
+    """Whether the captions of a data set name attributes whose truth is known."""
+    return config["datasets"][dataset]["source"] == "synthbirds"
+
+
+def judge_files(wildcards):
+    """What the judges beside the training DAMSM and the species classifier are read from."""
+    judges = []
+    if "held_out_damsm" in config:
+        seed = config["held_out_damsm"]["seed"]
+        judges += expand(rules.pretrain.output, dataset=wildcards.dataset, seed=seed)
+    if names_attributes(wildcards.dataset):
+        judges += expand(rules.attributes.output, dataset=wildcards.dataset)
+    if "clip" in config:
+        judges.append(config["clip"]["weights"])
+    if "detector" in config and not names_attributes(wildcards.dataset):
+        judges.append(config["detector"])
+    return judges
+
+
+def judge_flags(wildcards):
+    """The judges beside the training DAMSM and the species classifier."""
+    words = ["--fold-rule", config["fold_rule"]]
+    if "held_out_damsm" in config:
+        words += ["--held-out-damsm", f"results/{wildcards.dataset}/damsm/seed{config['held_out_damsm']['seed']}"]
+    if names_attributes(wildcards.dataset):
+        words += ["--attributes", f"results/{wildcards.dataset}/attributes"]
+    if "clip" in config:
+        words += ["--clip", config["clip"]["model"], "--clip-weights", config["clip"]["weights"]]
+    if "detector" in config and not names_attributes(wildcards.dataset):
+        words += ["--detector-weights", config["detector"]]
+    return shlex.join(words)
 
 
 def rung_flags(wildcards):
@@ -163,8 +203,10 @@ def import_flags(wildcards):
     return flags({name: block[name] for name in ("model", "word_mask", "max_words")})
 
 
-# DM-GAN's tables, those of the KVM-GAN draft, of the memory-driven model and of the student reproduction.
-TABLES = ["table1", "table2", "table3", "kvmgan-table1", "kvmgan-table2", "mdsp-table1", "reproduction-table1"]
+CONTROLS = ["real", "shuffled", "nearest", "noise", "adversarial"]
+# DM-GAN's tables and the further measures, then those of the draft, of the memory-driven model and of the reproduction.
+TABLES = ["table1", "table2", "table3", "measures"]
+TABLES += ["kvmgan-table1", "kvmgan-table2", "mdsp-table1", "reproduction-table1"]
 
 
 def imported_tables():
@@ -190,6 +232,11 @@ def metrics_of_runs(wildcards):
         model=config["models"],
         seed=config["seeds"],
     )
+
+
+def images_of_runs(wildcards):
+    """What each image of every model and seed on one data set adds to its metrics."""
+    return [path.replace("metrics.json", "per_image.npz") for path in metrics_of_runs(wildcards)]
 
 
 def metrics_of_controls(wildcards):

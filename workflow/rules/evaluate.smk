@@ -59,9 +59,11 @@ rule evaluate:
         damsm=rules.train.input.damsm,
         classifier=rules.classifier.output,
         reference=rules.reference.output,
+        judges=judge_files,
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/{model}/seed{seed}/metrics.json",
+        per_image="results/{dataset}/{model}/seed{seed}/per_image.npz",
     log:
         "results/logs/evaluate/{dataset}-{model}-seed{seed}.log",
     benchmark:
@@ -76,28 +78,31 @@ rule evaluate:
         damsm_seed=config["damsm"]["seed"],
         seed=config["sampling_seed"],
         rungs=rung_flags,
+        judges=judge_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan evaluate --images {input.images}"
         " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
         " --reference results/{wildcards.dataset}/reference {params.rungs}"
-        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} --out {output.metrics}"
+        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} {params.judges} --out {output.metrics}"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
 
-rule evaluate_control:
+# All control rows in one job: most of a row's time would be its start.
+rule evaluate_controls:
     input:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=rules.classifier.output,
         reference=rules.reference.output,
+        judges=judge_files,
         code=modules("dmgan/evaluation"),
     output:
-        metrics="results/{dataset}/controls/{control}/metrics.json",
+        metrics=expand("results/{{dataset}}/controls/{control}/metrics.json", control=CONTROLS),
     log:
-        "results/logs/evaluate_control/{dataset}-{control}.log",
+        "results/logs/evaluate_controls/{dataset}.log",
     benchmark:
-        "results/benchmarks/evaluate_control/{dataset}-{control}.tsv"
+        "results/benchmarks/evaluate_controls/{dataset}.tsv"
     priority: 40
     conda:
         "../../environment.yml"
@@ -105,13 +110,16 @@ rule evaluate_control:
     resources:
         gpu=1,
     params:
+        controls=CONTROLS,
         damsm_seed=config["damsm"]["seed"],
         seed=config["sampling_seed"],
         rungs=rung_flags,
+        judges=judge_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan evaluate --control {wildcards.control}"
+        " python -m dmgan controls --controls {params.controls}"
         " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
         " --reference results/{wildcards.dataset}/reference {params.rungs}"
-        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} --out {output.metrics}"
+        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} {params.judges}"
+        " --out results/{wildcards.dataset}/controls"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"

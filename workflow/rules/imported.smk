@@ -59,6 +59,7 @@ rule evaluate_imported:
         run=rules.import_weights.output,
         classifier=rules.classifier.output,
         reference=rules.reference.output,
+        judges=judge_files,
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/{imported}/imported/metrics.json",
@@ -75,28 +76,31 @@ rule evaluate_imported:
     params:
         seed=config["sampling_seed"],
         rungs=rung_flags,
+        judges=judge_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan evaluate --images {input.images}"
         " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
         " --reference results/{wildcards.dataset}/reference {params.rungs}"
-        " --damsm results/{wildcards.dataset}/{wildcards.imported}/imported/run/damsm --out {output.metrics}"
+        " --damsm results/{wildcards.dataset}/{wildcards.imported}/imported/run/damsm {params.judges}"
+        " --out {output.metrics}"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
 
-rule evaluate_control_imported:
+rule evaluate_controls_imported:
     input:
         data=rules.prepare.output,
         run=rules.import_weights.output,
         classifier=rules.classifier.output,
         reference=rules.reference.output,
+        judges=judge_files,
         code=modules("dmgan/evaluation"),
     output:
-        metrics="results/{dataset}/{imported}/imported/controls/{control}/metrics.json",
+        metrics=expand("results/{{dataset}}/{{imported}}/imported/controls/{control}/metrics.json", control=CONTROLS),
     log:
-        "results/logs/evaluate_control/{dataset}-{imported}-{control}.log",
+        "results/logs/evaluate_controls/{dataset}-{imported}.log",
     benchmark:
-        "results/benchmarks/evaluate_control/{dataset}-{imported}-{control}.tsv"
+        "results/benchmarks/evaluate_controls/{dataset}-{imported}.tsv"
     priority: 40
     conda:
         "../../environment.yml"
@@ -104,21 +108,24 @@ rule evaluate_control_imported:
     resources:
         gpu=1,
     params:
+        controls=CONTROLS,
         seed=config["sampling_seed"],
         rungs=rung_flags,
+        judges=judge_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan evaluate --control {wildcards.control}"
+        " python -m dmgan controls --controls {params.controls}"
         " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
         " --reference results/{wildcards.dataset}/reference {params.rungs}"
-        " --damsm results/{wildcards.dataset}/{wildcards.imported}/imported/run/damsm --out {output.metrics}"
+        " --damsm results/{wildcards.dataset}/{wildcards.imported}/imported/run/damsm {params.judges}"
+        " --out results/{wildcards.dataset}/{wildcards.imported}/imported/controls"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
 
 rule tables_imported:
     input:
         run=rules.evaluate_imported.output.metrics,
-        controls=expand(rules.evaluate_control_imported.output.metrics, control=CONTROLS, allow_missing=True),
+        controls=rules.evaluate_controls_imported.output.metrics,
         code=modules("dmgan/report"),
     output:
         expand(

@@ -22,6 +22,12 @@ rule tables:
             category="Tables",
             labels={"dataset": "{dataset}", "content": "Table 3: Ablation"},
         ),
+        measures=report(
+            "results/{dataset}/tables/measures.csv",
+            caption="../report/measures.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Further measures"},
+        ),
         kvmgan_table1=report(
             "results/{dataset}/tables/kvmgan-table1.csv",
             caption="../report/kvmgan-table1.rst",
@@ -57,6 +63,31 @@ rule tables:
         " --out results/{wildcards.dataset}/tables > {log} 2>&1"
 
 
+rule compare:
+    input:
+        runs=metrics_of_runs,
+        per_image=images_of_runs,
+        code=modules("dmgan/report", "dmgan/evaluation"),
+    output:
+        table=report(
+            "results/{dataset}/tables/comparisons.csv",
+            caption="../report/comparisons.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Paired comparisons"},
+        ),
+        markdown="results/{dataset}/tables/comparisons.md",
+        latex="results/{dataset}/tables/comparisons.tex",
+    log:
+        "results/logs/compare/{dataset}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        seed=config["sampling_seed"],
+    shell:
+        "python -m dmgan compare --metrics {input.runs} --seed {params.seed}"
+        " --out results/{wildcards.dataset}/tables > {log} 2>&1"
+
+
 rule figures:
     input:
         data=rules.prepare.output,
@@ -88,6 +119,13 @@ rule figures:
             category="Figures",
             labels={"dataset": "{dataset}", "content": "Figure 6: Most relevant words"},
         ),
+        rivals=report(
+            "results/{dataset}/figures/002-figure1.png",
+            caption="../report/002-figure1.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "content": "Memory-driven model, Figure 1: its rivals"},
+        ),
+        rivals_pdf="results/{dataset}/figures/002-figure1.pdf",
         pdf=expand("results/{{dataset}}/figures/figure{number}.pdf", number=[3, 4, 5, 6]),
     log:
         "results/logs/figures/{dataset}.log",

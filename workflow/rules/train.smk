@@ -85,6 +85,32 @@ rule train:
         " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
 
+rule attributes:
+    input:
+        data=rules.prepare.output,
+    output:
+        classifier="results/{dataset}/attributes/classifier.safetensors",
+        history="results/{dataset}/attributes/history.csv",
+        options="results/{dataset}/attributes/options.json",
+    log:
+        "results/logs/attributes/{dataset}.log",
+    benchmark:
+        "results/benchmarks/attributes/{dataset}.tsv"
+    priority: 70
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        flags=attributes_flags,
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan attributes --data results/data/{wildcards.dataset}"
+        " --out results/{wildcards.dataset}/attributes"
+        " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
+
+
 rule classifier:
     input:
         data=rules.prepare.output,

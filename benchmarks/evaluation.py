@@ -1,0 +1,167 @@
+"""IS, FID, KID and clean-FID of one image set: this project's one pass against torch-fidelity and clean-fid.
+
+Every way reads the same files with the same Inception weights (drawn here) on the same threads, in a process of its
+own, and its numbers must be the others'. CPU seconds are counted from after the imports to the last number.
+
+- separate: torch-fidelity's ISC, FID and KID one after another, then clean-fid;
+- joint: one call of torch-fidelity for all three, then clean-fid;
+- one pass: this project, real images' features not yet there;
+- one pass, cached: the same, real images' features stored by an earlier evaluation.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import fresh, plot, record
+
+NUMBERS = ("IS", "FID", "KID", "clean-FID")
+TOLERANCE = {"IS": 1e-5, "FID": 2e-5, "KID": 1e-5, "clean-FID": 2e-5}  # relative, features in channels-last
+SIDE = 256
+
+
+def prepare(folder: Path, images: int) -> None:
+    """Two sets of image files and the weights."""
+    from PIL import Image
+
+    from benchmarks.local_weights import drawn_images, inception_2015_state
+
+    for seed, name in enumerate(("generated", "real")):
+        (folder / name).mkdir(parents=True)
+        for number, pixels in enumerate(drawn_images(images, SIDE, seed)):
+            Image.fromarray(pixels).save(folder / name / f"{number:06d}.png", compress_level=1)
+    torch.save(inception_2015_state(), folder / "inception.pth")
+
+
+def with_libraries(folder: Path, images: int, joint: bool) -> dict[str, float]:
+    """torch-fidelity's calls, then clean-fid's."""
+    import torch_fidelity
+    from cleanfid.fid import compute_fid
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    generated, real = str(folder / "generated"), str(folder / "real")
+    common = {
+        "input1": generated, "input2": real, "cuda": False, "cache": False, "verbose": False, "batch_size": 32,
+        "feature_extractor_weights_path": str(folder / "inception.pth"), "kid_subset_size": min(1000, images),
+    }  # fmt: skip
+    wanted = ("isc", "fid", "kid")
+    calls = [dict.fromkeys(wanted, True)] if joint else [{each: True} for each in wanted]
+    numbers = {}
+    for call in calls:
+        numbers |= torch_fidelity.calculate_metrics(**call, **common)
+    extractor = FeatureExtractorInceptionV3(
+        "x", ["2048"], feature_extractor_weights_path=common["feature_extractor_weights_path"]
+    )
+    trunk = torch.nn.Sequential(*[child for name, child in extractor.named_children() if name != "fc"])
+    clean = compute_fid(
+        generated, real, mode="clean", device=torch.device("cpu"), num_workers=0, batch_size=32, verbose=False,
+        custom_feat_extractor=lambda images: trunk((images - 128) / 128).flatten(1),
+    )  # fmt: skip
+    keys = ("inception_score_mean", "frechet_inception_distance", "kernel_inception_distance_mean")
+    return dict(zip(NUMBERS, [*(numbers[key] for key in keys), float(clean)], strict=True))
+
+
+def with_one_pass(folder: Path, images: int) -> dict[str, float]:
+    """This project's engine; its own folder of features beside the images."""
+    from dmgan.evaluation import metrics
+    from dmgan.evaluation.features import extract
+    from dmgan.evaluation.images import ImageFiles
+    from dmgan.evaluation.networks import CleanInception, Inception2015, TfInception, read_weights
+    from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, statistics_to_fid
+
+    device = torch.device("cpu")
+    inception = Inception2015(read_weights(folder / "inception.pth"), device)
+    rungs = [TfInception(inception), CleanInception(inception)]
+    stored = []
+    for name in ("generated", "real"):
+        paths = [folder / name / f"{number:06d}.png" for number in range(images)]
+        stored.append(extract(ImageFiles(paths, SIDE, ""), images, rungs, folder / f"{name} features", device))
+    generated, real = stored
+
+    def fid(rung: str) -> float:
+        moments = rows_to_moments(generated[rung]["features"])
+        return statistics_to_fid(moments, moments_to_reference(rows_to_moments(real[rung]["features"])))
+
+    logits = generated["tf"]["logits"]
+    return {
+        "IS": metrics.inception_score(logits, metrics.torch_fidelity_order(images)).value,
+        "FID": fid("tf"),
+        "KID": metrics.subset_kernel_distance(generated["tf"]["features"], real["tf"]["features"]),
+        "clean-FID": fid("clean"),
+    }
+
+
+def run_one(way: str, folder: Path, images: int, threads: int) -> None:
+    """In a fresh process: one way, its numbers and its CPU seconds."""
+    import cleanfid.fid  # noqa: F401  imports are not counted
+    import torch_fidelity  # noqa: F401
+
+    import dmgan.evaluation.metrics
+    import dmgan.evaluation.networks  # noqa: F401
+
+    torch.set_num_threads(threads)
+    start = fresh.cpu_seconds()
+    with contextlib.redirect_stdout(io.StringIO()):
+        if way in ("separate", "joint"):
+            numbers = with_libraries(folder, images, joint=way == "joint")
+        else:
+            numbers = with_one_pass(folder, images)
+    fresh.report({"cpu_seconds": fresh.cpu_seconds() - start, "peak_mb": fresh.peak_mb(), **numbers})
+
+
+def check(runs: dict[str, dict[str, float]]) -> None:
+    """Print every way's numbers; SystemExit where they differ, for a ratio of different numbers says nothing."""
+    for name in NUMBERS:
+        values = {way: run[name] for way, run in runs.items()}
+        print(f"{name}: " + ", ".join(f"{way} {value:.7g}" for way, value in values.items()), flush=True)
+        if not np.allclose(list(values.values()), values["joint"], rtol=TOLERANCE[name], atol=1e-6):
+            raise SystemExit(f"{name} is not the same in all ways")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=256, help="images on either side (default 256)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of every way (default 1)")
+    parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        run_one(arguments.one[0], Path(arguments.one[1]), arguments.images, arguments.threads)
+        return
+    machine = record.machine()
+    counts = ["--images", str(arguments.images), "--threads", str(arguments.threads)]
+    environment = {"OMP_NUM_THREADS": str(arguments.threads)}
+    runs = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "sets"
+        prepare(folder, arguments.images)
+        # The second pass finds the real images' features that the first one stored; its own it makes anew.
+        for way in ("separate", "joint", "one pass", "one pass, cached"):
+            if way == "one pass, cached":
+                (folder / "generated features").rename(folder / "set aside")
+            runs[way] = fresh.measure("benchmarks.evaluation", [*counts, "--one", way, str(folder)], environment)
+            print(f"{way}: {json.dumps(runs[way])}", flush=True)
+    check(runs)
+    seconds = {way: run["cpu_seconds"] for way, run in runs.items()}
+    ours, cached = seconds["one pass"], seconds["one pass, cached"]
+    figures = [
+        record.Figure("CPU time, separate calls / one pass", seconds["separate"] / ours, "x", at_least=3),
+        record.Figure("CPU time, joint call / one pass", seconds["joint"] / ours, "x", at_least=1.8),
+        record.Figure(
+            "CPU time, separate calls / one pass, real cached", seconds["separate"] / cached, "x", at_least=5
+        ),
+        record.Figure("CPU time, joint call / one pass, real cached", seconds["joint"] / cached, "x", at_least=3),
+    ]
+    title = f"IS + FID + KID + clean-FID of {arguments.images} + {arguments.images} images"
+    details = {"images": arguments.images, "threads": arguments.threads, "runs": runs}
+    record.write("evaluation", title, figures, machine, details)
+    plot.bars(record.RESULTS / "evaluation.png", title, {"CPU seconds": seconds}, ["one pass", "one pass, cached"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Inception weights made here, where the trained ones cannot be had: the architectures are real, the numbers are drawn.
+
+Parity and speed do not hang on what a network has learnt; the scores themselves mean nothing.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_CALIBRATION = 8  # images that the batch normalisations' statistics are taken from
+
+
+def drawn_images(count: int, side: int, seed: int) -> np.ndarray:
+    """Images (count, side, side, 3) uint8 with coarse and fine structure."""
+    random = np.random.default_rng(seed)
+    coarse = torch.from_numpy(random.random((count, 3, 4, 4), dtype=np.float32))
+    smooth = nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").numpy().transpose(0, 2, 3, 1)
+    fine = random.random((count, side, side, 3), dtype=np.float32)
+    return (255 * (0.8 * smooth + 0.2 * fine).clip(0, 1)).astype(np.uint8)
+
+
+def torchvision_state(seed: int = 0) -> dict[str, Tensor]:
+    """State dict of torchvision's inception_v3: He initialisation, normalised on noise so that features stay apart."""
+    from torchvision.models import inception_v3
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = inception_v3(weights=None, aux_logits=True, transform_input=True, init_weights=False)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None  # an average over all batches, of which there is one
+        images = torch.from_numpy(drawn_images(_CALIBRATION, 64, seed)).permute(0, 3, 1, 2) / 255
+        with torch.no_grad():
+            network.train()(nn.functional.interpolate(images, size=(299, 299), mode="bilinear"))
+    return network.eval().state_dict()
+
+
+def inception_2015_state(seed: int = 0) -> dict[str, Tensor]:
+    """State dict of torch-fidelity's Inception, whose layers are named as torchvision's, but for 1008 classes."""
+    state = {key: value for key, value in torchvision_state(seed).items() if not key.startswith(("AuxLogits", "fc"))}
+    random = torch.Generator().manual_seed(seed)
+    weight = torch.randn(1008, 2048, generator=random) / 45
+    return {**state, "fc.weight": weight, "fc.bias": torch.zeros(1008)}

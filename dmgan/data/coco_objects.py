@@ -1,0 +1,175 @@
+"""COCO's objects in captions: which of them a caption names, and which images semantic object accuracy asks for.
+
+The published label files of semantic object accuracy are substring matches with word lists of their own; the words here
+are what those files hold (their "person" file is not to be had), matched as whole words instead.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from dmgan.errors import UserError
+from dmgan.randomness import generator
+
+IMAGES_PER_CAPTION = 3
+PERSON_IMAGES = 30_000  # captions of "person", drawn at random, one image each
+
+
+class ObjectWords(NamedTuple):
+    """What names a class in a caption."""
+
+    words: tuple[str, ...]  # each also with s or es behind it
+    but_not: tuple[str, ...] = ()  # phrases that hold such a word and mean something else
+
+
+# COCO's 80 classes in its order.
+COCO_OBJECTS: dict[str, ObjectWords] = {
+    "person": ObjectWords((
+        "person", "people", "man", "men", "woman", "women", "boy", "girl", "child", "children", "kid", "baby", "babies",
+        "guy", "lady", "ladies", "player",
+    )),
+    "bicycle": ObjectWords(("bicycle", "bike"), ("dirt bike", "motor bike")),
+    "car": ObjectWords(("car", "auto"), ("train car", "cable car", "street car")),
+    "motorcycle": ObjectWords(("motorcycle", "motorbike", "motor bike", "scooter", "dirt bike")),
+    "airplane": ObjectWords(("airplane", "aeroplane", "plane", "jet", "aircraft"), ("jet ski",)),
+    "bus": ObjectWords(("bus",), ("bus stop", "bus station")),
+    "train": ObjectWords(("train",), ("train track", "train station")),
+    "truck": ObjectWords(("truck", "firetruck")),
+    "boat": ObjectWords(("boat", "ship", "sailboat", "motorboat", "rowboat")),
+    "traffic light": ObjectWords(("traffic light",)),
+    "fire hydrant": ObjectWords(("hydrant",)),
+    "stop sign": ObjectWords(("stop sign",)),
+    "parking meter": ObjectWords(("parking meter",)),
+    "bench": ObjectWords(("bench",)),
+    "bird": ObjectWords(("bird", "hummingbird")),
+    "cat": ObjectWords(("cat", "kitten")),
+    "dog": ObjectWords(("dog", "bulldog"), ("hot dog", "chili dog")),
+    "horse": ObjectWords(("horse",)),
+    "sheep": ObjectWords(("sheep",)),
+    "cow": ObjectWords(("cow",)),
+    "elephant": ObjectWords(("elephant",)),
+    "bear": ObjectWords(("bear",), ("teddy bear",)),
+    "zebra": ObjectWords(("zebra",)),
+    "giraffe": ObjectWords(("giraffe",)),
+    "backpack": ObjectWords(("backpack",)),
+    "umbrella": ObjectWords(("umbrella",)),
+    "handbag": ObjectWords(("handbag", "purse")),
+    "tie": ObjectWords(("tie",)),
+    "suitcase": ObjectWords(("suitcase", "suit case")),
+    "frisbee": ObjectWords(("frisbee",)),
+    "skis": ObjectWords(("skis",)),
+    "snowboard": ObjectWords(("snowboard", "snow board", "snowboarder", "snowboarding")),
+    "sports ball": ObjectWords(("ball",)),
+    "kite": ObjectWords(("kite",)),
+    "baseball bat": ObjectWords(("baseball bat",)),
+    "baseball glove": ObjectWords(("baseball glove",)),
+    "skateboard": ObjectWords(("skateboard", "skate board", "skateboarder", "skateboarding")),
+    "surfboard": ObjectWords(("surfboard", "surf board", "surfer", "surfing")),
+    "tennis racket": ObjectWords(("racket",)),
+    "bottle": ObjectWords(("bottle",)),
+    "wine glass": ObjectWords(("wine glass",)),
+    "cup": ObjectWords(("cup",), ("cup cake",)),
+    "fork": ObjectWords(("fork",)),
+    "knife": ObjectWords(("knife", "knives", "pocketknife")),
+    "spoon": ObjectWords(("spoon",)),
+    "bowl": ObjectWords(("bowl",)),
+    "banana": ObjectWords(("banana",)),
+    "apple": ObjectWords(("apple",)),
+    "sandwich": ObjectWords(("sandwich",)),
+    "orange": ObjectWords(("oranges",)),  # the singular is mostly the colour
+    "broccoli": ObjectWords(("broccoli",)),
+    "carrot": ObjectWords(("carrot",)),
+    "hot dog": ObjectWords(("hot dog", "hotdog", "chili dog")),
+    "pizza": ObjectWords(("pizza",)),
+    "donut": ObjectWords(("donut", "doughnut")),
+    "cake": ObjectWords(("cake", "cheesecake"), ("cup cake", "pan cake")),
+    "chair": ObjectWords(("chair",)),
+    "couch": ObjectWords(("couch", "sofa")),
+    "potted plant": ObjectWords(("potted",)),
+    "bed": ObjectWords(("bed",)),
+    "dining table": ObjectWords(("table", "desk")),
+    "toilet": ObjectWords(("toilet",), ("toilet paper",)),
+    "tv": ObjectWords(("tv", "television", "monitor", "screen")),
+    "laptop": ObjectWords(("laptop",)),
+    "mouse": ObjectWords(("computer mouse",)),
+    "remote": ObjectWords(("remote",)),
+    "keyboard": ObjectWords(("keyboard",)),
+    "cell phone": ObjectWords(("cell phone", "cellphone", "mobile phone")),
+    "microwave": ObjectWords(("microwave",)),
+    "oven": ObjectWords(("oven",)),
+    "toaster": ObjectWords(("toaster",)),
+    "sink": ObjectWords(("sink",)),
+    "refrigerator": ObjectWords(("refrigerator", "fridge")),
+    "book": ObjectWords(("book", "notebook")),
+    "clock": ObjectWords(("clock",)),
+    "vase": ObjectWords(("vase",)),
+    "scissors": ObjectWords(("scissors", "scissor")),
+    "teddy bear": ObjectWords(("teddy", "teddybear")),
+    "hair drier": ObjectWords(("hair dryer", "hair drier", "hairdryer", "hairdrier")),
+    "toothbrush": ObjectWords(("toothbrush", "tooth brush")),
+}  # fmt: skip
+COCO_CLASSES = tuple(COCO_OBJECTS)
+RULES = ("words", "released")
+
+
+@cache
+def _pattern(phrases: tuple[str, ...]) -> re.Pattern:
+    """The phrases as whole words, in the singular and in the plural."""
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, phrases))})(?:s|es)?\b")
+
+
+def named_coco_classes(caption: str, rule: str = "words") -> tuple[int, ...]:
+    """Numbers of the COCO classes that a caption names, ascending.
+
+    words: whole words, without the phrases that mean something else ("hot dog" names no dog). released: the same words
+    anywhere in the text, as the published label files were made, so that "woven" names an oven.
+    """
+    if rule not in RULES:
+        raise UserError(f"SOA rule {rule!r}: must be {' or '.join(RULES)}")
+    text = " ".join(re.findall(r"[a-z]+", caption.lower()))
+    if rule == "released":
+        return tuple(n for n, each in enumerate(COCO_OBJECTS.values()) if any(word in text for word in each.words))
+    return tuple(n for n, each in enumerate(COCO_OBJECTS.values()) if _names(each, text))
+
+
+def _names(each: ObjectWords, text: str) -> bool:
+    if each.but_not:
+        text = _pattern(each.but_not).sub(" ", text)
+    return _pattern(each.words).search(text) is not None
+
+
+# Which images are made.
+
+
+class SoaImage(NamedTuple):
+    """One image to make: of which class it counts, and under which caption."""
+
+    class_number: int
+    image: int  # whose caption it is
+    caption: int
+
+
+def plan_coco_images(
+    captions: Mapping[tuple[int, int], str], seed: int, rule: str = "words", person_images: int = PERSON_IMAGES
+) -> list[SoaImage]:
+    """Every caption of a class three times, but of `person` so many captions drawn without return, once each.
+
+    captions: text by (image, caption). Images are ordered by class, then as the captions are.
+    """
+    by_class: list[list[tuple[int, int]]] = [[] for _ in COCO_CLASSES]
+    for key, text in captions.items():
+        for number in named_coco_classes(text, rule):
+            by_class[number].append(key)
+    person = COCO_CLASSES.index("person")
+    if len(by_class[person]) > person_images:
+        drawn = generator(seed, "SOA captions of person").permutation(len(by_class[person]))[:person_images]
+        by_class[person] = [by_class[person][i] for i in np.sort(drawn)]
+    return [
+        SoaImage(number, *key)
+        for number, keys in enumerate(by_class)
+        for key in keys
+        for _ in range(1 if number == person else IMAGES_PER_CAPTION)
+    ]
