@@ -9,14 +9,8 @@ from torch.nn import functional as F
 from dmgan.options import LossOptions, MatchingOptions
 
 
-def full_precision(x: Tensor) -> Tensor:
-    """Half-precision numbers as float32, others as they are: losses are never computed in half precision."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
 def _bce(logits: Tensor, real: bool) -> Tensor:
     """Mean binary cross entropy of logits against all-real or all-fake."""
-    logits = full_precision(logits)
     return F.softplus(-logits if real else logits).mean()
 
 

@@ -27,7 +27,6 @@ from dmgan.errors import UserError
 from dmgan.losses import (
     adversarial_loss,
     discriminator_loss,
-    full_precision,
     kl_loss,
     losses_of_scores,
     matching_scores,
@@ -42,6 +41,7 @@ from dmgan.options import (
     MatchingOptions,
     TrainingOptions,
 )
+from dmgan.precision import full_precision
 from dmgan.progress import say
 from dmgan.provenance import provenance
 from dmgan.randomness import generator as random_generator

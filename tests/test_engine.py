@@ -1,5 +1,6 @@
 """The training engine: precision, parts and ranks, repeated passes, cached captions."""
 
+import csv
 import dataclasses
 import os
 import signal
@@ -130,3 +131,39 @@ def test_killed_ranks_go_on_and_end_with_the_same_bits(data, damsm_folder, tmp_p
         assert file_sha256(whole / name) == file_sha256(killed / name)
     (stretch,) = read_json(whole / "options.json", "")["engine"]
     assert stretch["processes"] == 2 and stretch["effective_batch"] == 4 and stretch["largest_part"] == 2
+
+
+# Precision, layout and memory.
+
+LOSSES = ("discriminator0", "discriminator1", "discriminator2", "adversarial", "word0", "sentence0", "kl")
+
+
+def curve(folder) -> dict[str, float]:
+    """Mean losses of a run's first twelve steps."""
+    (row,) = csv.DictReader((folder / "history.csv").read_text().splitlines())
+    return {name: float(row[name]) for name in LOSSES}
+
+
+@pytest.mark.parametrize(
+    "engine, tolerance",
+    [
+        (EngineOptions(precision="bfloat16"), 0.03),
+        (EngineOptions(precision="float16"), 0.01),
+        (EngineOptions(channels_last=True), 1e-3),
+        (EngineOptions(fused_adam=True), 1e-3),
+        (EngineOptions(cache_captions=True), 1e-3),
+    ],
+    ids=["bfloat16", "float16", "channels_last", "fused_adam", "cache_captions"],
+)
+def test_losses_stay_those_of_plain_float32(engine, tolerance, run_folder, data, damsm_folder, tmp_path):
+    found, plain = curve(run(data, damsm_folder, tmp_path / "run", engine)), curve(run_folder)
+    assert found == pytest.approx(plain, rel=tolerance)
+    assert file_sha256(tmp_path / "run" / "generator.safetensors") != file_sha256(run_folder / "generator.safetensors")
+
+
+@pytest.mark.parametrize("engine", [EngineOptions(gradient_checkpointing=True), EngineOptions(deterministic=True)])
+def test_bits_stay_those_of_plain_float32(engine, run_folder, data, damsm_folder, tmp_path):
+    run(data, damsm_folder, tmp_path / "run", engine)
+    torch.use_deterministic_algorithms(False)
+    for name in ("generator.safetensors", "history.csv"):
+        assert file_sha256(tmp_path / "run" / name) == file_sha256(run_folder / name)
