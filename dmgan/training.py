@@ -31,6 +31,7 @@ from dmgan.losses import (
     losses_of_scores,
     matching_scores,
 )
+from dmgan.models.fast import rewritten
 from dmgan.models.interface import Generated, TextToImageGAN, initialise
 from dmgan.models.registry import build_model, find
 from dmgan.options import (
@@ -100,6 +101,8 @@ class Trainer:
         if self.ranks.count > 1 and self.device.type == "cuda":  # it has no CPU form
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             nn.SyncBatchNorm.convert_sync_batchnorm(self.discriminators)
+        if self.engine.rewritten:
+            rewritten(self.model)
         if self.engine.channels_last:
             for network in (self.model, self.discriminators, self.image_encoder):
                 network.to(memory_format=torch.channels_last)
