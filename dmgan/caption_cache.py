@@ -52,7 +52,7 @@ class CachedCaptions:
         )
         with files.whole_folder(self.folder) as temporary:
             create = np.lib.format.open_memmap
-            words = create(temporary / "words.npy", mode="w+", dtype=np.float32, shape=(starts[-1], width))
+            words = create(temporary / "words.npy", mode="w+", dtype=np.float32, shape=(int(starts[-1]), width))
             sentences = create(temporary / "sentences.npy", mode="w+", dtype=np.float32, shape=(len(captions), width))
             for first, last in _equal_lengths(captions):
                 encoded = self._damsm.encode_captions(captions[first:last])

@@ -9,14 +9,8 @@ from torch.nn import functional as F
 from dmgan.options import LossOptions, MatchingOptions
 
 
-def full_precision(x: Tensor) -> Tensor:
-    """Half-precision numbers as float32, others as they are: losses are never computed in half precision."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
 def _bce(logits: Tensor, real: bool) -> Tensor:
     """Mean binary cross entropy of logits against all-real or all-fake."""
-    logits = full_precision(logits)
     return F.softplus(-logits if real else logits).mean()
 
 
@@ -169,7 +163,7 @@ def sentence_scores(codes: Tensor, sentences: Tensor) -> Tensor:
 
 
 # AttnGAN Eq. 11-13
-def _both_ways(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+def both_ways(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
     """Cross entropies over rows and over columns; other samples of the same class do not compete."""
     labels = torch.arange(len(scores), device=scores.device)
     if class_ids is not None:
@@ -189,7 +183,7 @@ def matching_scores(
 
 def losses_of_scores(by_word: Tensor, by_sentence: Tensor, class_ids: Tensor | None) -> MatchingLosses:
     """The DAMSM loss's four parts from the scores (B, B) of a whole batch; class_ids (B,) or None."""
-    return MatchingLosses(*_both_ways(by_word, class_ids), *_both_ways(by_sentence, class_ids))
+    return MatchingLosses(*both_ways(by_word, class_ids), *both_ways(by_sentence, class_ids))
 
 
 def matching_losses(

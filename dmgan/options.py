@@ -149,6 +149,7 @@ class EngineOptions:
         ("float32", "bfloat16", "float16"),
     )
     channels_last: bool = option(False, "keep images and features with their channels innermost")
+    rewritten: bool = option(False, "the generator's convolutions with less work and equal values")
     compile: bool = option(False, "compile the generator and the image encoder (needs a C++ compiler)")
     cuda_graphs: bool = option(False, "replay the compiled networks as CUDA graphs (a GPU, with --compile)")
     fused_adam: bool = option(False, "one kernel per optimiser step")

@@ -28,11 +28,11 @@ from dmgan.errors import UserError
 from dmgan.losses import (
     adversarial_loss,
     discriminator_loss,
-    full_precision,
     kl_loss,
     losses_of_scores,
     matching_scores,
 )
+from dmgan.models.fast import rewritten
 from dmgan.models.interface import Generated, TextToImageGAN, initialise
 from dmgan.models.registry import build_model, check_training, find
 from dmgan.options import (
@@ -43,6 +43,7 @@ from dmgan.options import (
     MatchingOptions,
     TrainingOptions,
 )
+from dmgan.precision import full_precision
 from dmgan.progress import say
 from dmgan.provenance import provenance
 from dmgan.randomness import generator as random_generator
@@ -103,6 +104,8 @@ class Trainer:
         if self.ranks.count > 1 and self.device.type == "cuda":  # it has no CPU form
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             nn.SyncBatchNorm.convert_sync_batchnorm(self.discriminators)
+        if self.engine.rewritten:
+            rewritten(self.model)
         if self.engine.channels_last:
             for network in (self.model, self.discriminators, self.image_encoder):
                 network.to(memory_format=torch.channels_last)

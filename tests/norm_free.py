@@ -1,6 +1,6 @@
 """A few training steps of models without batch norm, alone or as one of several ranks: what must be equal, exactly.
 
-torchrun --standalone --nproc-per-node 2 -m tests.norm_free MODEL OUT writes the networks that the ranks end with.
+torchrun --standalone --nproc-per-node 2 -m tests.norm_free OUT MODEL ... writes the networks that the ranks end with.
 """
 
 import sys
@@ -76,4 +76,5 @@ def train(trainer: Trainer) -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined(CPU) as ranks:
-        torch.save(train(trainer_of(sys.argv[1], ranks=ranks)), Path(sys.argv[2]) / f"rank{ranks.rank}.pt")
+        for name in sys.argv[2:]:
+            torch.save(train(trainer_of(name, ranks=ranks)), Path(sys.argv[1]) / f"{name}-rank{ranks.rank}.pt")

@@ -130,6 +130,23 @@ def test_larger_configurations_run_every_model(name):
     assert sorted(read_config(name)["models"]) == sorted(MODELS)
 
 
+def test_a_training_on_several_gpus_is_started_by_torchrun(tmp_path):
+    config = read_config("smoke.yaml")
+    config["hyperparameters"]["smoke"]["attngan"] |= {"gpus": 2, "precision": "bfloat16", "compile": False}
+    written = write_config(tmp_path / "gpus.yaml", config)
+    goal = [f"results/smoke/{model}/seed0/generator.safetensors" for model in ("attngan", "dmgan")]
+    dry = run(
+        "snakemake", *goal, "--dry-run", "--printshellcmds", "--cores", 2, "--configfile", written,
+        folder=copy_of_project(tmp_path),
+    )  # fmt: skip
+    assert dry.returncode == 0, dry.stderr
+    several, one = re.findall(r"python workflow/gpu_lease.py --gpus (.* train --model \w+ .*)", dry.stdout)
+    several, one = sorted((several, one), reverse=True)
+    assert several.startswith("2 -- torchrun --standalone --nproc-per-node 2 -m dmgan train --model attngan ")
+    assert "--precision bfloat16 --no-compile" in several and "--gpus" not in several and "--threads 2" in several
+    assert one.startswith("1 -- python -m dmgan train --model dmgan ")
+
+
 # The schema agrees with the code.
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dmgan.precision import full_precision
+
 
 class SpectralNormConv2d(nn.Module):
     """Convolution whose weight is divided by its largest singular value (Miyato et al. 2018).
@@ -75,7 +77,8 @@ class LogitHead(nn.Module):
         if sentence is not None:
             repeated = sentence[:, :, None, None].expand(-1, -1, 4, 4)
             features = self.jointConv(torch.cat([features, repeated], dim=1))
-        return self.outlogits(features).view(-1)
+        with torch.autocast(features.device.type, enabled=False):  # losses read the logits: 8 bits would be too few
+            return self.outlogits(full_precision(features)).view(-1)
 
 
 class Discriminator(nn.Module):

@@ -1,0 +1,110 @@
+"""The DAMSM's word loss at batch 48, forward and backward: all captions at once against a loop over captions."""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks import fresh, plot, record
+from benchmarks.record import Figure
+from dmgan.options import MatchingOptions
+
+NAME, TITLE = "damsm", "DAMSM word loss, batch 48, forward and backward"
+BATCH, EMBEDDING_DIM, SIDE, MAX_WORDS = 48, 256, 17, 18
+LOOP, OURS = "loop over captions", "all captions at once"
+
+
+def losses(device: str) -> dict[str, Callable[[], tuple]]:
+    """Both ways to compute the losses: each gives (loss, gradient of the regions)."""
+    import torch
+
+    from benchmarks.training_yardstick import words_loss
+    from dmgan.losses import both_ways, word_scores
+
+    torch.manual_seed(0)
+    regions = torch.randn(BATCH, EMBEDDING_DIM, SIDE, SIDE, device=device) * 0.3
+    words = torch.randn(BATCH, EMBEDDING_DIM, MAX_WORDS, device=device) * 0.3
+    regions.requires_grad_(), words.requires_grad_()
+    lengths = torch.arange(BATCH) % (MAX_WORDS - 7) + 8  # 8 to 18 words
+    class_ids = torch.arange(BATCH, device=device) // 2  # every class twice
+    gammas = MatchingOptions()
+
+    def at_once(regions, words, lengths, class_ids, gammas):
+        return both_ways(gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2), class_ids)
+
+    def differentiated(function: Callable) -> Callable[[], tuple]:
+        def once() -> tuple:
+            loss = sum(function(regions, words, lengths, class_ids, gammas))
+            return loss.detach(), *torch.autograd.grad(loss, (regions, words))
+
+        return once
+
+    return {LOOP: differentiated(words_loss), OURS: differentiated(at_once)}
+
+
+def measure(name: str, repeats: int, threads: int, device: str) -> None:
+    """Report the median seconds of one way, and its peak memory."""
+    from dmgan.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    import torch
+
+    torch.set_num_threads(threads)
+    once = losses(device)[name]
+    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    seconds, cpu_seconds = [], []
+    for _ in range(repeats + 1):
+        started, cpu_started = time.perf_counter(), fresh.cpu_seconds()
+        once()
+        wait()
+        seconds.append(time.perf_counter() - started)
+        cpu_seconds.append(fresh.cpu_seconds() - cpu_started)
+    measured = {"s": statistics.median(seconds[1:]), "cpu_s": statistics.median(cpu_seconds[1:])}
+    fresh.report(measured | {"peak_mb": fresh.peak_mb()})
+
+
+def compare(rounds: int, threads: int, device: str) -> None:
+    """Measure both ways alternately, compare their values, and write the result."""
+    described = record.machine(device)
+    common = ["--threads", str(threads), "--device", device]
+    settings = {
+        LOOP: ["--measure", LOOP, "--repeats", "3", *common],
+        OURS: ["--measure", OURS, "--repeats", "20", *common],
+    }
+    runs = fresh.interleaved("benchmarks.damsm", settings, rounds)
+    (loop, loop_regions, loop_words), (ours, our_regions, our_words) = (once() for once in losses(device).values())
+    relative = float((our_regions - loop_regions).norm() / loop_regions.norm())
+    figures = [
+        Figure(f"{LOOP}", fresh.median(runs[LOOP], "s") * 1e3, "ms"),
+        Figure(f"{OURS}", fresh.median(runs[OURS], "s") * 1e3, "ms"),
+        Figure("speed", fresh.ratio(runs[LOOP], runs[OURS], "s"), "times as fast", at_least=20.0),
+        Figure("speed by CPU time", fresh.ratio(runs[LOOP], runs[OURS], "cpu_s"), "times as fast"),
+        Figure("difference of the loss, relative", abs(float(ours / loop) - 1), "", at_most=1e-6),
+        Figure("difference of the regions' gradient, relative", relative, ""),
+    ]
+    details = {"rounds": rounds, "batch": BATCH, "threads": threads, "runs": runs}
+    name = NAME if device == "cpu" else f"{NAME}-cuda"
+    result = record.write(NAME, TITLE, figures, described, details, file=name)
+    panels = {"ms, median of rounds": {each: fresh.median(runs[each], "s") * 1e3 for each in runs}}
+    note = f"{described['cpu']}, {threads} threads, {device}; {rounds} rounds; {result.date}"
+    plot.bars(record.RESULTS / f"{name}.png", TITLE, panels, [OURS], note)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.damsm", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each way (default 3)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
+    parser.add_argument("--measure", choices=[LOOP, OURS], help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        measure(arguments.measure, arguments.repeats, arguments.threads, arguments.device)
+    else:
+        compare(arguments.rounds, arguments.threads, arguments.device)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""Training steps of DM-GAN at batch 10, bird configuration (64, 128 and 256 px), Inception as the image encoder.
+
+The yardstick's step is the released code's way (benchmarks/training_yardstick.py). Ours is `dmgan.training.Trainer`'s.
+Weights, images and encoded captions are random: they cost the same. On a CUDA device the schedules of the papers are
+projected from the measured steps.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from benchmarks import fresh, plot, record
+from benchmarks.record import Figure
+from dmgan.errors import UserError
+from dmgan.files import write_text
+from dmgan.options import (
+    PLAIN_ENGINE,
+    ArchitectureOptions,
+    EngineOptions,
+    LossOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
+
+NAME, TITLE = "training", "Training step, DM-GAN bird configuration, batch 10"
+EMBEDDING_DIM, MAX_WORDS = 256, 18
+STEP_GFLOP = 2389  # of the yardstick's step at batch 10, multiplications and additions counted apart
+H200_BFLOAT16 = 989.0  # TFLOP/s, dense, by the vendor's data sheet
+
+
+class Setting(NamedTuple):
+    """One way to train."""
+
+    allocator: bool  # whether freed memory is kept in the process (dmgan/allocator.py)
+    engine: EngineOptions | None = None  # of ours; None: the yardstick
+    coco: bool = False  # the COCO configuration: batch 16, three residual blocks
+
+
+_FAST = {"precision": "bfloat16", "channels_last": True, "rewritten": True}
+_CUDA = EngineOptions(**_FAST, compile=True, fused_adam=True)
+SETTINGS = {
+    "yardstick, as a user would start it": Setting(allocator=False),
+    "yardstick, with our allocator": Setting(allocator=True),
+    "float32 (default)": Setting(True, PLAIN_ENGINE),
+    "bfloat16": Setting(True, EngineOptions(precision="bfloat16")),
+    "bfloat16, rewritten": Setting(True, EngineOptions(precision="bfloat16", rewritten=True)),
+    "bfloat16, rewritten, channels_last": Setting(True, EngineOptions(**_FAST)),
+    "bfloat16, rewritten, channels_last, compiled": Setting(True, EngineOptions(**_FAST, compile=True)),
+}
+CUDA_SETTINGS = {
+    "yardstick": Setting(False),
+    "float32 (default)": Setting(False, PLAIN_ENGINE),
+    "bfloat16, rewritten, channels_last": Setting(False, EngineOptions(**_FAST, fused_adam=True)),
+    "bfloat16, rewritten, channels_last, compiled": Setting(False, _CUDA),
+    "COCO configuration, compiled": Setting(False, _CUDA, coco=True),
+}
+USER, SAME, BEST = "yardstick, as a user would start it", "yardstick, with our allocator", list(SETTINGS)[-1]
+SCHEDULES = {  # steps of the papers' schedules: setting, steps
+    "CUB, 600 epochs of 885 steps of 10": ("bfloat16, rewritten, channels_last, compiled", 600 * 885),
+    "COCO, 120 epochs of 5,173 steps of 16": ("COCO configuration, compiled", 120 * 5173),
+}
+
+
+# In the fresh process.
+
+
+def make_step(setting: Setting, device_name: str) -> tuple[Callable[[], None], int]:
+    """A function that makes one training step, and its batch size."""
+    if setting.allocator:
+        from dmgan.allocator import keep_freed_memory
+
+        keep_freed_memory()
+    import torch
+
+    from dmgan.damsm import EncodedCaptions
+    from dmgan.encoders import build_image_encoder, padding_mask
+
+    torch.manual_seed(0)
+    device = torch.device(device_name)
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+    sizes, options = ArchitectureOptions(), TrainingOptions()
+    if setting.coco:
+        sizes, options = ArchitectureOptions(residual_blocks=3), TrainingOptions(batch_size=16)
+    encoder = build_image_encoder("inception", EMBEDDING_DIM, 32).eval().requires_grad_(False).to(device)
+    batch = options.batch_size
+    images = [torch.rand(batch, 3, side, side, device=device) * 2 - 1 for side in sizes.sizes]
+    lengths = torch.arange(batch) % (MAX_WORDS - 7) + 8
+    lengths[0] = MAX_WORDS
+    words, sentence = torch.randn(batch, EMBEDDING_DIM, MAX_WORDS), torch.randn(batch, EMBEDDING_DIM)
+    captions = EncodedCaptions(sentence.to(device), words.to(device), padding_mask(lengths).to(device), lengths)
+    class_ids = torch.arange(batch, device=device)
+    noise = torch.randn(batch, sizes.noise_dim + sizes.condition_dim, device=device)
+
+    if setting.engine is None:
+        from benchmarks.training_yardstick import YardstickStep
+
+        released = YardstickStep(sizes, EMBEDDING_DIM, encoder, options, MatchingOptions(), device)
+        given = (images, captions.sentence, captions.words, captions.mask, lengths, class_ids, noise)
+        return lambda: released.step(*given), batch
+
+    from dmgan.models.interface import initialise
+    from dmgan.models.registry import build_model
+    from dmgan.training import Trainer
+
+    model = build_model("dmgan", sizes, EMBEDDING_DIM)
+    initialise(model)
+    trainer = Trainer(model, encoder, options, MatchingOptions(), LossOptions(), device, setting.engine)
+    return lambda: trainer.step(images, captions, class_ids, noise), batch
+
+
+def measure(setting: Setting, steps: int, threads: int, device_name: str) -> None:
+    """Report seconds and CPU seconds a step, and the peak memory, of one setting; the first steps are not counted."""
+    import torch
+
+    torch.set_num_threads(threads)
+    step, batch = make_step(setting, device_name)
+    on_gpu = device_name.startswith("cuda")
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
+    for _ in range(10 if on_gpu else 1):
+        step()
+    wait()
+    seconds, cpu_started = [], fresh.cpu_seconds()
+    blocks, per_block = (5, max(1, steps // 5)) if on_gpu else (steps, 1)  # a GPU is waited for once a block
+    for _ in range(blocks):
+        started = time.perf_counter()
+        for _ in range(per_block):
+            step()
+        wait()
+        seconds.append((time.perf_counter() - started) / per_block)
+    measured = {"s_per_step": statistics.median(seconds), "batch": batch, "peak_mb": fresh.peak_mb()}
+    measured["cpu_s_per_step"] = (fresh.cpu_seconds() - cpu_started) / (blocks * per_block)
+    if on_gpu:
+        measured["peak_gpu_mb"] = torch.cuda.max_memory_allocated() / 2**20
+    fresh.report(measured)
+
+
+def profile(name: str, threads: int) -> str:
+    """Where the time of one step of a setting goes."""
+    import torch
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    torch.set_num_threads(threads)
+    step, _ = make_step(SETTINGS[name], "cpu")
+    step()
+    with profiler(activities=[ProfilerActivity.CPU]) as profiled:
+        step()
+    table = profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=22, max_name_column_width=50)
+    return f"{name}: one step, {threads} threads\n{table}\n"
+
+
+# In the process that compares.
+
+
+def compare(settings: dict[str, Setting], steps: int, rounds: int, threads: int, device: str) -> None:
+    """Measure the settings alternately and write the result."""
+    described = record.machine(device)
+    common = ["--steps", str(steps), "--threads", str(threads), "--device", device]
+    arguments = {name: ["--measure", name, *common] for name in settings}
+    runs = fresh.interleaved("benchmarks.training", arguments, rounds)
+    on_gpu = device.startswith("cuda")
+    memory = "peak_gpu_mb" if on_gpu else "peak_mb"
+    figures = []
+    for name in settings:
+        seconds, batch = fresh.median(runs[name], "s_per_step"), runs[name][0]["batch"]
+        figures += [
+            Figure(f"{name}: a step", seconds, "s"),
+            Figure(f"{name}: images", batch / seconds, "images/s"),
+            Figure(f"{name}: CPU time of a step", fresh.median(runs[name], "cpu_s_per_step"), "s"),
+            Figure(f"{name}: peak memory", fresh.median(runs[name], memory), "MB"),
+        ]
+        if on_gpu and not settings[name].coco:
+            rate = STEP_GFLOP / seconds / 1e3
+            figures += [
+                Figure(f"{name}: the yardstick's {STEP_GFLOP} GFLOP a step", rate, "TFLOP/s"),
+                Figure(f"{name}: share of an H200's bfloat16 peak", rate / H200_BFLOAT16 * 100, "%"),
+            ]
+    figures += _gpu_claims(runs) if on_gpu else _cpu_claims(runs)
+    details = {"rounds": rounds, "steps": steps, "threads": threads, "runs": runs}
+    name = NAME if device == "cpu" else f"{NAME}-cuda"
+    result = record.write(NAME, TITLE, figures, described, details, file=name)
+    panels = {
+        "images/s, median of rounds": {
+            each: runs[each][0]["batch"] / fresh.median(runs[each], "s_per_step") for each in settings
+        },
+        "peak memory, MB": {each: fresh.median(runs[each], memory) for each in settings},
+    }
+    note = f"{described['cpu']}, {threads} threads, {device}; {rounds} rounds of {steps} steps; {result.date}"
+    ours = [each for each in settings if settings[each].engine]
+    plot.bars(record.RESULTS / f"{name}.png", TITLE, panels, ours, note)
+
+
+def _cpu_claims(runs: dict[str, list[dict[str, object]]]) -> list[Figure]:
+    figures = []
+    for ours in (name for name in runs if SETTINGS[name].engine):
+        for yardstick, bound in ((USER, 3.0), (SAME, 2.0)):
+            if yardstick in runs:
+                times = fresh.ratio(runs[yardstick], runs[ours], "s_per_step")
+                at_least = bound if ours == BEST else None
+                figures.append(Figure(f"{ours}, against the {yardstick}", times, "times as fast", at_least))
+        if USER in runs:
+            share = fresh.ratio(runs[ours], runs[USER], "peak_mb")
+            at_most = 0.7 if ours == BEST else None
+            figures.append(Figure(f"{ours}: memory, against the {USER}", share, "times as much", None, at_most))
+    return figures
+
+
+def _gpu_claims(runs: dict[str, list[dict[str, object]]]) -> list[Figure]:
+    times = fresh.ratio(runs["yardstick"], runs[BEST], "s_per_step")
+    figures = [Figure(f"{BEST}, against the yardstick", times, "times as fast", at_least=4.0)]
+    for schedule, (name, steps) in SCHEDULES.items():
+        hours = fresh.median(runs[name], "s_per_step") * steps / 3600
+        at_most = 3.0 if schedule.startswith("CUB") else None
+        figures.append(Figure(f"projected: {schedule}", hours, "hours", None, at_most))
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
+    parser.add_argument("--steps", type=int, default=3, help="steps of each measurement (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each setting (default 3)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu); on a GPU give --steps 100")
+    parser.add_argument("--only", nargs="+", choices=SETTINGS, help="measure these settings alone")
+    parser.add_argument("--profile", action="store_true", help="write results/training-profile.txt instead")
+    parser.add_argument("--measure", choices=[*SETTINGS, *CUDA_SETTINGS], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    on_gpu = arguments.device.startswith("cuda")
+    settings = CUDA_SETTINGS if on_gpu else SETTINGS
+    try:
+        if arguments.measure:
+            measure(settings[arguments.measure], arguments.steps, arguments.threads, arguments.device)
+        elif arguments.profile:
+            text = "\n".join(profile(name, arguments.threads) for name in (SAME, BEST))
+            write_text(record.RESULTS / "training-profile.txt", text)
+        else:
+            chosen = {name: settings[name] for name in arguments.only or settings}
+            compare(chosen, arguments.steps, arguments.rounds, arguments.threads, arguments.device)
+    except UserError as error:
+        print(f"benchmarks.training: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
