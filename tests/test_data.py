@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dmgan.captions import Vocabulary
 from dmgan.data.batches import TrainingBatches, centre_crop, smaller_sides, to_tensor
@@ -132,10 +133,15 @@ def test_batches_are_cropped_flipped_padded_and_in_range(dataset):
     assert all(image[None].numpy().tobytes() in views for image in batch.images[-1])
 
 
-def test_smaller_sides_are_pillow_s_antialiased_bilinear():
-    ramp = np.tile(np.arange(0, 256, 8, dtype=np.uint8)[None, :, None], (32, 1, 3))
-    small = smaller_sides(ramp, [8])[0]
-    assert np.abs(small[4, 1:-1, 0].astype(int) - (np.arange(1, 7) * 32 + 12)).max() <= 1
+@pytest.mark.parametrize("side", [256, 64])
+def test_smaller_sides_are_pillow_s_antialiased_bilinear(side):
+    noise = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    sizes = [side // 4, side // 2, side, side * 2 // 5]
+    made = smaller_sides(torch.from_numpy(noise).permute(0, 3, 1, 2), sizes)
+    for size, images, tolerance in zip(sizes, made, [0, 0, 0, 1], strict=True):
+        for image, pixels in zip(images, noise, strict=True):
+            pillow = np.asarray(Image.fromarray(pixels).resize((size, size), Image.BILINEAR)).astype(int)
+            assert np.abs(image.permute(1, 2, 0).numpy() - pillow).max() <= tolerance
 
 
 def test_wishes_the_set_cannot_fill_are_refused(dataset):
