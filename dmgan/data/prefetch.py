@@ -35,13 +35,17 @@ class PrefetchedBatches:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __getitem__(self, step: int) -> Batch:
+        return self.read(step).to(self.device)
+
+    def read(self, step: int) -> Batch:
+        """The same as it was read: uint8, in host memory."""
         wanted = range(step, step + 1 + self._ahead)
         for passed in [each for each in self._waiting if each not in wanted]:
             self._waiting.pop(passed).cancel()
         for each in wanted:
             if each not in self._waiting:
                 self._waiting[each] = self._pool.submit(self._read, each)
-        return self._waiting.pop(step).result().to(self.device)
+        return self._waiting.pop(step).result()
 
     def _read(self, step: int) -> Batch:
         batch = self.batches.read(step)
