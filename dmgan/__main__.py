@@ -116,7 +116,10 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=os.cpu_count(), help="processes that draw or read (default: all cores)"
     )
     parser.add_argument(
-        "--strict", action="store_true", help="stop where a photograph or caption is not as it should be"
+        "--strict",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="stop where a photograph or caption is not as it should be",
     )
     birds = parser.add_argument_group("synthbirds")
     birds.add_argument("--num-species", type=int, help="species, a quarter of them for the test (default 200)")
@@ -366,6 +369,24 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="another address of the same file, such as a mirror's")
 
 
+def plan(arguments: argparse.Namespace) -> None:
+    from dmgan.plan import RATES
+    from dmgan.plan import plan as run
+
+    print(run(arguments.configfile, arguments.rates or RATES, arguments.tflops))
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--configfile", type=Path, default=Path("workflow/config/config.yaml"), help="configuration to cost"
+    )
+    parser.add_argument("--rates", type=Path, help="table of measured rates (default benchmarks/results/rates.csv)")
+    parser.add_argument(
+        "--tflops", type=float, default=40.0,
+        help="speed that the device of the extrapolated column is assumed to sustain, TFLOP/s (default 40)",
+    )  # fmt: skip
+
+
 def lab_book(arguments: argparse.Namespace) -> None:
     from dmgan.tracking import create_database
 
@@ -390,6 +411,7 @@ VERBS = {
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),
+    "plan":       (plan,       _add_plan,       "what a configuration costs, before anything starts"),
     "fetch":      (fetch,      _add_fetch,      "download what CUB, COCO and released models need"),
     "lab-book":   (lab_book,   _add_lab_book,   "make the MLflow database that runs are mirrored to"),
 }  # fmt: skip
