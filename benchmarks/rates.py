@@ -1,7 +1,8 @@
 """Rates of every long stage of a configuration, a row each in results/rates.csv, which `python -m dmgan plan` reads.
 
 A row is one network at its configured size on one device: images a second, and floating-point operations an image.
-Inputs are random. On the CPU the rate is over CPU time, so that what else runs does not count; on a GPU over wall time.
+Inputs are random. On the CPU the rate is that of one thread's CPU time, times the cores, so that what else runs hardly
+counts (several threads burn CPU time while they wait for each other); on a GPU it is over wall time.
 Rows of the same device, stage and network are replaced.
 """
 
@@ -188,7 +189,7 @@ def main() -> None:
     keep_freed_memory()
     import torch
 
-    torch.set_num_threads(_cores())
+    torch.set_num_threads(1 if arguments.device == "cpu" else _cores())
     torch.manual_seed(0)
     config, described = read_configuration(arguments.configfile), record.machine(arguments.device)
     clock = _Clock(torch.device(arguments.device), arguments.seconds)
@@ -203,7 +204,7 @@ def main() -> None:
             "images_per_second": round(measured["images_per_second"], 4),
             "gflop_per_image": round(measured["gflop_per_image"], 2),
             "checkpoint_mb": round(measured.get("checkpoint_mb", 0.0)), "precision": "float32",
-            "over": "wall time" if clock.device.type == "cuda" else "CPU time / cores",
+            "over": "wall time" if clock.device.type == "cuda" else "one thread's CPU time, times the cores",
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         }  # fmt: skip
         print(f"{stage} {network}: {measured['images_per_second']:.3g} images/s", file=sys.stderr, flush=True)
