@@ -5,7 +5,9 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -484,6 +486,30 @@ def test_a_killed_preparation_goes_on_and_ends_with_the_same_bytes(tmp_path, mon
     assert "going on after 6 of 12 photographs" in capsys.readouterr().err
     for path in (tmp_path / "whole").iterdir():
         assert file_sha256(path) == file_sha256(tmp_path / "torn" / path.name), path.name
+
+
+def test_a_preparation_killed_at_any_moment_leaves_neither_workers_nor_a_lock(tmp_path, monkeypatch, capsys):
+    listing = list_folder(make_odd_folder(tmp_path))
+    monkeypatch.setattr(prepare, "_CHUNK", 1)
+    append = prepare._Photographs._append
+    child = os.fork()
+    if not child:
+        try:  # the child: read slowly until it is killed
+            prepare._Photographs._append = lambda *arguments: (time.sleep(0.3), append(*arguments))
+            prepare_photographs(listing, tmp_path / "out", 32, workers=2)
+        finally:
+            os._exit(0)
+    lines, deadline = tmp_path / ".out.partial" / "read.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and not (lines.exists() and lines.read_text().count("\n") >= 4):
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert not (tmp_path / "out").exists()
+    prepare_photographs(listing, tmp_path / "out", 32, workers=1)
+    assert "of 12 photographs" in capsys.readouterr().err
+    prepare_photographs(listing, tmp_path / "whole", 32, workers=1)
+    for path in (tmp_path / "whole").iterdir():
+        assert file_sha256(path) == file_sha256(tmp_path / "out" / path.name), path.name
 
 
 def test_a_photograph_changed_after_a_kill_is_read_again(tmp_path, capsys):

@@ -4,8 +4,10 @@ import collections
 import fcntl
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -130,8 +132,9 @@ def _alone(out: Path):
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{out}: is being prepared by another process; wait for its end") from error
+        except BlockingIOError:
+            say(f"{out}: is being prepared by another process; waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -225,7 +228,7 @@ class _Photographs:
             with (
                 open(self._pixels, "ab") as pixels,
                 open(self._lines, "a", encoding="utf-8") as lines,
-                ProcessPoolExecutor(workers) as pool,
+                ProcessPoolExecutor(workers, initializer=_end_with_parent) as pool,
             ):
                 for chunk in _in_order(
                     pool, partial(_read_chunk, shorter_side=self._shorter_side), chunks, 3 * workers
@@ -273,6 +276,12 @@ def _identity(image: Listed) -> list[object]:
     """What pixels depend on; a file changed after a kill is read again."""
     status = image.path.stat()
     return [str(image.path), status.st_size, status.st_mtime_ns, image.box]
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the preparation is killed, for a worker inherits the lock on the folder."""
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _read_chunk(images: list[Listed], shorter_side: int) -> list[Photograph]:
