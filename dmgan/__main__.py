@@ -76,30 +76,86 @@ def _device(arguments: argparse.Namespace):
         raise UserError(f"--device {name}: is not a device; use auto, cpu or cuda[:N]") from error
 
 
-def prepare(arguments: argparse.Namespace) -> None:
-    from dmgan.data.prepare import prepare_synthbirds
+# Flags of prepare that some sources alone read, with their defaults.
+SOURCES = {
+    "synthbirds": {"num_species": 200, "images_per_species": 16, "captions_per_image": 10, "seed": 0},
+    "cub": {"root": None, "metadata": None, "captions": None, "captions_pickle": None, "captions_per_image": 10},
+    "coco": {"root": None, "year": None, "captions_pickle": None, "captions_per_image": 5},
+    "folder": {"root": None, "captions": None, "captions_pickle": None, "captions_per_image": 0, "test_share": 0.1},
+}
 
-    prepare_synthbirds(
-        arguments.out, arguments.image_size, arguments.num_species, arguments.images_per_species,
-        arguments.captions_per_image, arguments.seed, arguments.workers,
+
+def prepare(arguments: argparse.Namespace) -> None:
+    own = SOURCES[arguments.source]
+    for flag in {flag for flags in SOURCES.values() for flag in flags}:
+        if getattr(arguments, flag) is not None and flag not in own:
+            raise UserError(f"--{flag.replace('_', '-')}: is not read with --source {arguments.source}; leave it out")
+    given = {flag: default if (value := getattr(arguments, flag)) is None else value for flag, default in own.items()}
+    if arguments.source == "synthbirds":
+        from dmgan.data.prepare import prepare_synthbirds
+
+        prepare_synthbirds(arguments.out, arguments.image_size, workers=arguments.workers, **given)
+        return
+    if given["root"] is None:
+        raise UserError(f"--source {arguments.source}: needs --root, the folder that holds it")
+    from dmgan.data.coco import list_coco
+    from dmgan.data.cub import list_cub
+    from dmgan.data.folder import list_folder
+    from dmgan.data.prepare import prepare_photographs
+
+    captions_pickle, vocabulary = given.pop("captions_pickle"), None
+    listing = {"cub": list_cub, "coco": list_coco, "folder": list_folder}[arguments.source](**given)
+    if captions_pickle is not None:
+        from dmgan.released import read_vocabulary
+
+        vocabulary = read_vocabulary(captions_pickle)
+    prepare_photographs(
+        listing, arguments.out, arguments.image_size, arguments.workers, arguments.strict, vocabulary
     )  # fmt: skip
 
 
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--source", choices=["synthbirds"], default="synthbirds", help="where images and captions come from"
+        "--source", choices=list(SOURCES), default="synthbirds", help="where images and captions come from"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the prepared data set")
     parser.add_argument(
         "--image-size", type=int, default=64, help="side models are trained on; 76/64 of it is kept (default 64)"
     )
     parser.add_argument(
-        "--num-species", type=int, default=200, help="species, a quarter of them for the test (default 200)"
+        "--captions-per-image", type=int,
+        help="captions of each image: the first so many (default 10; coco 5; folder 0, which is all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="processes that draw or read (default: all cores)"
     )
-    parser.add_argument("--images-per-species", type=int, default=16, help="images of each species (default 16)")
-    parser.add_argument("--captions-per-image", type=int, default=10, help="captions of each image (default 10)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the drawing (default 0)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw (default: all cores)")
+    parser.add_argument(
+        "--strict",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="stop where a photograph or caption is not as it should be",
+    )
+    birds = parser.add_argument_group("synthbirds")
+    birds.add_argument("--num-species", type=int, help="species, a quarter of them for the test (default 200)")
+    birds.add_argument("--images-per-species", type=int, help="images of each species (default 16)")
+    birds.add_argument("--seed", type=int, help="seed of the drawing (default 0)")
+    photographs = parser.add_argument_group("cub, coco, folder")
+    photographs.add_argument("--root", type=Path, help="CUB_200_2011, COCO's folder, or the folder of your images")
+    photographs.add_argument("--metadata", type=Path, help="cub: AttnGAN's folder birds, with captions and split")
+    photographs.add_argument(
+        "--captions", type=Path,
+        help="cub: Reed et al.'s folder cvpr2016_cub, instead of --metadata; "
+        "folder: JSON lines (default captions.jsonl in --root, else one .txt beside each image)",
+    )  # fmt: skip
+    photographs.add_argument(
+        "--captions-pickle", type=Path, help="take the vocabulary of released encoders, to train with them"
+    )
+    photographs.add_argument("--year", choices=["2014", "2017"], help="coco: layout (default: the one that is there)")
+    photographs.add_argument(
+        "--test-share",
+        type=float,
+        help="folder: share of the images for the test where no split is given (default 0.1)",
+    )
 
 
 def pretrain(arguments: argparse.Namespace) -> None:
@@ -469,6 +525,24 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="another address of the same file, such as a mirror's")
 
 
+def plan(arguments: argparse.Namespace) -> None:
+    from dmgan.plan import RATES
+    from dmgan.plan import plan as run
+
+    print(run(arguments.configfile, arguments.rates or RATES, arguments.tflops))
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--configfile", type=Path, default=Path("workflow/config/config.yaml"), help="configuration to cost"
+    )
+    parser.add_argument("--rates", type=Path, help="table of measured rates (default benchmarks/results/rates.csv)")
+    parser.add_argument(
+        "--tflops", type=float, default=40.0,
+        help="speed that the device of the extrapolated column is assumed to sustain, TFLOP/s (default 40)",
+    )  # fmt: skip
+
+
 def lab_book(arguments: argparse.Namespace) -> None:
     from dmgan.tracking import create_database
 
@@ -499,6 +573,7 @@ VERBS = {
     "compare":    (compare,    _add_compare,    "which model is better than which, image by image"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),
+    "plan":       (plan,       _add_plan,       "what a configuration costs, before anything starts"),
     "fetch":      (fetch,      _add_fetch,      "download what CUB, COCO and released models need"),
     "lab-book":   (lab_book,   _add_lab_book,   "make the MLflow database that runs are mirrored to"),
 }  # fmt: skip

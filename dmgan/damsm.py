@@ -14,6 +14,7 @@ from dmgan.captions import Vocabulary, pad_captions
 from dmgan.checkpoints import Checkpoint, exclusive, run_steps
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
+from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
 from dmgan.errors import UserError
 from dmgan.losses import MatchingLosses, matching_losses
@@ -175,20 +176,22 @@ def pretrain(
     if options.image_encoder == "inception":
         load_inception(image_encoder, inception_weights)
     pretrainer = Pretrainer(text_encoder, image_encoder, options, gammas, device)
-    batches = TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed)
+    batches = PrefetchedBatches(
+        TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed), device
+    )
 
     def step_function(step: int) -> dict[str, Tensor]:
         pretrainer.schedule(*divmod(step, batches.steps_per_epoch))
         batch = batches[step]
         torch.manual_seed((seed << 32) + step)  # dropout depends on the step alone
-        return pretrainer.step(batch.images[0].to(device), batch.tokens, batch.lengths, batch.class_ids)
+        return pretrainer.step(batch.images[0], batch.tokens, batch.lengths, batch.class_ids)
 
     inputs = {"data": dataset.sha256}
     if inception_weights is not None:
         inputs["inception"] = files.file_sha256(inception_weights)
     written = {"options": asdict(options), "gammas": asdict(gammas), "seed": seed, "inputs": inputs}
     fingerprint = files.json_sha256(written)
-    with exclusive(out):
+    with exclusive(out), batches:
         tags = {"stage": "pretrain", "dataset": dataset.description["source"]["name"], "model": "damsm"}
         tags |= {"seed": str(seed), "config": fingerprint[:12], "commit": provenance()["commit"]}
         lab_book = LabBook(mlflow, out, f"damsm seed{seed}", tags, asdict(options) | asdict(gammas))

@@ -22,23 +22,24 @@ class _Refused(Exception):
     """Why a pickle is not read."""
 
 
-def load_plain_pickle(path: Path) -> object:
+def load_plain_pickle(path: Path, mend: str = _MEND) -> object:
     """What a pickle file holds: lists, tuples, dictionaries, strings, numbers, booleans and None.
 
-    Byte strings of Python 2 become text (latin-1). UserError for anything else, a damaged or too large file.
+    Byte strings of Python 2 become text (latin-1). UserError that ends with `mend` for anything else, a damaged or too
+    large file.
     """
     path = Path(path)
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise UserError(f"{path}: holds {size:,} bytes, more than {MAX_BYTES:,}; {_MEND}")
+            raise UserError(f"{path}: holds {size:,} bytes, more than {MAX_BYTES:,}; {mend}")
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_MEND}") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {mend}") from error
     try:
         return _Machine(data).run()
     except _Refused as reason:
-        raise UserError(f"{path}: is refused, nothing of it was executed: {reason}; {_MEND}") from None
+        raise UserError(f"{path}: is refused, nothing of it was executed: {reason}; {mend}") from None
 
 
 class _Machine:

@@ -24,6 +24,7 @@ from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import Batch, TrainingBatches, to_uint8
 from dmgan.data.dataset import PreparedDataset
+from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.errors import UserError
 from dmgan.losses import (
     adversarial_loss,
@@ -480,20 +481,19 @@ def train(
     inputs = {"data": dataset.sha256, "damsm": damsm.sha256, **read}
     written = {"model": name, **parts, "seed": seed, "inputs": inputs}
     fingerprint = files.json_sha256(written)
-    with exclusive(out, ranks):
+    with exclusive(out, ranks), PrefetchedBatches(batches, device) as read_ahead:
         encode = damsm.encode
         if engine.cache_captions:
             encode = CachedCaptions(damsm, dataset, damsm_folder, options.max_words, ranks).encode
 
         def step_function(step: int) -> dict[str, Tensor]:
             model.begin_step(step, steps)
-            batch = batches[step]
+            batch = read_ahead[step]
             captions = encode(batch.tokens, batch.lengths)
             if engine.compile:  # one length, so that one compilation serves all batches
                 captions = pad_words(captions, options.max_words)
             noise = step_noise(seed, step, options.batch_size, model.noise_dim)
-            images = [to_device(each, device) for each in batch.images]
-            losses = trainer.step(images, captions, to_device(batch.class_ids, device), to_device(noise, device))
+            losses = trainer.step(batch.images, captions, to_device(batch.class_ids, device), to_device(noise, device))
             record.steps = step + 1
             return losses
 

@@ -6,11 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dmgan.captions import Vocabulary
 from dmgan.data.batches import TrainingBatches, centre_crop, smaller_sides, to_tensor
 from dmgan.data.dataset import PreparedDataset, pack
 from dmgan.data.example import Example
+from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.data.prepare import prepare_synthbirds
 from dmgan.data.synthbirds import SynthBirds
 from dmgan.errors import UserError
@@ -107,6 +109,42 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(dataset):
     assert not torch.equal(one[0].images[0], TrainingBatches(dataset, [8, 32], 4, 12, seed=4)[0].images[0])
 
 
+def same(first, second) -> bool:
+    images = all(map(torch.equal, first.images, second.images))
+    return images and all(torch.equal(a, b) for a, b in zip(first[1:], second[1:], strict=True))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_reading_ahead_changes_nothing_wherever_it_begins(dataset, workers):
+    batches = TrainingBatches(dataset, [8, 32], 4, 12, seed=3)
+    with PrefetchedBatches(batches, torch.device("cpu"), workers, ahead=3) as ahead:
+        assert ahead.steps_per_epoch == batches.steps_per_epoch == 6
+        for step in (4, 5, 6, 7, 2, 3, 40):  # from the middle of an epoch, over its border, back, and far on
+            assert same(ahead[step], batches[step])
+            assert ahead.read(step).images[0].dtype == torch.uint8
+
+
+def test_reading_ahead_raises_what_reading_raised(dataset, monkeypatch):
+    batches = TrainingBatches(dataset, [32], 4, 12, seed=3)
+    read = batches.read
+    monkeypatch.setattr(batches, "read", lambda step: read(step) if step < 2 else 1 / 0)
+    with PrefetchedBatches(batches, torch.device("cpu")) as ahead:
+        assert same(ahead[0], batches[0]) and same(ahead[1], batches[1])
+        with pytest.raises(ZeroDivisionError):
+            ahead[2]
+
+
+def test_a_part_of_a_batch_has_its_rows_images_and_all_captions(dataset):
+    whole = TrainingBatches(dataset, [8, 32], 4, 12, seed=3)
+    halves = [TrainingBatches(dataset, [8, 32], 4, 12, seed=3, part=part) for part in (slice(0, 2), slice(2, 4))]
+    for step in (0, 7):
+        for sides in range(2):
+            joined = torch.cat([half[step].images[sides] for half in halves])
+            assert torch.equal(joined, whole[step].images[sides])
+        assert all(torch.equal(half[step].tokens, whole[step].tokens) for half in halves)
+        assert list(dataset.class_ids[whole.rows(step)]) == whole[step].class_ids.tolist()
+
+
 def test_an_epoch_shows_every_training_image_once_and_no_test_image(dataset):
     batches = TrainingBatches(dataset, [32], 4, 12, seed=0)
     assert batches.steps_per_epoch == 6
@@ -132,10 +170,15 @@ def test_batches_are_cropped_flipped_padded_and_in_range(dataset):
     assert all(image[None].numpy().tobytes() in views for image in batch.images[-1])
 
 
-def test_smaller_sides_are_pillow_s_antialiased_bilinear():
-    ramp = np.tile(np.arange(0, 256, 8, dtype=np.uint8)[None, :, None], (32, 1, 3))
-    small = smaller_sides(ramp, [8])[0]
-    assert np.abs(small[4, 1:-1, 0].astype(int) - (np.arange(1, 7) * 32 + 12)).max() <= 1
+@pytest.mark.parametrize("side", [256, 64])
+def test_smaller_sides_are_pillow_s_antialiased_bilinear(side):
+    noise = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    sizes = [side // 4, side // 2, side, side * 2 // 5]
+    made = smaller_sides(torch.from_numpy(noise).permute(0, 3, 1, 2), sizes)
+    for size, images, tolerance in zip(sizes, made, [0, 0, 0, 1], strict=True):
+        for image, pixels in zip(images, noise, strict=True):
+            pillow = np.asarray(Image.fromarray(pixels).resize((size, size), Image.BILINEAR)).astype(int)
+            assert np.abs(image.permute(1, 2, 0).numpy() - pillow).max() <= tolerance
 
 
 def test_wishes_the_set_cannot_fill_are_refused(dataset):

@@ -104,7 +104,7 @@ def test_dry_run_imports_no_torch():
 # Jobs.
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "full-demo.yaml", "smoke.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "full-demo.yaml", "paper.yaml", "smoke.yaml"])
 def test_jobs_from_nothing(name, tmp_path):
     assert planned_jobs(copy_of_project(tmp_path), CONFIGS / name) == expected_jobs(read_config(name))
 
@@ -145,6 +145,21 @@ def test_a_training_on_several_gpus_is_started_by_torchrun(tmp_path):
     assert several.startswith("2 -- torchrun --standalone --nproc-per-node 2 -m dmgan train --model attngan ")
     assert "--precision bfloat16 --no-compile" in several and "--gpus" not in several and "--threads 2" in several
     assert one.startswith("1 -- python -m dmgan train --model dmgan ")
+
+
+def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
+    project = copy_of_project(tmp_path / "project")
+    config = read_config("paper.yaml")
+    config["datasets"]["cub"]["root"] = "my birds"
+    (project / "my birds").mkdir()
+    (project / "my birds" / "images.txt").write_text("")
+    path = write_config(tmp_path / "config.yaml", config)
+    dry = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", path, folder=project)
+    assert dry.returncode == 0, dry.stderr
+    assert "--source cub --root 'my birds' --metadata data/birds --image-size 256" in dry.stdout
+    assert "input: my birds/images.txt" in dry.stdout
+    epochs = re.findall(r"dmgan pretrain --data results/data/(\w+) .*--epochs (\d+)", dry.stdout)
+    assert sorted(epochs) == [("coco", "100"), ("cub", "200")]
 
 
 # The schema agrees with the code.
@@ -230,6 +245,10 @@ def _block_without_dataset(config):
     config["hyperparameters"]["bird"] = {}
 
 
+def _source_without_root(config):
+    config["datasets"]["synthbirds"] = {"source": "coco", "image_size": 64}
+
+
 @pytest.mark.parametrize(
     "spoil, named",
     [
@@ -240,6 +259,7 @@ def _block_without_dataset(config):
         (_missing_key, "top level: has no seeds; add it"),
         (_text_for_a_number, "hyperparameters.synthbirds.dmgan.generator_lr: YAML reads 2e-4 as text; "),
         (_held_out_judge_that_is_none, "held_out_damsm.seed: 0 is damsm.seed; a held-out judge must be of another"),
+        (_source_without_root, "datasets.synthbirds: has no root; add it"),
         (_block_without_dataset, "hyperparameters.bird: is no data set of this file; "),
     ],
 )

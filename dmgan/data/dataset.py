@@ -1,7 +1,7 @@
 """A prepared data set: one folder, whatever it came from."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from dmgan.files import file_sha256, read_json, whole_folder, write_json
 FORMAT = 1
 OVERSIZE = 76 / 64  # the papers' preprocessing keeps this much room for the random crop
 SPLITS = ("train", "test")
-_MEND = "prepare it again: python -m dmgan prepare --source synthbirds --out FOLDER"
+FILES = ("captions.json", "images.bin", "index.npz", "vocabulary.json")  # beside dataset.json
+_MEND = "prepare it again: python -m dmgan prepare --out FOLDER, with its source's flags"
 
 
 def oversize(image_size: int) -> int:
@@ -38,33 +39,53 @@ def pack(examples: Iterable[Example], folder: Path, *, source: dict[str, object]
                 images.write(np.ascontiguousarray(example.image).tobytes())
                 shapes.append(example.image.shape[:2])
                 records.append(
-                    {
-                        "name": example.name,
-                        "split": example.split,
-                        "class_id": example.class_id,
-                        "captions": list(example.captions),
-                        "attributes": example.attributes,
-                    }
+                    record(example.name, example.split, example.class_id, example.captions, example.attributes)
                 )
-        _check_all(records)
-        vocabulary = Vocabulary.of(caption for record in records for caption in record["captions"])
-        vocabulary.write(temporary / "vocabulary.json")
-        (temporary / "captions.json").write_text(json.dumps(records), encoding="utf-8")
-        np.savez(temporary / "index.npz", **_index(shapes, records, vocabulary))
-        counts = {split: sum(record["split"] == split for record in records) for split in SPLITS}
-        classes = {split: len({r["class_id"] for r in records if r["split"] == split}) for split in SPLITS}
-        description = {
-            "format": FORMAT,
-            "source": source,
-            "image_size": image_size,
-            "stored_size": oversize(image_size),
-            "images": counts,
-            "classes": classes,
-            "captions": sum(len(record["captions"]) for record in records),
-            "vocabulary": len(vocabulary),
-            "sha256": {path.name: file_sha256(path) for path in sorted(temporary.iterdir())},
-        }
-        write_json(temporary / "dataset.json", description)
+        seal(temporary, shapes, records, source=source, image_size=image_size)
+
+
+def record(name: str, split: str, class_id: int, captions: Iterable[str], attributes: dict[str, str]) -> dict:
+    """One image's entry of captions.json."""
+    return {
+        "name": name, "split": split, "class_id": class_id, "captions": list(captions), "attributes": attributes
+    }  # fmt: skip
+
+
+def seal(
+    folder: Path,
+    shapes: Sequence[tuple[int, int]],
+    records: list[dict],
+    *,
+    source: dict[str, object],
+    image_size: int,
+    vocabulary: Vocabulary | None = None,
+    origin: dict[str, object] | None = None,
+) -> None:
+    """Write what belongs to the images.bin of `folder`: their (height, width) and entries, the words, dataset.json.
+
+    vocabulary: that of the captions unless given; origin: further entries of dataset.json.
+    """
+    _check_all(records)
+    if vocabulary is None:
+        vocabulary = Vocabulary.of(caption for each in records for caption in each["captions"])
+    vocabulary.write(folder / "vocabulary.json")
+    (folder / "captions.json").write_text(json.dumps(records), encoding="utf-8")
+    np.savez(folder / "index.npz", **_index(shapes, records, vocabulary))
+    counts = {split: sum(each["split"] == split for each in records) for split in SPLITS}
+    classes = {split: len({each["class_id"] for each in records if each["split"] == split}) for split in SPLITS}
+    description = {
+        "format": FORMAT,
+        "source": source,
+        "image_size": image_size,
+        "stored_size": oversize(image_size),
+        "images": counts,
+        "classes": classes,
+        "captions": sum(len(each["captions"]) for each in records),
+        "vocabulary": len(vocabulary),
+        **(origin or {}),
+        "sha256": {name: file_sha256(folder / name) for name in FILES},
+    }
+    write_json(folder / "dataset.json", description)
 
 
 def _check(example: Example, image_size: int) -> None:

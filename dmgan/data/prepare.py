@@ -1,16 +1,35 @@
 """From a source of captioned images to a prepared data set."""
 
-from collections.abc import Iterator
+import collections
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from dmgan.data.dataset import oversize, pack
+import PIL
+
+from dmgan.captions import Vocabulary
+from dmgan.data.dataset import FORMAT, oversize, pack, record, seal
 from dmgan.data.example import Example
+from dmgan.data.listing import Decision, Listed, Listing
+from dmgan.data.photographs import Photograph, read_photograph
 from dmgan.data.synthbirds import SynthBirds
 from dmgan.errors import UserError
-from dmgan.progress import Progress
+from dmgan.files import json_sha256, write_json
+from dmgan.progress import Progress, say
+
+_CHUNK = 32  # photographs per task of a worker, and the most that a killed preparation does again
 
 
 def prepare_synthbirds(
@@ -36,11 +55,249 @@ def prepare_synthbirds(
 
 def _drawn(birds: SynthBirds, workers: int) -> Iterator[Example]:
     """The set's examples in order, drawn by several processes."""
-    if workers < 1:
-        raise UserError(f"--workers {workers}: must be 1 or more")
+    _require_workers(workers)
     progress = Progress(len(birds), "images")
     with ProcessPoolExecutor(workers) as pool:
         for example in pool.map(partial(SynthBirds.__getitem__, birds), range(len(birds)), chunksize=64):
             progress.step()
             yield example
     progress.close()
+
+
+def _require_workers(workers: int) -> None:
+    if workers < 1:
+        raise UserError(f"--workers {workers}: must be 1 or more")
+
+
+def prepare_photographs(
+    listing: Listing,
+    out: Path,
+    image_size: int,
+    workers: int,
+    strict: bool = False,
+    vocabulary: Vocabulary | None = None,
+) -> None:
+    """Prepare what a source lists into the folder `out`; the number of workers changes nothing but speed.
+
+    A killed preparation goes on where it was. dataset.json names every photograph that is not as it should be, with
+    the decision; `strict` makes them an error. vocabulary: released encoders' own, else all words of the captions.
+    """
+    _require_workers(workers)
+    if image_size < 8:
+        raise UserError(f"--image-size {image_size}: must be 8 or more")
+    out = Path(out)
+    if not listing.images:
+        raise UserError(f"the source {listing.source['name']} lists no image to prepare; {_summary(listing.decisions)}")
+    images, decisions = _known_to(vocabulary, listing.images)
+    decisions = [*listing.decisions, *decisions]
+    if strict:
+        _refuse(decisions, out, "no photograph was looked at yet")
+    partial_folder = out.with_name(f".{out.name}.partial")
+    with _alone(out):
+        photographs = _Photographs(partial_folder, images, oversize(image_size))
+        photographs.read(workers)
+        entries = photographs.entries
+        for image, entry in zip(images, entries, strict=True):
+            decisions += [Decision(image.name, *found) for found in entry.found]
+        if strict:
+            _refuse(decisions, out, "run it without --strict to accept the decisions")
+        kept = [(image, entry) for image, entry in zip(images, entries, strict=True) if entry.shape]
+        origin = {
+            "inputs": listing.inputs | {"images": _images_sha256(images, entries)},
+            "enlarged": sum(entry.enlarged for entry in entries),
+            "decisions": [each._asdict() for each in decisions],
+        }
+        seal(
+            partial_folder,
+            [entry.shape for _, entry in kept],
+            [record(image.name, image.split, image.class_id, image.captions, {}) for image, _ in kept],
+            source=listing.source,
+            image_size=image_size,
+            vocabulary=vocabulary,
+            origin=origin,
+        )
+        photographs.become(out)
+    say(f"{out}: {len(kept)} images kept of {len(images)}; {_summary(decisions)}")
+
+
+@contextmanager
+def _alone(out: Path):
+    """Hold the preparation of one folder alone."""
+    lock_path = out.with_name(f".{out.name}.lock")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(lock_path, "w")  # noqa: SIM115 - closed below, after what may raise in between
+    except OSError as error:
+        raise UserError(f"{out}: could not be made ({error.strerror or error})") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{out}: is being prepared by another process; waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _known_to(vocabulary: Vocabulary | None, images: list[Listed]) -> tuple[list[Listed], list[Decision]]:
+    """The images with the captions that hold a word of a given vocabulary, and what was decided."""
+    if vocabulary is None:
+        return images, []
+    kept, decisions = [], []
+    for image in images:
+        captions = tuple(caption for caption in image.captions if len(vocabulary.encode(caption)))
+        if len(captions) < len(image.captions):
+            detail = f"{len(image.captions) - len(captions)} captions"
+            decision = "captions left out" if captions else "image left out"
+            decisions.append(Decision(image.name, "captions without a word of captions.pickle", decision, detail))
+        if captions:
+            kept.append(image._replace(captions=captions))
+    return kept, decisions
+
+
+def _refuse(decisions: list[Decision], out: Path, remark: str) -> None:
+    """--strict: list every decision in a file and stop."""
+    if decisions:
+        path = out.with_name(f"{out.name}.decisions.json")
+        write_json(path, [each._asdict() for each in decisions])
+        raise UserError(f"--strict: {_summary(decisions)}; {path} names each; {remark}")
+
+
+def _summary(decisions: Iterable[Decision]) -> str:
+    """How often what was decided, on one line."""
+    counts = collections.Counter((each.found, each.decision) for each in decisions)
+    parts = [f"{count} x {found} ({decision})" for (found, decision), count in counts.most_common()]
+    return "decisions: " + "; ".join(parts) if parts else "nothing had to be decided"
+
+
+def _images_sha256(images: list[Listed], entries: list["_Entry"]) -> dict[str, object]:
+    """One hash over name and bytes of every photograph as it was read, in their order."""
+    hasher = hashlib.sha256()
+    for image, entry in zip(images, entries, strict=True):
+        hasher.update(f"{image.name} {entry.sha256}\n".encode())
+    return {"count": len(images), "sha256": hasher.hexdigest()}
+
+
+class _Entry(NamedTuple):
+    """What is remembered of a photograph that was read."""
+
+    shape: list[int] | None  # height, width; None: left out
+    sha256: str
+    found: list[list[str]]
+    enlarged: bool
+    end: int  # bytes of images.bin behind it
+
+
+class _Photographs:
+    """The pixels of a set under way: images.bin grows in order, read.jsonl says how far it holds.
+
+    A line of read.jsonl is written after its pixels are on the disk, so what a killed job leaves is always good up to
+    the last whole line. Other images or another size than before (by path, size, time and box) begin anew.
+    """
+
+    def __init__(self, folder: Path, images: list[Listed], shorter_side: int):
+        self._folder, self._images, self._shorter_side = folder, images, shorter_side
+        self._pixels, self._lines = folder / "images.bin", folder / "read.jsonl"
+        self.entries: list[_Entry] = []
+        folder.mkdir(exist_ok=True)
+        wanted = {"format": FORMAT, "shorter_side": shorter_side, "pillow": PIL.__version__}
+        self._header = json.dumps(wanted | {"images": json_sha256([_identity(image) for image in images])})
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Go on from what is there, or begin."""
+        lines = self._lines.read_text(encoding="utf-8").split("\n")[:-1] if self._lines.exists() else []
+        if lines and lines[0] == self._header and self._pixels.exists():
+            there = self._pixels.stat().st_size
+            for line in lines[1:]:
+                entry = _Entry(*json.loads(line))
+                if entry.end > there:
+                    break
+                self.entries.append(entry)
+            say(f"going on after {len(self.entries)} of {len(self._images)} photographs")
+        with open(self._pixels, "ab") as pixels:
+            pixels.truncate(self.entries[-1].end if self.entries else 0)
+        kept = [self._header, *map(json.dumps, self.entries)]
+        self._lines.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def read(self, workers: int) -> None:
+        """Read what is still missing, by several processes."""
+        progress = Progress(len(self._images), "photographs", done=len(self.entries))
+        rest = self._images[len(self.entries) :]
+        chunks = [rest[start : start + _CHUNK] for start in range(0, len(rest), _CHUNK)]
+        try:
+            with (
+                open(self._pixels, "ab") as pixels,
+                open(self._lines, "a", encoding="utf-8") as lines,
+                ProcessPoolExecutor(workers, initializer=_end_with_parent) as pool,
+            ):
+                for chunk in _in_order(
+                    pool, partial(_read_chunk, shorter_side=self._shorter_side), chunks, 3 * workers
+                ):
+                    self._append(chunk, pixels, lines)
+                    progress.step(len(chunk))
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"{self._folder}: a reading process was killed, perhaps for its memory; take fewer --workers and run "
+                "the same command again, which goes on"
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"{self._folder}: could not be written ({error.strerror or error}); free space or mend the "
+                "permissions, then run the same command again, which goes on"
+            ) from error
+        progress.close()
+
+    def _append(self, chunk: list[Photograph], pixels, lines) -> None:
+        """Pixels first, then the lines that say they are there."""
+        entries = []
+        end = self.entries[-1].end if self.entries else 0
+        for each in chunk:
+            shape = None
+            if each.pixels is not None:
+                shape = list(each.pixels.shape[:2])
+                pixels.write(each.pixels.tobytes())
+                end += each.pixels.size
+            entries.append(_Entry(shape, each.sha256, [list(found) for found in each.found], each.enlarged, end))
+        pixels.flush()
+        os.fdatasync(pixels.fileno())
+        lines.write("".join(json.dumps(entry) + "\n" for entry in entries))
+        lines.flush()
+        self.entries += entries
+
+    def become(self, out: Path) -> None:
+        """Give the folder, which is a prepared data set now, its name."""
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(self._folder, out)
+        (out / self._lines.name).unlink()
+
+
+def _identity(image: Listed) -> list[object]:
+    """What pixels depend on; a file changed after a kill is read again."""
+    status = image.path.stat()
+    return [str(image.path), status.st_size, status.st_mtime_ns, image.box]
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the preparation is killed, for a worker inherits the lock on the folder."""
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _read_chunk(images: list[Listed], shorter_side: int) -> list[Photograph]:
+    return [read_photograph(image.path, image.box, shorter_side) for image in images]
+
+
+def _in_order(pool: ProcessPoolExecutor, function, items: list, ahead: int) -> Iterator:
+    """Results in the order of their items, at most `ahead` of them waiting: a slow disk must not fill the memory."""
+    waiting: collections.deque = collections.deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

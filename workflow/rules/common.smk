@@ -85,18 +85,36 @@ def flags(options):
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")
         else:
-            words.append(f"--{name} {value}")
+            words.append(f"--{name} {shlex.quote(str(value))}")
     return " ".join(words)
 
 
 def dataset_flags(wildcards):
     """How one data set is prepared."""
-    return flags(config["datasets"][wildcards.dataset])
+    return flags({name: value for name, value in config["datasets"][wildcards.dataset].items() if name != "damsm"})
+
+
+def source_files(wildcards):
+    """The files of a source whose change makes its data set anew; `prepare` itself names one that is not there."""
+    block = config["datasets"][wildcards.dataset]
+    root, metadata = Path(block.get("root", "")), Path(block.get("metadata", ""))
+    candidates = {
+        "synthbirds": [],
+        "cub": [
+            *(root / name for name in ("images.txt", "image_class_labels.txt", "classes.txt", "bounding_boxes.txt")),
+            *(metadata / split / "filenames.pickle" for split in ("train", "test")),
+            Path(block.get("captions", "")) / "testclasses.txt",
+        ],
+        "coco": sorted((root / "annotations").glob(f"captions_*{block.get('year', '')}.json")),
+        "folder": [Path(block.get("captions", root / "captions.jsonl"))],
+    }[block["source"]]
+    return [str(path) for path in [*candidates, Path(block.get("captions_pickle", ""))] if path.is_file()]
 
 
 def damsm_flags(wildcards):
-    """How the encoders are pretrained; their seed is in the path."""
-    return flags({name: value for name, value in config["damsm"].items() if name != "seed"} | config["matching"])
+    """How the encoders are pretrained, on this data set perhaps otherwise; their seed is in the path."""
+    block = config["damsm"] | config["datasets"][wildcards.dataset].get("damsm", {})
+    return flags({name: value for name, value in block.items() if name != "seed"} | config["matching"])
 
 
 def classifier_flags(wildcards):

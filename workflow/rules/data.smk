@@ -1,4 +1,6 @@
 rule prepare:
+    input:
+        source=source_files,
     output:
         description="results/data/{dataset}/dataset.json",
         images="results/data/{dataset}/images.bin",

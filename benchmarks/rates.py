@@ -1,0 +1,238 @@
+"""Rates of every long stage of a configuration, a row each in results/rates.csv, which `python -m dmgan plan` reads.
+
+A row is one network at its configured size on one device: images a second, and floating-point operations an image.
+Inputs are random. On the CPU the rate is that of one thread's CPU time, times the cores, so that what else runs hardly
+counts (several threads burn CPU time while they wait for each other); on a GPU it is over wall time.
+Rows of the same device, stage and network are replaced.
+"""
+
+import argparse
+import csv
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import fresh, record
+from dmgan import files
+from dmgan.allocator import keep_freed_memory
+from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+from dmgan.plan import RATES, network_of, read_configuration
+
+_WORDS = 15
+_VOCABULARY = 5450
+
+
+def _chosen(kind: type, *blocks: dict):
+    """Options of `kind` from the configuration's blocks, which hold others' options too."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{name: value for block in blocks for name, value in block.items() if name in names})
+
+
+class _Clock:
+    """Runs a step under a counter of its operations, then times it."""
+
+    def __init__(self, device, seconds: float):
+        self.device, self.seconds = device, seconds
+
+    def measure(self, step: Callable[[], object], images: int) -> dict[str, float]:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        counter = FlopCounterMode(display=False)
+        with counter:
+            step()
+        if self.device.type == "cuda":
+            for _ in range(3):
+                step()
+        count, start = 0, self._now()
+        while (elapsed := self._now() - start) < self.seconds or not count:
+            step()
+            count += 1
+        elapsed = self._now() - start
+        return {
+            "gflop_per_image": counter.get_total_flops() / images / 1e9,
+            "images_per_second": images * count / elapsed,
+        }
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self.device)
+            return time.monotonic()
+        return fresh.cpu_seconds() / _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _captions(batch: int, embedding_dim: int, device):
+    import torch
+
+    from dmgan.damsm import EncodedCaptions
+
+    words = torch.randn(batch, embedding_dim, _WORDS, device=device)
+    mask = torch.zeros(batch, _WORDS, dtype=torch.bool, device=device)
+    lengths = torch.full((batch,), _WORDS)
+    return EncodedCaptions(torch.randn(batch, embedding_dim, device=device), words, mask, lengths)
+
+
+def _train_and_sample(name: str, block: dict, config: dict, batch: int, clock: _Clock):
+    """Rates of a training step and of a generator's pass, and megabytes of a checkpoint."""
+    import torch
+
+    from dmgan.encoders import build_image_encoder
+    from dmgan.models.interface import initialise
+    from dmgan.models.registry import build_model, find
+    from dmgan.training import Trainer
+
+    damsm, device = _chosen(DamsmOptions, config["damsm"]), clock.device
+    options = _chosen(TrainingOptions, block)
+    model = build_model(name, _chosen(ArchitectureOptions, block), damsm.embedding_dim)
+    initialise(model)
+    encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width)
+    encoder.eval().requires_grad_(False).to(device)
+    gammas = _chosen(MatchingOptions, config["matching"])
+    trainer = Trainer(model, encoder, options, gammas, find(name).losses, device)
+    captions = _captions(batch, damsm.embedding_dim, device)
+    noise = torch.randn(batch, model.noise_dim, device=device)
+    images = [torch.rand(batch, 3, side, side, device=device) * 2 - 1 for side in model.image_sizes]
+    class_ids = torch.arange(batch, device=device)
+    trained = clock.measure(lambda: trainer.step(images, captions, class_ids, noise), batch)
+    tensors = [tensor for each in trainer.stateful().values() for tensor in _tensors(each.state_dict())]
+    trained["checkpoint_mb"] = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
+    model.eval()
+    with torch.inference_mode():
+        made = clock.measure(
+            lambda: model.generate(noise, captions.sentence, captions.words, captions.mask), batch
+        )  # fmt: skip
+    return trained, made
+
+
+def _tensors(state) -> list:
+    """Every tensor within a state dict."""
+    import torch
+
+    if isinstance(state, torch.Tensor):
+        return [state]
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else []
+    return [tensor for value in values for tensor in _tensors(value)]
+
+
+def _pretrain(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
+    import torch
+
+    from dmgan.damsm import Pretrainer
+    from dmgan.encoders import TextEncoder, build_image_encoder
+
+    options, device = _chosen(DamsmOptions, config["damsm"]), clock.device
+    text = TextEncoder(_VOCABULARY, options.embedding_dim, options.dropout)
+    image = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
+    pretrainer = Pretrainer(text, image, options, _chosen(MatchingOptions, config["matching"]), device)
+    images = torch.rand(batch, 3, options.image_size, options.image_size, device=device) * 2 - 1
+    tokens, lengths = torch.randint(1, _VOCABULARY, (batch, _WORDS)), torch.full((batch,), _WORDS)
+    return clock.measure(lambda: pretrainer.step(images, tokens, lengths, torch.arange(batch)), batch)
+
+
+def _evaluate(batch: int, clock: _Clock) -> dict[str, float]:
+    """One pass of Inception-v3 at 299 px: each rung of the ladder, and the DAMSM's judge, takes one."""
+    import torch
+
+    from dmgan.encoders import build_image_encoder
+
+    encoder = build_image_encoder("inception", 256, 32).eval().to(clock.device)
+    images = torch.rand(batch, 3, 299, 299, device=clock.device)
+    with torch.inference_mode():
+        return clock.measure(lambda: encoder(images), batch)
+
+
+def _classifier(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from dmgan.evaluation.classifier import SpeciesClassifier
+
+    options = _chosen(ClassifierOptions, config["classifier"])
+    network = SpeciesClassifier(options.width, options.features, 150).to(clock.device).train()
+    adam = torch.optim.AdamW(network.parameters(), lr=options.lr)
+    images = torch.rand(batch, 3, options.image_size, options.image_size, device=clock.device)
+    target = torch.arange(batch, device=clock.device)
+
+    def step() -> None:
+        adam.zero_grad(set_to_none=True)
+        cross_entropy(network(images)[1], target).backward()
+        adam.step()
+
+    return clock.measure(step, batch)
+
+
+def _preparing() -> dict[str, float] | None:
+    """What benchmarks.preparing measured, per second of two cores."""
+    path = record.RESULTS / "preparing.json"
+    if not path.exists():
+        return None
+    details = record.read(path).details
+    return {"images_per_second": details["kept"] * details["workers"] / details["cpu_seconds"], "gflop_per_image": 0.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rates", description=__doc__)
+    parser.add_argument("--configfile", type=Path, default=Path("workflow/config/paper.yaml"), help="what to measure")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
+    parser.add_argument("--batch-size", type=int, default=0, help="images a step (default: the configuration's)")
+    parser.add_argument("--seconds", type=float, default=10, help="least seconds of a measurement (default 10)")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    import torch
+
+    torch.set_num_threads(1 if arguments.device == "cpu" else _cores())
+    torch.manual_seed(0)
+    config, described = read_configuration(arguments.configfile), record.machine(arguments.device)
+    clock = _Clock(torch.device(arguments.device), arguments.seconds)
+    place = described.get("gpu", f"{described['cpu']}, {described['cores']} cores")
+    rows: dict[tuple[str, str], dict[str, object]] = {}
+
+    def keep(stage: str, network: str, batch: int, measured: dict[str, float] | None) -> None:
+        if measured is None:
+            return
+        rows[stage, network] = {
+            "device": place, "stage": stage, "network": network, "batch": batch,
+            "images_per_second": round(measured["images_per_second"], 4),
+            "gflop_per_image": round(measured["gflop_per_image"], 2),
+            "checkpoint_mb": round(measured.get("checkpoint_mb", 0.0)), "precision": "float32",
+            "over": "wall time" if clock.device.type == "cuda" else "one thread's CPU time, times the cores",
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        }  # fmt: skip
+        print(f"{stage} {network}: {measured['images_per_second']:.3g} images/s", file=sys.stderr, flush=True)
+
+    batch = arguments.batch_size or config["damsm"].get("batch_size", DamsmOptions().batch_size)
+    keep("prepare", "photographs", 0, _preparing())
+    keep("classifier", network_of("classifier", config), batch, _classifier(config, batch, clock))
+    keep("evaluate", "inception 299", batch, _evaluate(batch, clock))
+    keep("pretrain", network_of("pretrain", config), batch, _pretrain(config, batch, clock))
+    for dataset, blocks in config["hyperparameters"].items():
+        for model in config["models"]:
+            network = network_of("train", config, dataset, model)
+            if ("train", network) in rows:
+                continue
+            batch = arguments.batch_size or blocks[model].get("batch_size", TrainingOptions().batch_size)
+            trained, made = _train_and_sample(model, blocks[model], config, batch, clock)
+            keep("train", network, batch, trained)
+            keep("sample", network, batch, made)
+    _merge(RATES, list(rows.values()))
+
+
+def _merge(path: Path, rows: list[dict[str, object]]) -> None:
+    """Put rows into the table, in the place of older ones of the same device, stage and network."""
+    new = {(str(row["device"]), row["stage"], row["network"]) for row in rows}
+    old = list(csv.DictReader(path.open(encoding="utf-8"))) if path.exists() else []
+    kept = [row for row in old if (row["device"], row["stage"], row["network"]) not in new]
+    files.write_csv(path, [*kept, *rows])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Source `cub`: CUB-200-2011 as it is published, with the captions of Reed et al. and their split by species."""
+
+import hashlib
+from pathlib import Path
+
+from dmgan.data.listing import (
+    Decision,
+    Listed,
+    Listing,
+    caption_lines,
+    described,
+    read_lines,
+    unexpected_counts,
+    usable_captions,
+    without_duplicates,
+    without_missing_files,
+)
+from dmgan.errors import UserError
+from dmgan.plain_pickle import load_plain_pickle
+
+PUBLISHED = {"train": 8_855, "test": 2_933}  # 150 and 50 species
+CAPTIONS_PER_IMAGE = 10
+_MEND = "give the folder CUB_200_2011 of the original archive (fetch cub-images)"
+_MEND_METADATA = "give the folder birds of AttnGAN's metadata, its text.zip unpacked (fetch cub-captions)"
+_MEND_CAPTIONS = "give the folder cvpr2016_cub of Reed et al.: text_c10/ and testclasses.txt"
+
+
+def list_cub(
+    root: Path,
+    metadata: Path | None = None,
+    captions: Path | None = None,
+    captions_per_image: int = CAPTIONS_PER_IMAGE,
+) -> Listing:
+    """What CUB lists; captions and split from AttnGAN's `metadata` or from `captions`, Reed et al.'s own folder.
+
+    metadata holds text/SPECIES/IMAGE.txt, train/filenames.pickle and test/filenames.pickle; captions holds
+    text_c10/SPECIES/IMAGE.txt and testclasses.txt, the published list of the 50 test species. Class ids are those of
+    image_class_labels.txt, from 0.
+    """
+    root = Path(root)
+    if (metadata is None) == (captions is None):
+        raise UserError(
+            "--source cub: the archive has neither captions nor the papers' split; "
+            "give one of --metadata birds (AttnGAN's) and --captions cvpr2016_cub (Reed et al.'s)"
+        )
+    inputs: dict[str, dict[str, object]] = {}
+    columns = {name: _table(root / name, inputs) for name in ("images.txt", "image_class_labels.txt")}
+    boxes = _boxes(root / "bounding_boxes.txt", inputs)
+    species = _table(root / "classes.txt", inputs)
+    names = {number: file_name.removesuffix(".jpg") for number, file_name in columns["images.txt"].items()}
+    classes = {number: int(label) - 1 for number, label in columns["image_class_labels.txt"].items()}
+    if metadata is not None:
+        texts = Path(metadata) / "text"
+        _require_folder(texts, _MEND_METADATA)
+        splits, decisions = _split_by_pickles(Path(metadata), {names[n]: classes.get(n) for n in names}, inputs)
+    else:
+        texts = Path(captions) / "text_c10"
+        _require_folder(texts, _MEND_CAPTIONS)
+        splits, decisions = _split_by_species(Path(captions) / "testclasses.txt", species, names, inputs)
+    listed, hasher, size = [], hashlib.sha256(), 0
+    for number, name in names.items():
+        if name not in splits:
+            decisions.append(Decision(name, "image of no split", "image left out"))
+            continue
+        if number not in classes:
+            decisions.append(Decision(name, "image without a class label", "image left out"))
+            continue
+        if number not in boxes:
+            decisions.append(Decision(name, "image without a bounding box", "whole image kept"))
+        path = texts / f"{name}.txt"
+        lines, wrong = caption_lines(path) if path.is_file() else ([], [])
+        content = "\n".join(lines).encode()
+        hasher.update(f"{name} {len(content)}\n".encode() + content)
+        size += len(content)
+        decisions += [Decision(name, found, decision, detail) for found, decision, detail in wrong]
+        kept, found = usable_captions(name, lines, captions_per_image)
+        decisions += found
+        if kept:
+            path = root / "images" / columns["images.txt"][number]
+            listed.append(Listed(name, path, kept, classes[number], splits[name], boxes.get(number)))
+    inputs[f"{texts.name}/"] = {"bytes": size, "sha256": hasher.hexdigest()}
+    listed, twice = without_duplicates(listed)
+    listed, missing = without_missing_files(listed)
+    counts = unexpected_counts(listed, PUBLISHED, "CUB")
+    source = {"name": "cub", "split": "metadata" if metadata else "testclasses.txt"}
+    source |= {"captions_per_image": captions_per_image}
+    return Listing(source, listed, decisions + twice + missing + counts, inputs)
+
+
+def _require_folder(folder: Path, mend: str) -> None:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is no folder; {mend}")
+
+
+def _table(path: Path, inputs: dict) -> dict[int, str]:
+    """Number -> text of a file of lines such as "1 001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg"."""
+    table = {}
+    for line in read_lines(path, _MEND):
+        number, _, text = line.strip().partition(" ")
+        if not number.isdigit() or not text:
+            raise UserError(f"{path}: line {line!r} is not a number and a text; {_MEND}")
+        if int(number) in table:
+            raise UserError(f"{path}: number {number} occurs more than once; {_MEND}")
+        table[int(number)] = text
+    inputs[path.name] = described(path)
+    return table
+
+
+def _boxes(path: Path, inputs: dict) -> dict[int, tuple[int, int, int, int]]:
+    """Number -> left, top, width, height, cut to whole pixels as the released code does."""
+    boxes = {}
+    for number, text in _table(path, inputs).items():
+        try:
+            left, top, width, height = (int(float(each)) for each in text.split())
+        except ValueError as error:
+            raise UserError(f"{path}: line of image {number} is not four numbers; {_MEND}") from error
+        boxes[number] = (left, top, width, height)
+    return boxes
+
+
+def _split_by_pickles(metadata: Path, class_of: dict[str, int | None], inputs: dict):
+    """Name -> split from the lists of file names; their class ids are compared with the archive's."""
+    splits: dict[str, str] = {}
+    decisions = []
+    for split in ("train", "test"):
+        path = metadata / split / "filenames.pickle"
+        names = load_plain_pickle(path, _MEND_METADATA)
+        if type(names) not in (list, tuple) or not all(type(name) is str for name in names):
+            raise UserError(f"{path}: is no list of file names; {_MEND_METADATA}")
+        inputs[f"{split}/{path.name}"] = described(path)
+        for name in names:
+            if name not in class_of:
+                decisions.append(Decision(name, "image of the split that images.txt does not list", "image left out"))
+            elif splits.setdefault(name, split) != split:
+                decisions.append(Decision(name, "image of both splits", "kept for training"))
+        decisions += _compare_classes(path.with_name("class_info.pickle"), names, class_of, inputs)
+    return splits, decisions
+
+
+def _compare_classes(path: Path, names: list[str], class_of: dict[str, int | None], inputs: dict) -> list[Decision]:
+    """Whether class_info.pickle groups the images as image_class_labels.txt does; it may number them otherwise."""
+    if not path.is_file():
+        return []
+    ids = load_plain_pickle(path, f"take it away (image_class_labels.txt says the same), or {_MEND_METADATA}")
+    inputs[f"{path.parent.name}/{path.name}"] = described(path)
+    if type(ids) not in (list, tuple) or len(ids) != len(names):
+        detail = f"{path.parent.name}: {len(ids) if type(ids) in (list, tuple) else 'no list'}, {len(names)} names"
+        return [Decision(None, "class_info.pickle of another length", "classes of image_class_labels.txt", detail)]
+    first: dict[object, int | None] = {}
+    decision = "class of image_class_labels.txt"
+    return [
+        Decision(name, "class_info.pickle that disagrees with the labels", decision, f"class {number}")
+        for name, number in zip(names, ids, strict=True)
+        if name in class_of and first.setdefault(number, class_of[name]) != class_of[name]
+    ]
+
+
+def _split_by_species(path: Path, species: dict[int, str], names: dict[int, str], inputs: dict):
+    """Name -> split from the list of the test species, lines such as "004.Groove_billed_Ani"."""
+    test = {line.strip() for line in read_lines(path, _MEND_CAPTIONS) if line.strip()}
+    inputs[path.name] = described(path)
+    unknown = sorted(test - set(species.values()))
+    if unknown:
+        raise UserError(f"{path}: {unknown[0]} is no species of classes.txt; {_MEND_CAPTIONS}")
+    return {name: "test" if name.split("/")[0] in test else "train" for name in names.values()}, []

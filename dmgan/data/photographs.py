@@ -1,0 +1,180 @@
+"""One photograph file to RGB pixels of the papers' size, by rules that are stated for every odd kind of file."""
+
+import hashlib
+import io
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # not those for which Pillow starts other programs
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+_ORIENTATION = 0x0112  # EXIF tag
+_LARGEST = 100_000_000  # pixels; beyond it a file is taken for a decompression bomb
+_DEEP = ("I", "I;16", "I;16B", "I;16L")
+# What Pillow's decoders raise for damaged data.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+class Found(NamedTuple):
+    """What is not as it should be about one file, and what was done."""
+
+    found: str
+    decision: str
+    detail: str = ""
+
+
+class Photograph(NamedTuple):
+    """What became of one file."""
+
+    pixels: np.ndarray | None  # uint8 (H, W, 3), the shorter side as asked; None: left out
+    sha256: str  # of the file's bytes; "" where it could not be read
+    found: tuple[Found, ...]
+    enlarged: bool = False  # the crop was smaller than asked
+
+
+class _LeftOut(Exception):
+    """Why a file gives no image."""
+
+
+def read_photograph(path: Path, box: tuple[int, int, int, int] | None, shorter_side: int) -> Photograph:
+    """Read, crop to the square about `box` (left, top, width, height), turn upright and resize one file.
+
+    Order: the crop is in stored pixels, as boxes are; then EXIF's rotation; then RGB; then the shorter side, by PIL's
+    bilinear filter, as the papers' preprocessing. Never raises for what a file holds.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Photograph(None, "", (Found("unreadable file", "image left out", str(error.strerror)),))
+    sha256, found = hashlib.sha256(data).hexdigest(), []
+    try:
+        pixels, enlarged = _decode(data, box, shorter_side, found)
+    except _LeftOut as reason:
+        return Photograph(None, sha256, (Found(str(reason), "image left out"),))
+    return Photograph(pixels, sha256, tuple(found), enlarged)
+
+
+def _decode(data: bytes, box, shorter_side: int, found: list[Found]) -> tuple[np.ndarray, bool]:
+    image = _loaded(data, found)
+    turn = _orientation(image, found)
+    if box is not None:
+        image = _crop(image, box, found)
+    if turn != 1:
+        found.append(Found("EXIF rotation", "turned upright", f"orientation {turn}"))
+        image = _upright(image, turn)
+    image = _to_rgb(image, found)
+    width, height = image.size
+    if width < height:
+        size = shorter_side, int(shorter_side * height / width)
+    else:
+        size = int(shorter_side * width / height), shorter_side
+    if size[0] * size[1] > _LARGEST:
+        raise _LeftOut("too long and narrow an image")
+    resized = image if image.size == size else image.resize(size, Image.BILINEAR)
+    return np.asarray(resized), min(width, height) < shorter_side
+
+
+def _loaded(data: bytes, found: list[Found]) -> Image.Image:
+    """The decoded file; a truncated one is not filled up."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > _LARGEST:
+            raise _LeftOut("more than 100 megapixels")
+        if getattr(image, "n_frames", 1) > 1:
+            found.append(Found("several frames", "first one kept"))
+        if any(";16" in str(tile.args) for tile in image.tile):
+            found.append(Found("16-bit image", "upper 8 bits kept"))
+        image.load()
+    except UnidentifiedImageError:
+        raise _LeftOut("no image file of a known kind") from None
+    except _DAMAGE:
+        raise _LeftOut("truncated or corrupt file") from None
+    return image
+
+
+def _orientation(image: Image.Image, found: list[Found]) -> int:
+    """EXIF's orientation, 1 where it is upright or not said."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except _DAMAGE:
+        found.append(Found("EXIF that cannot be read", "taken as upright"))
+        return 1
+
+
+def papers_crop(width: int, height: int, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the papers' square: half side int(0.75 max(w, h)) about the box's centre, clipped."""
+    left, top, box_width, box_height = box
+    half = int(0.75 * max(box_width, box_height))
+    x, y = int((2 * left + box_width) / 2), int((2 * top + box_height) / 2)
+    return max(0, x - half), max(0, y - half), min(width, x + half), min(height, y + half)
+
+
+def _crop(image: Image.Image, box: tuple[int, int, int, int], found: list[Found]) -> Image.Image:
+    left, top, width, height = box
+    detail = f"box {left} {top} {width} {height}, image {image.width}x{image.height}"
+    outside = left >= image.width or top >= image.height or left + width <= 0 or top + height <= 0
+    if outside or width <= 0 or height <= 0:
+        found.append(Found("box outside the image or empty", "whole image kept", detail))
+        return image
+    if left < 0 or top < 0 or left + width > image.width or top + height > image.height:
+        found.append(Found("box that reaches beyond the image", "crop clipped to the image", detail))
+    edges = papers_crop(image.width, image.height, box)
+    if edges[2] <= edges[0] or edges[3] <= edges[1]:
+        found.append(Found("box outside the image or empty", "whole image kept", detail))
+        return image
+    return image.crop(edges)
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image, found: list[Found]) -> Image.Image:
+    """Three channels of eight bits."""
+    if image.mode in _DEEP:
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() > 0xFFFF:
+            raise _LeftOut("more than 16 bits a channel")
+        if not any(each.found == "16-bit image" for each in found):
+            found.append(Found("16-bit image", "upper 8 bits kept"))
+        image = Image.fromarray((levels.astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise _LeftOut("pixels of floating point")
+    if image.mode == "P":
+        found.append(Found("palette image", "colours looked up"))
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or image.has_transparency_data:
+        found.append(Found("transparency", "laid on white"))
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if image.mode in ("L", "1"):
+        found.append(Found("grey image", "repeated in three channels"))
+    elif image.mode == "CMYK":
+        found.append(Found("CMYK image", "converted to RGB without a profile"))
+    elif image.mode != "RGB":
+        found.append(Found("another colour space", "converted to RGB without a profile", image.mode))
+    return image.convert("RGB")

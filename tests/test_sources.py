@@ -1,0 +1,588 @@
+"""CUB, COCO and folders of photographs: what is listed, what is decided, and a preparation that goes on."""
+
+import io
+import json
+import os
+import pickle
+import shutil
+import signal
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dmgan.__main__ import main
+from dmgan.data import prepare
+from dmgan.data.coco import list_coco
+from dmgan.data.cub import list_cub
+from dmgan.data.dataset import PreparedDataset
+from dmgan.data.folder import list_folder
+from dmgan.data.photographs import papers_crop, read_photograph
+from dmgan.data.prepare import prepare_photographs
+from dmgan.errors import UserError
+from dmgan.files import file_sha256
+
+COCO_MINI = Path(os.environ.get("COCO_MINI", Path(__file__).parents[2] / "shared" / "data" / "coco-mini"))
+SPECIES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross", "004.Groove_billed_Ani")
+PER_SPECIES = 3
+
+
+def picture(width=60, height=50, seed=0) -> np.ndarray:
+    """A smooth picture, so that JPEG keeps it."""
+    corners = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(corners).resize((width, height), Image.BICUBIC))
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, quality=95)
+
+
+def cub_names() -> list[str]:
+    return [f"{name}/{name[4:]}_{number:04d}_{number}" for name in SPECIES for number in range(PER_SPECIES)]
+
+
+def make_cub(folder: Path) -> Path:
+    """CUB_200_2011 in its exact layout, but small: four species, three images each."""
+    root, names = folder / "CUB_200_2011", cub_names()
+    numbered = list(enumerate(names, 1))
+    for number, name in numbered:
+        save(root / "images" / f"{name}.jpg", picture(seed=number))
+    (root / "images.txt").write_text("".join(f"{n} {name}.jpg\n" for n, name in numbered))
+    (root / "image_class_labels.txt").write_text("".join(f"{n} {(n - 1) // PER_SPECIES + 1}\n" for n, _ in numbered))
+    (root / "classes.txt").write_text("".join(f"{n} {name}\n" for n, name in enumerate(SPECIES, 1)))
+    (root / "bounding_boxes.txt").write_text("".join(f"{n} 10.0 12.0 30.0 24.0\n" for n, _ in numbered))
+    return root
+
+
+def write_texts(folder: Path) -> None:
+    for name in cub_names():
+        path = folder / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"this bird has {c} wings\n" for c in ("red", "blue", "green")) + "\n")
+
+
+def make_metadata(folder: Path) -> Path:
+    """AttnGAN's folder birds, its pickles in the protocol of Python 2."""
+    birds, names = folder / "birds", cub_names()
+    write_texts(birds / "text")
+    for split, share in (("train", names[: 3 * PER_SPECIES]), ("test", names[3 * PER_SPECIES :])):
+        (birds / split).mkdir()
+        (birds / split / "filenames.pickle").write_bytes(pickle.dumps(share, 0))
+        ids = [names.index(name) // PER_SPECIES + 1 for name in share]
+        (birds / split / "class_info.pickle").write_bytes(pickle.dumps(ids, 0))
+    return birds
+
+
+def make_reed(folder: Path) -> Path:
+    """Reed et al.'s folder cvpr2016_cub."""
+    reed = folder / "cvpr2016_cub"
+    write_texts(reed / "text_c10")
+    (reed / "testclasses.txt").write_text(SPECIES[3] + "\n")
+    return reed
+
+
+def found(listing_or_set) -> dict[str, int]:
+    """How often each kind of thing was decided on, the small fixtures' counts left aside."""
+    decisions = listing_or_set.decisions if hasattr(listing_or_set, "decisions") else listing_or_set
+    kinds = [each["found"] if isinstance(each, dict) else each.found for each in decisions]
+    usual = ("another number of images than published", "fewer captions than asked for")
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds)) if kind not in usual}
+
+
+# CUB.
+
+
+@pytest.mark.parametrize("captions", ["metadata", "captions"])
+def test_cub_is_prepared_with_attngan_s_metadata_and_with_plain_captions(captions, tmp_path):
+    root = make_cub(tmp_path)
+    other = make_metadata(tmp_path) if captions == "metadata" else make_reed(tmp_path)
+    listing = list_cub(root, **{captions: other}, captions_per_image=2)
+    assert found(listing) == {}
+    counts = [each.detail for each in listing.decisions]
+    assert counts == ["9 train images, CUB has 8,855", "3 test images, CUB has 2,933"]
+    prepare_photographs(listing, tmp_path / "out", 32, workers=1)
+    opened = PreparedDataset(tmp_path / "out")
+    assert opened.description["images"] == {"train": 9, "test": 3}
+    assert opened.description["classes"] == {"train": 3, "test": 1}
+    assert [opened.name(i) for i in range(12)] == cub_names()
+    assert list(opened.class_ids) == [i // PER_SPECIES for i in range(12)]
+    assert opened.caption(4, 1) == "this bird has blue wings" and opened.caption_count(4) == 2
+    # The papers' crop of box 10 12 30 24: half side 22 about (25, 24), clipped to the image's left and top.
+    stored = Image.open(root / "images" / f"{cub_names()[4]}.jpg").crop((3, 2, 47, 46)).resize((38, 38), Image.BILINEAR)
+    assert np.array_equal(opened.image(4), np.asarray(stored))
+
+
+def test_cub_without_captions_or_with_other_files_is_one_clear_line(tmp_path):
+    root, birds, reed = make_cub(tmp_path), make_metadata(tmp_path), make_reed(tmp_path)
+    with pytest.raises(UserError, match="give one of --metadata birds .* and --captions cvpr2016_cub"):
+        list_cub(root)
+    with pytest.raises(UserError, match="images.txt: cannot be read .*; give the folder CUB_200_2011"):
+        list_cub(tmp_path, metadata=birds)
+    with pytest.raises(UserError, match="text: is no folder; .* its text.zip unpacked"):
+        list_cub(root, metadata=reed)
+    (birds / "test" / "filenames.pickle").write_bytes(pickle.dumps(np.array(["a"]), 2))
+    with pytest.raises(UserError, match="nothing of it was executed.*give the folder birds"):
+        list_cub(root, metadata=birds)
+    (reed / "testclasses.txt").write_text("201.Dodo\n")
+    with pytest.raises(UserError, match="201.Dodo is no species of classes.txt"):
+        list_cub(root, captions=reed)
+    (root / "bounding_boxes.txt").write_text("1 10.0 a 30.0 24.0\n")
+    with pytest.raises(UserError, match="line of image 1 is not four numbers"):
+        list_cub(root, captions=reed)
+
+
+def _lose_caption_file(root: Path, birds: Path) -> None:
+    (birds / "text" / f"{cub_names()[0]}.txt").unlink()
+
+
+def _empty_caption_file(root: Path, birds: Path) -> None:
+    (birds / "text" / f"{cub_names()[0]}.txt").write_text("\n \n")
+
+
+def _caption_without_a_word(root: Path, birds: Path) -> None:
+    (birds / "text" / f"{cub_names()[0]}.txt").write_text("...\na red bird\n")
+
+
+def _captions_in_latin_1(root: Path, birds: Path) -> None:
+    (birds / "text" / f"{cub_names()[0]}.txt").write_bytes(b"a na\xefve bird\nb\nc\n")
+
+
+def _lose_image(root: Path, birds: Path) -> None:
+    (root / "images" / f"{cub_names()[0]}.jpg").unlink()
+
+
+def _name_twice(root: Path, birds: Path) -> None:
+    for name, text in (("images.txt", f"{cub_names()[0]}.jpg"), ("image_class_labels.txt", "1")):
+        with open(root / name, "a") as file:
+            file.write(f"99 {text}\n")
+    with open(root / "bounding_boxes.txt", "a") as file:
+        file.write("99 1.0 1.0 5.0 5.0\n")
+
+
+def _lose_box(root: Path, birds: Path) -> None:
+    lines = (root / "bounding_boxes.txt").read_text().splitlines(keepends=True)
+    (root / "bounding_boxes.txt").write_text("".join(lines[1:]))
+
+
+def _image_of_no_split(root: Path, birds: Path) -> None:
+    for file in ("filenames", "class_info"):
+        path = birds / "train" / f"{file}.pickle"
+        path.write_bytes(pickle.dumps(pickle.loads(path.read_bytes())[1:], 0))
+
+
+def _image_of_both_splits(root: Path, birds: Path) -> None:
+    names = pickle.loads((birds / "test" / "filenames.pickle").read_bytes()) + [cub_names()[0]]
+    (birds / "test" / "filenames.pickle").write_bytes(pickle.dumps(names, 0))
+    (birds / "test" / "class_info.pickle").unlink()
+
+
+def _other_classes(root: Path, birds: Path) -> None:
+    path = birds / "train" / "class_info.pickle"
+    ids = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps([*ids[:-1], ids[0]], 0))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kinds", "images"),
+    [
+        (_lose_caption_file, ["image without a caption"], 11),
+        (_empty_caption_file, ["image without a caption"], 11),
+        (_caption_without_a_word, ["caption without a word"], 12),
+        (_captions_in_latin_1, ["caption file that is not UTF-8"], 12),
+        (_lose_image, ["image file that is not there"], 11),
+        (_name_twice, ["name that occurs more than once"], 12),
+        (_lose_box, ["image without a bounding box"], 12),
+        (_image_of_no_split, ["image of no split"], 11),
+        (_image_of_both_splits, ["image of both splits"], 12),
+        (_other_classes, ["class_info.pickle that disagrees with the labels"], 12),
+    ],
+)
+def test_what_is_wrong_with_a_listing_is_named(spoil, kinds, images, tmp_path):
+    root, birds = make_cub(tmp_path), make_metadata(tmp_path)
+    spoil(root, birds)
+    listing = list_cub(root, metadata=birds)
+    assert found(listing) == dict.fromkeys(kinds, 1)
+    assert len(listing.images) == images
+
+
+def test_papers_crop():
+    assert papers_crop(500, 400, (60, 27, 325, 304)) == (0, 0, 465, 400)  # half side 243 about (222, 179), clipped
+    assert papers_crop(500, 400, (200, 150, 40, 60)) == (175, 135, 265, 225)  # half side 45 about (220, 180)
+
+
+# Photographs of every odd kind: rows of (file name, maker of its bytes, what is found, colour that must come out).
+
+RED, GREY, WHITE = (200, 30, 40), (120, 120, 120), (255, 255, 255)
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def jpeg(colour=RED, mode="RGB", **options) -> bytes:
+    return encoded(Image.new(mode, (60, 50), colour), "JPEG", quality=95, **options)
+
+
+def deep_png(levels: np.ndarray) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow does not write in colour."""
+    height, width, _ = levels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def palette_png(transparent: bool = False) -> bytes:
+    image = Image.new("P", (60, 50), 1)
+    image.putpalette([0, 0, 0, *RED])
+    return encoded(image, "PNG", **({"transparency": 1} if transparent else {}))
+
+
+def turned_jpeg() -> bytes:
+    """60x50, red above and grey below, marked as to be turned by a quarter to the right."""
+    image = Image.new("RGB", (60, 50), RED)
+    image.paste(GREY, (0, 25, 60, 50))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded(image, "JPEG", quality=95, exif=exif)
+
+
+PHOTOGRAPHS = {
+    "plain": (jpeg, [], RED),
+    "grey": (lambda: jpeg(120, "L"), ["grey image"], GREY),
+    "bilevel": (lambda: encoded(Image.new("1", (60, 50), 1), "PNG"), ["grey image"], WHITE),
+    "cmyk": (lambda: jpeg((0, 255, 255, 0), "CMYK"), ["CMYK image"], (255, 0, 0)),
+    "palette": (palette_png, ["palette image"], RED),
+    "transparent palette": (lambda: palette_png(True), ["palette image", "transparency"], WHITE),
+    "alpha": (lambda: encoded(Image.new("RGBA", (60, 50), (*RED, 0)), "PNG"), ["transparency"], WHITE),
+    "grey alpha": (
+        lambda: encoded(Image.new("LA", (60, 50), (120, 255)), "PNG"), ["transparency"], GREY
+    ),
+    "16-bit grey": (
+        lambda: encoded(Image.fromarray(np.full((50, 60), 120 * 256 + 99, np.uint16)), "PNG"),
+        ["16-bit image", "grey image"], GREY,
+    ),
+    "16-bit colour": (lambda: deep_png(np.full((50, 60, 3), RED) * 256 + 77), ["16-bit image"], RED),
+    "floating point": (
+        lambda: encoded(Image.new("F", (60, 50), 0.5), "TIFF"), ["pixels of floating point"], None
+    ),
+    "EXIF rotation": (turned_jpeg, ["EXIF rotation"], None),
+    "two frames": (
+        lambda: encoded(
+            Image.new("RGB", (60, 50), RED), "TIFF", save_all=True, append_images=[Image.new("RGB", (60, 50))]
+        ),
+        ["several frames"], RED,
+    ),
+    "truncated": (lambda: jpeg()[:500], ["truncated or corrupt file"], None),
+    "truncated PNG": (lambda: palette_png()[:-30], ["truncated or corrupt file"], None),
+    "damaged": (
+        lambda: deep_png(np.zeros((50, 60, 3)))[:60] + b"x" * 40, ["truncated or corrupt file"], None
+    ),
+    "no image": (lambda: b"<html>not found</html>", ["no image file of a known kind"], None),
+    "empty": (lambda: b"", ["no image file of a known kind"], None),
+    "EPS": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", ["no image file of a known kind"], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PHOTOGRAPHS)
+def test_every_odd_photograph_is_converted_or_left_out_and_named(kind, tmp_path):
+    make, kinds, colour = PHOTOGRAPHS[kind]
+    (tmp_path / "image").write_bytes(make())
+    photograph = read_photograph(tmp_path / "image", None, 38)
+    assert [each.found for each in photograph.found] == kinds
+    assert all(each.decision and "0x" not in each.detail for each in photograph.found)
+    assert photograph.sha256 == file_sha256(tmp_path / "image")
+    if kind == "EXIF rotation":
+        assert photograph.pixels.shape == (45, 38, 3)  # turned: 50 wide, 60 high
+        assert np.abs(photograph.pixels[22, -5].astype(int) - RED).max() < 6  # what was above is on the right
+        assert np.abs(photograph.pixels[22, 5].astype(int) - GREY).max() < 6
+    elif colour is None:
+        assert photograph.pixels is None and photograph.found[-1].decision == "image left out"
+    else:
+        assert photograph.pixels.shape == (38, 45, 3) and photograph.pixels.dtype == np.uint8
+        assert np.abs(photograph.pixels.astype(int) - colour).max() < 4
+
+
+@pytest.mark.parametrize(
+    ("box", "kinds", "shape"),
+    [
+        ((10, 12, 30, 24), [], (38, 38)),
+        ((-5, 12, 30, 24), ["box that reaches beyond the image"], (52, 38)),
+        ((100, 12, 30, 24), ["box outside the image or empty"], (38, 45)),
+        ((10, 12, 0, 24), ["box outside the image or empty"], (38, 45)),
+        ((59, 12, 1, 1), ["box outside the image or empty"], (38, 45)),  # half side 0
+    ],
+)
+def test_boxes_outside_the_image_are_named(box, kinds, shape, tmp_path):
+    (tmp_path / "image").write_bytes(jpeg())
+    photograph = read_photograph(tmp_path / "image", box, 38)
+    assert [each.found for each in photograph.found] == kinds and photograph.pixels.shape[:2] == shape
+
+
+# Folders.
+
+
+def test_a_folder_with_json_lines(tmp_path):
+    root = tmp_path / "mine"
+    for number in range(4):
+        save(root / f"{number}.png", picture(seed=number))
+    save(root / "spare" / "unnamed.png", picture())
+    rows = [
+        {"image": "0.png", "captions": ["a red bird", "a bird"], "split": "train", "class": "red"},
+        {"image": "1.png", "captions": ["a blue bird"], "split": "val", "class": "blue"},
+        {"image": "2.png", "captions": ["a bird"], "split": "train", "class": "blue"},
+        {"image": "2.png", "captions": ["twice"], "split": "train", "class": "blue"},
+        {"image": "3.png", "captions": [" "], "split": "train", "class": "red"},
+    ]
+    (root / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    listing = list_folder(root)
+    assert found(listing) == {
+        "caption without a word": 1, "image without a caption": 2, "name that occurs more than once": 1
+    }  # fmt: skip
+    assert [(each.name, each.split, each.class_id) for each in listing.images] == [
+        ("0.png", "train", 1), ("1.png", "test", 0), ("2.png", "train", 0)
+    ]  # fmt: skip
+
+
+def test_a_folder_with_text_files_is_split_by_name(tmp_path):
+    for number in range(10):
+        save(tmp_path / "mine" / f"{number}.jpg", picture(seed=number))
+        (tmp_path / "mine" / f"{number}.txt").write_text(f"bird {number}\nanother caption\n")
+    listing = list_folder(tmp_path / "mine", test_share=0.2)
+    assert found(listing) == {} and len(listing.images) == 10
+    test = [each.name for each in listing.images if each.split == "test"]
+    assert len(test) == 2 and test == [
+        e.name for e in list_folder(tmp_path / "mine", test_share=0.2).images if e.name in test
+    ]
+    (tmp_path / "mine" / "test").mkdir()
+    (tmp_path / "mine" / "train").mkdir()
+    for path in sorted((tmp_path / "mine").glob("*.*")):
+        shutil.move(path, tmp_path / "mine" / ("test" if path.stem in "789" else "train") / path.name)
+    listing = list_folder(tmp_path / "mine")
+    assert [each.name for each in listing.images if each.split == "test"] == ["test/7.jpg", "test/8.jpg", "test/9.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("not json", "line 1 is not JSON"),
+        ('{"image": "a.jpg"}', "line 1 must have image and captions"),
+        ('{"image": "a.jpg", "captions": ["a"], "label": 1}', "may have split and class"),
+        ('{"image": "a.jpg", "captions": "a"}', "captions a list of texts"),
+        ('{"image": "a.jpg", "captions": ["a"], "split": "dev"}', "split 'dev' must be train or test"),
+        (
+            '{"image": "a.jpg", "captions": ["a"], "split": "train"}\n{"image": "b.jpg", "captions": ["a"]}',
+            "b.jpg has no split, a.jpg has one",
+        ),
+    ],
+)
+def test_other_lines_are_refused(lines, message, tmp_path):
+    (tmp_path / "captions.jsonl").write_text(lines)
+    with pytest.raises(UserError, match=message):
+        list_folder(tmp_path)
+
+
+# COCO.
+
+
+def make_coco(folder: Path, year: str) -> Path:
+    root = folder / "coco"
+    (root / "annotations").mkdir(parents=True)
+    for split, ids in (("train", (9, 25)), ("val", (42,))):
+        images = [{"id": each, "file_name": f"COCO_{split}{year}_{each:012d}.jpg"} for each in ids]
+        texts = [{"image_id": each, "caption": f"a bird number {n}"} for n in range(6) for each in ids]
+        if split == "val":
+            texts.append({"image_id": 77, "caption": "of no image"})
+        content = {"images": images, "annotations": texts}
+        (root / "annotations" / f"captions_{split}{year}.json").write_text(json.dumps(content))
+        for image in images:
+            save(root / f"{split}{year}" / image["file_name"], picture(seed=image["id"]))
+    return root
+
+
+def test_coco_2014(tmp_path):
+    root = make_coco(tmp_path, "2014")
+    listing = list_coco(root)
+    assert found(listing) == {"captions of an image that is not listed": 1}
+    assert [(each.name[-2:], each.class_id, each.split, len(each.captions)) for each in listing.images] == [
+        ("09", 0, "train", 5), ("25", 1, "train", 5), ("42", 2, "test", 5)
+    ]  # fmt: skip
+    assert [each.detail for each in listing.decisions[-2:]] == [
+        "2 train images, COCO 2014 has 82,783", "1 test images, COCO 2014 has 40,504"
+    ]  # fmt: skip
+    shutil.copy(root / "annotations" / "captions_train2014.json", root / "annotations" / "captions_train2017.json")
+    with pytest.raises(UserError, match="holds COCO 2014 and 2017; say which with --year"):
+        list_coco(root)
+    (root / "annotations" / "captions_val2014.json").write_text('{"images": [{"file_name": "a"}]}')
+    with pytest.raises(UserError, match="captions_val2014.json: is no file of COCO captions"):
+        list_coco(root, "2014")
+    with pytest.raises(UserError, match="holds no COCO captions"):
+        list_coco(tmp_path)
+
+
+# The preparation.
+
+
+def make_odd_folder(folder: Path) -> Path:
+    root = folder / "mine"
+    for number in range(9):
+        save(root / f"{number}.jpg", picture(seed=number))
+    for name, kind in (("grey.jpg", "grey"), ("torn.jpg", "truncated"), ("tiny.png", "alpha")):
+        (root / name).write_bytes(PHOTOGRAPHS[kind][0]())
+    for path in sorted(root.iterdir()):
+        path.with_suffix(".txt").write_text(f"a bird called {path.stem}\n")
+    return root
+
+
+def test_nothing_is_refused_silently_and_strict_makes_it_an_error(tmp_path, capsys):
+    root, out = make_odd_folder(tmp_path), tmp_path / "out"
+    prepared = ["prepare", "--source", "folder", "--root", str(root), "--out", str(out), "--image-size", "32"]
+    assert main([*prepared, "--strict", "--workers", "1"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "--strict: decisions: " in line and "1 x truncated or corrupt file (image left out)" in line
+    named = json.loads((tmp_path / "out.decisions.json").read_text())
+    assert sorted(each["image"] for each in named) == ["grey.jpg", "tiny.png", "torn.jpg"]
+    assert not out.exists()
+    assert main([*prepared, "--workers", "1"]) == 0
+    said = capsys.readouterr().err
+    assert "going on after 12 of 12 photographs" in said and "11 images kept of 12" in said
+    description = PreparedDataset(out).description
+    assert description["decisions"] == named and sum(description["images"].values()) == 11
+    assert description["inputs"]["images"]["count"] == 12
+    assert {path.name for path in out.iterdir()} == {*description["sha256"], "dataset.json"}
+    assert description["sha256"] == {p.name: file_sha256(p) for p in out.iterdir() if p.name != "dataset.json"}
+
+
+def test_a_killed_preparation_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch, capsys):
+    listing = list_folder(make_odd_folder(tmp_path))
+    monkeypatch.setattr(prepare, "_CHUNK", 2)
+    prepare_photographs(listing, tmp_path / "whole", 32, workers=2)
+    append, appended = prepare._Photographs._append, []
+
+    def killed(self, chunk, pixels, lines):
+        if len(appended) == 3:
+            pixels.write(b"half an image")  # torn in the middle of a write
+            raise KeyboardInterrupt
+        appended.append(len(chunk))
+        append(self, chunk, pixels, lines)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare._Photographs, "_append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_photographs(listing, tmp_path / "torn", 32, workers=1)
+    assert not (tmp_path / "torn").exists()
+    capsys.readouterr()
+    prepare_photographs(listing, tmp_path / "torn", 32, workers=1)
+    assert "going on after 6 of 12 photographs" in capsys.readouterr().err
+    for path in (tmp_path / "whole").iterdir():
+        assert file_sha256(path) == file_sha256(tmp_path / "torn" / path.name), path.name
+
+
+def test_a_preparation_killed_at_any_moment_leaves_neither_workers_nor_a_lock(tmp_path, monkeypatch, capsys):
+    listing = list_folder(make_odd_folder(tmp_path))
+    monkeypatch.setattr(prepare, "_CHUNK", 1)
+    append = prepare._Photographs._append
+    child = os.fork()
+    if not child:
+        try:  # the child: read slowly until it is killed
+            prepare._Photographs._append = lambda *arguments: (time.sleep(0.3), append(*arguments))
+            prepare_photographs(listing, tmp_path / "out", 32, workers=2)
+        finally:
+            os._exit(0)
+    lines, deadline = tmp_path / ".out.partial" / "read.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and not (lines.exists() and lines.read_text().count("\n") >= 4):
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert not (tmp_path / "out").exists()
+    prepare_photographs(listing, tmp_path / "out", 32, workers=1)
+    assert "of 12 photographs" in capsys.readouterr().err
+    prepare_photographs(listing, tmp_path / "whole", 32, workers=1)
+    for path in (tmp_path / "whole").iterdir():
+        assert file_sha256(path) == file_sha256(tmp_path / "out" / path.name), path.name
+
+
+def test_a_photograph_changed_after_a_kill_is_read_again(tmp_path, capsys):
+    root = make_odd_folder(tmp_path)
+    with pytest.raises(UserError, match="--strict"):
+        prepare_photographs(list_folder(root), tmp_path / "out", 32, workers=1, strict=True)
+    (root / "torn.jpg").write_bytes(jpeg())
+    capsys.readouterr()
+    prepare_photographs(list_folder(root), tmp_path / "out", 32, workers=1)
+    assert "going on" not in capsys.readouterr().err
+    assert sum(PreparedDataset(tmp_path / "out").description["images"].values()) == 12
+
+
+def test_the_vocabulary_of_released_encoders(tmp_path):
+    root = make_odd_folder(tmp_path)
+    words = ["<end>", "grey", "bird", "tiny"]
+    content = [[], [], dict(enumerate(words)), {word: number for number, word in enumerate(words)}]
+    (tmp_path / "captions.pickle").write_bytes(pickle.dumps(content, 2))
+    (root / "0.txt").write_text("nothing known\n")
+    flags = ["--root", str(root), "--image-size", "32", "--test-share", "0.3"]
+    flags += ["--captions-pickle", str(tmp_path / "captions.pickle")]
+    assert main(["prepare", "--source", "folder", "--out", str(tmp_path / "out"), "--workers", "1", *flags]) == 0
+    opened = PreparedDataset(tmp_path / "out")
+    assert list(opened.vocabulary.words) == words
+    assert found(opened.description["decisions"])["captions without a word of captions.pickle"] == 1
+    grey = next(i for i in range(len(opened)) if opened.name(i) == "grey.jpg")
+    assert list(opened.tokens(grey, 0)) == [2, 1]
+
+
+def test_flags_of_another_source_are_refused(tmp_path, capsys):
+    assert main(["prepare", "--source", "coco", "--out", str(tmp_path / "out"), "--num-species", "3"]) == 1
+    assert "--num-species: is not read with --source coco; leave it out" in capsys.readouterr().err
+    assert main(["prepare", "--source", "coco", "--out", str(tmp_path / "out")]) == 1
+    assert "--source coco: needs --root" in capsys.readouterr().err
+
+
+# Real photographs.
+
+
+@pytest.mark.skipif(
+    not COCO_MINI.is_dir(), reason=f"{COCO_MINI} is not there; COCO_MINI names a folder of COCO in the layout of 2017"
+)
+def test_photographs_of_coco_are_prepared_trained_on_and_drawn(tmp_path):
+    """159 photographs with their captions; training and sampling are tiny."""
+    import torch
+
+    from dmgan.damsm import pretrain
+    from dmgan.options import ArchitectureOptions, DamsmOptions, MatchingOptions, TrainingOptions
+    from dmgan.sampling import sample_test_captions
+    from dmgan.training import train
+
+    cpu = torch.device("cpu")
+    prepare_photographs(list_coco(COCO_MINI), tmp_path / "data", 32, workers=2)
+    opened = PreparedDataset(tmp_path / "data")
+    assert opened.description["images"] == {"train": 80, "test": 79}
+    assert opened.description["captions"] == 159 * 5 and found(opened.description["decisions"]) == {}
+    assert len(set(opened.class_ids)) == 159
+    damsm = DamsmOptions(image_encoder="small", image_size=32, width=4, embedding_dim=16, epochs=1, batch_size=16)
+    pretrain(tmp_path / "data", tmp_path / "damsm", damsm, MatchingOptions(), 0, cpu)
+    architecture = ArchitectureOptions(
+        base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1
+    )
+    options = TrainingOptions(epochs=1, batch_size=16, max_words=12)
+    train(
+        "dmgan",
+        tmp_path / "data",
+        tmp_path / "damsm",
+        tmp_path / "run",
+        architecture,
+        options,
+        MatchingOptions(),
+        0,
+        cpu,
+    )
+    sample_test_captions(tmp_path / "run", tmp_path / "data", tmp_path / "images", 8, 100, 8, False, cpu)
+    assert len(list((tmp_path / "images").rglob("*.png"))) == 8
