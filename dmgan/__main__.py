@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 
 from dmgan.errors import UserError
-from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    ArchitectureOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    MatchingOptions,
+    SamplingOptions,
+    TrainingOptions,
+)
 
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
 
@@ -196,14 +203,16 @@ def sample(arguments: argparse.Namespace) -> None:
 
     sample_test_captions(
         arguments.run, arguments.data, arguments.out, arguments.num_images, arguments.seed,
-        arguments.batch_size, arguments.all_stages, device,
+        arguments.batch_size, arguments.all_stages, device, _options(arguments, SamplingOptions),
     )  # fmt: skip
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, help="run folder of a trained or imported model")
     parser.add_argument("--data", type=Path, required=True, help="prepared data set whose test captions are used")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the images")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the images; a sampling that was cut short goes on"
+    )
     parser.add_argument("--num-images", type=int, default=30000, help="images to make (default 30000, the papers')")
     parser.add_argument(
         "--seed", type=int, default=100, help="seed of captions and noises (default 100, the released code's)"
@@ -215,6 +224,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
         "--all-stages", action="store_true", help="write the images of every stage, not of the last alone"
     )
     _add_run_flags(parser, tracking=False)
+    _add_options(parser, SamplingOptions)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -9,22 +9,17 @@ from torch.nn import functional as F
 
 from dmgan.models import fast
 from dmgan.models.blocks import ResidualBlock, up_block
-from dmgan.models.interface import initialise
-from dmgan.models.registry import MODELS, build_model
+from dmgan.models.registry import MODELS
 from dmgan.options import ArchitectureOptions
-from tests.conftest import ARCHITECTURE
+from tests.test_models import SMALL, build, inputs
 
 TOLERANCES = [(torch.float64, 1e-10), (torch.float32, 1e-5)]
-EMBEDDING_DIM = 16
 
 
-def random_model(
-    name: str, dtype: torch.dtype, architecture: ArchitectureOptions = ARCHITECTURE, **switches
-) -> nn.Module:
+def random_model(name: str, dtype: torch.dtype, architecture: ArchitectureOptions = SMALL) -> nn.Module:
     """A model with random weights and running statistics."""
+    model = build(name, architecture)
     torch.manual_seed(0)
-    model = build_model(name, architecture, EMBEDDING_DIM, **switches)
-    initialise(model)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)
@@ -33,12 +28,10 @@ def random_model(
     return model.to(dtype)
 
 
-def generate(model: nn.Module, dtype: torch.dtype):
-    """One pass over three captions of unlike length."""
-    torch.manual_seed(1)
-    noise, sentence = torch.randn(3, model.noise_dim, dtype=dtype), torch.randn(3, EMBEDDING_DIM, dtype=dtype)
-    words, mask = torch.randn(3, EMBEDDING_DIM, 7, dtype=dtype), torch.arange(7) >= torch.tensor([[7], [4], [5]])
-    return model.generate(noise, sentence, words, mask)
+def given(name: str, dtype: torch.dtype, architecture: ArchitectureOptions = SMALL) -> list:
+    """What the model called `name` generates from: three captions of unlike length."""
+    arguments = inputs(build(name, architecture))
+    return [x.to(dtype) if x is not None and x.is_floating_point() else x for x in arguments]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
@@ -84,7 +77,8 @@ def test_every_model_generates_the_same_when_fused(name, dtype, tolerance):
     model = random_model(name, dtype).eval()
     before = copy.deepcopy(model.state_dict())
     with torch.no_grad():
-        plain, fused = generate(model, dtype), generate(fast.fused_for_inference(model), dtype)
+        plain = model.generate(*given(name, dtype))
+        fused = fast.fused_for_inference(model).generate(*given(name, dtype))
     torch.testing.assert_close(fused.images, plain.images, rtol=0, atol=tolerance)
     torch.testing.assert_close(fused.attention, plain.attention, rtol=0, atol=tolerance)
     assert plain.images[-1].std() > 0.01
@@ -99,7 +93,7 @@ def test_every_model_trains_the_same_when_rewritten(name, dtype, tolerance):
     assert list(model.state_dict()) == list(plain.state_dict())
     outputs = []
     for each in (plain, model):
-        generated = generate(each, dtype)
+        generated = each.generate(*given(name, dtype))
         sum(image.square().mean() for image in generated.images).backward()
         outputs.append(generated.images)
     torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=tolerance)
@@ -116,9 +110,10 @@ def test_without_residual_blocks_the_upsampling_reads_the_single_response():
     )
     model = random_model("dmgan", torch.float64, architecture).eval()
     with torch.no_grad():
-        expected = generate(model, torch.float64).images
+        arguments = given("dmgan", torch.float64, architecture)
+        expected = model.generate(*arguments).images
         for other in (fast.fused_for_inference(model), fast.rewritten(copy.deepcopy(model))):
-            torch.testing.assert_close(generate(other, torch.float64).images, expected, rtol=0, atol=1e-10)
+            torch.testing.assert_close(other.generate(*arguments).images, expected, rtol=0, atol=1e-10)
 
 
 def test_no_normalisation_and_no_upsampling_is_left_in_a_known_model():
