@@ -80,14 +80,22 @@ def _cpu_model() -> str:
 
 
 def write(
-    name: str, title: str, figures: list[Figure], described: dict[str, object], details: dict[str, object]
+    name: str,
+    title: str,
+    figures: list[Figure],
+    described: dict[str, object],
+    details: dict[str, object],
+    file: str | None = None,
 ) -> Result:
-    """Write results/NAME.json and say the figures; `described` is what `machine` gave before the first measurement."""
+    """Write results/NAME.json and say the figures; `described` is what `machine` gave before the first measurement.
+
+    `file`: another name of the JSON than the benchmark's, such as that of a run on another device.
+    """
     command = " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]])
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     result = Result(name, title, figures, described, date, command, commit(), versions(), details)
     content = result._asdict() | {"figures": [figure._asdict() for figure in figures]}
-    files.write_json(RESULTS / f"{name}.json", content)
+    files.write_json(RESULTS / f"{file or name}.json", content)
     for figure in figures:
         verdict = {None: "", True: f" ({figure.bound}: holds)", False: f" ({figure.bound}: DOES NOT HOLD)"}
         print(f"{figure.name}: {figure.value:.4g} {figure.unit}{verdict[figure.holds]}", flush=True)
