@@ -89,7 +89,7 @@ def make_run(folder: Path) -> None:
     fresh.report({})
 
 
-def _yardstick(folder: Path, device) -> Callable[[int], None]:
+def _yardstick(folder: Path, batch: int, device) -> Callable[[int], None]:
     """A function that samples so many images as the released evaluation does."""
     import torch
     from PIL import Image
@@ -109,8 +109,8 @@ def _yardstick(folder: Path, device) -> Callable[[int], None]:
     def sample(count: int) -> None:
         choices = [choose_test_caption(dataset, number, 100, MAX_WORDS).tokens for number in range(count)]
         with tempfile.TemporaryDirectory(dir=folder) as out, torch.no_grad():
-            for start in range(0, count, BATCH):
-                tokens, lengths = (torch.from_numpy(x) for x in pad_captions(choices[start : start + BATCH]))
+            for start in range(0, count, batch):
+                tokens, lengths = (torch.from_numpy(x) for x in pad_captions(choices[start : start + batch]))
                 words, sentence = trained.damsm.text_encoder(tokens.to(device), lengths)
                 z = torch.randn(len(lengths), sizes.noise_dim, device=device)
                 epsilon = torch.randn(len(lengths), sizes.condition_dim, device=device)
@@ -122,20 +122,20 @@ def _yardstick(folder: Path, device) -> Callable[[int], None]:
     return sample
 
 
-def _ours(folder: Path, options: SamplingOptions, device) -> Callable[[int], None]:
+def _ours(folder: Path, options: SamplingOptions, batch: int, device) -> Callable[[int], None]:
     """A function that samples so many images as `python -m dmgan sample` does."""
     from dmgan.sampling import sample_test_captions
 
     def sample(count: int) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as out:
             sample_test_captions(
-                folder / "run", folder / "data", Path(out) / "images", count, 100, BATCH, False, device, options
+                folder / "run", folder / "data", Path(out) / "images", count, 100, batch, False, device, options
             )
 
     return sample
 
 
-def measure(setting: Setting, folder: Path, images: int, threads: int, device_name: str) -> None:
+def measure(setting: Setting, folder: Path, images: int, batch: int, threads: int, device_name: str) -> None:
     """Report images a second, CPU seconds an image and the peak memory of one setting.
 
     Loading and starting are left out: the rate is that of the images which a longer sampling has more than a short one.
@@ -148,10 +148,10 @@ def measure(setting: Setting, folder: Path, images: int, threads: int, device_na
 
     torch.set_num_threads(threads)
     device = torch.device(device_name)
-    sample = _ours(folder, setting.options, device) if setting.options else _yardstick(folder, device)
-    sample(BATCH)  # warms up; a compiled generator is compiled anew in every call, from the cache of the first one
+    sample = _ours(folder, setting.options, batch, device) if setting.options else _yardstick(folder, batch, device)
+    sample(batch)  # warms up; a compiled generator is compiled anew in every call, from the cache of the first one
     seconds, cpu_seconds = [], []
-    for count in (BATCH, BATCH + images):
+    for count in (batch, batch + images):
         started, cpu_started = time.perf_counter(), fresh.cpu_seconds()
         sample(count)
         seconds.append(time.perf_counter() - started)
@@ -213,12 +213,13 @@ def profile(folder: Path, threads: int) -> str:
 # In the process that compares.
 
 
-def compare(settings: list[str], images: int, rounds: int, threads: int, device: str) -> None:
+def compare(settings: list[str], images: int, batch: int, rounds: int, threads: int, device: str) -> None:
     """Measure the settings alternately and write the result."""
     described = record.machine(device)
     with tempfile.TemporaryDirectory() as folder:
         fresh.measure("benchmarks.sampling", ["--make", folder])
-        common = ["--folder", folder, "--images", str(images), "--threads", str(threads), "--device", device]
+        common = ["--folder", folder, "--images", str(images), "--batch", str(batch)]
+        common += ["--threads", str(threads), "--device", device]
         runs = fresh.interleaved(
             "benchmarks.sampling", {name: ["--measure", name, *common] for name in settings}, rounds
         )
@@ -243,7 +244,7 @@ def compare(settings: list[str], images: int, rounds: int, threads: int, device:
             Figure(f"{name}: {PAPERS:,} images, extrapolated", PAPERS / rate / 60, "minutes"),
             Figure(f"{name}: the yardstick's {gflop:.1f} GFLOP an image", rate * gflop / 1e3, "TFLOP/s"),
         ]
-    details = {"rounds": rounds, "images": images, "batch": BATCH, "threads": threads, "runs": runs}
+    details = {"rounds": rounds, "images": images, "batch": batch, "threads": threads, "runs": runs}
     name = NAME if device == "cpu" else f"{NAME}-cuda"
     result = record.write(NAME, TITLE, figures, described, details, file=name)
     panels = {
@@ -264,6 +265,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sampling", description=__doc__)
     parser.add_argument("--images", type=int, default=100, help="images of each measurement (default 100)")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each setting (default 3)")
+    parser.add_argument("--batch", type=int, default=BATCH, help=f"images at a time (default {BATCH}, the release's)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
     parser.add_argument("--compile", action="store_true", help="measure the compiled generator too (takes minutes)")
@@ -277,14 +279,14 @@ def main() -> int:
             make_run(arguments.make)
         elif arguments.measure:
             setting = SETTINGS[arguments.measure]
-            measure(setting, arguments.folder, arguments.images, arguments.threads, arguments.device)
+            measure(setting, arguments.folder, arguments.images, arguments.batch, arguments.threads, arguments.device)
         elif arguments.profile:
             with tempfile.TemporaryDirectory() as folder:
                 make_run(Path(folder))
                 (record.RESULTS / "sampling-profile.txt").write_text(profile(Path(folder), arguments.threads))
         else:
             settings = [name for name in SETTINGS if arguments.compile or name != COMPILED]
-            compare(settings, arguments.images, arguments.rounds, arguments.threads, arguments.device)
+            compare(settings, arguments.images, arguments.batch, arguments.rounds, arguments.threads, arguments.device)
     except UserError as error:
         print(f"benchmarks.sampling: {error}", file=sys.stderr)
         return 1
