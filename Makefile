@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo full-demo smoke test lint mlflow report docs lock setup clean
+.PHONY: demo full-demo smoke test bench lint mlflow report docs lock setup clean
 
 demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
 	$(RUN)
@@ -32,6 +32,9 @@ smoke: setup  ## the whole DAG with every model, as small as it runs
 
 test: setup  ## every test
 	python -m pytest -n $(TEST_JOBS) --dist loadfile
+
+bench: setup  ## every benchmark, on a machine that does nothing else; figures and plots in benchmarks/
+	python -m benchmarks
 
 lint: setup  ## ruff, snakefmt and snakemake --lint
 	ruff check .

@@ -16,6 +16,7 @@ from dmgan.options import (
     EngineOptions,
     EvaluationOptions,
     MatchingOptions,
+    SamplingOptions,
     TrainingOptions,
 )
 
@@ -304,14 +305,16 @@ def sample(arguments: argparse.Namespace) -> None:
 
     sample_test_captions(
         arguments.run, arguments.data, arguments.out, arguments.num_images, arguments.seed,
-        arguments.batch_size, arguments.all_stages, device, soa=arguments.soa,
+        arguments.batch_size, arguments.all_stages, device, _options(arguments, SamplingOptions), arguments.soa,
     )  # fmt: skip
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, help="run folder of a trained or imported model")
     parser.add_argument("--data", type=Path, required=True, help="prepared data set whose test captions are used")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the images")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the images; a sampling that was cut short goes on"
+    )
     parser.add_argument("--num-images", type=int, default=30000, help="images to make (default 30000, the papers')")
     parser.add_argument(
         "--seed", type=int, default=100, help="seed of captions and noises (default 100, the released code's)"
@@ -328,6 +331,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
         "30,000 drawn captions of person",
     )  # fmt: skip
     _add_run_flags(parser, tracking=False)
+    _add_options(parser, SamplingOptions)
 
 
 def _judges(arguments: argparse.Namespace):

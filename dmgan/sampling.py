@@ -1,30 +1,34 @@
 """Trained weights and captions to images, each a pure function of weights, tokens and the image's own seed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dmgan import files
 from dmgan.captions import fit_caption
-from dmgan.damsm import Damsm
+from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import to_uint8
 from dmgan.data.coco_objects import plan_coco_images
 from dmgan.data.dataset import PreparedDataset
+from dmgan.encoders import padding_mask
 from dmgan.errors import UserError
+from dmgan.image_folder import ImageFolder
+from dmgan.inference import InferenceGenerator
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.models.registry import build_model
-from dmgan.options import ArchitectureOptions, TrainingOptions, from_dict
+from dmgan.options import ArchitectureOptions, SamplingOptions, TrainingOptions, as_dict, from_dict
+from dmgan.pictures import write_pngs
 from dmgan.progress import Progress, say
-from dmgan.provenance import provenance
+from dmgan.provenance import commit, provenance, versions
 from dmgan.randomness import generator
 from dmgan.weights import load_weights
 
 MANIFEST = "manifest.json"
+IN_THIS_PROCESS = SamplingOptions(workers=0)
 
 
 class TrainedModel(NamedTuple):
@@ -71,6 +75,32 @@ def generate_images(trained: TrainedModel, captions: Sequence[np.ndarray], noise
     """Images of every stage for B captions (token arrays) and noise (B, noise_dim)."""
     encoded = trained.damsm.encode_captions(list(captions))
     return trained.model.generate(noise.to(trained.device), encoded.sentence, encoded.words, encoded.mask)
+
+
+class CaptionEncodings:
+    """Encodes every distinct caption once, for batches in an order in which equal captions follow one another."""
+
+    def __init__(self, damsm: Damsm):
+        self._damsm = damsm
+        self._last: dict[bytes, tuple[Tensor, Tensor]] = {}  # of the last batch: sentence (E,), words (E, T)
+
+    @torch.inference_mode()
+    def encode(self, captions: Sequence[np.ndarray]) -> EncodedCaptions:
+        """Features of B captions (token arrays)."""
+        keys = [caption.tobytes() for caption in captions]
+        known = {key: self._last[key] for key in keys if key in self._last}
+        new = {key: caption for key, caption in zip(keys, captions, strict=True) if key not in known}
+        if new:
+            encoded = self._damsm.encode_captions(list(new.values()))
+            each = zip(new, encoded.sentence, encoded.words, encoded.lengths.tolist(), strict=True)
+            known |= {key: (sentence, words[:, :length]) for key, sentence, words, length in each}
+        self._last = known
+        sentence = torch.stack([known[key][0] for key in keys])
+        lengths = torch.tensor([len(caption) for caption in captions])
+        words = sentence.new_zeros(len(keys), sentence.shape[1], int(lengths.max()))
+        for row, key, length in zip(words, keys, lengths, strict=True):
+            row[:, :length] = known[key][1]
+        return EncodedCaptions(sentence, words, padding_mask(lengths).to(sentence.device), lengths)
 
 
 class CaptionChoice(NamedTuple):
@@ -128,13 +158,15 @@ def sample_test_captions(
     batch_size: int,
     all_stages: bool,
     device: torch.device,
+    options: SamplingOptions = IN_THIS_PROCESS,
     soa: bool = False,
 ) -> None:
     """Write `num_images` PNG files and manifest.json into the folder `out`, whole or not at all.
 
     Files are named NUMBER.png, with all_stages NUMBER_SIDE.png; the manifest gives each image's test
     image and caption. Batches hold captions of like length; that changes nothing but speed. With `soa` the images are
-    those that semantic object accuracy asks for, however many, and the manifest gives the class of each.
+    those that semantic object accuracy asks for, however many, and the manifest gives the class of each. Cut short, the
+    same call goes on from the images that are complete.
     """
     if num_images < 1 or batch_size < 1:
         raise UserError(f"--num-images {num_images}, --batch-size {batch_size}: must both be 1 or more")
@@ -150,16 +182,20 @@ def sample_test_captions(
     unknown = sorted({word for each in choices for word in _unknown_words(trained, dataset, each)})
     if unknown:
         say(f"{run}: left out {len(unknown)} words that its encoders do not know ({', '.join(unknown[:12])})")
-    progress = Progress(num_images, "images")
-    with files.whole_folder(out) as folder:
-        for numbers in _by_length(choices, batch_size):
+    manifest = _manifest(trained, dataset, choices, seed, options) | made_for
+    model = InferenceGenerator(trained.model, options, device, batch_size, trained.max_words)
+    encodings = CaptionEncodings(trained.damsm)
+    subject = _subject(trained, dataset, seed, all_stages, options) | {"soa": soa}
+    with ImageFolder(out, subject, num_images, options.workers, options.packed) as folder:
+        progress = Progress(num_images, "images", done=len(folder.done))
+        for numbers in _by_length(choices, batch_size, folder.done):
             noise = torch.stack([image_noise(seed, number, trained.model.noise_dim) for number in numbers])
-            generated = generate_images(trained, [choices[number].tokens for number in numbers], noise)
-            _write_stages(folder, [f"{number:06d}" for number in numbers], generated.images, all_stages)
-            progress.step(len(numbers))
+            images = model.images(noise, encodings.encode([choices[number].tokens for number in numbers]))
+            progress.step(folder.write(numbers, _pixels(images, all_stages)))
+        last = folder.finish(MANIFEST, {**manifest, "batch_size": batch_size, "words_left_out": unknown})
+        if last:
+            progress.step(last)
         progress.close()
-        manifest = _manifest(trained, dataset, choices, seed)
-        files.write_json(folder / MANIFEST, manifest | made_for | {"batch_size": batch_size, "words_left_out": unknown})
 
 
 def _unknown_words(trained: TrainedModel, dataset: PreparedDataset, choice: CaptionChoice) -> list[str]:
@@ -168,21 +204,51 @@ def _unknown_words(trained: TrainedModel, dataset: PreparedDataset, choice: Capt
     return trained.damsm.vocabulary.unknown(dataset.caption(choice.image, choice.caption))
 
 
-def _by_length(choices: Sequence[CaptionChoice], batch_size: int) -> Iterator[list[int]]:
-    """Numbers of the images in batches of captions of like length."""
-    order = sorted(range(len(choices)), key=lambda number: (len(choices[number].tokens), number))
+def _by_length(choices: Sequence[CaptionChoice], batch_size: int, done: Set[int]) -> Iterator[list[int]]:
+    """Numbers of the images that are not done, in batches of captions of like length; equal captions follow another."""
+    left = (number for number in range(len(choices)) if number not in done)
+    order = sorted(left, key=lambda number: (len(choices[number].tokens), choices[number].tokens.tolist(), number))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
 
 
-def _write_stages(folder: Path, names: Sequence[str], stages: Sequence[Tensor], all_stages: bool) -> None:
-    for images in stages if all_stages else stages[-1:]:
-        suffix = f"_{images.shape[-1]}" if all_stages else ""
-        for name, pixels in zip(names, to_uint8(images), strict=True):
-            Image.fromarray(pixels).save(folder / f"{name}{suffix}.png")
+def _pixels(stages: Sequence[Tensor], all_stages: bool) -> dict[str, np.ndarray]:
+    """What is written of each stage (B, 3, s, s): what its files' names end in, and (B, s, s, 3) uint8."""
+    if not all_stages:
+        return {"": to_uint8(stages[-1])}
+    return {f"_{images.shape[-1]}": to_uint8(images) for images in stages}
 
 
-def _manifest(trained: TrainedModel, dataset: PreparedDataset, choices: Sequence[CaptionChoice], seed: int) -> dict:
+def _subject(
+    trained: TrainedModel, dataset: PreparedDataset, seed: int, all_stages: bool, options: SamplingOptions
+) -> dict:
+    """All that the pixels of sampled images depend on, and the names of their files."""
+    return {
+        "generator": files.file_sha256(trained.folder / "generator.safetensors"),
+        "run options": files.file_sha256(trained.folder / "options.json"),
+        "damsm": trained.damsm.sha256,
+        "data": dataset.sha256,
+        "seed": seed,
+        "all_stages": all_stages,
+        "options": _computed(options),
+        "device": trained.device.type,
+        "commit": commit(),
+        "versions": versions(),
+    }
+
+
+def _computed(options: SamplingOptions) -> dict[str, object]:
+    """The options that shape the pixels."""
+    return {name: value for name, value in as_dict(options).items() if name not in ("workers", "packed")}
+
+
+def _manifest(
+    trained: TrainedModel,
+    dataset: PreparedDataset,
+    choices: Sequence[CaptionChoice],
+    seed: int,
+    options: SamplingOptions,
+) -> dict:
     return {
         "model": trained.name,
         "training_seed": trained.options["seed"],
@@ -195,6 +261,7 @@ def _manifest(trained: TrainedModel, dataset: PreparedDataset, choices: Sequence
         "image_size": trained.model.architecture.image_size,
         "stages": list(trained.model.image_sizes),
         "seed": seed,
+        "computed": {**_computed(options), "device": trained.device.type},
         "images": [{"test_image": each.image, "caption": each.caption} for each in choices],
         "tokens": [each.tokens.tolist() for each in choices],
         "provenance": provenance(),
@@ -238,7 +305,8 @@ def generate_from_captions(
             )
             generated = generate_images(trained, [kept] * images_per_caption, noise)
             names = [f"caption{number:03d}_{image:03d}" for image in range(images_per_caption)]
-            _write_stages(folder, names, generated.images, all_stages=True)
+            for suffix, pixels in _pixels(generated.images, all_stages=True).items():
+                write_pngs([folder / f"{name}{suffix}.png" for name in names], pixels)
             described.append({"caption": caption, "words_used": vocabulary.decode(kept), "words_unknown": unknown})
         files.write_json(folder / "captions.json", {"run": str(run), "seed": seed, "captions": described})
     sides = ", ".join(str(size) for size in trained.model.image_sizes)

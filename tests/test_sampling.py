@@ -7,8 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from dmgan.damsm import Damsm
 from dmgan.data.batches import to_uint8
 from dmgan.errors import UserError
+from dmgan.inference import InferenceGenerator
+from dmgan.options import SamplingOptions
 from dmgan.sampling import (
     choose_test_caption,
     generate_from_captions,
@@ -20,10 +23,12 @@ from dmgan.sampling import (
 )
 from tests.conftest import CPU
 
+PLAIN = SamplingOptions(fused=False, channels_last=False, workers=0)
+
 
 def sampled(run, data, out, **changes) -> dict[str, np.ndarray]:
     """Sample into `out` and read every image back, by name."""
-    wishes = {"num_images": 23, "seed": 100, "batch_size": 7, "all_stages": True} | changes
+    wishes = {"num_images": 23, "seed": 100, "batch_size": 7, "all_stages": True, "options": PLAIN} | changes
     sample_test_captions(run, data, out, device=CPU, **wishes)
     return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(out.glob("*.png"))}
 
@@ -82,6 +87,155 @@ def test_the_manifest_says_which_caption_each_image_shows(run_folder, data, data
         whole = dataset.tokens(each["test_image"], each["caption"]).tolist()
         assert set(tokens) <= set(whole) and len(tokens) == min(len(whole), 12)
     assert manifest["model"] == "dmgan" and manifest["seed"] == 100
+
+
+def differences(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> np.ndarray:
+    """All differences between two samplings, grey levels."""
+    assert one.keys() == other.keys()
+    return np.concatenate([np.abs(one[name] - other[name]).ravel() for name in one])
+
+
+def test_options_change_rounding_and_bfloat16_little_more(run_folder, data, tmp_path):
+    plain = sampled(run_folder, data, tmp_path / "plain")
+    fused = differences(plain, sampled(run_folder, data, tmp_path / "fused", options=SamplingOptions(workers=0)))
+    assert fused.max() <= 1 and (fused > 0).mean() < 0.001
+    bfloat16 = SamplingOptions(precision="bfloat16", workers=0)
+    moved = differences(plain, sampled(run_folder, data, tmp_path / "bfloat16", options=bfloat16))
+    assert 0 < moved.mean() < 1 and moved.max() <= 6
+    computed = json.loads((tmp_path / "bfloat16" / "manifest.json").read_text())["computed"]
+    expected = {"precision": "bfloat16", "fused": True, "channels_last": True, "compile": False, "device": "cpu"}
+    assert computed == expected
+
+
+def test_a_compiled_generator_makes_the_same_images(run_folder, dataset, monkeypatch):
+    compiled = []
+
+    def compile(function, dynamic):  # what torch.compile sees, without the minute that it takes
+        compiled.append(dynamic)
+        return lambda *given: shapes.append([tuple(each.shape) for each in given[:4]]) or function(*given)
+
+    shapes = []
+    monkeypatch.setattr(torch, "compile", compile)
+    trained = load_run(run_folder, CPU)
+    captions = [choose_test_caption(dataset, number, 100, trained.max_words).tokens for number in range(3)]
+    noise = torch.stack([image_noise(100, number, trained.model.noise_dim) for number in range(3)])
+    images = [
+        InferenceGenerator(trained.model, SamplingOptions(compile=wish), CPU, 8, 12).images(
+            noise[:count], trained.damsm.encode_captions(captions[:count])
+        )
+        for wish, count in ((False, 3), (True, 3), (True, 2))
+    ]
+    assert compiled == [False, False] and shapes[0] == shapes[1] and shapes[0][2] == (8, 16, 12)
+    for stage in range(3):
+        torch.testing.assert_close(images[1][stage], images[0][stage], rtol=0, atol=1e-5)
+        torch.testing.assert_close(images[2][stage], images[0][stage][:2], rtol=0, atol=1e-5)
+
+
+def test_compiling_without_a_compiler_is_refused(run_folder, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match="--compile: needs a C.. compiler, and no-such-compiler is not found"):
+        sampled(run_folder, data, tmp_path / "out", options=SamplingOptions(compile=True, workers=0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_equal_captions_are_encoded_once(run_folder, data, tmp_path, monkeypatch):
+    encoded, encode = [], Damsm.encode_captions
+    monkeypatch.setattr(Damsm, "encode_captions", lambda self, given: encoded.extend(given) or encode(self, given))
+    sampled(run_folder, data, tmp_path / "out", num_images=60)
+    tokens = json.loads((tmp_path / "out" / "manifest.json").read_text())["tokens"]
+    distinct = {tuple(each) for each in tokens}
+    assert len(distinct) < 60 and sorted(tuple(each.tolist()) for each in encoded) == sorted(distinct)
+
+
+def test_workers_write_the_same_files_and_the_packed_one_holds_them(run_folder, data, tmp_path):
+    for name, workers in (("none", 0), ("two", 2)):
+        sampled(run_folder, data, tmp_path / name, options=SamplingOptions(packed=True, workers=workers))
+    names = sorted(path.name for path in (tmp_path / "none").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "two").iterdir()) and len(names) == 3 * 23 + 3 + 1
+    for name in names[1:]:
+        if name != "manifest.json":
+            assert (tmp_path / "none" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    packed = json.loads((tmp_path / "two" / "manifest.json").read_text())["packed"]
+    assert packed == {f"images_{side}.npy": [23, side, side, 3] for side in (8, 16, 32)}
+    images = np.load(tmp_path / "two" / "images_32.npy", mmap_mode="r")
+    for number in range(23):
+        assert np.array_equal(images[number], np.asarray(Image.open(tmp_path / "two" / f"{number:06d}_32.png")))
+
+
+class Killed(BaseException):
+    """An end in the middle."""
+
+
+def cut_short(monkeypatch, batches: int) -> list[int]:
+    """Let sampling end in the middle after so many batches; gives the sizes of the batches that are computed."""
+    sizes, images = [], InferenceGenerator.images
+
+    def counted(self, noise, *rest):
+        if len(sizes) == batches:
+            raise Killed
+        sizes.append(len(noise))
+        return images(self, noise, *rest)
+
+    monkeypatch.setattr(InferenceGenerator, "images", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sampling_that_was_cut_short_goes_on(run_folder, data, tmp_path, monkeypatch, capsys, workers):
+    options = SamplingOptions(packed=True, workers=workers)
+    whole = sampled(run_folder, data, tmp_path / "whole", options=options)
+    out, part = tmp_path / "out", tmp_path / "out.part"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        cut_short(patch, batches=3)
+        sampled(run_folder, data, out, options=options)
+    assert not out.exists()
+    done = [] if workers else (part / "done.txt").read_text().split()  # a worker may not have come to its files yet
+    assert len(done) == (0 if workers else 21)
+    with open(part / "done.txt", "a") as torn:
+        torn.write("1")
+    with monkeypatch.context() as patch:
+        sizes = cut_short(patch, batches=99)
+        again = sampled(run_folder, data, out, options=options)
+    assert sum(sizes) == 23 - len(done)
+    assert f"{len(done)} of 23 images are there; going on" in capsys.readouterr().err
+    assert differences(again, whole).max() == 0 and not part.exists()
+    assert (out / "images_32.npy").read_bytes() == (tmp_path / "whole" / "images_32.npy").read_bytes()
+    assert {path.suffix for path in out.iterdir()} == {".png", ".npy", ".json"}
+
+
+def test_an_unfinished_sampling_of_something_else_is_begun_anew(run_folder, data, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        cut_short(patch, batches=2)
+        sampled(run_folder, data, tmp_path / "out")
+    other = sampled(run_folder, data, tmp_path / "out", seed=101)
+    assert "holds images of another run (seed differ); beginning anew" in capsys.readouterr().err
+    assert differences(other, sampled(run_folder, data, tmp_path / "fresh", seed=101)).max() == 0
+
+
+def test_a_folder_in_the_way_is_left_alone(run_folder, data, tmp_path):
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "letter.txt").write_text("mine")
+    with pytest.raises(UserError, match="out.part: is in the way and no unfinished sampling .* letter.txt"):
+        sampled(run_folder, data, tmp_path / "out")
+    assert (tmp_path / "out.part" / "letter.txt").read_text() == "mine"
+
+
+def test_a_full_disk_keeps_what_is_complete(run_folder, data, tmp_path, monkeypatch):
+    save, left = Image.Image.save, [30]
+
+    def full(self, path):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        save(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        with pytest.raises(UserError, match="No space left on device.; what is complete stays in .*out.part"):
+            sampled(run_folder, data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len((tmp_path / "out.part" / "done.txt").read_text().split()) == 7
+    assert len(sampled(run_folder, data, tmp_path / "out")) == 3 * 23
 
 
 def test_uint8_is_truncated_as_released():

@@ -1,0 +1,68 @@
+"""Measure in fresh processes: what one setting leaves in memory must not help or hurt the next."""
+
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dmgan.errors import UserError
+
+
+def report(measured: Mapping[str, object]) -> None:
+    """In the fresh process: hand `measured`, numbers by name, to the one that asked."""
+    print(json.dumps(dict(measured)), flush=True)
+
+
+def peak_mb() -> float:
+    """The most memory that this process held at a time since it started, MB (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of its ended children."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def measure(module: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, object]:
+    """Run `python -m module arguments` and give what it handed to `report`; UserError where it fails."""
+    command = [sys.executable, "-m", module, *arguments]
+    ended = subprocess.run(command, env=os.environ | dict(environment or {}), capture_output=True, text=True)
+    if ended.returncode:
+        raise UserError(f"{' '.join(command[1:])}: ended with status {ended.returncode}\n{ended.stderr.strip()}")
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def interleaved(
+    module: str,
+    settings: Mapping[str, Sequence[str]],
+    rounds: int,
+    environments: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, list[dict[str, object]]]:
+    """Every setting's arguments once a round, so that a slower hour of the machine falls on all of them alike."""
+    measured = {name: [] for name in settings}
+    for number in range(rounds):
+        for name, arguments in settings.items():
+            measured[name].append(measure(module, arguments, (environments or {}).get(name)))
+            print(f"round {number + 1}/{rounds}  {name}: {_line(measured[name][-1])}", file=sys.stderr, flush=True)
+    return measured
+
+
+def median(runs: Sequence[Mapping[str, object]], key: str) -> float:
+    """The median over rounds of one measured number."""
+    return statistics.median(run[key] for run in runs)
+
+
+def ratio(fast: Sequence[Mapping[str, object]], slow: Sequence[Mapping[str, object]], key: str) -> float:
+    """The median over rounds of fast / slow, each quotient from one round."""
+    return statistics.median(one[key] / other[key] for one, other in zip(fast, slow, strict=True))
+
+
+def _line(run: Mapping[str, object]) -> str:
+    return "  ".join(f"{key} {value:.4g}" for key, value in run.items() if isinstance(value, int | float))

@@ -1,0 +1,297 @@
+"""Images a second of DM-GAN's generator, bird configuration (64, 128 and 256 px), from captions to PNG files.
+
+The yardstick goes about it as the released evaluation does: batches of 10, every batch's captions encoded, float32,
+eager, one PNG after another. Ours is what `python -m dmgan sample` runs. Weights are random: they cost the same.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import fresh, plot, record
+from benchmarks.record import Figure
+from dmgan.errors import UserError
+from dmgan.options import ArchitectureOptions, SamplingOptions, TrainingOptions, as_dict
+
+NAME, TITLE = "sampling", "Sampling, DM-GAN bird configuration"
+BATCH = 10  # the released evaluation's
+PAPERS = 30000  # images of one evaluation
+EMBEDDING_DIM, MAX_WORDS = 256, 25
+
+
+class Setting(NamedTuple):
+    """One way to sample."""
+
+    allocator: bool  # whether freed memory is kept in the process (dmgan/allocator.py)
+    options: SamplingOptions | None = None  # of ours; None: the yardstick
+
+
+_PLAIN = SamplingOptions(fused=False, channels_last=False)
+_BFLOAT16 = SamplingOptions(precision="bfloat16", channels_last=False, fused=False)
+SETTINGS = {
+    "yardstick, as a user would start it": Setting(allocator=False),
+    "yardstick, with our allocator": Setting(allocator=True),
+    "float32, plain": Setting(True, _PLAIN),
+    "float32, fused": Setting(True, SamplingOptions(channels_last=False)),
+    "float32, fused, channels_last (default)": Setting(True, SamplingOptions()),
+    "bfloat16, plain": Setting(True, _BFLOAT16),
+    "bfloat16, fused": Setting(True, SamplingOptions(precision="bfloat16", channels_last=False)),
+    "bfloat16, fused, channels_last": Setting(True, SamplingOptions(precision="bfloat16")),
+    "bfloat16, fused, channels_last, compiled": Setting(True, SamplingOptions(precision="bfloat16", compile=True)),
+}
+USER, SAME, DEFAULT, BEST, COMPILED = (list(SETTINGS)[i] for i in (0, 1, 4, 7, 8))
+
+
+# In the fresh process.
+
+
+def make_run(folder: Path) -> None:
+    """A prepared data set, encoders and a run of DM-GAN in its bird configuration, with random weights."""
+    import torch
+
+    from dmgan import files
+    from dmgan.captions import Vocabulary
+    from dmgan.data.dataset import PreparedDataset
+    from dmgan.data.prepare import prepare_synthbirds
+    from dmgan.encoders import TextEncoder, build_image_encoder
+    from dmgan.models.interface import initialise
+    from dmgan.models.registry import build_model
+    from dmgan.options import DamsmOptions
+    from dmgan.weights import save_weights
+
+    prepare_synthbirds(folder / "data", 64, 8, 8, 10, seed=0, workers=1)
+    vocabulary: Vocabulary = PreparedDataset(folder / "data").vocabulary
+    torch.manual_seed(0)
+    damsm, options = folder / "damsm", DamsmOptions(image_encoder="small", embedding_dim=EMBEDDING_DIM)
+    save_weights(TextEncoder(len(vocabulary), EMBEDDING_DIM), damsm / "text_encoder.safetensors")
+    image_encoder = build_image_encoder("small", EMBEDDING_DIM, options.width)
+    save_weights(image_encoder, damsm / "image_encoder.safetensors")
+    vocabulary.write(damsm / "vocabulary.json")
+    files.write_json(damsm / "options.json", {"options": as_dict(options)})
+    model = build_model("dmgan", ArchitectureOptions(), EMBEDDING_DIM)
+    initialise(model)
+    save_weights(model, folder / "run" / "generator.safetensors")
+    names = ("text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json")
+    written = {
+        "model": "dmgan",
+        "architecture": as_dict(ArchitectureOptions()),
+        "training": as_dict(TrainingOptions(max_words=MAX_WORDS)),
+        "seed": 0,
+        "inputs": {"damsm": {name: files.file_sha256(damsm / name) for name in names}},
+        "damsm_folder": "../damsm",
+        "config_sha256": "random weights",
+    }
+    files.write_json(folder / "run" / "options.json", written)
+    fresh.report({})
+
+
+def _yardstick(folder: Path, batch: int, device) -> Callable[[int], None]:
+    """A function that samples so many images as the released evaluation does."""
+    import torch
+    from PIL import Image
+
+    from benchmarks.yardstick import YardstickGenerator
+    from dmgan.captions import pad_captions
+    from dmgan.data.dataset import PreparedDataset
+    from dmgan.encoders import padding_mask
+    from dmgan.sampling import choose_test_caption, load_run
+
+    trained, dataset = load_run(folder / "run", device), PreparedDataset(folder / "data")
+    network = YardstickGenerator(ArchitectureOptions(), EMBEDDING_DIM).to(device)
+    network.load_state_dict(trained.model.state_dict(), strict=True)
+    network.eval()
+    sizes = ArchitectureOptions()
+
+    def sample(count: int) -> None:
+        choices = [choose_test_caption(dataset, number, 100, MAX_WORDS).tokens for number in range(count)]
+        with tempfile.TemporaryDirectory(dir=folder) as out, torch.no_grad():
+            for start in range(0, count, batch):
+                tokens, lengths = (torch.from_numpy(x) for x in pad_captions(choices[start : start + batch]))
+                words, sentence = trained.damsm.text_encoder(tokens.to(device), lengths)
+                z = torch.randn(len(lengths), sizes.noise_dim, device=device)
+                epsilon = torch.randn(len(lengths), sizes.condition_dim, device=device)
+                images = network(z, sentence, words, padding_mask(lengths).to(device), epsilon)[0]
+                for row, image in enumerate(images[-1].cpu()):
+                    pixels = image.add(1.0).mul(127.5).byte().permute(1, 2, 0).numpy()
+                    Image.fromarray(pixels).save(f"{out}/{start + row}.png")
+
+    return sample
+
+
+def _ours(folder: Path, options: SamplingOptions, batch: int, device) -> Callable[[int], None]:
+    """A function that samples so many images as `python -m dmgan sample` does."""
+    from dmgan.sampling import sample_test_captions
+
+    def sample(count: int) -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            sample_test_captions(
+                folder / "run", folder / "data", Path(out) / "images", count, 100, batch, False, device, options
+            )
+
+    return sample
+
+
+def measure(setting: Setting, folder: Path, images: int, batch: int, threads: int, device_name: str) -> None:
+    """Report images a second, CPU seconds an image and the peak memory of one setting.
+
+    Loading and starting are left out: the rate is that of the images which a longer sampling has more than a short one.
+    """
+    if setting.allocator:
+        from dmgan.allocator import keep_freed_memory
+
+        keep_freed_memory()
+    import torch
+
+    torch.set_num_threads(threads)
+    device = torch.device(device_name)
+    sample = _ours(folder, setting.options, batch, device) if setting.options else _yardstick(folder, batch, device)
+    sample(batch)  # warms up; a compiled generator is compiled anew in every call, from the cache of the first one
+    seconds, cpu_seconds = [], []
+    for count in (batch, batch + images):
+        started, cpu_started = time.perf_counter(), fresh.cpu_seconds()
+        sample(count)
+        seconds.append(time.perf_counter() - started)
+        cpu_seconds.append(fresh.cpu_seconds() - cpu_started)
+    measured = {
+        "images_per_s": images / (seconds[1] - seconds[0]),
+        "cpu_s_per_image": (cpu_seconds[1] - cpu_seconds[0]) / images,
+        "peak_mb": fresh.peak_mb(),
+    }
+    if device.type == "cuda":
+        measured["peak_gpu_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
+    fresh.report(measured)
+
+
+def gflop_per_image() -> float:
+    """Of the yardstick's pass, multiplications and additions counted apart."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks.yardstick import YardstickGenerator
+
+    with torch.device("meta"), torch.no_grad():
+        network, sizes = YardstickGenerator(ArchitectureOptions(), EMBEDDING_DIM).eval(), ArchitectureOptions()
+        mask = torch.zeros(1, MAX_WORDS, dtype=torch.bool)
+        words, sentence = torch.zeros(1, EMBEDDING_DIM, MAX_WORDS), torch.zeros(1, EMBEDDING_DIM)
+        with FlopCounterMode(display=False) as counter:
+            network(torch.zeros(1, sizes.noise_dim), sentence, words, mask, torch.zeros(1, sizes.condition_dim))
+    return counter.get_total_flops() / 1e9
+
+
+def profile(folder: Path, threads: int) -> str:
+    """Where the time of a batch goes: the plain model, then the fused one in both precisions."""
+    from dmgan.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    import torch
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    from dmgan.damsm import EncodedCaptions
+    from dmgan.inference import InferenceGenerator
+    from dmgan.sampling import load_run
+
+    torch.set_num_threads(threads)
+    trained, text = load_run(folder / "run", torch.device("cpu")), []
+    noise, words = torch.randn(BATCH, trained.model.noise_dim), torch.randn(BATCH, EMBEDDING_DIM, 15)
+    mask, lengths = torch.zeros(BATCH, 15, dtype=torch.bool), torch.full((BATCH,), 15)
+    captions = EncodedCaptions(torch.randn(BATCH, EMBEDDING_DIM), words, mask, lengths)
+    for name in ("float32, plain", DEFAULT, BEST):
+        model = InferenceGenerator(trained.model, SETTINGS[name].options, trained.device, BATCH, MAX_WORDS)
+        model.images(noise, captions)
+        with profiler(activities=[ProfilerActivity.CPU]) as profiled:
+            model.images(noise, captions)
+        table = profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=14, max_name_column_width=36)
+        text.append(f"{name}: one batch of {BATCH}, {threads} threads\n{table}")
+    return "\n".join(text)
+
+
+# In the process that compares.
+
+
+def compare(settings: list[str], images: int, batch: int, rounds: int, threads: int, device: str) -> None:
+    """Measure the settings alternately and write the result."""
+    described = record.machine(device)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh.measure("benchmarks.sampling", ["--make", folder])
+        common = ["--folder", folder, "--images", str(images), "--batch", str(batch)]
+        common += ["--threads", str(threads), "--device", device]
+        runs = fresh.interleaved(
+            "benchmarks.sampling", {name: ["--measure", name, *common] for name in settings}, rounds
+        )
+    figures = []
+    for name in settings:
+        figures += [
+            Figure(f"{name}", fresh.median(runs[name], "images_per_s"), "images/s"),
+            Figure(f"{name}: peak memory", fresh.median(runs[name], _memory(device)), "MB"),
+        ]
+    for ours in (name for name in settings if SETTINGS[name].options):
+        for yardstick, bound in ((USER, 4.5), (SAME, 2.5)):
+            if yardstick in settings:
+                claimed = bound if ours == BEST and device == "cpu" else None
+                times = fresh.ratio(runs[ours], runs[yardstick], "images_per_s")
+                figures.append(Figure(f"{ours}, against the {yardstick}", times, "times as fast", at_least=claimed))
+                spared = fresh.ratio(runs[yardstick], runs[ours], "cpu_s_per_image")
+                figures.append(Figure(f"{ours}, against the {yardstick}: CPU time", spared, "times less"))
+    gflop = gflop_per_image()
+    for name in (name for name in (USER, DEFAULT, BEST) if name in settings):
+        rate = fresh.median(runs[name], "images_per_s")
+        figures += [
+            Figure(f"{name}: {PAPERS:,} images, extrapolated", PAPERS / rate / 60, "minutes"),
+            Figure(f"{name}: the yardstick's {gflop:.1f} GFLOP an image", rate * gflop / 1e3, "TFLOP/s"),
+        ]
+    details = {"rounds": rounds, "images": images, "batch": batch, "threads": threads, "runs": runs}
+    name = NAME if device == "cpu" else f"{NAME}-cuda"
+    result = record.write(NAME, TITLE, figures, described, details, file=name)
+    panels = {
+        "images/s, median of rounds": {each: fresh.median(runs[each], "images_per_s") for each in settings},
+        "peak memory, MB": {each: fresh.median(runs[each], _memory(device)) for each in settings},
+    }
+    note = f"{described['cpu']}, {threads} threads, {device}; {rounds} rounds of {images} images; {result.date}"
+    plot.bars(
+        record.RESULTS / f"{name}.png", TITLE, panels, [each for each in settings if SETTINGS[each].options], note
+    )
+
+
+def _memory(device: str) -> str:
+    return "peak_mb" if device == "cpu" else "peak_gpu_mb"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sampling", description=__doc__)
+    parser.add_argument("--images", type=int, default=100, help="images of each measurement (default 100)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each setting (default 3)")
+    parser.add_argument("--batch", type=int, default=BATCH, help=f"images at a time (default {BATCH}, the release's)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
+    parser.add_argument("--compile", action="store_true", help="measure the compiled generator too (takes minutes)")
+    parser.add_argument("--profile", action="store_true", help="write results/sampling-profile.txt instead")
+    parser.add_argument("--measure", choices=SETTINGS, help=argparse.SUPPRESS)
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    try:
+        if arguments.make:
+            make_run(arguments.make)
+        elif arguments.measure:
+            setting = SETTINGS[arguments.measure]
+            measure(setting, arguments.folder, arguments.images, arguments.batch, arguments.threads, arguments.device)
+        elif arguments.profile:
+            with tempfile.TemporaryDirectory() as folder:
+                make_run(Path(folder))
+                (record.RESULTS / "sampling-profile.txt").write_text(profile(Path(folder), arguments.threads))
+        else:
+            settings = [name for name in SETTINGS if arguments.compile or name != COMPILED]
+            compare(settings, arguments.images, arguments.batch, arguments.rounds, arguments.threads, arguments.device)
+    except UserError as error:
+        print(f"benchmarks.sampling: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

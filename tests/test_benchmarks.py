@@ -1,0 +1,86 @@
+"""The benchmarks' frame, and the yardstick that speed is measured against."""
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import fresh, plot, record
+from benchmarks.record import Figure
+from benchmarks.yardstick import YardstickGenerator
+from dmgan.errors import UserError
+from dmgan.models.dmgan import DMGAN
+from dmgan.models.interface import initialise
+from tests.conftest import ARCHITECTURE
+
+
+def test_the_yardstick_generates_what_dmgan_does():
+    torch.manual_seed(0)
+    ours = DMGAN(ARCHITECTURE, 16, word_mask="released").double()
+    initialise(ours)
+    yardstick = YardstickGenerator(ARCHITECTURE, 16).double()
+    yardstick.load_state_dict(ours.state_dict(), strict=True)
+    sentence, words = torch.randn(3, 16).double(), torch.randn(3, 16, 7).double()
+    noise, mask = torch.randn(3, ours.noise_dim).double(), torch.arange(7) >= torch.tensor([[7], [4], [5]])
+    for mode in (True, False):
+        z, epsilon = noise.split([ARCHITECTURE.noise_dim, ARCHITECTURE.condition_dim], dim=1)
+        images, attention, mean, logvar = yardstick.train(mode)(z, sentence, words, mask, epsilon)
+        expected = ours.train(mode).generate(noise, sentence, words, mask)
+        torch.testing.assert_close(images, expected.images, rtol=0, atol=1e-10)
+        torch.testing.assert_close(attention, expected.attention, rtol=0, atol=1e-10)
+        torch.testing.assert_close([mean, logvar], [expected.mean, expected.logvar], rtol=0, atol=1e-10)
+        assert expected.images[-1].std() > 0.01
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """An empty folder of results and a README of its own."""
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(benchmarks, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(f"before\n{benchmarks.START}\nstale\n{benchmarks.END}\nafter\n")
+    return tmp_path
+
+
+def test_results_are_read_back_and_make_the_table(results, capsys):
+    figures = [
+        Figure("speed", 4.0, "times", at_least=4.5),
+        Figure("memory", 0.5, "times", at_most=0.7),
+        Figure("rate", 12345.6, "images/s"),
+    ]
+    written = record.write("reading", "Reading images", figures, record.machine(), {"rounds": [1, 2]})
+    assert [figure.holds for figure in figures] == [False, True, None]
+    assert "speed: 4 times (at least 4.5: DOES NOT HOLD)" in capsys.readouterr().out
+    assert record.read(results / "results" / "reading.json") == written
+    for _ in range(2):
+        benchmarks.write_table()
+        text = (results / "README.md").read_text()
+        assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
+        assert "| [Reading images](results/reading.json) | speed | 4 times | at least 4.5 | **no** |" in text
+        assert "|  | memory | 0.5 times | at most 0.7 | yes |" in text and "12,346 images/s" in text
+
+
+def test_a_foreign_result_is_refused(results):
+    (results / "results").mkdir()
+    (results / "results" / "odd.json").write_text('{"figures": []}')
+    with pytest.raises(UserError, match="odd.json: is not a benchmark's result .* python -m benchmarks.odd"):
+        benchmarks.write_table()
+
+
+def test_benchmarks_are_found():
+    found = benchmarks.names()
+    assert "sampling" in found and not {"yardstick", "record", "plot", "__main__"} & set(found)
+
+
+def test_rounds_are_compared_with_one_another():
+    slow, fast = [{"rate": 1.0}, {"rate": 2.0}, {"rate": 10.0}], [{"rate": 3.0}, {"rate": 6.0}, {"rate": 10.0}]
+    assert fresh.ratio(fast, slow, "rate") == 3.0 and fresh.median(slow, "rate") == 2.0
+
+
+def test_a_measurement_that_fails_says_why():
+    with pytest.raises(UserError, match="no_such_module"):
+        fresh.measure("benchmarks.no_such_module", [])
+
+
+def test_bars_are_drawn(tmp_path):
+    plot.bars(tmp_path / "plot.png", "Speed", {"images/s": {"plain": 1.0, "ours": 4.0}}, ours=["ours"], note="a note")
+    assert Image.open(tmp_path / "plot.png").size[0] > 300
