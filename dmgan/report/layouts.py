@@ -47,7 +47,7 @@ _ABLATIONS = (
     Method("DM-GAN +M+WG+RG", "dmgan"),
 )
 _MAIN = (Method("AttnGAN", "attngan"), Method("DM-GAN", "dmgan"))
-_EARLIER = (Method("GAN-INT-CLS"), Method("GAWWN"), Method("StackGAN"), Method("PPGN"))
+_EARLIER = (Method("GAN-INT-CLS", "gan-int-cls"), Method("GAWWN"), Method("StackGAN", "stackgan"), Method("PPGN"))
 LAYOUTS = (
     Layout("table1", "Table 1", ("IS",), ("IS",), (*_EARLIER, *_MAIN), "Inception Score"),
     Layout(
