@@ -94,6 +94,15 @@ def test_published_numbers_are_those_of_the_paper(write, tmp_path):
     assert ledger["Table 3", "CUB", "DM-GAN +M+WG", "FID"] == ("20.83", "")
 
 
+def test_an_earlier_model_that_is_run_stands_in_its_row_and_in_tables_that_do_not_print_it(write, tmp_path):
+    write_tables([write("dmgan"), write("stackgan")], tmp_path)
+    assert markdown_cells(tmp_path, "table1", "StackGAN")[:2] == ["3.70 ± 0.04", "8.45 ± 0.03"]
+    assert markdown_cells(tmp_path, "table1", "StackGAN")[2] != "not run"
+    assert markdown_cells(tmp_path, "table2", "StackGAN")[:4] == ["-"] * 4
+    assert "not run" not in markdown_cells(tmp_path, "table2", "StackGAN")
+    assert not any(row["method"] == "StackGAN" for row in read_rows(tmp_path, "table3"))
+
+
 def test_cells_keep_the_printed_digits(write, tmp_path):
     write_tables([write("dmgan")], tmp_path)
     assert markdown_cells(tmp_path, "table1", "StackGAN") == ["3.70 ± 0.04", "8.45 ± 0.03", "not run"]

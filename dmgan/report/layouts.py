@@ -86,8 +86,8 @@ class Results:
 
     def _further(self) -> Iterator[Method]:
         """Models that the paper does not know, and released weights of those that this table shows."""
-        known = {each.model for layout in LAYOUTS for each in layout.methods}
         own = {each.model for each in self.layout.methods}
+        known = own | {each.model for layout in LAYOUTS if not layout.further_models for each in layout.methods}
         for name in MODELS:
             if self.layout.further_models and name in self.measured.models and name not in known:
                 yield Method(title_of(name), name)
