@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from dmgan.checkpoints import Checkpoint, run_steps
+from dmgan.data.batches import TrainingBatches
+from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.files import file_sha256
 from dmgan.models.registry import MODELS, model_class
@@ -86,17 +88,27 @@ def test_vgg16_s_own_weights_are_read_and_recorded(data, damsm_folder, tmp_path)
     assert options["inputs"]["vgg16"] == file_sha256(tmp_path / "vgg")
 
 
-def test_the_captioner_learns_to_describe(data, tmp_path):
+def test_the_captioner_learns_to_describe(data, damsm_folder, tmp_path):
     from dmgan.captioner import TrainedCaptioner, train_captioner
+    from dmgan.damsm import Damsm
 
-    options = CaptionerOptions(
-        image_encoder="small", image_size=32, width=4, embedding_dim=16, hidden_dim=32, epochs=40, batch_size=8, lr=5e-3
-    )
-    train_captioner(data, tmp_path, options, 0, CPU)
+    options = CaptionerOptions(embedding_dim=16, hidden_dim=32, epochs=60, batch_size=8, lr=1e-2)
+    train_captioner(data, damsm_folder, tmp_path, options, 0, CPU)
     first, last = (float(read_csv(tmp_path / "history.csv")[row]["cross_entropy"]) for row in (0, -1))
     assert last < 0.7 * first
-    trained = TrainedCaptioner.read(tmp_path, CPU)
-    assert not any(each.requires_grad for each in trained.network.parameters())
+
+    damsm = Damsm.read(damsm_folder)
+    network = TrainedCaptioner.read(tmp_path, damsm, CPU).network
+    assert not any(each.requires_grad for each in network.parameters())
+    batch = TrainingBatches(PreparedDataset(data), [32], 16, 18, 1)[0]
+    captions, (_, codes) = damsm.encode(batch.tokens, batch.lengths), damsm.image_encoder(batch.images[0])
+    own, others = (
+        float(network.cross_entropy(each, captions.tokens, captions.mask)) for each in (codes, codes.roll(5, 0))
+    )
+    assert own < others, "it reads the image, not the words alone"
+
+    with pytest.raises(UserError, match="was trained with other encoders than the generator is; train it"):
+        TrainedCaptioner.read(tmp_path, damsm._replace(sha256={}), CPU)
 
 
 def command(data, damsm_folder, out) -> list[str]:

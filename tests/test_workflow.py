@@ -132,7 +132,7 @@ def dataclass_properties(*kinds) -> dict[str, str]:
         ("hyperparameters", [ArchitectureOptions, TrainingOptions], {}),
         ("damsm", [DamsmOptions], {"seed": "integer", "inception_weights": "string"}),
         ("classifier", [ClassifierOptions], {"seed": "integer"}),
-        ("captioner", [CaptionerOptions], {"seed": "integer", "inception_weights": "string"}),
+        ("captioner", [CaptionerOptions], {"seed": "integer"}),
         ("matching", [MatchingOptions], {}),
     ],
 )
