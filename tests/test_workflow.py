@@ -194,6 +194,11 @@ def _block_without_dataset(config):
     config["hyperparameters"]["bird"] = {}
 
 
+def _perceptual_loss_without_weights(config):
+    config["models"].append("controlgan")
+    config["hyperparameters"]["synthbirds"]["controlgan"] = {}
+
+
 @pytest.mark.parametrize(
     "spoil, named",
     [
@@ -204,6 +209,10 @@ def _block_without_dataset(config):
         (_missing_key, "top level: has no seeds; add it"),
         (_text_for_a_number, "hyperparameters.synthbirds.dmgan.generator_lr: YAML reads 2e-4 as text; "),
         (_block_without_dataset, "hyperparameters.bird: is no data set of this file; "),
+        (
+            _perceptual_loss_without_weights,
+            "hyperparameters.synthbirds.controlgan.perceptual: vgg16 needs a vgg16_weights key ",
+        ),
     ],
 )
 def test_bad_configuration_is_one_line(spoil, named, tmp_path):
