@@ -119,7 +119,7 @@ class ControlGAN(TextToImageGAN):
     # ControlGAN, section 3.5, lambda_1: real images show their own words and not those of another caption
     def further_discriminator_losses(self, discriminator, real, captions) -> dict[str, Tensor]:
         with torch.no_grad():
-            n = self.companions.regions(real)
+            n, _ = self.companions.encode_images(real)
         own = discriminator.words(n, captions.words, captions.mask)
         others = discriminator.words(n[:-1], captions.words[1:], captions.mask[1:])
         loss = F.softplus(-own).mean() + F.softplus(others).mean()
@@ -129,7 +129,7 @@ class ControlGAN(TextToImageGAN):
     def further_losses(self, generated, images, captions) -> dict[str, Tensor]:
         words = perceptual = 0.0
         for discriminator, fake, real in zip(self.companions.discriminators, generated.images, images, strict=True):
-            n = self.companions.regions(fake)
+            n, _ = self.companions.encode_images(fake)
             words = words + F.softplus(-discriminator.words(n, captions.words, captions.mask)).mean()
             with torch.no_grad():
                 wanted = self.companions.perceptual(real)

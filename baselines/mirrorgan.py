@@ -8,7 +8,6 @@ sentence (s_ca), U and V projections.
 import torch
 from torch import Tensor, nn
 
-from dmgan.companions import enlarged
 from dmgan.models.blocks import (
     ConditioningAugmentation,
     ImageHead,
@@ -94,9 +93,6 @@ class MirrorGAN(TextToImageGAN):
 
     # MirrorGAN, section 3.4: lambda L_stream, the last image described
     def further_losses(self, generated, images, captions) -> dict[str, Tensor]:
-        captioner = self.companions.captioner
-        described = generated.images[-1]
-        if captioner.options.image_encoder != "inception":  # which enlarges by itself
-            described = enlarged(described, captioner.options.image_size)
-        loss = captioner.network.cross_entropy(described, captions.tokens, captions.mask)
+        _, code = self.companions.encode_images(generated.images[-1])
+        loss = self.companions.captioner.network.cross_entropy(code, captions.tokens, captions.mask)
         return {"stream": self.companions.options.caption_weight * loss}

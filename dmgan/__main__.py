@@ -212,18 +212,16 @@ def captioner(arguments: argparse.Namespace) -> None:
     from dmgan.captioner import train_captioner
 
     train_captioner(
-        arguments.data, arguments.out, _options(arguments, CaptionerOptions),
-        arguments.seed, device, arguments.mlflow, arguments.inception_weights,
+        arguments.data, arguments.damsm, arguments.out, _options(arguments, CaptionerOptions),
+        arguments.seed, device, arguments.mlflow,
     )  # fmt: skip
 
 
 def _add_captioner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    parser.add_argument("--damsm", type=Path, required=True, help="folder of the pretrained encoders")
     parser.add_argument("--out", type=Path, required=True, help="folder of the captioner")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (default 0)")
-    parser.add_argument(
-        "--inception-weights", type=Path, help="torchvision's inception_v3 state dict (for --image-encoder inception)"
-    )
     _add_run_flags(parser)
     _add_options(parser, CaptionerOptions)
 

@@ -1,4 +1,4 @@
-"""The captioner of MirrorGAN's STREAM: an image encoder and an LSTM, pretrained on real images."""
+"""The captioner of MirrorGAN's STREAM: an LSTM behind the DAMSM's image encoder, pretrained on real images."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,45 +9,43 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmgan import files
-from dmgan.captions import Vocabulary
 from dmgan.checkpoints import Checkpoint, exclusive, run_steps
-from dmgan.damsm import load_inception
+from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
-from dmgan.encoders import build_image_encoder
+from dmgan.encoders import padding_mask
+from dmgan.errors import UserError
 from dmgan.options import CaptionerOptions, from_dict
 from dmgan.provenance import provenance
 from dmgan.tracking import LabBook
 from dmgan.weights import load_weights, save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
-WEIGHTS, VOCABULARY = "captioner.safetensors", "vocabulary.json"
+WEIGHTS = "captioner.safetensors"
 
 
 class Captioner(nn.Module):
-    """Images -> how likely captions are, word by word."""
+    """Codes of images -> how likely captions are, word by word."""
 
-    def __init__(self, vocabulary_size: int, options: CaptionerOptions):
+    def __init__(self, vocabulary_size: int, code_dim: int, options: CaptionerOptions):
         super().__init__()
         dim = options.embedding_dim
-        self.image_encoder = build_image_encoder(options.image_encoder, dim, options.width)
-        self.image_encoder.emb_features.requires_grad_(False)  # the regions are not read
+        self.read_code = nn.Sequential(nn.Linear(code_dim, dim), nn.BatchNorm1d(dim))
         self.embedding = nn.Embedding(vocabulary_size, dim)
         self.lstm = nn.LSTM(dim, options.hidden_dim, batch_first=True)
         self.logits = nn.Linear(options.hidden_dim, vocabulary_size)
 
     # MirrorGAN, section 3.3: x_{-1} = CNN(I), x_t = W_e T_t, p_{t+1} = RNN(x_t)
-    def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) of every word, each from the image (B, 3, s, s) and the words (B, T) before it."""
-        _, code = self.image_encoder(images)
-        x = torch.cat([code[:, None, :], self.embedding(tokens[:, :-1])], dim=1)
+    def forward(self, code: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V) of every word, each from the image's code (B, E) and the words (B, T) before it."""
+        x = torch.cat([self.read_code(code)[:, None, :], self.embedding(tokens[:, :-1])], dim=1)
         hidden, _ = self.lstm(x)
         return self.logits(hidden)
 
     # MirrorGAN, section 3.4: L_stream = -sum_t log p_t(T_t), here the mean over all words of the batch
-    def cross_entropy(self, images: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    def cross_entropy(self, code: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """Mean over the words (B, T) that are no padding; mask (B, T) true at padding."""
-        logits = self(images, tokens)
+        logits = self(code, tokens)
         return F.cross_entropy(logits.transpose(1, 2), tokens.masked_fill(mask, -1), ignore_index=-1)
 
 
@@ -55,57 +53,55 @@ class TrainedCaptioner(NamedTuple):
     """A frozen captioner."""
 
     network: Captioner
-    options: CaptionerOptions
-    vocabulary: Vocabulary
     sha256: str  # of its weights
 
     @classmethod
-    def read(cls, folder: Path, device: torch.device) -> "TrainedCaptioner":
-        """Read the folder that `train_captioner` wrote."""
+    def read(cls, folder: Path, damsm: Damsm, device: torch.device) -> "TrainedCaptioner":
+        """Read the folder that `train_captioner` wrote with these encoders; UserError where it was with others."""
         folder = Path(folder)
-        mend = f"train it: python -m dmgan captioner --data FOLDER --out {folder}"
+        mend = f"train it: python -m dmgan captioner --data FOLDER --damsm FOLDER --out {folder}"
         written = files.read_json(folder / "options.json", mend)
         options = from_dict(CaptionerOptions, written["options"], str(folder / "options.json"))
-        vocabulary = Vocabulary.read(folder / VOCABULARY)
-        network = Captioner(len(vocabulary), options)
+        if written["inputs"]["damsm"] != damsm.sha256:
+            raise UserError(f"{folder}: was trained with other encoders than the generator is; {mend}")
+        network = Captioner(len(damsm.vocabulary), damsm.options.embedding_dim, options)
         load_weights(network, folder / WEIGHTS, mend)
         network.to(device).eval().requires_grad_(False)
         network.lstm.train()  # it has no dropout; on CUDA an LSTM passes gradients on in this mode alone
-        return cls(network, options, vocabulary, files.file_sha256(folder / WEIGHTS))
+        return cls(network, files.file_sha256(folder / WEIGHTS))
 
 
 def train_captioner(
     data: Path,
+    damsm_folder: Path,
     out: Path,
     options: CaptionerOptions,
     seed: int,
     device: torch.device,
     mlflow: str | None = None,
-    inception_weights: Path | None = None,
 ) -> None:
-    """Train the captioner on real images; writes its weights, vocabulary, history.csv and options.json into `out`."""
+    """Train the captioner on real images; writes its weights, history.csv and options.json into `out`."""
     dataset = PreparedDataset(data)
+    damsm = Damsm.read(damsm_folder).to(device)
+    if damsm.vocabulary != dataset.vocabulary:
+        raise UserError(f"{damsm_folder}: its vocabulary is not that of {data}; pretrain the encoders on this data set")
     torch.manual_seed(seed)
-    network = Captioner(len(dataset.vocabulary), options)
-    if options.image_encoder == "inception":
-        load_inception(network.image_encoder, inception_weights)
-    network.to(device).train()
-    adam = torch.optim.Adam([each for each in network.parameters() if each.requires_grad], lr=options.lr)
-    batches = TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed)
+    network = Captioner(len(damsm.vocabulary), damsm.options.embedding_dim, options).to(device).train()
+    adam = torch.optim.Adam(network.parameters(), lr=options.lr)
+    batches = TrainingBatches(dataset, [damsm.options.image_size], options.batch_size, options.max_words, seed)
 
     def step_function(step: int) -> dict[str, Tensor]:
         batch = batches[step]
-        tokens = batch.tokens[:, : int(batch.lengths.max())].to(device)
-        mask = torch.arange(tokens.shape[1], device=device)[None, :] >= batch.lengths.to(device)[:, None]
-        loss = network.cross_entropy(batch.images[0].to(device), tokens, mask)
+        with torch.no_grad():
+            _, code = damsm.image_encoder(batch.images[0].to(device))
+        mask = padding_mask(batch.lengths).to(device)
+        loss = network.cross_entropy(code, batch.tokens[:, : mask.shape[1]].to(device), mask)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
         return {"cross_entropy": loss}
 
-    inputs = {"data": dataset.sha256}
-    if inception_weights is not None:
-        inputs["inception"] = files.file_sha256(inception_weights)
+    inputs = {"data": dataset.sha256, "damsm": damsm.sha256}
     written = {"options": asdict(options), "seed": seed, "inputs": inputs}
     fingerprint = files.json_sha256(written)
     with exclusive(out):
@@ -122,7 +118,6 @@ def train_captioner(
             lab_book,
         )
         save_weights(network, out / WEIGHTS)
-        dataset.vocabulary.write(out / VOCABULARY)
         files.write_csv(out / "history.csv", history)
         files.write_json(out / "options.json", {**written, "provenance": provenance()})
         lab_book.file(out / "options.json")

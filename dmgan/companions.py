@@ -24,19 +24,12 @@ class Companions(NamedTuple):
     perceptual: nn.Module | None = None
     captioner: TrainedCaptioner | None = None
 
-    def regions(self, images: Tensor) -> Tensor:
-        """The DAMSM's regions (B, E, h, w) of images (B, 3, s, s), enlarged to the side it was trained on."""
-        encoder, options = self.damsm.image_encoder, self.damsm.options
-        if options.image_encoder != "inception":  # which enlarges by itself
-            images = enlarged(images, options.image_size)
-        return encoder(images)[0]
-
-
-def enlarged(images: Tensor, side: int) -> Tensor:
-    """Images (B, 3, s, s) at another side, bilinear with antialiasing."""
-    if images.shape[-1] == side:
-        return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+    def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The DAMSM's regions (B, E, h, w) and codes (B, E) of images (B, 3, s, s), at the side it was trained on."""
+        encoder, side = self.damsm.image_encoder, self.damsm.options.image_size
+        if self.damsm.options.image_encoder != "inception" and images.shape[-1] != side:  # Inception resizes by itself
+            images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+        return encoder(images)
 
 
 def read_companions(
@@ -59,10 +52,8 @@ def read_companions(
         if captioner is None:
             raise UserError(
                 "--captioner: not given, and the model's loss needs one; train it: "
-                "python -m dmgan captioner --data FOLDER --out FOLDER"
+                "python -m dmgan captioner --data FOLDER --damsm FOLDER --out FOLDER"
             )
-        trained = TrainedCaptioner.read(captioner, device)
-        if trained.vocabulary != damsm.vocabulary:
-            raise UserError(f"{captioner}: its vocabulary is not that of the encoders; train it on the same data set")
+        trained = TrainedCaptioner.read(captioner, damsm, device)
         companions, read["captioner"] = companions._replace(captioner=trained), trained.sha256
     return companions, read

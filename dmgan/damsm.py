@@ -174,7 +174,7 @@ def pretrain(
     text_encoder = TextEncoder(len(dataset.vocabulary), options.embedding_dim, options.dropout)
     image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
     if options.image_encoder == "inception":
-        load_inception(image_encoder, inception_weights)
+        _load_inception(image_encoder, inception_weights)
     pretrainer = Pretrainer(text_encoder, image_encoder, options, gammas, device)
     batches = PrefetchedBatches(
         TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed), device
@@ -213,7 +213,7 @@ def pretrain(
         lab_book.close()
 
 
-def load_inception(encoder: ImageEncoder, path: Path | None) -> None:
+def _load_inception(encoder: ImageEncoder, path: Path | None) -> None:
     """ImageNet weights (torchvision's inception_v3 state dict) into the trunk."""
     if path is None:
         raise UserError(

@@ -204,10 +204,7 @@ class DamsmOptions:
 class CaptionerOptions:
     """Pretraining of the captioner that MirrorGAN's STREAM describes images with."""
 
-    image_encoder: str = option("inception", "trunk of its image encoder", ("inception", "small"))
-    image_size: int = option(299, "side of the images it is trained on, px")
-    width: int = option(32, "channels of the small trunk's first layer (unused by inception)")
-    embedding_dim: int = option(256, "numbers of an image code and of a word embedding")
+    embedding_dim: int = option(256, "numbers of what its LSTM reads, of an image or of a word")
     hidden_dim: int = option(512, "numbers of the LSTM's state")
     epochs: int = option(100, "passes over the training images")
     batch_size: int = option(48, "image-caption pairs per step")

@@ -72,13 +72,11 @@ def classifier_folder(data, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def captioner_folder(data, tmp_path_factory) -> Path:
+def captioner_folder(data, damsm_folder, tmp_path_factory) -> Path:
     """A captioner after one short epoch."""
     folder = tmp_path_factory.mktemp("captioner")
-    options = CaptionerOptions(
-        image_encoder="small", image_size=32, width=4, embedding_dim=8, hidden_dim=8, epochs=1, batch_size=8
-    )
-    train_captioner(data, folder, options, 0, CPU)
+    options = CaptionerOptions(embedding_dim=8, hidden_dim=8, epochs=1, batch_size=8)
+    train_captioner(data, damsm_folder, folder, options, 0, CPU)
     return folder
 
 

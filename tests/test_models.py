@@ -39,15 +39,15 @@ def build(name: str, architecture=SMALL, **switches) -> TextToImageGAN:
 def companions(model: TextToImageGAN) -> Companions:
     """Tiny networks for the losses that read some, with random weights."""
     damsm_options = DamsmOptions(image_encoder="small", image_size=32, width=2, embedding_dim=EMBEDDING_DIM)
-    options = CaptionerOptions(image_encoder="small", image_size=32, width=2, embedding_dim=5, hidden_dim=6)
+    options = CaptionerOptions(embedding_dim=5, hidden_dim=6)
     encoder = build_image_encoder("small", EMBEDDING_DIM, 2).eval().requires_grad_(False)
-    captioner = Captioner(11, options).eval().requires_grad_(False)
+    captioner = Captioner(11, EMBEDDING_DIM, options).eval().requires_grad_(False)
     return Companions(
         TrainingOptions(perceptual="damsm"),
         Damsm(None, encoder, None, damsm_options, {}),
         model.discriminators(),
         perceptual_features("damsm", Damsm(None, encoder, None, damsm_options, {}), None),
-        TrainedCaptioner(captioner, options, None, ""),
+        TrainedCaptioner(captioner, ""),
     )
 
 

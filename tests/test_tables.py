@@ -179,6 +179,15 @@ def test_models_of_other_papers_follow_in_dmgan_s_tables_but_for_its_ablations(w
     assert "KVM-GAN" not in {row["method"] for row in read_rows(tmp_path, "reproduction-table1")}
 
 
+def test_an_earlier_model_that_is_run_stands_in_its_row_and_in_tables_that_do_not_print_it(write, tmp_path):
+    write_tables([write("dmgan"), write("stackgan")], tmp_path)
+    assert markdown_cells(tmp_path, "table1", "StackGAN")[:2] == ["3.70 ± 0.04", "8.45 ± 0.03"]
+    assert markdown_cells(tmp_path, "table1", "StackGAN")[2] != "not run"
+    assert markdown_cells(tmp_path, "table2", "StackGAN")[:4] == ["-"] * 4
+    assert "not run" not in markdown_cells(tmp_path, "table2", "StackGAN")
+    assert not any(row["method"] == "StackGAN" for row in read_rows(tmp_path, "table3"))
+
+
 def test_cells_keep_the_printed_digits(write, tmp_path):
     write_tables([write("dmgan")], tmp_path)
     assert markdown_cells(tmp_path, "table1", "StackGAN") == ["3.70 ± 0.04", "8.45 ± 0.03", "not run"]

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from dmgan.checkpoints import Checkpoint, run_steps
+from dmgan.data.batches import TrainingBatches
+from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.files import file_sha256
 from dmgan.models.registry import MODELS, model_class
@@ -69,15 +71,20 @@ def test_a_missing_captioner_or_vgg16_is_told(data, damsm_folder, tmp_path):
 
 
 def test_vgg16_s_own_weights_are_read_and_recorded(data, damsm_folder, tmp_path):
-    from torchvision.models import vgg16
+    from torchvision.models.vgg import cfgs, make_layers
 
     from dmgan.perceptual import Vgg16Features
 
     torch.manual_seed(0)
-    torch.save({k: v for k, v in vgg16(weights=None).state_dict().items() if "classifier" not in k}, tmp_path / "vgg")
+    layers = make_layers(cfgs["D"])
+    state = {f"features.{key}": value for key, value in layers.state_dict().items()}
+    torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, tmp_path / "vgg")
     network = Vgg16Features()
     network.load(tmp_path / "vgg")
-    assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 128, 4, 4)
+    images = torch.rand(1, 3, 8, 8) * 2 - 1
+    mean, std = (torch.tensor(each)[:, None, None] for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    torch.testing.assert_close(network(images), layers[:9](((images + 1) / 2 - mean) / std))
+    assert network(images).shape == (1, 128, 4, 4)
     (tmp_path / "half").write_bytes(b"half")
     with pytest.raises(UserError, match="half: is not torchvision's vgg16 state dict"):
         network.load(tmp_path / "half")
@@ -90,17 +97,27 @@ def test_vgg16_s_own_weights_are_read_and_recorded(data, damsm_folder, tmp_path)
     assert options["inputs"]["vgg16"] == file_sha256(tmp_path / "vgg")
 
 
-def test_the_captioner_learns_to_describe(data, tmp_path):
+def test_the_captioner_learns_to_describe(data, damsm_folder, tmp_path):
     from dmgan.captioner import TrainedCaptioner, train_captioner
+    from dmgan.damsm import Damsm
 
-    options = CaptionerOptions(
-        image_encoder="small", image_size=32, width=4, embedding_dim=16, hidden_dim=32, epochs=20, batch_size=8, lr=5e-3
-    )
-    train_captioner(data, tmp_path, options, 0, CPU)
+    options = CaptionerOptions(embedding_dim=16, hidden_dim=32, epochs=60, batch_size=8, lr=1e-2)
+    train_captioner(data, damsm_folder, tmp_path, options, 0, CPU)
     first, last = (float(read_csv(tmp_path / "history.csv")[row]["cross_entropy"]) for row in (0, -1))
     assert last < 0.7 * first
-    trained = TrainedCaptioner.read(tmp_path, CPU)
-    assert not any(each.requires_grad for each in trained.network.parameters())
+
+    damsm = Damsm.read(damsm_folder)
+    network = TrainedCaptioner.read(tmp_path, damsm, CPU).network
+    assert not any(each.requires_grad for each in network.parameters())
+    batch = TrainingBatches(PreparedDataset(data), [32], 16, 18, 1)[0]
+    captions, (_, codes) = damsm.encode(batch.tokens, batch.lengths), damsm.image_encoder(batch.images[0])
+    own, others = (
+        float(network.cross_entropy(each, captions.tokens, captions.mask)) for each in (codes, codes.roll(5, 0))
+    )
+    assert own < others, "it reads the image, not the words alone"
+
+    with pytest.raises(UserError, match="was trained with other encoders than the generator is; train it"):
+        TrainedCaptioner.read(tmp_path, damsm._replace(sha256={}), CPU)
 
 
 def command(data, damsm_folder, out) -> list[str]:

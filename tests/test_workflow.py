@@ -175,7 +175,7 @@ def dataclass_properties(*kinds) -> dict[str, str]:
         ("hyperparameters", [ArchitectureOptions, TrainingOptions, EngineOptions], {"gpus": "integer"}),
         ("damsm", [DamsmOptions], {"seed": "integer", "inception_weights": "string"}),
         ("classifier", [ClassifierOptions], {"seed": "integer"}),
-        ("captioner", [CaptionerOptions], {"seed": "integer", "inception_weights": "string"}),
+        ("captioner", [CaptionerOptions], {"seed": "integer"}),
         ("matching", [MatchingOptions], {}),
     ],
 )
@@ -249,6 +249,11 @@ def _source_without_root(config):
     config["datasets"]["synthbirds"] = {"source": "coco", "image_size": 64}
 
 
+def _perceptual_loss_without_weights(config):
+    config["models"].append("controlgan")
+    config["hyperparameters"]["synthbirds"]["controlgan"] = {}
+
+
 @pytest.mark.parametrize(
     "spoil, named",
     [
@@ -261,6 +266,10 @@ def _source_without_root(config):
         (_held_out_judge_that_is_none, "held_out_damsm.seed: 0 is damsm.seed; a held-out judge must be of another"),
         (_source_without_root, "datasets.synthbirds: has no root; add it"),
         (_block_without_dataset, "hyperparameters.bird: is no data set of this file; "),
+        (
+            _perceptual_loss_without_weights,
+            "hyperparameters.synthbirds.controlgan.perceptual: vgg16 needs a vgg16_weights key ",
+        ),
     ],
 )
 def test_bad_configuration_is_one_line(spoil, named, tmp_path):

@@ -29,9 +29,9 @@ rule pretrain:
 rule captioner:
     input:
         data=rules.prepare.output,
+        damsm=expand(rules.pretrain.output, seed=config["damsm"]["seed"], allow_missing=True),
     output:
         captioner="results/{dataset}/captioner/captioner.safetensors",
-        vocabulary="results/{dataset}/captioner/vocabulary.json",
         history="results/{dataset}/captioner/history.csv",
         options="results/{dataset}/captioner/options.json",
     log:
@@ -45,10 +45,12 @@ rule captioner:
     resources:
         gpu=1,
     params:
+        damsm_seed=config["damsm"]["seed"],
         flags=captioner_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan captioner --data results/data/{wildcards.dataset}"
+        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed}"
         " --out results/{wildcards.dataset}/captioner"
         " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
