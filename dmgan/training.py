@@ -23,6 +23,7 @@ from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import Batch, TrainingBatches, to_uint8
 from dmgan.data.dataset import PreparedDataset
+from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.errors import UserError
 from dmgan.losses import (
     adversarial_loss,
@@ -443,7 +444,8 @@ def train(
     model = build_model(name, architecture, damsm.options.embedding_dim)
     initialise(model)
     mine = ranks.rows(options.batch_size)
-    batches = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
+    reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
+    batches = PrefetchedBatches(reading, device)
 
     switches = find(name).losses
     trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device, engine, ranks)
@@ -454,7 +456,7 @@ def train(
     inputs = {"data": dataset.sha256, "damsm": damsm.sha256}
     written = {"model": name, **parts, "seed": seed, "inputs": inputs}
     fingerprint = files.json_sha256(written)
-    with exclusive(out, ranks):
+    with exclusive(out, ranks), batches:
         encode = damsm.encode
         if engine.cache_captions:
             encode = CachedCaptions(damsm, dataset, damsm_folder, options.max_words, ranks).encode
@@ -465,15 +467,15 @@ def train(
             if engine.compile:  # one length, so that one compilation serves all batches
                 captions = pad_words(captions, options.max_words)
             noise = step_noise(seed, step, options.batch_size, model.noise_dim)
-            images = [to_device(each, device) for each in batch.images]
-            losses = trainer.step(images, captions, to_device(batch.class_ids, device), to_device(noise, device))
+            class_ids, noise = to_device(batch.class_ids, device), to_device(noise, device)
+            losses = trainer.step(batch.images, captions, class_ids, noise)
             record.steps = step + 1
             return losses
 
         def describe(step: int) -> dict[str, object]:
-            batch = batches[step]
+            batch = reading[step]
             captions = [tokens[:length].tolist() for tokens, length in zip(batch.tokens, batch.lengths, strict=True)]
-            return {"seed": seed, "images": batches.rows(step).tolist(), "captions": captions, "engine": current}
+            return {"seed": seed, "images": reading.rows(step).tolist(), "captions": captions, "engine": current}
 
         origin = provenance()
         tags = {"stage": "train", "dataset": dataset.description["source"]["name"], "model": name, "seed": str(seed)}

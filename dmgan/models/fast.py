@@ -1,0 +1,187 @@
+"""The generators' algebra written with less work: the same values to rounding, the released parameter names kept.
+
+Two uses. `rewritten(model)` changes how a model's blocks compute, for training: parameters, their names and their
+gradients stay. `fused_for_inference(model)` gives a copy for evaluation whose batch norms and weight sums are
+computed once. Blocks are known by their exact type; whatever is not known computes as before, so that a new model is
+right from the start, and fast where it uses the shared blocks.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dmgan.models.blocks import GLU, ResidualBlock
+from dmgan.models.dmgan import MemoryRefinement
+
+# Nearest upsampling shows a 3-tap filter (a, b, c) two pixels at a time: an even output reads (left, centre) with
+# weights (a, b + c), an odd one (centre, right) with (a + b, c). As the taps of a transposed convolution of stride 2:
+_TAPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+
+
+def upsampling_weight(weight: Tensor) -> Tensor:
+    """Weight (I, O, 4, 4) of the transposed convolution that equals upsampling, then a 3x3 `weight` (O, I, 3, 3)."""
+    taps = torch.tensor(_TAPS, dtype=weight.dtype, device=weight.device)
+    return (taps @ weight @ taps.t()).transpose(0, 1)
+
+
+def upsampled_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """3x3 convolution of `x` upsampled by nearest neighbour: (B, I, s, s) -> (B, O, 2s, 2s), in 4/9 of the products."""
+    return F.conv_transpose2d(x, upsampling_weight(weight), bias, stride=2, padding=1)
+
+
+def duplicated_input_weight(weight: Tensor) -> Tensor:
+    """Weight (O, I, k, k) that gives for x what `weight` (O, 2 I, k, k) gives for cat([x, x])."""
+    first, second = weight.chunk(2, dim=1)
+    return first + second
+
+
+def add_to_both_halves(halves: Tensor, x: Tensor) -> Tensor:
+    """halves (B, 2 C, s, s) + cat([x, x]) for x (B, C, s, s), without making the latter."""
+    return (halves.unflatten(1, (2, x.shape[1])) + x[:, None]).flatten(1, 2)
+
+
+def folded_batch_norm(weight: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer without bias, `weight` (O, ...), followed by `norm` in evaluation mode."""
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return weight * scale.view(-1, *[1] * (weight.dim() - 1)), norm.bias - norm.running_mean * scale
+
+
+class FastUpBlock(nn.Sequential):
+    """`blocks.up_block` with its upsampling inside the convolution; `duplicated`: of an input that stands for two."""
+
+    def __init__(self, block: nn.Sequential, duplicated: bool = False):
+        super().__init__(*block)
+        self.duplicated = duplicated
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, conv, norm, glu = self
+        weight = duplicated_input_weight(conv.weight) if self.duplicated else conv.weight
+        return glu(norm(upsampled_conv3x3(x, weight)))
+
+
+class DuplicatedResidualBlock(nn.Module):
+    """`blocks.ResidualBlock` of cat([x, x]), computed from x: (B, C, s, s) -> (B, 2 C, s, s)."""
+
+    def __init__(self, block: ResidualBlock):
+        super().__init__()
+        self.block = block.block
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv, *layers = self.block
+        out = F.conv2d(x, duplicated_input_weight(conv.weight), padding=1)
+        for layer in layers:
+            out = layer(out)
+        return add_to_both_halves(out, x)
+
+
+class FusedResidualBlock(nn.Module):
+    """A residual block for inference: batch norms folded; `duplicated`: of an input that stands for two."""
+
+    def __init__(self, block: ResidualBlock, duplicated: bool = False):
+        super().__init__()
+        first, norm, self.glu, second, second_norm = block.block
+        weight = duplicated_input_weight(first.weight) if duplicated else first.weight
+        self.first = _conv(*folded_batch_norm(weight, norm))
+        self.second = _conv(*folded_batch_norm(second.weight, second_norm))
+        self.duplicated = duplicated
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.second(self.glu(self.first(x)))
+        return add_to_both_halves(out, x) if self.duplicated else out + x
+
+
+def fused_up_block(block: nn.Sequential, duplicated: bool = False) -> nn.Sequential:
+    """`blocks.up_block` for inference: one transposed convolution with bias, and the gate."""
+    _, conv, norm, glu = block
+    weight = duplicated_input_weight(conv.weight) if duplicated else conv.weight
+    weight, bias = folded_batch_norm(weight, norm)
+    weight = upsampling_weight(weight)
+    fused = nn.ConvTranspose2d(*weight.shape[:2], kernel_size=4, stride=2, padding=1)
+    return nn.Sequential(_with(fused, weight, bias), glu)
+
+
+def _fused_linear(block: nn.Sequential) -> nn.Sequential:
+    linear, norm, glu = block
+    weight, bias = folded_batch_norm(linear.weight, norm)
+    return nn.Sequential(_with(nn.Linear(*weight.shape[::-1]), weight, bias), glu)
+
+
+def _conv(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    outputs, inputs = weight.shape[:2]
+    return _with(nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), weight, bias)
+
+
+def _with(layer: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
+    """The layer with these weights, on their device and of their type."""
+    layer.weight, layer.bias = nn.Parameter(weight.detach().contiguous()), nn.Parameter(bias.detach())
+    return layer
+
+
+def _is_sequence(module: nn.Module, *kinds: type) -> bool:
+    return type(module) is nn.Sequential and tuple(type(layer) for layer in module) == kinds
+
+
+def _is_up_block(module: nn.Module) -> bool:
+    return _is_sequence(module, nn.Upsample, nn.Conv2d, nn.BatchNorm2d, GLU)
+
+
+def _is_plain_linear(module: nn.Module) -> bool:
+    return _is_sequence(module, nn.Linear, nn.BatchNorm1d, GLU) and module[0].bias is None
+
+
+def _rewrite(module: nn.Module, rewrite_block: Callable[[nn.Module, bool], nn.Module | None]) -> None:
+    """Replace every known block inside `module`; `rewrite_block(block, duplicated)` gives None for an unknown one."""
+    if type(module) is MemoryRefinement and module.memory.response == "gate" and module.memory.duplicate_response:
+        # The duplicate is not made: the first block behind it reads the single response instead.
+        module.memory = dataclasses.replace(module.memory, duplicate_response=False)
+        if len(module.residual):
+            module.residual[0] = rewrite_block(module.residual[0], True)
+        else:
+            module.upsample = rewrite_block(module.upsample, True)
+    for name, child in list(module.named_children()):
+        replacement = rewrite_block(child, False)
+        if replacement is None:
+            _rewrite(child, rewrite_block)
+        else:
+            setattr(module, name, replacement)
+
+
+def _rewritten_block(block: nn.Module, duplicated: bool) -> nn.Module | None:
+    if _is_up_block(block):
+        return FastUpBlock(block, duplicated)
+    if type(block) is ResidualBlock and duplicated:
+        return DuplicatedResidualBlock(block)
+    return None
+
+
+def _fused_block(block: nn.Module, duplicated: bool) -> nn.Module | None:
+    if _is_up_block(block):
+        return fused_up_block(block, duplicated)
+    if type(block) is ResidualBlock:
+        return FusedResidualBlock(block, duplicated)
+    if _is_plain_linear(block):
+        return _fused_linear(block)
+    return None
+
+
+def rewritten(model: nn.Module) -> nn.Module:
+    """The model, changed in place to compute with less work; state dict, gradients and values stay (to rounding)."""
+    _rewrite(model, _rewritten_block)
+    return model
+
+
+@torch.no_grad()
+def fused_for_inference(model: nn.Module) -> nn.Module:
+    """A copy of the model for evaluation, with less work; values are the model's in evaluation mode (to rounding).
+
+    The copy's state dict is its own: save the model, not the copy.
+    """
+    if model.training:
+        raise ValueError("only a model in evaluation mode can be fused: its batch norms must be constants")
+    fused = copy.deepcopy(model)
+    _rewrite(fused, _fused_block)
+    return fused.eval().requires_grad_(False)
