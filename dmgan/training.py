@@ -99,11 +99,11 @@ class Trainer:
 
     def _set_up_networks(self) -> None:
         """What the engine's options and the ranks change in the networks; no parameter's name or value."""
+        if self.engine.rewritten:  # first: it knows blocks by their layers
+            rewritten(self.model)
         if self.ranks.count > 1 and self.device.type == "cuda":  # it has no CPU form
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             nn.SyncBatchNorm.convert_sync_batchnorm(self.discriminators)
-        if self.engine.rewritten:
-            rewritten(self.model)
         if self.engine.channels_last:
             for network in (self.model, self.discriminators, self.image_encoder):
                 network.to(memory_format=torch.channels_last)
@@ -141,6 +141,8 @@ class Trainer:
         images are this rank's rows of the batch; captions, class_ids and noise the whole batch's. The losses that
         are returned add up, over the ranks, to the batch's.
         """
+        if self.engine.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs hold may be overwritten
         parts = self._parts(images, captions, noise)
         # The graph of a single part is kept for the generator's update; of several each passes anew then.
         with torch.set_grad_enabled(len(parts) == 1):
