@@ -102,11 +102,11 @@ class Trainer:
 
     def _set_up_networks(self) -> None:
         """What the engine's options and the ranks change in the networks; no parameter's name or value."""
+        if self.engine.rewritten:  # first: it knows blocks by their layers
+            rewritten(self.model)
         if self.ranks.count > 1 and self.device.type == "cuda":  # it has no CPU form
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             nn.SyncBatchNorm.convert_sync_batchnorm(self.discriminators)
-        if self.engine.rewritten:
-            rewritten(self.model)
         if self.engine.channels_last:
             for network in (self.model, self.discriminators, self.image_encoder):
                 network.to(memory_format=torch.channels_last)
@@ -145,6 +145,8 @@ class Trainer:
         images are this rank's rows of the batch; captions, class_ids and noise the whole batch's. The losses that
         are returned add up, over the ranks, to the batch's.
         """
+        if self.engine.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs hold may be overwritten
         parts = self._parts(images, captions, noise)
         # The graph of a single part is kept for the generator's update; of several each passes anew then.
         with torch.set_grad_enabled(len(parts) == 1):
@@ -466,7 +468,8 @@ def train(
     model = build_model(name, architecture, damsm.options.embedding_dim)
     initialise(model)
     mine = ranks.rows(options.batch_size)
-    batches = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
+    reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
+    batches = PrefetchedBatches(reading, device)
 
     switches = find(name).losses
     trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device, engine, ranks)
@@ -481,26 +484,27 @@ def train(
     inputs = {"data": dataset.sha256, "damsm": damsm.sha256, **read}
     written = {"model": name, **parts, "seed": seed, "inputs": inputs}
     fingerprint = files.json_sha256(written)
-    with exclusive(out, ranks), PrefetchedBatches(batches, device) as read_ahead:
+    with exclusive(out, ranks), batches:
         encode = damsm.encode
         if engine.cache_captions:
             encode = CachedCaptions(damsm, dataset, damsm_folder, options.max_words, ranks).encode
 
         def step_function(step: int) -> dict[str, Tensor]:
             model.begin_step(step, steps)
-            batch = read_ahead[step]
+            batch = batches[step]
             captions = encode(batch.tokens, batch.lengths)
             if engine.compile:  # one length, so that one compilation serves all batches
                 captions = pad_words(captions, options.max_words)
             noise = step_noise(seed, step, options.batch_size, model.noise_dim)
-            losses = trainer.step(batch.images, captions, to_device(batch.class_ids, device), to_device(noise, device))
+            class_ids, noise = to_device(batch.class_ids, device), to_device(noise, device)
+            losses = trainer.step(batch.images, captions, class_ids, noise)
             record.steps = step + 1
             return losses
 
         def describe(step: int) -> dict[str, object]:
-            batch = batches[step]
+            batch = reading[step]
             captions = [tokens[:length].tolist() for tokens, length in zip(batch.tokens, batch.lengths, strict=True)]
-            return {"seed": seed, "images": batches.rows(step).tolist(), "captions": captions, "engine": current}
+            return {"seed": seed, "images": reading.rows(step).tolist(), "captions": captions, "engine": current}
 
         origin = provenance()
         tags = {"stage": "train", "dataset": dataset.description["source"]["name"], "model": name, "seed": str(seed)}
