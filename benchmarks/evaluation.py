@@ -20,7 +20,9 @@ import numpy as np
 import torch
 
 from benchmarks import fresh, plot, record
+from dmgan import files
 
+WAYS = ("separate", "joint", "one pass", "one pass, cached")
 NUMBERS = ("IS", "FID", "KID", "clean-FID")
 TOLERANCE = {"IS": 1e-5, "FID": 2e-5, "KID": 1e-5, "clean-FID": 2e-5}  # relative, features in channels-last
 SIDE = 256
@@ -30,13 +32,13 @@ def prepare(folder: Path, images: int) -> None:
     """Two sets of image files and the weights."""
     from PIL import Image
 
-    from benchmarks.local_weights import drawn_images, inception_2015_state
+    from benchmarks.local_weights import drawn_images, inception_2015_state, torchvision_state
 
     for seed, name in enumerate(("generated", "real")):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
         for number, pixels in enumerate(drawn_images(images, SIDE, seed)):
             Image.fromarray(pixels).save(folder / name / f"{number:06d}.png", compress_level=1)
-    torch.save(inception_2015_state(), folder / "inception.pth")
+    torch.save(inception_2015_state(torchvision_state()), folder / "inception.pth")
 
 
 def with_libraries(folder: Path, images: int, joint: bool) -> dict[str, float]:
@@ -67,8 +69,8 @@ def with_libraries(folder: Path, images: int, joint: bool) -> dict[str, float]:
     return dict(zip(NUMBERS, [*(numbers[key] for key in keys), float(clean)], strict=True))
 
 
-def with_one_pass(folder: Path, images: int) -> dict[str, float]:
-    """This project's engine; its own folder of features beside the images."""
+def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
+    """This project's engine; its folders of features lie beside the images."""
     from dmgan.evaluation import metrics
     from dmgan.evaluation.features import extract
     from dmgan.evaluation.images import ImageFiles
@@ -81,7 +83,9 @@ def with_one_pass(folder: Path, images: int) -> dict[str, float]:
     stored = []
     for name in ("generated", "real"):
         paths = [folder / name / f"{number:06d}.png" for number in range(images)]
-        stored.append(extract(ImageFiles(paths, SIDE, ""), images, rungs, folder / f"{name} features", device))
+        # The real images' features stay, the generated ones' are made by every way.
+        store = folder / ("real features" if name == "real" else f"{way} features")
+        stored.append(extract(ImageFiles(paths, SIDE, ""), images, rungs, store, device))
     generated, real = stored
 
     def fid(rung: str) -> float:
@@ -111,8 +115,24 @@ def run_one(way: str, folder: Path, images: int, threads: int) -> None:
         if way in ("separate", "joint"):
             numbers = with_libraries(folder, images, joint=way == "joint")
         else:
-            numbers = with_one_pass(folder, images)
-    fresh.report({"cpu_seconds": fresh.cpu_seconds() - start, "peak_mb": fresh.peak_mb(), **numbers})
+            numbers = with_one_pass(folder, images, way)
+    measured = {"cpu_seconds": fresh.cpu_seconds() - start, "peak_mb": fresh.peak_mb(), **numbers}
+    files.write_json(folder / f"{way}.json", measured)
+    fresh.report(measured)
+
+
+def measure_all(folder: Path, images: int, threads: int) -> dict[str, dict[str, float]]:
+    """Every way that the folder does not hold yet, in a process of its own."""
+    runs, environment = {}, {"OMP_NUM_THREADS": str(threads)}
+    if not (folder / "inception.pth").exists():
+        prepare(folder, images)
+    for way in WAYS:
+        if not (folder / f"{way}.json").exists():
+            arguments = ["--images", str(images), "--threads", str(threads), "--one", way, str(folder)]
+            fresh.measure("benchmarks.evaluation", arguments, environment)
+        runs[way] = files.read_json(folder / f"{way}.json", "delete it")
+        print(f"{way}: {json.dumps(runs[way])}", flush=True)
+    return runs
 
 
 def check(runs: dict[str, dict[str, float]]) -> None:
@@ -128,24 +148,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=256, help="images on either side (default 256)")
     parser.add_argument("--threads", type=int, default=1, help="threads of every way (default 1)")
+    parser.add_argument("--folder", type=Path, help="keep sets and measurements here; an interrupted run goes on")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         run_one(arguments.one[0], Path(arguments.one[1]), arguments.images, arguments.threads)
         return
     machine = record.machine()
-    counts = ["--images", str(arguments.images), "--threads", str(arguments.threads)]
-    environment = {"OMP_NUM_THREADS": str(arguments.threads)}
-    runs = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "sets"
-        prepare(folder, arguments.images)
-        # The second pass finds the real images' features that the first one stored; its own it makes anew.
-        for way in ("separate", "joint", "one pass", "one pass, cached"):
-            if way == "one pass, cached":
-                (folder / "generated features").rename(folder / "set aside")
-            runs[way] = fresh.measure("benchmarks.evaluation", [*counts, "--one", way, str(folder)], environment)
-            print(f"{way}: {json.dumps(runs[way])}", flush=True)
+    with contextlib.ExitStack() as stack:
+        folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        runs = measure_all(folder, arguments.images, arguments.threads)
     check(runs)
     seconds = {way: run["cpu_seconds"] for way, run in runs.items()}
     ours, cached = seconds["one pass"], seconds["one pass, cached"]

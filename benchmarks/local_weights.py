@@ -37,9 +37,9 @@ def torchvision_state(seed: int = 0) -> dict[str, Tensor]:
     return network.eval().state_dict()
 
 
-def inception_2015_state(seed: int = 0) -> dict[str, Tensor]:
-    """State dict of torch-fidelity's Inception, whose layers are named as torchvision's, but for 1008 classes."""
-    state = {key: value for key, value in torchvision_state(seed).items() if not key.startswith(("AuxLogits", "fc"))}
-    random = torch.Generator().manual_seed(seed)
+def inception_2015_state(torchvision: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State dict of torch-fidelity's Inception: its layers are named as torchvision's, but it has 1008 classes."""
+    state = {key: value for key, value in torchvision.items() if not key.startswith(("AuxLogits", "fc"))}
+    random = torch.Generator().manual_seed(0)
     weight = torch.randn(1008, 2048, generator=random) / 45
     return {**state, "fc.weight": weight, "fc.bias": torch.zeros(1008)}

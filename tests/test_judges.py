@@ -1,6 +1,8 @@
 """Judges of captions and control rows: who judges, what each row is, and whom the adversarial row fools."""
 
+import csv
 import json
+import shutil
 
 import numpy as np
 import open_clip
@@ -16,6 +18,7 @@ from dmgan.evaluation.controls import CONTROLS, control_images, nearest_training
 from dmgan.evaluation.evaluate import Judges, evaluate, evaluate_controls
 from dmgan.evaluation.judges import ClipJudge, read_damsm_judges
 from dmgan.options import ClassifierOptions, DamsmOptions, EvaluationOptions, MatchingOptions
+from dmgan.report.comparisons import write_comparisons
 from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
 
@@ -63,8 +66,8 @@ def judges(classifier_folder, damsm_folder, held_out_folder, attributes_folder, 
 
 
 @pytest.fixture(scope="module")
-def judged(run_folder, data, judges, tmp_path_factory):
-    """A model's metrics.json and what each image adds to it, by every judge."""
+def judged_folder(run_folder, data, judges, tmp_path_factory):
+    """A model that every judge has judged."""
     folder = tmp_path_factory.mktemp("judged")
     sample_test_captions(run_folder, data, folder / "images", 40, 100, 16, False, CPU)
     options = EvaluationOptions(neighbours=2)
@@ -72,7 +75,14 @@ def judged(run_folder, data, judges, tmp_path_factory):
         images=folder / "images", data=data, judges=judges, reference=None, out=folder / "metrics.json",
         options=options, device=CPU,
     )  # fmt: skip
-    return json.loads((folder / "metrics.json").read_text()), dict(np.load(folder / "per_image.npz"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(judged_folder):
+    """Its metrics.json, and what each image adds to it."""
+    arrays = dict(np.load(judged_folder / "per_image.npz"))
+    return json.loads((judged_folder / "metrics.json").read_text()), arrays
 
 
 def test_every_judge_has_a_column_of_its_own(judged):
@@ -109,6 +119,24 @@ def test_per_image_values_make_the_metric(judged):
     folds = [100 * arrays[f"hits/{TRAINING}"][rows].mean() for rows in metrics.fold_rows(order)]
     assert content["metrics"][TRAINING]["value"] == pytest.approx(np.mean(folds))
     assert arrays["without/FID(species)"].shape == (10,)
+
+
+def test_a_model_does_not_differ_from_its_own_copy(judged_folder, tmp_path):
+    """What `evaluate` writes is what `compare` reads, by every judge."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(judged_folder / "per_image.npz", copy)
+    content = json.loads((judged_folder / "metrics.json").read_text())
+    content["subject"]["name"] = "attngan"
+    (copy / "metrics.json").write_text(json.dumps(content))
+    write_comparisons([judged_folder / "metrics.json", copy / "metrics.json"], tmp_path, 0)
+    with open(tmp_path / "comparisons.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {f"{row['metric']}({row['judge']})" for row in rows} == {
+        "IS(species)", "FID(species)", "KID(species)", TRAINING, HELD_OUT, "R-precision(CLIP tiny-clip)",
+        attributes.METRIC,
+    }  # fmt: skip
+    assert all(float(row["difference"]) == 0 and row["claim"] == "no difference shown" for row in rows)
 
 
 def test_a_held_out_judge_must_be_another(data, dataset, damsm_folder):
