@@ -245,15 +245,17 @@ def _chance_notes(results: Results) -> Iterator[Note]:
     told = [f"{results.shown(metric, value)} on {metric}" for metric, value in chances.items() if value is not None]
     if told:
         yield Note("", f"Guessing gets {_listed(told)} (percent).")
+    accuracies: dict[str, float] = {}  # of each judge, however many metrics it gives
     for metric in results.columns:
         accuracy = (results.measured.protocol(metric) or {}).get("accuracy_on_real_test_images")
         if accuracy is not None:
-            yield Note(
-                "",
-                f"The {judge_of(metric)} itself is right on {100 * accuracy:.2f} % of the attributes that captions of "
-                "real test images name, of species it has not seen: a value above that says more of the judge than of "
-                "the images.",
-            )
+            accuracies[judge_of(metric)] = accuracy
+    for judge, accuracy in accuracies.items():
+        yield Note(
+            "",
+            f"The {judge} itself is right on {100 * accuracy:.2f} % of the attributes that captions of real test images "
+            "name, of species it has not seen: a value above that says more of the judge than of the images.",
+        )
 
 
 def _count_notes(results: Results) -> Iterator[Note]:
