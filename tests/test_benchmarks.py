@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import fresh, plot, record
+from benchmarks import fresh, plot, record, rewrites, sampling
 from benchmarks.record import Figure
 from benchmarks.yardstick import YardstickGenerator
 from dmgan.errors import UserError
@@ -84,3 +84,15 @@ def test_a_measurement_that_fails_says_why():
 def test_bars_are_drawn(tmp_path):
     plot.bars(tmp_path / "plot.png", "Speed", {"images/s": {"plain": 1.0, "ours": 4.0}}, ours=["ours"], note="a note")
     assert Image.open(tmp_path / "plot.png").size[0] > 300
+
+
+def test_a_pass_of_the_bird_configuration_is_66_gflop():
+    assert sampling.gflop_per_image() == pytest.approx(66, abs=0.5)
+
+
+def test_a_rewrite_is_measured_against_what_it_equals():
+    torch.manual_seed(0)
+    for name, pair in rewrites.pairs().items():
+        x = torch.randn(2, pair.channels, 4, 4)
+        difference = (pair.rewrite(x) - pair.plain(x)).abs().max()
+        assert difference < 1e-4, name
