@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 
 from dmgan.errors import UserError
-from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    DEFAULT_METHOD,
+    RETRIEVALS,
+    ArchitectureOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
 
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
 
@@ -138,7 +146,7 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.model, arguments.data, arguments.damsm, arguments.out,
         _options(arguments, ArchitectureOptions), _options(arguments, TrainingOptions),
         _options(arguments, MatchingOptions),
-        arguments.seed, device, arguments.mlflow,
+        arguments.seed, device, arguments.mlflow, arguments.feature_weights,
     )  # fmt: skip
 
 
@@ -149,6 +157,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run in it goes on")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of weights, order, augmentation and noise (default 0)"
+    )
+    parser.add_argument(
+        "--feature-weights", type=Path, help="torchvision's vgg16 state dict (for --feature-network vgg16)"
     )
     _add_run_flags(parser)
     _add_options(parser, ArchitectureOptions)
@@ -196,7 +207,7 @@ def sample(arguments: argparse.Namespace) -> None:
 
     sample_test_captions(
         arguments.run, arguments.data, arguments.out, arguments.num_images, arguments.seed,
-        arguments.batch_size, arguments.all_stages, device,
+        arguments.batch_size, arguments.all_stages, device, arguments.retrieval, arguments.memory_cache,
     )  # fmt: skip
 
 
@@ -213,6 +224,13 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--all-stages", action="store_true", help="write the images of every stage, not of the last alone"
+    )
+    parser.add_argument(
+        "--retrieval", choices=RETRIEVALS, default=DEFAULT_METHOD,
+        help=f"how a model with a memory retrieves; random and oracle are bounds (default {DEFAULT_METHOD})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--memory-cache", type=Path, help="folder to keep a memory's keys and values in (default: made anew each time)"
     )
     _add_run_flags(parser, tracking=False)
 

@@ -14,7 +14,17 @@ def _bce(logits: Tensor, real: bool) -> Tensor:
     return F.softplus(-logits if real else logits).mean()
 
 
-# DM-GAN Eq. 12; with mismatched captions the released DM-GAN and AttnGAN
+# MDSP Eq. 4, its R1 (Mescheder et al. 2018): gamma / 2 E ||grad_x D(x)||^2 at real images, D before its sigmoid
+def r1_penalty(logits: Tensor, real: Tensor, gamma: float) -> Tensor:
+    """Half of gamma times the mean squared gradient norm of logits (B,), a sum over heads, at real (B, 3, s, s).
+
+    It is of each image alone only where the discriminator has no batch normalisation.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    return gamma / 2 * gradient.flatten(1).square().sum(dim=1).mean()
+
+
+# DM-GAN Eq. 12, MDSP Eq. 3 and 4; with mismatched captions the released DM-GAN and AttnGAN
 def discriminator_loss(
     discriminator: nn.Module, real: Tensor, fake: Tensor, sentence: Tensor, switches: LossOptions
 ) -> Tensor:
@@ -24,20 +34,27 @@ def discriminator_loss(
     without them half the sum of all. The terms of images alone are left out where the discriminator does not judge
     them: real pair + (fake pair + mismatched pair) / 2, as released AttnDCGAN has it, or (real pair + fake pair) / 2,
     Eq. 12 without its unconditional terms. A mismatched pair is image k with sentence k + 1 of the batch,
-    k = 0 ... B - 2.
+    k = 0 ... B - 2. With r1_gamma the loss has R1 of the sum of the logits that a real image gets, its own sentence
+    given.
     """
+    if switches.r1_gamma:
+        real = real.detach().requires_grad_()
     real_features = discriminator.features(real)
     fake_features = discriminator.features(fake.detach())
-    real_terms = [_bce(discriminator.conditional(real_features, sentence), real=True)]
+    real_logits = discriminator.conditional(real_features, sentence)
+    real_terms = [_bce(real_logits, real=True)]
     fake_terms = [_bce(discriminator.conditional(fake_features, sentence), real=False)]
     if switches.mismatched_captions:
         fake_terms.append(_bce(discriminator.conditional(real_features[:-1], sentence[1:]), real=False))
     if discriminator.judges_alone:
-        real_terms.insert(0, _bce(discriminator.unconditional(real_features), real=True))
+        alone = discriminator.unconditional(real_features)
+        real_logits = real_logits + alone
+        real_terms.insert(0, _bce(alone, real=True))
         fake_terms.insert(0, _bce(discriminator.unconditional(fake_features), real=False))
+    penalty = r1_penalty(real_logits, real, switches.r1_gamma) if switches.r1_gamma else 0.0
     if switches.mismatched_captions:
-        return sum(real_terms) / len(real_terms) + sum(fake_terms) / len(fake_terms)
-    return sum(real_terms + fake_terms) / 2
+        return sum(real_terms) / len(real_terms) + sum(fake_terms) / len(fake_terms) + penalty
+    return sum(real_terms + fake_terms) / 2 + penalty
 
 
 # DM-GAN Eq. 11; without its factor 1/2 the released DM-GAN and AttnGAN

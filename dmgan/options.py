@@ -31,6 +31,9 @@ class ArchitectureOptions:
     noise_dim: int = option(100, "numbers of the noise vector z (Z_DIM)")
     condition_dim: int = option(100, "numbers of the augmented condition (CONDITION_DIM)")
     residual_blocks: int = option(2, "residual blocks of a refinement stage (R_NUM)")
+    feature_network: str = option(
+        "vgg16", "frozen network that models with image features read (small: a stand-in)", ("vgg16", "small")
+    )
 
     def __post_init__(self):
         power_of_two = self.base_size >= 8 and self.base_size & (self.base_size - 1) == 0
@@ -38,6 +41,8 @@ class ArchitectureOptions:
         for name in ("stages", "generator_width", "discriminator_width", "noise_dim", "condition_dim"):
             _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be 1 or more")
         _require(self.residual_blocks >= 0, f"residual_blocks {self.residual_blocks}: must be 0 or more")
+        known = self.feature_network in ("vgg16", "small")
+        _require(known, f"feature_network {self.feature_network!r}: must be vgg16 or small")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -59,6 +64,11 @@ class MatchingOptions:
     gamma3: float = option(10.0, "sharpness of the choice among captions (AttnGAN Eq. 11)")
 
 
+SEARCHES = ("S-S", "S-I", "W-W", "W-I", "S-SI", "W-WI")  # how a caption retrieves (dmgan/retrieval.py)
+RETRIEVALS = (*SEARCHES, "random", "oracle")  # a lower and an upper bound: any image, the described one itself
+DEFAULT_METHOD = "S-S"
+
+
 @dataclass(frozen=True)
 class LossOptions:
     """Where the models' losses differ; the defaults are the released DM-GAN's.
@@ -77,6 +87,7 @@ class LossOptions:
     )
 
     matching: bool = option(True, "whether the DAMSM loss is part of the generator's")
+    r1_gamma: float = option(0.0, "weight gamma of R1, the squared gradient of the logits at real images")
 
     def __post_init__(self):
         _require(self.kl in ("mean", "sum"), f"kl {self.kl!r}: must be mean or sum")

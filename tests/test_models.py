@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dmgan.features import give_features
 from dmgan.losses import adversarial_loss, discriminator_loss
 from dmgan.models.interface import Generated, TextToImageGAN, initialise
 from dmgan.models.registry import MODELS, build_model
@@ -13,11 +14,13 @@ from dmgan.weights import load_weights, save_weights
 
 EMBEDDING_DIM = 12
 SMALL = ArchitectureOptions(
-    base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1
-)
+    base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1,
+    feature_network="small",
+)  # fmt: skip
 WIDE = ArchitectureOptions(
-    base_size=16, stages=2, generator_width=6, discriminator_width=3, noise_dim=4, condition_dim=3, residual_blocks=2
-)
+    base_size=16, stages=2, generator_width=6, discriminator_width=3, noise_dim=4, condition_dim=3, residual_blocks=2,
+    feature_network="small",
+)  # fmt: skip
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -25,6 +28,7 @@ def build(name: str, architecture=SMALL, **switches) -> TextToImageGAN:
     torch.manual_seed(0)
     model = build_model(name, architecture, EMBEDDING_DIM, **switches)
     initialise(model)
+    give_features(model, None)
     return model
 
 
@@ -34,7 +38,9 @@ def inputs(model: TextToImageGAN, lengths=(7, 4, 1)):
     mask = torch.arange(longest)[None, :] >= torch.tensor(lengths)[:, None]
     words = torch.randn(batch, EMBEDDING_DIM, longest, generator=generator) * ~mask[:, None, :]
     noise = torch.randn(batch, model.noise_dim, generator=generator)
-    return noise, torch.randn(batch, EMBEDDING_DIM, generator=generator), words, mask
+    sentence = torch.randn(batch, EMBEDDING_DIM, generator=generator)
+    memory = model.paired_memory([torch.rand(batch, 3, s, s, generator=generator) for s in model.image_sizes])
+    return noise, sentence, words, mask, memory
 
 
 @every_model
@@ -46,7 +52,8 @@ def test_shapes(name, architecture):
     assert [tuple(image.shape) for image in out.images] == [(3, 3, size, size) for size in model.image_sizes]
     assert model.image_sizes[-1] == architecture.image_size and set(model.image_sizes) <= set(architecture.sizes)
     assert len(model.discriminators()) == len(model.image_sizes)
-    assert [tuple(a.shape) for a in out.attention] == [(3, 7, size, size) for size in architecture.sizes[:-1]]
+    attended = [tuple(a.shape) for a in out.attention]
+    assert attended in ([], [(3, 7, size, size) for size in architecture.sizes[:-1]])
     assert out.mean.shape == out.logvar.shape == (3, architecture.condition_dim)
     assert all(image.abs().max() <= 1 for image in out.images)
     assert all(gate.shape == (3, 7) and ((gate > 0) & (gate < 1)).all() for gate in out.gates)
@@ -55,8 +62,8 @@ def test_shapes(name, architecture):
 @every_model
 def test_attention_sums_to_one_and_leaves_padding_out(name):
     model = build(name)
-    noise, sentence, words, mask = inputs(model)
-    for attention in model.generate(noise, sentence, words, mask).attention:
+    noise, sentence, words, mask, memory = inputs(model)
+    for attention in model.generate(noise, sentence, words, mask, memory).attention:
         torch.testing.assert_close(attention.sum(dim=1), torch.ones_like(attention[:, 0]))
         assert (
             attention.permute(0, 2, 3, 1)[mask[:, None, None, :].expand(attention.permute(0, 2, 3, 1).shape)] == 0
@@ -66,22 +73,24 @@ def test_attention_sums_to_one_and_leaves_padding_out(name):
 @every_model
 def test_padding_words_change_nothing(name):
     model = build(name).eval()
-    noise, sentence, words, mask = inputs(model)
+    noise, sentence, words, mask, memory = inputs(model)
     other = torch.where(mask[:, None, :], torch.full_like(words, 9.0), words)
-    for ours, theirs in zip(
-        model(noise, sentence, words, mask).images, model(noise, sentence, other, mask).images, strict=True
-    ):
+    padded = model(noise, sentence, other, mask, memory).images
+    for ours, theirs in zip(model(noise, sentence, words, mask, memory).images, padded, strict=True):
         assert torch.equal(ours, theirs)
 
 
 @every_model
 def test_an_image_does_not_depend_on_its_batch_mates(name):
     model = build(name).double().eval()
-    noise, sentence, words, mask = (each.double() if each.is_floating_point() else each for each in inputs(model))
-    together = model(noise, sentence, words, mask).images
+    *given, memory = inputs(model)
+    noise, sentence, words, mask = (each.double() if each.is_floating_point() else each for each in given)
+    memory = None if memory is None else memory.double()
+    together = model(noise, sentence, words, mask, memory).images
     for i, length in enumerate((7, 4, 1)):
+        own = None if memory is None else memory[i : i + 1]
         alone = model(
-            noise[i : i + 1], sentence[i : i + 1], words[i : i + 1, :, :length], mask[i : i + 1, :length]
+            noise[i : i + 1], sentence[i : i + 1], words[i : i + 1, :, :length], mask[i : i + 1, :length], own
         ).images
         for ours, theirs in zip(together, alone, strict=True):
             torch.testing.assert_close(ours[i : i + 1], theirs, rtol=1e-10, atol=1e-10)
@@ -97,19 +106,24 @@ def test_attndcgan_makes_the_last_image_alone_and_judges_it_with_its_sentence():
 
 
 @pytest.mark.parametrize("name", ["dmgan", "attngan", "attngan-dcgan"])
+def test_attention_is_there(name):
+    assert len(build(name).generate(*inputs(build(name))).attention) == len(SMALL.sizes) - 1
+
+
+@pytest.mark.parametrize("name", ["dmgan", "attngan", "attngan-dcgan"])
 def test_the_released_mask_does_depend_on_them(name):
     """The defect that `corrected` mends is really there under `released`."""
     model = build(name, word_mask="released").eval()
-    noise, sentence, words, mask = inputs(model)
+    noise, sentence, words, mask, memory = inputs(model)
     alone = model(noise[:1], sentence[:1], words[:1], mask[:1]).images[-1]
-    assert (model(noise, sentence, words, mask).images[-1][:1] - alone).abs().max() > 1e-3
+    assert (model(noise, sentence, words, mask, memory).images[-1][:1] - alone).abs().max() > 1e-3
 
 
 @every_model
 def test_the_generator_s_gradient_reaches_every_parameter(name):
     model = build(name)
-    noise, sentence, words, mask = inputs(model)
-    out = model.generate(noise, sentence, words, mask)
+    noise, sentence, words, mask, memory = inputs(model)
+    out = model.generate(noise, sentence, words, mask, memory)
     discriminators = model.discriminators()
     pairs = zip(discriminators, out.images, strict=True)
     loss = sum(adversarial_loss(d, image, sentence, MODELS[name].losses) for d, image in pairs)
@@ -121,8 +135,8 @@ def test_the_generator_s_gradient_reaches_every_parameter(name):
 @every_model
 def test_the_discriminators_gradient_reaches_every_parameter(name):
     model = build(name)
-    noise, sentence, words, mask = inputs(model)
-    images = model.generate(noise, sentence, words, mask).images
+    noise, sentence, words, mask, memory = inputs(model)
+    images = model.generate(noise, sentence, words, mask, memory).images
     for discriminator, image in zip(model.discriminators(), images, strict=True):
         discriminator_loss(discriminator, torch.rand_like(image), image, sentence, MODELS[name].losses).backward()
         without = [k for k, p in discriminator.named_parameters() if p.requires_grad and not p.grad.abs().sum() > 0]

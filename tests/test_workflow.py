@@ -15,7 +15,15 @@ import pytest
 import yaml
 
 from dmgan.models.registry import MODELS
-from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    DEFAULT_METHOD,
+    RETRIEVALS,
+    ArchitectureOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "workflow" / "config"
@@ -107,7 +115,16 @@ def test_full_demo_extends_the_demo():
 
 @pytest.mark.parametrize("name", ["full-demo.yaml", "smoke.yaml"])
 def test_larger_configurations_run_every_model(name):
-    assert sorted(read_config(name)["models"]) == sorted(MODELS)
+    assert sorted(read_config(name)["models"]) == sorted(each for each in MODELS if MODELS[each].ablation_of is None)
+
+
+def test_the_grid_runs_every_ablation_of_its_model():
+    grid, demo = read_config("mdsp-grid.yaml"), read_config("config.yaml")
+    ablations = [each for each in MODELS if MODELS[each].ablation_of == "mdsp"]
+    assert sorted(grid["models"]) == sorted(["mdsp", *ablations])
+    assert sorted(grid["retrieval"]) == sorted(set(RETRIEVALS) - {DEFAULT_METHOD})
+    for key in ("datasets", "damsm", "matching", "classifier"):
+        assert grid[key] == demo[key]
 
 
 # The schema agrees with the code.
@@ -120,7 +137,7 @@ def dataclass_properties(*kinds) -> dict[str, str]:
 @pytest.mark.parametrize(
     "name, kinds, beside",
     [
-        ("hyperparameters", [ArchitectureOptions, TrainingOptions], {}),
+        ("hyperparameters", [ArchitectureOptions, TrainingOptions], {"feature_weights": "string"}),
         ("damsm", [DamsmOptions], {"seed": "integer", "inception_weights": "string"}),
         ("classifier", [ClassifierOptions], {"seed": "integer"}),
         ("matching", [MatchingOptions], {}),
@@ -134,9 +151,13 @@ def test_schema_has_the_fields_of_the_options(name, kinds, beside):
 
 
 def test_schema_has_the_choices_of_the_options():
-    for field in dataclasses.fields(DamsmOptions):
-        choices = field.metadata["choices"]
-        assert SCHEMA["$defs"]["damsm"]["properties"][field.name].get("enum") == (choices and list(choices))
+    for kind, name in ((DamsmOptions, "damsm"), (TrainingOptions, "hyperparameters")):
+        for field in dataclasses.fields(kind):
+            choices = field.metadata["choices"]
+            assert SCHEMA["$defs"][name]["properties"][field.name].get("enum") == (choices and list(choices))
+    features = next(each for each in dataclasses.fields(ArchitectureOptions) if each.name == "feature_network")
+    assert SCHEMA["$defs"]["hyperparameters"]["properties"]["feature_network"]["enum"] == list(features.metadata["choices"])
+    assert SCHEMA["properties"]["retrieval"]["items"]["enum"] == [each for each in RETRIEVALS if each != DEFAULT_METHOD]
 
 
 def test_schema_has_the_models_of_the_registry():

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dmgan.options import ArchitectureOptions
+from dmgan.options import ArchitectureOptions, MatchingOptions
 
 if TYPE_CHECKING:
-    from dmgan.damsm import EncodedCaptions
+    from dmgan.damsm import Damsm, EncodedCaptions
+    from dmgan.data.dataset import PreparedDataset
+    from dmgan.features import FeatureNetwork
+    from dmgan.retrieval import MemoryBank
 
 
 class Generated(NamedTuple):
@@ -28,10 +31,17 @@ class TextToImageGAN(nn.Module, ABC):
     A subclass takes `(architecture, embedding_dim, **its own switches)`; its parameters are the generator's.
     """
 
+    features: "FeatureNetwork | None" = None  # given by dmgan.features.give_features where reads_features
+
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__()
         self.architecture = architecture
         self.embedding_dim = embedding_dim
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether the model needs `features`, the frozen network that architecture.feature_network names."""
+        return False
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
@@ -51,15 +61,17 @@ class TextToImageGAN(nn.Module, ABC):
         """One image per side in image_sizes, and the attention of every refinement.
 
         noise (B, noise_dim), sentence (B, E), words (B, E, T), word_mask (B, T) true at padding;
-        memory is what `fit_memory` returned.
+        memory (B, ...) is what the model retrieved: `paired_memory` in training, values of its bank in sampling.
         """
 
     @abstractmethod
     def discriminators(self) -> nn.ModuleList:
         """New discriminators, one per side in image_sizes (see Discriminator)."""
 
-    def fit_memory(self, dataset):
-        """What `generate` retrieves from; None unless the model retrieves."""
+    def fit_memory(
+        self, dataset: "PreparedDataset", damsm: "Damsm", gammas: MatchingOptions, max_words: int
+    ) -> "MemoryBank | None":
+        """What the memory of sampled images is retrieved from; None unless the model retrieves."""
         return None
 
     def paired_memory(self, images: list[Tensor]) -> Tensor | None:

@@ -17,6 +17,7 @@ class Entry(NamedTuple):
     title: str  # as tables and figures print it
     switches: dict[str, object] = {}  # keyword arguments of the class
     losses: LossOptions = LossOptions()  # the release's
+    ablation_of: str | None = None  # a model whose grid (workflow/config/{model}-grid.yaml) this is a part of
 
 
 _BASELINE = {"key_value": False, "write_gate": False, "response": "concatenate"}
@@ -24,6 +25,13 @@ _M = {"key_value": True, "write_gate": False, "response": "concatenate"}
 _M_WG = {"key_value": True, "write_gate": True, "response": "concatenate"}
 _PAPER = {"relu": False, "detach_mean": False, "duplicate_response": False}
 _PAPER_LOSSES = LossOptions(half_adversarial=True, mismatched_captions=False, kl="sum")
+_EQ_1_TO_4 = LossOptions(half_adversarial=True, mismatched_captions=False, r1_gamma=10.0)
+_NO_R1 = LossOptions(half_adversarial=True, mismatched_captions=False)
+_A0 = {"first_stage": "none", "later_stages": "none", "content": "none"}
+_A1 = {"first_stage": "mean", "later_stages": "none", "content": "none"}
+_A2 = {"first_stage": "none", "later_stages": "acm", "content": "none"}
+_A3 = {"first_stage": "mean", "later_stages": "acm", "content": "none"}
+_A5, _A7, _A8 = {"content": "max"}, {"first_stage": "map"}, {"later_stages": "concatenate"}
 
 MODELS = {
     "attngan":        Entry("baselines.attngan:AttnGAN", "AttnGAN"),
@@ -33,6 +41,15 @@ MODELS = {
     "dmgan-m":        Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M", _M),
     "dmgan-m-wg":     Entry("dmgan.models.dmgan:DMGAN", "DM-GAN +M+WG", _M_WG),
     "dmgan-paper":    Entry("dmgan.models.dmgan:DMGAN", "DM-GAN as in the paper", _PAPER, _PAPER_LOSSES),
+    "mdsp":           Entry("baselines.mdsp:MDSP", "MDSP", {}, _EQ_1_TO_4),
+    "mdsp-a0":        Entry("baselines.mdsp:MDSP", "MDSP A0: parametric", _A0, _EQ_1_TO_4, "mdsp"),
+    "mdsp-a1":        Entry("baselines.mdsp:MDSP", "MDSP A1: mean features", _A1, _EQ_1_TO_4, "mdsp"),
+    "mdsp-a2":        Entry("baselines.mdsp:MDSP", "MDSP A2: ACM", _A2, _EQ_1_TO_4, "mdsp"),
+    "mdsp-a3":        Entry("baselines.mdsp:MDSP", "MDSP A3: mean features, ACM", _A3, _EQ_1_TO_4, "mdsp"),
+    "mdsp-a5":        Entry("baselines.mdsp:MDSP", "MDSP A5: max pooling", _A5, _EQ_1_TO_4, "mdsp"),
+    "mdsp-a6":        Entry("baselines.mdsp:MDSP", "MDSP A6: no R1", {}, _NO_R1, "mdsp"),
+    "mdsp-a7":        Entry("baselines.mdsp:MDSP", "MDSP A7: map first", _A7, _EQ_1_TO_4, "mdsp"),
+    "mdsp-a8":        Entry("baselines.mdsp:MDSP", "MDSP A8: concatenation", _A8, _EQ_1_TO_4, "mdsp"),
 }  # fmt: skip
 
 
