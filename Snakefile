@@ -15,6 +15,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/retrieval.smk"
 include: "workflow/rules/imported.smk"
 
 
@@ -37,6 +38,13 @@ rule all:
             number=[3, 4, 5, 6],
             suffix=["png", "pdf"],
         ),
+        expand(
+            "results/{dataset}/figures/{figure}.{suffix}",
+            dataset=config["datasets"],
+            figure=FIGURES_OF_MEMORY,
+            suffix=["png", "pdf"],
+        ),
+        retrieval_tables(),
         imported_tables(),
 
 

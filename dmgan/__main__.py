@@ -261,6 +261,40 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_run_flags(parser)
 
 
+def memorisation(arguments: argparse.Namespace) -> None:
+    device = _device(arguments)
+    from dmgan.evaluation.memorisation import memorisation as run
+
+    run(arguments.run, arguments.images, arguments.data, arguments.out, arguments.num_images, device)
+
+
+def _add_memorisation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", type=Path, required=True, help="run folder of a model that retrieves")
+    parser.add_argument("--images", type=Path, required=True, help="folder of images that sample made of it")
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set that it was trained on")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument(
+        "--num-images", type=int, default=1000, help="images whose distances are measured (default 1000)"
+    )
+    _add_run_flags(parser, tracking=False)
+
+
+def retrieval_table(arguments: argparse.Namespace) -> None:
+    from dmgan.report.retrieval import write_retrieval
+
+    write_retrieval(arguments.metrics, arguments.memorisation, arguments.out)
+
+
+def _add_retrieval_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", required=True, help="metrics.json of a model under each method and seed"
+    )
+    parser.add_argument(
+        "--memorisation", type=Path, nargs="+", required=True, help="what memorisation wrote of each seed's images"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of retrieval.md and retrieval.csv")
+
+
 def tables(arguments: argparse.Namespace) -> None:
     from dmgan.report.tables import write_tables
 
@@ -352,6 +386,8 @@ VERBS = {
     "import":     (import_,    _add_import,     "make a run folder from released weights"),
     "sample":     (sample,     _add_sample,     "generate images from test captions"),
     "evaluate":   (evaluate,   _add_evaluate,   "IS, FID, KID and R-precision of a set of images"),
+    "memorisation":    (memorisation,    _add_memorisation,    "whether a model that retrieves copies training images"),
+    "retrieval-table": (retrieval_table, _add_retrieval_table, "a retrieving model under each method of retrieval"),
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
     "figures":    (figures,    _add_figures,    "the paper's figures, from trained runs"),
     "generate":   (generate,   _add_generate,   "images of every stage from your own captions"),

@@ -90,6 +90,13 @@ ASSETS = (
         "install torchvision elsewhere and copy the file from its cache", sha256="0cc3c7bd…",
     ),
     Asset(
+        "vgg16", "vgg16-397923af.pth", "VGG-16, ImageNet weights of torchvision",
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "https://docs.pytorch.org/vision/stable/models/vgg.html",
+        "code BSD-3; trained on ImageNet, whose terms are for research",
+        "install torchvision elsewhere and copy the file from its cache", sha256="397923af…",
+    ),
+    Asset(
         "cub-text-encoder", "text_encoder200.pth", "DAMSM text encoder, CUB", None, _ATTNGAN, _MIT, _BY_HAND,
         sha256="d7278a9b…0c01",
     ),

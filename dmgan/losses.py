@@ -26,7 +26,12 @@ def r1_penalty(logits: Tensor, real: Tensor, gamma: float) -> Tensor:
 
 # DM-GAN Eq. 12, MDSP Eq. 3 and 4; with mismatched captions the released DM-GAN and AttnGAN
 def discriminator_loss(
-    discriminator: nn.Module, real: Tensor, fake: Tensor, sentence: Tensor, switches: LossOptions
+    discriminator: nn.Module,
+    real: Tensor,
+    fake: Tensor,
+    sentence: Tensor,
+    switches: LossOptions,
+    r1_gamma: float = 10.0,
 ) -> Tensor:
     """Loss of one discriminator on real and detached fake images (B, 3, s, s) and sentences (B, E).
 
@@ -34,10 +39,10 @@ def discriminator_loss(
     without them half the sum of all. The terms of images alone are left out where the discriminator does not judge
     them: real pair + (fake pair + mismatched pair) / 2, as released AttnDCGAN has it, or (real pair + fake pair) / 2,
     Eq. 12 without its unconditional terms. A mismatched pair is image k with sentence k + 1 of the batch,
-    k = 0 ... B - 2. With r1_gamma the loss has R1 of the sum of the logits that a real image gets, its own sentence
+    k = 0 ... B - 2. With `r1` the loss has R1 of the sum of the logits that a real image gets, its own sentence
     given.
     """
-    if switches.r1_gamma:
+    if switches.r1:
         real = real.detach().requires_grad_()
     real_features = discriminator.features(real)
     fake_features = discriminator.features(fake.detach())
@@ -51,7 +56,7 @@ def discriminator_loss(
         real_logits = real_logits + alone
         real_terms.insert(0, _bce(alone, real=True))
         fake_terms.insert(0, _bce(discriminator.unconditional(fake_features), real=False))
-    penalty = r1_penalty(real_logits, real, switches.r1_gamma) if switches.r1_gamma else 0.0
+    penalty = r1_penalty(real_logits, real, r1_gamma) if switches.r1 else 0.0
     if switches.mismatched_captions:
         return sum(real_terms) / len(real_terms) + sum(fake_terms) / len(fake_terms) + penalty
     return sum(real_terms + fake_terms) / 2 + penalty

@@ -87,7 +87,7 @@ class LossOptions:
     )
 
     matching: bool = option(True, "whether the DAMSM loss is part of the generator's")
-    r1_gamma: float = option(0.0, "weight gamma of R1, the squared gradient of the logits at real images")
+    r1: bool = option(False, "R1: the squared gradient of a discriminator's logits at real images")
 
     def __post_init__(self):
         _require(self.kl in ("mean", "sum"), f"kl {self.kl!r}: must be mean or sum")
@@ -103,6 +103,7 @@ class TrainingOptions:
     discriminator_lr: float = option(2e-4, "Adam's learning rate of each discriminator")
     damsm_weight: float = option(5.0, "weight of the DAMSM loss, lambda (5 on CUB, 50 on COCO)")
     kl_weight: float = option(1.0, "weight of the conditioning augmentation's KL term")
+    r1_gamma: float = option(10.0, "weight gamma of R1, where a model has it (less for images smaller than 256 px)")
     ema_decay: float = option(0.999, "decay of the generator's averaged weights")
     max_words: int = option(18, "longest caption; of a longer one a random ordered subset is read")
     checkpoint_every: int = option(500, "steps between checkpoints")
@@ -115,6 +116,7 @@ class TrainingOptions:
         )
         for name in ("generator_lr", "discriminator_lr"):
             _require(getattr(self, name) > 0, f"{name} {getattr(self, name)}: must be above 0")
+        _require(self.r1_gamma >= 0, f"r1_gamma {self.r1_gamma}: must be 0 or more")
         _require(0 <= self.ema_decay < 1, f"ema_decay {self.ema_decay}: must be in [0, 1)")
 
 

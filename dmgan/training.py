@@ -77,7 +77,9 @@ class Trainer:
         # Move the discriminators.
         triples = zip(self.discriminators, self.discriminator_adams, images, generated.images, strict=True)
         for i, (discriminator, adam, real, fake) in enumerate(triples):
-            loss = discriminator_loss(discriminator, real, fake, captions.sentence, self.switches)
+            loss = discriminator_loss(
+                discriminator, real, fake, captions.sentence, self.switches, self.options.r1_gamma
+            )
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step()

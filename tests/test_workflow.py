@@ -155,8 +155,8 @@ def test_schema_has_the_choices_of_the_options():
         for field in dataclasses.fields(kind):
             choices = field.metadata["choices"]
             assert SCHEMA["$defs"][name]["properties"][field.name].get("enum") == (choices and list(choices))
-    features = next(each for each in dataclasses.fields(ArchitectureOptions) if each.name == "feature_network")
-    assert SCHEMA["$defs"]["hyperparameters"]["properties"]["feature_network"]["enum"] == list(features.metadata["choices"])
+    networks = ArchitectureOptions.__dataclass_fields__["feature_network"].metadata["choices"]
+    assert SCHEMA["$defs"]["hyperparameters"]["properties"]["feature_network"]["enum"] == list(networks)
     assert SCHEMA["properties"]["retrieval"]["items"]["enum"] == [each for each in RETRIEVALS if each != DEFAULT_METHOD]
 
 

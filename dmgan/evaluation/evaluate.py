@@ -89,9 +89,16 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
             "sampling_seed": manifest["seed"],
             "vocabulary_sha256": manifest["vocabulary_sha256"],
             "switches": manifest["switches"],
+            **_memory_used(manifest),
         },
         imported=manifest["imported"],
     )
+
+
+def _memory_used(manifest: dict) -> dict[str, object]:
+    """How a model that retrieves did so; nothing of others."""
+    used = manifest.get("retrieval")
+    return {} if used is None else {"retrieval": {key: value for key, value in used.items() if key != "images"}}
 
 
 def control_images(

@@ -25,7 +25,7 @@ _M = {"key_value": True, "write_gate": False, "response": "concatenate"}
 _M_WG = {"key_value": True, "write_gate": True, "response": "concatenate"}
 _PAPER = {"relu": False, "detach_mean": False, "duplicate_response": False}
 _PAPER_LOSSES = LossOptions(half_adversarial=True, mismatched_captions=False, kl="sum")
-_EQ_1_TO_4 = LossOptions(half_adversarial=True, mismatched_captions=False, r1_gamma=10.0)
+_EQ_1_TO_4 = LossOptions(half_adversarial=True, mismatched_captions=False, r1=True)
 _NO_R1 = LossOptions(half_adversarial=True, mismatched_captions=False)
 _A0 = {"first_stage": "none", "later_stages": "none", "content": "none"}
 _A1 = {"first_stage": "mean", "later_stages": "none", "content": "none"}

@@ -23,7 +23,7 @@ def draw_models(scene: Scene) -> Canvas:
     for run in scene.runs:
         images = scene.generate(run, numbers).images[-1]
         rows.append((f"{title(run.name)}\nseed {run.options['seed']}", list(to_uint8(images))))
-    return _gallery(heading, [scene.caption(number) for number in numbers], rows)
+    return draw_gallery(heading, [scene.caption(number) for number in numbers], rows)
 
 
 def draw_stages(scene: Scene) -> Canvas:
@@ -32,10 +32,10 @@ def draw_stages(scene: Scene) -> Canvas:
     run, named = scene.main_run()
     images = scene.generate(run, numbers).images
     rows = [(f"{each.shape[-1]} × {each.shape[-1]} px", list(to_uint8(each))) for each in images]
-    return _gallery(f"Stages of {named}", [scene.caption(number) for number in numbers], rows)
+    return draw_gallery(f"Stages of {named}", [scene.caption(number) for number in numbers], rows)
 
 
-def _gallery(heading: str, captions: Sequence[str], rows: Sequence[tuple[str, list[np.ndarray]]]) -> Canvas:
+def draw_gallery(heading: str, captions: Sequence[str], rows: Sequence[tuple[str, list[np.ndarray]]]) -> Canvas:
     """Captions above columns of images, labels beside the rows."""
     wrapped = [wrap(caption, SIDE - 0.04, SMALL) for caption in captions]
     head = MARGIN + line_height(MEDIUM) + 0.08

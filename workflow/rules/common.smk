@@ -61,6 +61,7 @@ wildcard_constraints:
     imported="|".join(map(re.escape, config["imported"])) or "(?!)",
     control="|".join(CONTROLS := ["real", "shuffled", "noise"]),
     seed=r"\d+",
+    method="[A-Za-z-]+",
 
 
 def flags(options):
@@ -153,6 +154,37 @@ def runs_to_show(wildcards):
 def weights_to_show(wildcards):
     """Files of the runs that the figures show."""
     return expand("{run}/{file}", run=runs_to_show(wildcards), file=["generator.safetensors", "options.json"])
+
+
+# The model that retrieves, where it is run: its table of retrieval methods, and the figures of its paper.
+RETRIEVING = [model for model in config["models"] if model == "mdsp"]
+FIGURES_OF_MEMORY = ["002-figure3", "002-figure5"] if RETRIEVING else []
+
+
+def retrieval_tables():
+    """The table of every data set on which a model that retrieves is run."""
+    return expand(
+        "results/{dataset}/{model}/retrieval.{suffix}",
+        dataset=config["datasets"],
+        model=RETRIEVING,
+        suffix=["md", "csv"],
+    )
+
+
+def metrics_of_retrievals(wildcards):
+    """metrics.json of every seed of a model that retrieves: of its own method, then of the others."""
+    return expand(
+        [
+            "results/{dataset}/{model}/seed{seed}/metrics.json",
+            *(
+                f"results/{{dataset}}/{{model}}/seed{{seed}}/retrieval/{each}/metrics.json"
+                for each in config["retrieval"]
+            ),
+        ],
+        dataset=wildcards.dataset,
+        model=wildcards.model,
+        seed=config["seeds"],
+    )
 
 
 def show_results():

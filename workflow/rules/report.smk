@@ -65,6 +65,13 @@ rule figures:
             labels={"dataset": "{dataset}", "content": "Figure 6: Most relevant words"},
         ),
         pdf=expand("results/{{dataset}}/figures/figure{number}.pdf", number=[3, 4, 5, 6]),
+        memory=report(
+            expand("results/{{dataset}}/figures/{figure}.png", figure=FIGURES_OF_MEMORY),
+            caption="../report/retrieval.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "content": "MDSP: retrieved images and outputs"},
+        ),
+        memory_pdf=expand("results/{{dataset}}/figures/{figure}.pdf", figure=FIGURES_OF_MEMORY),
     log:
         "results/logs/figures/{dataset}.log",
     benchmark:
