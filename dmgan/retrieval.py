@@ -39,7 +39,6 @@ from dmgan.randomness import generator
 RERANKED = 200
 REGION_SIDE = 8  # a larger map of regions is averaged to it: COCO's keys are then 2.7 GB, not 12.2
 _QUERIES = 32  # compared with all entries at a time
-_ENTRIES = 25  # whose regions are compared at a time: they stay in the cache of a core
 _DECIMALS = 6
 _BATCH = 64
 
@@ -84,7 +83,7 @@ def _search(method: str, captions: EncodedCaptions, keys: Keys, gammas: Matching
         if method in ("W-W", "W-WI"):
             scores = standardised(words_to_words(words, keys.words, keys.caption_rows[entries]))
         if method in ("W-I", "W-WI"):
-            scores = scores + standardised(words_to_regions(words, keys.regions, entries, gammas))
+            scores = scores + standardised(words_to_regions(words, keys.regions.index_select(0, entries), gammas))
         found.append(entries[first_best(scores)])
     return torch.stack(found)
 
@@ -92,7 +91,7 @@ def _search(method: str, captions: EncodedCaptions, keys: Keys, gammas: Matching
 # S-S
 def sentence_to_sentences(e: Tensor, sentences: Tensor, caption_rows: Tensor) -> Tensor:
     """Sentences (B, E) of length 1 against every entry's (M, E), its captions' rows (N, C): (B, N)."""
-    scores = (sentences @ e.t())[caption_rows.flatten()]  # (N C, B)
+    scores = (sentences @ e.t()).index_select(0, caption_rows.flatten())  # (N C, B)
     return scores.view(*caption_rows.shape, len(e)).amax(dim=1).t()
 
 
@@ -105,23 +104,20 @@ def sentence_to_image(e: Tensor, codes: Tensor) -> Tensor:
 # W-W
 def words_to_words(w: Tensor, words: Tensor, caption_rows: Tensor) -> Tensor:
     """One caption's words (T, E) against K entries' captions (K, C), rows of words (M, U, E) of length 1: (K,)."""
-    theirs = words[caption_rows.flatten()].flatten(0, 1)  # (K C U, E)
+    theirs = words.index_select(0, caption_rows.flatten()).flatten(0, 1)  # (K C U, E)
     cosines = theirs @ F.normalize(w, dim=1).t().to(words.dtype)
     per_caption = cosines.view(-1, words.shape[1], len(w)).amax(dim=1).float().mean(dim=1)
     return per_caption.view(caption_rows.shape).amax(dim=1)
 
 
 # W-I: AttnGAN Eq. 8-10 of one caption and K images
-def words_to_regions(w: Tensor, regions: Tensor, entries: Tensor, gammas: MatchingOptions) -> Tensor:
-    """One caption's words (T, E) against the regions (R, E) of K entries (K,) of regions (N, R, E): (K,)."""
-    return torch.cat([_words_to_regions(w, regions[some], gammas) for some in entries.split(_ENTRIES)])
-
-
-def _words_to_regions(w: Tensor, v: Tensor, gammas: MatchingOptions) -> Tensor:
+def words_to_regions(w: Tensor, v: Tensor, gammas: MatchingOptions) -> Tensor:
+    """One caption's words (T, E) against the regions (K, R, E) of K entries: (K,)."""
     s = (w.to(v.dtype) @ v.transpose(1, 2)).float()  # (K, T, R)
     alpha = (gammas.gamma1 * s.softmax(dim=1)).softmax(dim=2)
     context = (alpha.to(v.dtype) @ v).float()  # (K, T, E)
-    cosines = F.cosine_similarity(context, w, dim=2)
+    lengths = context.square().sum(dim=2).sqrt() * w.norm(dim=1)
+    cosines = (context * w).sum(dim=2) / lengths.clamp_min(1e-8)
     return (gammas.gamma2 * cosines).logsumexp(dim=1) / gammas.gamma2
 
 

@@ -30,6 +30,7 @@ CONFIGS = ROOT / "workflow" / "config"
 SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 CONTROLS = 3
+RUN = sum(entry.ablation_of is None for entry in MODELS.values())  # models of smoke.yaml
 
 
 def run(*command, folder=ROOT, **environment) -> subprocess.CompletedProcess:
@@ -68,7 +69,15 @@ def expected_jobs(config: dict) -> dict[str, int]:
     per_dataset = dict.fromkeys(["prepare", "pretrain", "classifier", "tables", "figures"], datasets)
     per_run = dict.fromkeys(["train", "sample", "evaluate"], runs)
     total = 5 * datasets + 3 * runs + CONTROLS * datasets + 1
-    return {**per_dataset, **per_run, "evaluate_control": CONTROLS * datasets, "all": 1, "total": total}
+    jobs = {**per_dataset, **per_run, "evaluate_control": CONTROLS * datasets, "all": 1, "total": total}
+    if "mdsp" in config["models"]:
+        retrieving = datasets * len(config["seeds"])
+        methods = retrieving * len(config.get("retrieval", []))
+        further = {"memorisation": retrieving, "retrieval_table": datasets}
+        if methods:
+            further |= {"sample_retrieval": methods, "evaluate_retrieval": methods}
+        jobs |= further | {"total": total + sum(further.values())}
+    return jobs
 
 
 def read_config(name: str) -> dict:
@@ -101,7 +110,7 @@ def test_dry_run_imports_no_torch():
 # Jobs.
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "full-demo.yaml", "smoke.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "full-demo.yaml", "smoke.yaml", "mdsp-grid.yaml"])
 def test_jobs_from_nothing(name, tmp_path):
     assert planned_jobs(copy_of_project(tmp_path), CONFIGS / name) == expected_jobs(read_config(name))
 
@@ -397,6 +406,9 @@ def test_smoke_run_makes_every_table_and_figure(finished):
     for number in (3, 4, 5, 6):
         assert (results / "figures" / f"figure{number}.png").read_bytes().startswith(b"\x89PNG")
         assert (results / "figures" / f"figure{number}.pdf").read_bytes().startswith(b"%PDF")
+    assert (results / "mdsp" / "retrieval.csv").stat().st_size > 0
+    for number in (3, 5):
+        assert (results / "figures" / f"002-figure{number}.png").read_bytes().startswith(b"\x89PNG")
     assert (finished / "results" / "mlflow.db").stat().st_size > 0
 
 
@@ -428,19 +440,25 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
     config = read_config("smoke.yaml") | {"seeds": [0, 1]}
     jobs = planned_jobs(finished, write_config(tmp_path / "seeds.yaml", config))
     models = len(config["models"])
+    memory = ["memorisation", "sample_retrieval", "evaluate_retrieval", "retrieval_table"]
     assert jobs == {
         **dict.fromkeys(["train", "sample", "evaluate"], models),
+        **dict.fromkeys(memory, 1),
         "tables": 1,
         "all": 1,
-        "total": 3 * models + 2,
+        "total": 3 * models + 6,
     }
 
 
 @pytest.mark.parametrize(
     "module, rerun",
     [
-        ("dmgan/evaluation/metrics.py", {"evaluate": len(MODELS), "evaluate_control": CONTROLS, "tables": 1}),
-        ("dmgan/report/tables.py", {"tables": 1, "figures": 1}),
+        (
+            "dmgan/evaluation/metrics.py",
+            {"evaluate": RUN, "evaluate_control": CONTROLS, "tables": 1}
+            | dict.fromkeys(["evaluate_retrieval", "memorisation", "retrieval_table"], 1),
+        ),
+        ("dmgan/report/tables.py", {"tables": 1, "figures": 1, "retrieval_table": 1}),
         ("dmgan/training.py", {}),
     ],
 )
