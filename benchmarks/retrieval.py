@@ -86,7 +86,12 @@ def main() -> int:
     parser.add_argument("--entries", type=int, default=ENTRIES, help=f"images of the memory (default {ENTRIES})")
     parser.add_argument("--batch", type=int, default=64, help="queries at a time (default 64)")
     parser.add_argument("--rounds", type=int, default=5, help="times each method is measured (default 5)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=2,
+        help="CPU threads (default 2); on a busy machine CPU time is of one thread alone",
+    )
     arguments = parser.parse_args()
     try:
         if min(arguments.entries, arguments.batch, arguments.rounds, arguments.threads) < 1:
@@ -105,7 +110,7 @@ def main() -> int:
     figures = []
     for method, times in measured.items():
         figures.append(Figure(f"{method}, wall, fastest round", min(times["wall"]), "ms a query", at_most=WANTED))
-        figures.append(Figure(f"{method}, CPU, fastest round", min(times["cpu"]), "ms a query"))
+        figures.append(Figure(f"{method}, CPU, fastest round", min(times["cpu"]), "ms a query", at_most=2 * WANTED))
     details = {
         "entries": arguments.entries, "captions": CAPTIONS, "batch": arguments.batch, "threads": arguments.threads,
         "median_wall_ms": {method: statistics.median(times["wall"]) for method, times in measured.items()},
