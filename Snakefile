@@ -15,6 +15,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/retrieval.smk"
 include: "workflow/rules/imported.smk"
 
 
@@ -38,6 +39,13 @@ rule all:
             suffix=["png", "pdf"],
         ),
         rules.parameters.output,
+        expand(
+            "results/{dataset}/figures/{figure}.{suffix}",
+            dataset=config["datasets"],
+            figure=FIGURES_OF_MEMORY,
+            suffix=["png", "pdf"],
+        ),
+        retrieval_tables(),
         imported_tables(),
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from dmgan.errors import UserError
 from dmgan.options import (
+    DEFAULT_METHOD,
+    RETRIEVALS,
     RUNGS,
     ArchitectureOptions,
     CaptionerOptions,
@@ -253,8 +255,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="seed of weights, order, augmentation and noise (default 0)"
     )
     parser.add_argument(
-        "--vgg16-weights", type=Path, help="torchvision's vgg16 state dict (for a perceptual loss, --perceptual vgg16)"
-    )
+        "--vgg16-weights", type=Path,
+        help="torchvision's vgg16 state dict (for --perceptual vgg16, and for --feature-network vgg16)",
+    )  # fmt: skip
     parser.add_argument("--captioner", type=Path, help="folder of the pretrained captioner (for MirrorGAN)")
     _add_run_flags(parser)
     _add_options(parser, ArchitectureOptions)
@@ -304,6 +307,7 @@ def sample(arguments: argparse.Namespace) -> None:
     sample_test_captions(
         arguments.run, arguments.data, arguments.out, arguments.num_images, arguments.seed,
         arguments.batch_size, arguments.all_stages, device, _options(arguments, SamplingOptions), arguments.soa,
+        arguments.retrieval, arguments.memory_cache,
     )  # fmt: skip
 
 
@@ -328,6 +332,13 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
         help="instead of --num-images the images that SOA asks for: three of each test caption of a COCO class, one of "
         "30,000 drawn captions of person",
     )  # fmt: skip
+    parser.add_argument(
+        "--retrieval", choices=RETRIEVALS, default=DEFAULT_METHOD,
+        help=f"how a model with a memory retrieves; random and oracle are bounds (default {DEFAULT_METHOD})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--memory-cache", type=Path, help="folder to keep a memory's keys and values in (default: made anew each time)"
+    )
     _add_run_flags(parser, tracking=False)
     _add_options(parser, SamplingOptions)
 
@@ -430,6 +441,40 @@ def _add_reference(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the features")
     _add_run_flags(parser, tracking=False)
     _add_options(parser, EvaluationOptions)
+
+
+def memorisation(arguments: argparse.Namespace) -> None:
+    device = _device(arguments)
+    from dmgan.evaluation.memorisation import memorisation as run
+
+    run(arguments.run, arguments.images, arguments.data, arguments.out, arguments.num_images, device)
+
+
+def _add_memorisation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", type=Path, required=True, help="run folder of a model that retrieves")
+    parser.add_argument("--images", type=Path, required=True, help="folder of images that sample made of it")
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set that it was trained on")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument(
+        "--num-images", type=int, default=1000, help="images whose distances are measured (default 1000)"
+    )
+    _add_run_flags(parser, tracking=False)
+
+
+def retrieval_table(arguments: argparse.Namespace) -> None:
+    from dmgan.report.retrieval import write_retrieval
+
+    write_retrieval(arguments.metrics, arguments.memorisation, arguments.out)
+
+
+def _add_retrieval_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", required=True, help="metrics.json of a model under each method and seed"
+    )
+    parser.add_argument(
+        "--memorisation", type=Path, nargs="+", required=True, help="what memorisation wrote of each seed's images"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of retrieval.md and retrieval.csv")
 
 
 def tables(arguments: argparse.Namespace) -> None:
@@ -570,6 +615,8 @@ VERBS = {
     "reference":  (reference,  _add_reference,  "features of the real test images, which evaluate compares with"),
     "evaluate":   (evaluate,   _add_evaluate,   "IS, FID, KID, PRDC and R-precision of a set of images"),
     "controls":   (controls,   _add_controls,   "the same of control rows, whose rank is known beforehand"),
+    "memorisation":    (memorisation,    _add_memorisation,    "whether a model that retrieves copies training images"),
+    "retrieval-table": (retrieval_table, _add_retrieval_table, "a retrieving model under each method of retrieval"),
     "tables":     (tables,     _add_tables,     "the paper's tables, from metrics.json files"),
     "parameters": (parameters, _add_parameters, "DM-GAN's parameters, as the student reproduction lists them"),
     "compare":    (compare,    _add_compare,    "which model is better than which, image by image"),

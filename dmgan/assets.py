@@ -107,6 +107,13 @@ ASSETS = (
         size=95_628_359, sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     ),
     Asset(
+        "vgg16", "vgg16-397923af.pth", "VGG-16, ImageNet weights of torchvision",
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "https://docs.pytorch.org/vision/stable/models/vgg.html",
+        "code BSD-3; trained on ImageNet, whose terms are for research",
+        "install torchvision elsewhere and copy the file from its cache", sha256="397923af…",
+    ),
+    Asset(
         "cub-text-encoder", "text_encoder200.pth", "DAMSM text encoder, CUB", None, _ATTNGAN, _MIT, _BY_HAND,
         sha256="d7278a9b…0c01",
     ),

@@ -32,7 +32,17 @@ def matching_aware_penalty(logits: Tensor, real: Tensor, sentence: Tensor) -> Te
     return sum(each.flatten(1).square().sum(dim=1) for each in gradients).pow(3).mean()
 
 
-# DM-GAN Eq. 12; with mismatched captions the released DM-GAN and AttnGAN
+# MDSP Eq. 4, its R1 (Mescheder et al. 2018): gamma / 2 E ||grad_x D(x)||^2 at real images, D before its sigmoid
+def r1_penalty(logits: Tensor, real: Tensor, gamma: float) -> Tensor:
+    """Half of gamma times the mean squared gradient norm of logits (B,), a sum over heads, at real (B, 3, s, s).
+
+    It is of each image alone only where the discriminator has no batch normalisation.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    return gamma / 2 * gradient.flatten(1).square().sum(dim=1).mean()
+
+
+# DM-GAN Eq. 12, MDSP Eq. 3 and 4; with mismatched captions the released DM-GAN and AttnGAN
 def discriminator_loss(
     discriminator: nn.Module,
     real: Tensor,
@@ -40,6 +50,7 @@ def discriminator_loss(
     sentence: Tensor,
     switches: LossOptions,
     batch_size: int | None = None,
+    r1_gamma: float = 10.0,
 ) -> Tensor:
     """Loss of one discriminator on real and detached fake images (B, 3, s, s) and sentences (B, E).
 
@@ -51,10 +62,14 @@ def discriminator_loss(
 
     Where the images are consecutive rows of a batch of `batch_size`, `sentence` has the next row's as well unless they
     end the batch; the losses of the parts, each times its share of the batch's images, then add up to the batch's.
+
+    With `r1` the loss has R1 of the sum of the logits that a real image gets, its own sentence given.
     """
     following, sentence = sentence[1:], sentence[: len(real)]
     if switches.matching_aware_penalty:
         real, sentence = real.detach().requires_grad_(), sentence.detach().requires_grad_()
+    if switches.r1:
+        real = real.detach().requires_grad_()
     real_features = discriminator.features(real)
     fake_features = discriminator.features(fake.detach())
     shifted_features = real_features[: len(following)]
@@ -65,12 +80,14 @@ def discriminator_loss(
         return _judged(logits, real, switches) * shifted_share
 
     real_pair = discriminator.conditional(real_features, sentence)
-    real_terms = [_judged(real_pair, True, switches)]
+    real_logits, real_terms = real_pair, [_judged(real_pair, True, switches)]
     fake_terms = [_judged(discriminator.conditional(fake_features, sentence), False, switches)]
     if switches.mismatched_captions:
         fake_terms.append(shifted(discriminator.conditional(shifted_features, following), False))
     if discriminator.judges_alone:
-        real_terms.insert(0, _judged(discriminator.unconditional(real_features), True, switches))
+        real_alone = discriminator.unconditional(real_features)
+        real_logits = real_logits + real_alone
+        real_terms.insert(0, _judged(real_alone, True, switches))
         fake_terms.insert(0, _judged(discriminator.unconditional(fake_features), False, switches))
     if switches.mismatched_images_real:
         real_terms.append(shifted(discriminator.unconditional(shifted_features), True))
@@ -81,6 +98,8 @@ def discriminator_loss(
         loss = sum(real_terms + fake_terms) / 2
     if switches.matching_aware_penalty:
         loss = loss + switches.matching_aware_penalty * matching_aware_penalty(real_pair, real, sentence)
+    if switches.r1:
+        loss = loss + r1_penalty(real_logits, real, r1_gamma)
     return loss
 
 

@@ -31,6 +31,9 @@ class ArchitectureOptions:
     noise_dim: int = option(100, "numbers of the noise vector z (Z_DIM)")
     condition_dim: int = option(100, "numbers of the augmented condition (CONDITION_DIM)")
     residual_blocks: int = option(2, "residual blocks of a refinement stage (R_NUM)")
+    feature_network: str = option(
+        "vgg16", "frozen network that models with image features read (small: a stand-in)", ("vgg16", "small")
+    )
 
     def __post_init__(self):
         power_of_two = self.base_size >= 8 and self.base_size & (self.base_size - 1) == 0
@@ -38,6 +41,8 @@ class ArchitectureOptions:
         for name in ("stages", "generator_width", "discriminator_width", "noise_dim", "condition_dim"):
             _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be 1 or more")
         _require(self.residual_blocks >= 0, f"residual_blocks {self.residual_blocks}: must be 0 or more")
+        known = self.feature_network in ("vgg16", "small")
+        _require(known, f"feature_network {self.feature_network!r}: must be vgg16 or small")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -57,6 +62,11 @@ class MatchingOptions:
     gamma1: float = option(4.0, "sharpness of a word's attention over regions (AttnGAN Eq. 9)")
     gamma2: float = option(5.0, "sharpness of the sum over words (AttnGAN Eq. 10)")
     gamma3: float = option(10.0, "sharpness of the choice among captions (AttnGAN Eq. 11)")
+
+
+SEARCHES = ("S-S", "S-I", "W-W", "W-I", "S-SI", "W-WI")  # how a caption retrieves (dmgan/retrieval.py)
+RETRIEVALS = (*SEARCHES, "random", "oracle")  # a lower and an upper bound: any image, the described one itself
+DEFAULT_METHOD = "S-S"
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,7 @@ class LossOptions:
         "GAN-INT: the generator also draws sentences halfway between two captions; for models that read the "
         "sentence alone",
     )
+    r1: bool = option(False, "R1: the squared gradient of a discriminator's logits at real images")
 
     def __post_init__(self):
         _require(
@@ -119,6 +130,7 @@ class TrainingOptions:
     )
     perceptual_weight: float = option(1.0, "weight of the perceptual loss (ControlGAN)")
     caption_weight: float = option(10.0, "weight of the captioner's cross entropy (MirrorGAN)")
+    r1_gamma: float = option(10.0, "weight gamma of R1, where a model has it (less for images smaller than 256 px)")
     ema_decay: float = option(0.999, "decay of the generator's averaged weights")
     max_words: int = option(18, "longest caption; of a longer one a random ordered subset is read")
     checkpoint_every: int = option(500, "steps between checkpoints")
@@ -132,6 +144,7 @@ class TrainingOptions:
         for name in ("generator_lr", "discriminator_lr"):
             _require(getattr(self, name) > 0, f"{name} {getattr(self, name)}: must be above 0")
         _require(self.perceptual in ("vgg16", "damsm"), f"perceptual {self.perceptual!r}: must be vgg16 or damsm")
+        _require(self.r1_gamma >= 0, f"r1_gamma {self.r1_gamma}: must be 0 or more")
         for name in ("ema_decay", "adam_beta1", "adam_beta2"):
             _require(0 <= getattr(self, name) < 1, f"{name} {getattr(self, name)}: must be in [0, 1)")
 

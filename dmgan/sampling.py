@@ -16,15 +16,25 @@ from dmgan.data.coco_objects import plan_coco_images
 from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import padding_mask
 from dmgan.errors import UserError
+from dmgan.features import give_features
 from dmgan.image_folder import ImageFolder
 from dmgan.inference import InferenceGenerator
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.models.registry import build_model
-from dmgan.options import ArchitectureOptions, SamplingOptions, TrainingOptions, as_dict, from_dict
+from dmgan.options import (
+    DEFAULT_METHOD,
+    ArchitectureOptions,
+    MatchingOptions,
+    SamplingOptions,
+    TrainingOptions,
+    as_dict,
+    from_dict,
+)
 from dmgan.pictures import write_pngs
 from dmgan.progress import Progress, say
 from dmgan.provenance import commit, provenance, versions
 from dmgan.randomness import generator
+from dmgan.retrieval import MemoryBank
 from dmgan.weights import load_weights
 
 MANIFEST = "manifest.json"
@@ -41,10 +51,14 @@ class TrainedModel(NamedTuple):
     options: dict  # the run's options.json
     folder: Path
     device: torch.device
+    memory: MemoryBank | None = None  # where the model retrieves
 
 
-def load_run(folder: Path, device: torch.device) -> TrainedModel:
-    """Read the run folder that training wrote; UserError where it is missing, unfinished or of another model."""
+def load_run(folder: Path, device: torch.device, memory_cache: Path | None = None) -> TrainedModel:
+    """Read the run folder that training wrote; UserError where it is missing, unfinished or of another model.
+
+    The memory of a model that retrieves is the training images of the data set it was trained on.
+    """
     folder = Path(folder)
     mend = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
     written = files.read_json(folder / "options.json", mend)
@@ -61,7 +75,27 @@ def load_run(folder: Path, device: torch.device) -> TrainedModel:
     model = build_model(name, architecture, damsm.options.embedding_dim, **switches)
     load_weights(model, folder / "generator.safetensors", mend)
     model.to(device).eval().requires_grad_(False)
-    return TrainedModel(name, model, damsm, training.max_words, written, folder, device)
+    memory = _read_memory(model, damsm, training.max_words, written, folder)
+    if memory is None and memory_cache is not None:
+        raise UserError(f"--memory-cache {memory_cache}: {name} retrieves nothing; leave the option out")
+    if memory is not None:
+        memory.cache = memory_cache
+    return TrainedModel(name, model, damsm, training.max_words, written, folder, device, memory)
+
+
+def _read_memory(model: TextToImageGAN, damsm: Damsm, max_words: int, written: dict, folder: Path) -> MemoryBank | None:
+    """What a trained model retrieves from, if it does; UserError where data set or feature network changed."""
+    if not model.reads_features:
+        return None
+    weights = written.get("vgg16_weights")
+    give_features(model, None if weights is None else folder / weights)
+    if model.features.sha256 != written["inputs"]["features"]["sha256"]:
+        raise UserError(f"{folder / weights}: changed since {folder} was trained with it; put the old file there again")
+    dataset = PreparedDataset(folder / written["data_folder"])
+    if dataset.sha256 != written["inputs"]["data"]:
+        raise UserError(f"{dataset.folder}: changed since {folder} was trained on it; train again")
+    gammas = from_dict(MatchingOptions, written["gammas"], str(folder / "options.json"))
+    return model.fit_memory(dataset, damsm, gammas, max_words)
 
 
 def image_noise(seed: int, image: int, noise_dim: int) -> Tensor:
@@ -71,10 +105,26 @@ def image_noise(seed: int, image: int, noise_dim: int) -> Tensor:
 
 
 @torch.inference_mode()
-def generate_images(trained: TrainedModel, captions: Sequence[np.ndarray], noise: Tensor) -> Generated:
-    """Images of every stage for B captions (token arrays) and noise (B, noise_dim)."""
+def generate_images(
+    trained: TrainedModel, captions: Sequence[np.ndarray], noise: Tensor, retrieved: Sequence[int] | None = None
+) -> Generated:
+    """Images of every stage for B captions (token arrays) and noise (B, noise_dim).
+
+    A model that retrieves gets the features of the images `retrieved` (B,); without them of what `retrieve` finds.
+    """
     encoded = trained.damsm.encode_captions(list(captions))
-    return trained.model.generate(noise.to(trained.device), encoded.sentence, encoded.words, encoded.mask)
+    memory = None
+    if trained.memory is not None:
+        memory = trained.memory.values(retrieve(trained, captions) if retrieved is None else retrieved)
+    return trained.model.generate(noise.to(trained.device), encoded.sentence, encoded.words, encoded.mask, memory)
+
+
+@torch.inference_mode()
+def retrieve(trained: TrainedModel, captions: Sequence[np.ndarray], method: str = DEFAULT_METHOD) -> np.ndarray:
+    """Training image (B,) that each of B captions (token arrays) retrieves."""
+    starts = range(0, len(captions), 256)
+    encoded = (trained.damsm.encode_captions(list(captions[start : start + 256])) for start in starts)
+    return np.concatenate([trained.memory.search(method, each) for each in encoded])
 
 
 class CaptionEncodings:
@@ -160,17 +210,20 @@ def sample_test_captions(
     device: torch.device,
     options: SamplingOptions = IN_THIS_PROCESS,
     soa: bool = False,
+    retrieval: str = DEFAULT_METHOD,
+    memory_cache: Path | None = None,
 ) -> None:
     """Write `num_images` PNG files and manifest.json into the folder `out`, whole or not at all.
 
     Files are named NUMBER.png, with all_stages NUMBER_SIDE.png; the manifest gives each image's test
-    image and caption. Batches hold captions of like length; that changes nothing but speed. With `soa` the images are
-    those that semantic object accuracy asks for, however many, and the manifest gives the class of each. Cut short, the
-    same call goes on from the images that are complete.
+    image and caption, and where the model retrieves the image it retrieved, by the method `retrieval`. Batches hold
+    captions of like length; that changes nothing but speed. With `soa` the images are those that semantic object
+    accuracy asks for, however many, and the manifest gives the class of each. Cut short, the same call goes on from the
+    images that are complete.
     """
     if num_images < 1 or batch_size < 1:
         raise UserError(f"--num-images {num_images}, --batch-size {batch_size}: must both be 1 or more")
-    trained, dataset = load_run(run, device), PreparedDataset(data)
+    trained, dataset = load_run(run, device, memory_cache), PreparedDataset(data)
     read = trained.damsm.caption_reader(
         dataset, f"{run}: was trained on captions of another data set than {data}; give the data set it was trained on"
     )
@@ -182,20 +235,51 @@ def sample_test_captions(
     unknown = sorted({word for each in choices for word in _unknown_words(trained, dataset, each)})
     if unknown:
         say(f"{run}: left out {len(unknown)} words that its encoders do not know ({', '.join(unknown[:12])})")
+    retrieved = _retrieved(trained, choices, retrieval, seed, dataset)
     manifest = _manifest(trained, dataset, choices, seed, options) | made_for
+    manifest |= _memory_used(trained, retrieval, retrieved)
     model = InferenceGenerator(trained.model, options, device, batch_size, trained.max_words)
     encodings = CaptionEncodings(trained.damsm)
-    subject = _subject(trained, dataset, seed, all_stages, options) | {"soa": soa}
+    subject = _subject(trained, dataset, seed, all_stages, options) | {"soa": soa, "retrieval": retrieval}
     with ImageFolder(out, subject, num_images, options.workers, options.packed) as folder:
         progress = Progress(num_images, "images", done=len(folder.done))
         for numbers in _by_length(choices, batch_size, folder.done):
             noise = torch.stack([image_noise(seed, number, trained.model.noise_dim) for number in numbers])
-            images = model.images(noise, encodings.encode([choices[number].tokens for number in numbers]))
+            captions = encodings.encode([choices[number].tokens for number in numbers])
+            memory = None if retrieved is None else trained.memory.values(retrieved[numbers])
+            images = model.images(noise, captions, memory)
             progress.step(folder.write(numbers, _pixels(images, all_stages)))
         last = folder.finish(MANIFEST, {**manifest, "batch_size": batch_size, "words_left_out": unknown})
         if last:
             progress.step(last)
         progress.close()
+
+
+def _retrieved(
+    trained: TrainedModel, choices: Sequence[CaptionChoice], method: str, seed: int, dataset: PreparedDataset
+) -> np.ndarray | None:
+    """The image (N,) that each sampled caption retrieves; None where the model does not retrieve."""
+    if trained.memory is None:
+        if method != DEFAULT_METHOD:
+            raise UserError(f"--retrieval {method}: {trained.name} retrieves nothing; leave the option out")
+        return None
+    if method == "random":
+        return trained.memory.random(range(len(choices)), seed)
+    if method == "oracle":
+        if dataset.sha256 != trained.memory.dataset.sha256:
+            raise UserError(f"--retrieval oracle: {dataset.folder} is not the data set that {trained.folder} read")
+        return np.array([each.image for each in choices])
+    return retrieve(trained, [each.tokens for each in choices], method)
+
+
+def _memory_used(trained: TrainedModel, method: str, retrieved: np.ndarray | None) -> dict:
+    """The manifest's entry of a model that retrieves; images are numbers in the data set it was trained on."""
+    if retrieved is None:
+        return {}
+    memory = trained.memory
+    described = {"method": method, "entries": len(memory.images), "data_sha256": memory.dataset.sha256}
+    described |= {"feature_network": memory.features.name, "feature_sha256": memory.features.sha256}
+    return {"retrieval": described | {"images": retrieved.tolist()}}
 
 
 def _unknown_words(trained: TrainedModel, dataset: PreparedDataset, choice: CaptionChoice) -> list[str]:

@@ -26,6 +26,7 @@ from dmgan.data.batches import Batch, TrainingBatches, to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.errors import UserError
+from dmgan.features import give_features
 from dmgan.losses import (
     adversarial_loss,
     discriminator_loss,
@@ -467,6 +468,7 @@ def train(
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
     initialise(model)
+    give_features(model, vgg16_weights if model.reads_features else None)
     mine = ranks.rows(options.batch_size)
     reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
     batches = PrefetchedBatches(reading, device)
@@ -482,6 +484,8 @@ def train(
     parts = {"architecture": asdict(architecture), "training": asdict(options)}
     parts |= {"gammas": asdict(gammas), "losses": asdict(switches)}
     inputs = {"data": dataset.sha256, "damsm": damsm.sha256, **read}
+    if model.features is not None:
+        inputs["features"] = {"name": model.features.name, "sha256": model.features.sha256}
     written = {"model": name, **parts, "seed": seed, "inputs": inputs}
     fingerprint = files.json_sha256(written)
     with exclusive(out, ranks), batches:
@@ -533,7 +537,9 @@ def train(
         trainer.average.copy_to(model)
         save_weights(model, out / "generator.safetensors")
         files.write_csv(out / "history.csv", history)
-        folders = {"damsm_folder": os.path.relpath(damsm_folder, out)}
+        folders = {"damsm_folder": os.path.relpath(damsm_folder, out), "data_folder": os.path.relpath(data, out)}
+        if vgg16_weights is not None:
+            folders["vgg16_weights"] = os.path.relpath(vgg16_weights, out)
         files.write_json(
             out / "options.json",
             {
@@ -566,5 +572,6 @@ def _samples(model: TextToImageGAN, damsm: Damsm, batch: Batch, device: torch.de
     """One picture of what the trained model makes of a batch's captions: a row per side, the real images below."""
     captions = damsm.encode(batch.tokens, batch.lengths)
     noise = step_noise(0, 0, len(batch.tokens), model.noise_dim).to(device)
-    generated = model.eval().generate(noise, captions.sentence, captions.words, captions.mask).images
+    memory = model.paired_memory([each.to(device) for each in batch.images])
+    generated = model.eval().generate(noise, captions.sentence, captions.words, captions.mask, memory).images
     return contact_sheet([list(to_uint8(images)) for images in [*generated, batch.images[-1]]])

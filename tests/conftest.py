@@ -24,8 +24,9 @@ torch.set_num_threads(1)
 
 CPU = torch.device("cpu")
 ARCHITECTURE = ArchitectureOptions(
-    base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1
-)
+    base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1,
+    feature_network="small",
+)  # fmt: skip
 TRAINING = TrainingOptions(epochs=2, batch_size=4, max_words=12, checkpoint_every=3)
 
 

@@ -9,6 +9,7 @@ from dmgan.captioner import Captioner, TrainedCaptioner
 from dmgan.companions import Companions
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.encoders import build_image_encoder
+from dmgan.features import give_features
 from dmgan.losses import adversarial_loss, discriminator_loss
 from dmgan.models.interface import Generated, TextToImageGAN, initialise
 from dmgan.models.registry import MODELS, build_model
@@ -18,12 +19,15 @@ from dmgan.weights import load_weights, save_weights
 
 EMBEDDING_DIM = 12
 SMALL = ArchitectureOptions(
-    base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1
-)
+    base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1,
+    feature_network="small",
+)  # fmt: skip
 WIDE = ArchitectureOptions(
-    base_size=16, stages=2, generator_width=6, discriminator_width=3, noise_dim=4, condition_dim=3, residual_blocks=2
-)
+    base_size=16, stages=2, generator_width=6, discriminator_width=3, noise_dim=4, condition_dim=3, residual_blocks=2,
+    feature_network="small",
+)  # fmt: skip
 WITHOUT_WORDS = {"dfgan", "stackganpp", "stackgan", "gan-int-cls"}  # these read the sentence alone
+WITHOUT_WORDS |= {name for name in MODELS if name.startswith("mdsp")}
 WITHOUT_AUGMENTATION = {"dfgan", "gan-int-cls"}
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -33,6 +37,7 @@ def build(name: str, architecture=SMALL, **switches) -> TextToImageGAN:
     model = build_model(name, architecture, EMBEDDING_DIM, **switches)
     initialise(model)
     model.companions = companions(model)
+    give_features(model, None)
     return model
 
 
@@ -63,7 +68,9 @@ def inputs(model: TextToImageGAN, lengths=(7, 4, 1)):
     mask = torch.arange(longest)[None, :] >= torch.tensor(lengths)[:, None]
     words = torch.randn(batch, EMBEDDING_DIM, longest, generator=generator) * ~mask[:, None, :]
     noise = torch.randn(batch, model.noise_dim, generator=generator)
-    return noise, torch.randn(batch, EMBEDDING_DIM, generator=generator), words, mask
+    sentence = torch.randn(batch, EMBEDDING_DIM, generator=generator)
+    memory = model.paired_memory([torch.rand(batch, 3, s, s, generator=generator) for s in model.image_sizes])
+    return noise, sentence, words, mask, memory
 
 
 @every_model
@@ -90,8 +97,8 @@ def test_shapes(name, architecture):
 @every_model
 def test_attention_sums_to_one_and_leaves_padding_out(name):
     model = build(name)
-    noise, sentence, words, mask = inputs(model)
-    for attention in model.generate(noise, sentence, words, mask).attention:
+    noise, sentence, words, mask, memory = inputs(model)
+    for attention in model.generate(noise, sentence, words, mask, memory).attention:
         if model.attention_axis == "word":
             torch.testing.assert_close(attention.sum(dim=1), torch.ones_like(attention[:, 0]))
         else:
@@ -105,22 +112,24 @@ def test_attention_sums_to_one_and_leaves_padding_out(name):
 @every_model
 def test_padding_words_change_nothing(name):
     model = build(name).eval()
-    noise, sentence, words, mask = inputs(model)
+    noise, sentence, words, mask, memory = inputs(model)
     other = torch.where(mask[:, None, :], torch.full_like(words, 9.0), words)
-    for ours, theirs in zip(
-        model(noise, sentence, words, mask).images, model(noise, sentence, other, mask).images, strict=True
-    ):
+    padded = model(noise, sentence, other, mask, memory).images
+    for ours, theirs in zip(model(noise, sentence, words, mask, memory).images, padded, strict=True):
         assert torch.equal(ours, theirs)
 
 
 @every_model
 def test_an_image_does_not_depend_on_its_batch_mates(name):
     model = build(name).double().eval()
-    noise, sentence, words, mask = (each.double() if each.is_floating_point() else each for each in inputs(model))
-    together = model(noise, sentence, words, mask).images
+    *given, memory = inputs(model)
+    noise, sentence, words, mask = (each.double() if each.is_floating_point() else each for each in given)
+    memory = None if memory is None else memory.double()
+    together = model(noise, sentence, words, mask, memory).images
     for i, length in enumerate((7, 4, 1)):
+        own = None if memory is None else memory[i : i + 1]
         alone = model(
-            noise[i : i + 1], sentence[i : i + 1], words[i : i + 1, :, :length], mask[i : i + 1, :length]
+            noise[i : i + 1], sentence[i : i + 1], words[i : i + 1, :, :length], mask[i : i + 1, :length], own
         ).images
         for ours, theirs in zip(together, alone, strict=True):
             torch.testing.assert_close(ours[i : i + 1], theirs, rtol=1e-10, atol=1e-10)
@@ -136,19 +145,24 @@ def test_attndcgan_makes_the_last_image_alone_and_judges_it_with_its_sentence():
 
 
 @pytest.mark.parametrize("name", ["dmgan", "attngan", "attngan-dcgan"])
+def test_attention_is_there(name):
+    assert len(build(name).generate(*inputs(build(name))).attention) == len(SMALL.sizes) - 1
+
+
+@pytest.mark.parametrize("name", ["dmgan", "attngan", "attngan-dcgan"])
 def test_the_released_mask_does_depend_on_them(name):
     """The defect that `corrected` mends is really there under `released`."""
     model = build(name, word_mask="released").eval()
-    noise, sentence, words, mask = inputs(model)
+    noise, sentence, words, mask, memory = inputs(model)
     alone = model(noise[:1], sentence[:1], words[:1], mask[:1]).images[-1]
-    assert (model(noise, sentence, words, mask).images[-1][:1] - alone).abs().max() > 1e-3
+    assert (model(noise, sentence, words, mask, memory).images[-1][:1] - alone).abs().max() > 1e-3
 
 
 @every_model
 def test_the_generator_s_gradient_reaches_every_parameter(name):
     model = build(name)
-    noise, sentence, words, mask = inputs(model)
-    out = model.generate(noise, sentence, words, mask)
+    noise, sentence, words, mask, memory = inputs(model)
+    out = model.generate(noise, sentence, words, mask, memory)
     discriminators = model.discriminators()
     pairs = zip(discriminators, out.images, strict=True)
     loss = sum(adversarial_loss(d, image, sentence, MODELS[name].losses) for d, image in pairs)
@@ -160,9 +174,9 @@ def test_the_generator_s_gradient_reaches_every_parameter(name):
 @every_model
 def test_further_losses_reach_the_generator_and_nothing_frozen(name):
     model = build(name)
-    noise, sentence, words, mask = inputs(model)
+    noise, sentence, words, mask, memory = inputs(model)
     images = [torch.rand(3, 3, size, size) for size in model.image_sizes]
-    out = model.generate(noise, sentence, words, mask)
+    out = model.generate(noise, sentence, words, mask, memory)
     further = model.further_losses(out, images, captions_of(sentence, words, mask))
     assert bool(further) == bool(model.needs)
     for loss in further.values():
@@ -177,8 +191,8 @@ def test_further_losses_reach_the_generator_and_nothing_frozen(name):
 @every_model
 def test_the_discriminators_gradient_reaches_every_parameter(name):
     model = build(name)
-    noise, sentence, words, mask = inputs(model)
-    images = model.generate(noise, sentence, words, mask).images
+    noise, sentence, words, mask, memory = inputs(model)
+    images = model.generate(noise, sentence, words, mask, memory).images
     for discriminator, image in zip(model.discriminators(), images, strict=True):
         real, captions = torch.rand_like(image), captions_of(sentence, words, mask)
         loss = discriminator_loss(discriminator, real, image, sentence, MODELS[name].losses)

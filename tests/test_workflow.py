@@ -16,6 +16,8 @@ import yaml
 
 from dmgan.models.registry import MODELS, model_class
 from dmgan.options import (
+    DEFAULT_METHOD,
+    RETRIEVALS,
     RUNGS,
     ArchitectureOptions,
     CaptionerOptions,
@@ -70,6 +72,12 @@ def expected_jobs(config: dict) -> dict[str, int]:
     per_run = dict.fromkeys(["train", "sample", "evaluate"], runs)
     if "mirrorgan" in config["models"]:  # nothing else needs a captioner
         per_dataset["captioner"] = datasets
+    if "mdsp" in config["models"]:
+        retrieving = datasets * len(config["seeds"])
+        methods = retrieving * len(config.get("retrieval", []))
+        per_dataset |= {"memorisation": retrieving, "retrieval_table": datasets}
+        if methods:
+            per_dataset |= {"sample_retrieval": methods, "evaluate_retrieval": methods}
     total = sum(per_dataset.values()) + sum(per_run.values()) + 2
     return {**per_dataset, **per_run, "parameters": 1, "all": 1, "total": total}
 
@@ -104,7 +112,7 @@ def test_dry_run_imports_no_torch():
 # Jobs.
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "full-demo.yaml", "paper.yaml", "smoke.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "full-demo.yaml", "mdsp-grid.yaml", "paper.yaml", "smoke.yaml"])
 def test_jobs_from_nothing(name, tmp_path):
     assert planned_jobs(copy_of_project(tmp_path), CONFIGS / name) == expected_jobs(read_config(name))
 
@@ -125,9 +133,23 @@ def test_full_demo_extends_the_demo():
     assert full["hyperparameters"]["synthbirds"].items() >= demo["hyperparameters"]["synthbirds"].items()
 
 
-@pytest.mark.parametrize("name", ["full-demo.yaml", "smoke.yaml"])
-def test_larger_configurations_run_every_model(name):
-    assert sorted(read_config(name)["models"]) == sorted(MODELS)
+def test_full_demo_runs_every_model():
+    every = [name for name in MODELS if MODELS[name].ablation_of is None]
+    assert sorted(read_config("full-demo.yaml")["models"]) == sorted(every)
+
+
+def test_smoke_has_a_model_of_every_kind_of_job():
+    needs = {need for name in read_config("smoke.yaml")["models"] for need in model_class(name).needs}
+    assert "captioner" in needs and {"dmgan", "mdsp"} <= set(read_config("smoke.yaml")["models"])
+
+
+def test_the_grid_runs_every_ablation_of_its_model():
+    grid, demo = read_config("mdsp-grid.yaml"), read_config("config.yaml")
+    ablations = [each for each in MODELS if MODELS[each].ablation_of == "mdsp"]
+    assert sorted(grid["models"]) == sorted(["mdsp", *ablations])
+    assert sorted(grid["retrieval"]) == sorted(set(RETRIEVALS) - {DEFAULT_METHOD})
+    for key in ("datasets", "damsm", "matching", "classifier"):
+        assert grid[key] == demo[key]
 
 
 def test_a_training_on_several_gpus_is_started_by_torchrun(tmp_path):
@@ -187,9 +209,13 @@ def test_schema_has_the_fields_of_the_options(name, kinds, beside):
 
 
 def test_schema_has_the_choices_of_the_options():
-    for field in dataclasses.fields(DamsmOptions):
-        choices = field.metadata["choices"]
-        assert SCHEMA["$defs"]["damsm"]["properties"][field.name].get("enum") == (choices and list(choices))
+    for kind, name in ((DamsmOptions, "damsm"), (TrainingOptions, "hyperparameters")):
+        for field in dataclasses.fields(kind):
+            choices = field.metadata["choices"]
+            assert SCHEMA["$defs"][name]["properties"][field.name].get("enum") == (choices and list(choices))
+    networks = ArchitectureOptions.__dataclass_fields__["feature_network"].metadata["choices"]
+    assert SCHEMA["$defs"]["hyperparameters"]["properties"]["feature_network"]["enum"] == list(networks)
+    assert SCHEMA["properties"]["retrieval"]["items"]["enum"] == [each for each in RETRIEVALS if each != DEFAULT_METHOD]
 
 
 def test_the_workflow_knows_which_models_need_further_networks():
@@ -460,11 +486,12 @@ def test_smoke_run_makes_every_table_and_figure(finished):
             assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
         with open(results / "tables" / f"{table}.csv", encoding="utf-8", newline="") as file:
             assert len(list(csv.DictReader(file))) > 0
-    for figure in ("figure3", "figure4", "figure5", "figure6", "002-figure1"):
+    for figure in ("figure3", "figure4", "figure5", "figure6", "002-figure1", "002-figure3", "002-figure5"):
         assert (results / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
         assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
     listing = (finished / "results" / "parameters" / "reproduction-figure3.txt").read_text(encoding="utf-8")
     assert "number of trainable parameters = 21449042" in listing
+    assert (results / "mdsp" / "retrieval.csv").stat().st_size > 0
     assert (finished / "results" / "mlflow.db").stat().st_size > 0
 
 
@@ -496,12 +523,14 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
     config = read_config("smoke.yaml") | {"seeds": [0, 1]}
     jobs = planned_jobs(finished, write_config(tmp_path / "seeds.yaml", config))
     models = len(config["models"])
+    memory = ["memorisation", "sample_retrieval", "evaluate_retrieval", "retrieval_table"]
     assert jobs == {
         **dict.fromkeys(["train", "sample", "evaluate"], models),
+        **dict.fromkeys(memory, 1),
         "tables": 1,
         "compare": 1,
         "all": 1,
-        "total": 3 * models + 3,
+        "total": 3 * models + 7,
     }
 
 
@@ -510,9 +539,10 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
     [
         (
             "dmgan/evaluation/metrics.py",
-            {"reference": 1, "evaluate": len(MODELS), "evaluate_controls": 1, "tables": 1, "compare": 1},
+            {"reference": 1, "evaluate": len(SMOKE["models"]), "evaluate_controls": 1, "tables": 1, "compare": 1}
+            | dict.fromkeys(["evaluate_retrieval", "memorisation", "retrieval_table"], 1),
         ),
-        ("dmgan/report/tables.py", {"tables": 1, "compare": 1, "figures": 1}),
+        ("dmgan/report/tables.py", {"tables": 1, "compare": 1, "figures": 1, "retrieval_table": 1}),
         ("dmgan/training.py", {}),
     ],
 )

@@ -121,7 +121,14 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
             "sampling_seed": manifest["seed"],
             "vocabulary_sha256": manifest["vocabulary_sha256"],
             "switches": manifest["switches"],
+            **_memory_used(manifest),
         },
         imported=manifest["imported"],
         class_of=np.array(manifest["soa_classes"]) if "soa_classes" in manifest else None,
     )
+
+
+def _memory_used(manifest: dict) -> dict[str, object]:
+    """How a model that retrieves did so; nothing of others."""
+    used = manifest.get("retrieval")
+    return {} if used is None else {"retrieval": {key: value for key, value in used.items() if key != "images"}}

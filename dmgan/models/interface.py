@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dmgan.options import ArchitectureOptions
+from dmgan.options import ArchitectureOptions, MatchingOptions
 
 if TYPE_CHECKING:
     from dmgan.companions import Companions
-    from dmgan.damsm import EncodedCaptions
+    from dmgan.damsm import Damsm, EncodedCaptions
+    from dmgan.data.dataset import PreparedDataset
+    from dmgan.features import FeatureNetwork
+    from dmgan.retrieval import MemoryBank
 
 
 class Generated(NamedTuple):
@@ -31,11 +34,17 @@ class TextToImageGAN(nn.Module, ABC):
 
     needs: frozenset[str] = frozenset()  # frozen networks its further losses read: "perceptual", "captioner"
     companions: "Companions | None" = None  # these networks, during training
+    features: "FeatureNetwork | None" = None  # given by dmgan.features.give_features where reads_features
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__()
         self.architecture = architecture
         self.embedding_dim = embedding_dim
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether the model needs `features`, the frozen network that architecture.feature_network names."""
+        return False
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
@@ -69,7 +78,7 @@ class TextToImageGAN(nn.Module, ABC):
         """One image per side in image_sizes, and the attention of every refinement.
 
         noise (B, noise_dim), sentence (B, E), words (B, E, T), word_mask (B, T) true at padding;
-        memory is what `fit_memory` returned.
+        memory (B, ...) is what the model retrieved: `paired_memory` in training, values of its bank in sampling.
         """
 
     @abstractmethod
@@ -87,8 +96,10 @@ class TextToImageGAN(nn.Module, ABC):
     def begin_step(self, step: int, steps: int) -> None:
         """Called before training's step number `step` of `steps`; a no-op unless stages are trained one by one."""
 
-    def fit_memory(self, dataset):
-        """What `generate` retrieves from; None unless the model retrieves."""
+    def fit_memory(
+        self, dataset: "PreparedDataset", damsm: "Damsm", gammas: MatchingOptions, max_words: int
+    ) -> "MemoryBank | None":
+        """What the memory of sampled images is retrieved from; None unless the model retrieves."""
         return None
 
     def paired_memory(self, images: list[Tensor]) -> Tensor | None:

@@ -18,6 +18,7 @@ class Entry(NamedTuple):
     switches: dict[str, object] = {}  # keyword arguments of the class
     losses: LossOptions = LossOptions()  # the release's
     training: dict[str, object] = {}  # fields of TrainingOptions without which a run is not of this model
+    ablation_of: str | None = None  # a model whose grid (workflow/config/{model}-grid.yaml) this is a part of
 
 
 _BASELINE = {"key_value": False, "write_gate": "none", "response": "concatenate"}
@@ -31,6 +32,13 @@ _DFGAN = LossOptions(adversarial="hinge", matching_aware_penalty=2.0, matching=F
 _WITHOUT_DAMSM = LossOptions(matching=False)
 _GAN_INT_CLS = LossOptions(interpolation=True, matching=False)
 _STACKGANPP = LossOptions(mismatched_images_real=True, matching=False)
+_EQ_1_TO_4 = LossOptions(half_adversarial=True, mismatched_captions=False, r1=True)
+_NO_R1 = LossOptions(half_adversarial=True, mismatched_captions=False)
+_A0 = {"first_stage": "none", "later_stages": "none", "content": "none"}
+_A1 = {"first_stage": "mean", "later_stages": "none", "content": "none"}
+_A2 = {"first_stage": "none", "later_stages": "acm", "content": "none"}
+_A3 = {"first_stage": "mean", "later_stages": "acm", "content": "none"}
+_A5, _A7, _A8 = {"content": "max"}, {"first_stage": "map"}, {"later_stages": "concatenate"}
 
 MODELS = {
     "attngan":        Entry("baselines.attngan:AttnGAN", "AttnGAN"),
@@ -52,6 +60,15 @@ MODELS = {
     "mirrorgan":      Entry("baselines.mirrorgan:MirrorGAN", "MirrorGAN", losses=_WITHOUT_DAMSM),
     "stackgan":       Entry("baselines.stackgan:StackGAN", "StackGAN", losses=_WITHOUT_DAMSM),
     "gan-int-cls":    Entry("baselines.gan_int_cls:GANIntCls", "GAN-INT-CLS", losses=_GAN_INT_CLS),
+    "mdsp":           Entry("baselines.mdsp:MDSP", "MDSP", {}, _EQ_1_TO_4),
+    "mdsp-a0":        Entry("baselines.mdsp:MDSP", "MDSP A0: parametric", _A0, _EQ_1_TO_4, ablation_of="mdsp"),
+    "mdsp-a1":        Entry("baselines.mdsp:MDSP", "MDSP A1: mean features", _A1, _EQ_1_TO_4, ablation_of="mdsp"),
+    "mdsp-a2":        Entry("baselines.mdsp:MDSP", "MDSP A2: ACM", _A2, _EQ_1_TO_4, ablation_of="mdsp"),
+    "mdsp-a3":        Entry("baselines.mdsp:MDSP", "MDSP A3: mean features, ACM", _A3, _EQ_1_TO_4, ablation_of="mdsp"),
+    "mdsp-a5":        Entry("baselines.mdsp:MDSP", "MDSP A5: max pooling", _A5, _EQ_1_TO_4, ablation_of="mdsp"),
+    "mdsp-a6":        Entry("baselines.mdsp:MDSP", "MDSP A6: no R1", {}, _NO_R1, ablation_of="mdsp"),
+    "mdsp-a7":        Entry("baselines.mdsp:MDSP", "MDSP A7: map first", _A7, _EQ_1_TO_4, ablation_of="mdsp"),
+    "mdsp-a8":        Entry("baselines.mdsp:MDSP", "MDSP A8: concatenation", _A8, _EQ_1_TO_4, ablation_of="mdsp"),
 }  # fmt: skip
 
 

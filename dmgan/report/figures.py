@@ -8,18 +8,21 @@ import torch
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.report.galleries import draw_models, draw_noises, draw_rivals, draw_stages
+from dmgan.report.retrieved import RETRIEVING, draw_retrieved, draw_retrieved_noises
 from dmgan.report.scene import Scene, one_of_each
 from dmgan.report.word_choice import draw_words
 from dmgan.sampling import load_run
 
 _FIGURES = {"figure3": draw_models, "figure4": draw_stages, "figure5": draw_noises, "figure6": draw_words}
 _FIGURES["002-figure1"] = draw_rivals  # of the memory-driven model's paper
+_OF_MEMORY = {"002-figure3": draw_retrieved, "002-figure5": draw_retrieved_noises}  # MDSP's paper
 
 
 def write_figures(runs: Sequence[Path], data: Path, out: Path, seed: int, device: torch.device) -> None:
     """Write figure{3,4,5,6} and 002-figure1 as .png and .pdf into the folder `out` from run folders and their data set.
 
-    Of several seeds of a model the first run given is shown. UserError where a run is not of this data set.
+    Of several seeds of a model the first run given is shown; of MDSP also 002-figure{3,5}, its own paper's. UserError
+    where a run is not of this data set.
     """
     scene = Scene(one_of_each([load_run(run, device) for run in runs]), PreparedDataset(data), seed)
     if not scene.runs:
@@ -27,5 +30,6 @@ def write_figures(runs: Sequence[Path], data: Path, out: Path, seed: int, device
     for run in scene.runs:
         if run.damsm.vocabulary != scene.dataset.vocabulary:
             raise UserError(f"{run.folder}: was trained on captions of another data set than {data}; leave it out")
-    for name, draw in _FIGURES.items():
+    wanted = _FIGURES | (_OF_MEMORY if any(run.name == RETRIEVING for run in scene.runs) else {})
+    for name, draw in wanted.items():
         draw(scene).write(Path(out) / name)

@@ -13,6 +13,18 @@ WITH_CAPTIONER = {"mirrorgan"}
 WITH_PERCEPTUAL_LOSS = {"controlgan"}
 
 
+def vgg16_option(model):
+    """The hyperparameter by which a model reads VGG-16 or its stand-in, and that stand-in."""
+    if model in WITH_PERCEPTUAL_LOSS:
+        return "perceptual", "damsm"
+    return ("feature_network", "small") if model.split("-")[0] == "mdsp" else (None, None)
+
+
+def chooses_vgg16(block, option):
+    """Whether a block of hyperparameters asks for VGG-16, which is the default."""
+    return block.get(option, "vgg16") == "vgg16"
+
+
 def config_source():
     """Where the configuration comes from, as error messages name it."""
     return ", ".join(map(str, workflow.overwrite_configfiles or workflow.configfiles))
@@ -53,12 +65,16 @@ def check_config():
         if block["dataset"] not in config["datasets"]:
             refuse(f"imported.{name}.dataset: {block['dataset']} is no data set of this file; name it under datasets")
     for dataset in config["datasets"]:
-        for model in WITH_PERCEPTUAL_LOSS & set(config["models"]):
-            block = config["hyperparameters"][dataset][model]
-            if block.get("perceptual", "vgg16") == "vgg16" and "vgg16_weights" not in config:
+        for model in config["models"]:
+            option, stand_in = vgg16_option(model)
+            if (
+                option
+                and "vgg16_weights" not in config
+                and chooses_vgg16(config["hyperparameters"][dataset][model], option)
+            ):
                 refuse(
-                    f"hyperparameters.{dataset}.{model}.perceptual: vgg16 needs a vgg16_weights key with torchvision's "
-                    "vgg16 file; add it, or write perceptual: damsm for the stand-in"
+                    f"hyperparameters.{dataset}.{model}.{option}: vgg16 needs a vgg16_weights key with torchvision's "
+                    f"vgg16 file; add it, or write {option}: {stand_in} for the stand-in"
                 )
     if config.get("held_out_damsm", {}).get("seed") == config["damsm"]["seed"]:
         refuse(f"held_out_damsm.seed: {config['damsm']['seed']} is damsm.seed; a held-out judge must be of another")
@@ -75,6 +91,7 @@ wildcard_constraints:
     model="|".join(map(re.escape, config["models"])),
     imported="|".join(map(re.escape, config["imported"])) or "(?!)",
     seed=r"\d+",
+    method="[A-Za-z-]+",
 
 
 def flags(options):
@@ -184,9 +201,9 @@ def companions(wildcards):
 
 
 def reads_vgg16(wildcards):
-    """Whether a model's perceptual loss reads VGG-16's weights."""
-    block = hyperparameters(wildcards)
-    return wildcards.model in WITH_PERCEPTUAL_LOSS and block.get("perceptual", "vgg16") == "vgg16"
+    """Whether a training reads VGG-16's weights."""
+    option, _ = vgg16_option(wildcards.model)
+    return bool(option) and chooses_vgg16(hyperparameters(wildcards), option)
 
 
 def training_flags(wildcards):
@@ -279,6 +296,37 @@ def runs_to_show(wildcards):
 def weights_to_show(wildcards):
     """Files of the runs that the figures show."""
     return expand("{run}/{file}", run=runs_to_show(wildcards), file=["generator.safetensors", "options.json"])
+
+
+# The model that retrieves, where it is run: its table of retrieval methods, and the figures of its paper.
+RETRIEVING = [model for model in config["models"] if model == "mdsp"]
+FIGURES_OF_MEMORY = ["002-figure3", "002-figure5"] if RETRIEVING else []
+
+
+def retrieval_tables():
+    """The table of every data set on which a model that retrieves is run."""
+    return expand(
+        "results/{dataset}/{model}/retrieval.{suffix}",
+        dataset=config["datasets"],
+        model=RETRIEVING,
+        suffix=["md", "csv"],
+    )
+
+
+def metrics_of_retrievals(wildcards):
+    """metrics.json of every seed of a model that retrieves: of its own method, then of the others."""
+    return expand(
+        [
+            "results/{dataset}/{model}/seed{seed}/metrics.json",
+            *(
+                f"results/{{dataset}}/{{model}}/seed{{seed}}/retrieval/{each}/metrics.json"
+                for each in config["retrieval"]
+            ),
+        ],
+        dataset=wildcards.dataset,
+        model=wildcards.model,
+        seed=config["seeds"],
+    )
 
 
 def show_results():

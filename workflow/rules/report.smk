@@ -127,6 +127,13 @@ rule figures:
         ),
         rivals_pdf="results/{dataset}/figures/002-figure1.pdf",
         pdf=expand("results/{{dataset}}/figures/figure{number}.pdf", number=[3, 4, 5, 6]),
+        memory=report(
+            expand("results/{{dataset}}/figures/{figure}.png", figure=FIGURES_OF_MEMORY),
+            caption="../report/retrieval.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "content": "MDSP: retrieved images and outputs"},
+        ),
+        memory_pdf=expand("results/{{dataset}}/figures/{figure}.pdf", figure=FIGURES_OF_MEMORY),
     log:
         "results/logs/figures/{dataset}.log",
     benchmark:

@@ -1,0 +1,288 @@
+"""The memory bank of a semi-parametric model: training images, keys that captions are matched with, and the search.
+
+MDSP (Li, Torr and Lukasiewicz, BMVC 2022) names what its retrieval compares and leaves the formulas to a supplement
+that is not public. Here keys are the DAMSM's, since VGG's features do not live in the space of the text, and values are
+the features that the generator reads. cos is the cosine, z a score standardised over the entries it is compared with:
+
+    S-S   max over an entry's captions c of cos(e_S, e_c)         sentence to sentences
+    S-I   cos(e_S, f)                                             sentence to the image's code
+    W-W   max_c 1/T sum_t max_u cos(w_t, w_cu)                    words to words
+    W-I   1/gamma2 log sum_t exp(gamma2 cos(w_t, context_t))      words to the image's regions, AttnGAN Eq. 8-10
+    S-SI  z(S-S) + z(S-I)          W-WI  z(W-W) + z(W-I)
+
+The best entry is taken; of equal ones (to six decimals) the first. The search is exact: S methods compare every entry,
+W methods the 200 that S-S ranks first. `random` and `oracle` (the described image itself, of the test set) are bounds.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dmgan import files
+from dmgan.captions import fit_caption
+from dmgan.damsm import Damsm, EncodedCaptions
+from dmgan.data.batches import centre_crop, to_tensor
+from dmgan.data.dataset import PreparedDataset
+from dmgan.errors import UserError
+from dmgan.features import FeatureNetwork
+from dmgan.options import MatchingOptions
+from dmgan.progress import say
+from dmgan.randomness import generator
+
+RERANKED = 200
+REGION_SIDE = 8  # a larger map of regions is averaged to it: COCO's keys are then 2.7 GB, not 12.2
+_QUERIES = 32  # compared with all entries at a time
+_DECIMALS = 6
+_BATCH = 64
+
+
+class Keys(Protocol):
+    """What N entries with C captions each are found by; E is embedding_dim."""
+
+    caption_rows: Tensor  # (N, C) which of the M different captions; an entry of fewer repeats its first
+    sentences: Tensor  # (M, E) float32 of length 1
+    words: Tensor  # (M, U, E) bfloat16 of length 1; a shorter caption repeats its last word
+    codes: Tensor  # (N, E) float32 of length 1
+    regions: Tensor  # (N, R, E) bfloat16
+
+
+# Search.
+
+
+def search(method: str, captions: EncodedCaptions, keys: Keys, gammas: MatchingOptions) -> Tensor:
+    """The entry (B,) that each of B captions retrieves."""
+    starts = range(0, len(captions.sentence), _QUERIES)
+    return torch.cat([_search(method, _rows(captions, start), keys, gammas) for start in starts])
+
+
+def _rows(captions: EncodedCaptions, start: int) -> EncodedCaptions:
+    return EncodedCaptions(*(each[start : start + _QUERIES] for each in captions))
+
+
+def _search(method: str, captions: EncodedCaptions, keys: Keys, gammas: MatchingOptions) -> Tensor:
+    e = F.normalize(captions.sentence, dim=1)
+    if method == "S-I":
+        return first_best(sentence_to_image(e, keys.codes))
+    by_sentence = sentence_to_sentences(e, keys.sentences, keys.caption_rows)
+    if method == "S-S":
+        return first_best(by_sentence)
+    if method == "S-SI":
+        return first_best(standardised(by_sentence) + standardised(sentence_to_image(e, keys.codes)))
+    chosen = best_entries(by_sentence, RERANKED)
+    found = []
+    for caption, entries in enumerate(chosen):
+        words = captions.words[caption, :, : int(captions.lengths[caption])].t()  # (T, E)
+        scores = torch.zeros(len(entries), device=entries.device)
+        if method in ("W-W", "W-WI"):
+            scores = standardised(words_to_words(words, keys.words, keys.caption_rows[entries]))
+        if method in ("W-I", "W-WI"):
+            scores = scores + standardised(words_to_regions(words, keys.regions.index_select(0, entries), gammas))
+        found.append(entries[first_best(scores)])
+    return torch.stack(found)
+
+
+# S-S
+def sentence_to_sentences(e: Tensor, sentences: Tensor, caption_rows: Tensor) -> Tensor:
+    """Sentences (B, E) of length 1 against every entry's (M, E), its captions' rows (N, C): (B, N)."""
+    scores = (sentences @ e.t()).index_select(0, caption_rows.flatten())  # (N C, B)
+    return scores.view(*caption_rows.shape, len(e)).amax(dim=1).t()
+
+
+# S-I
+def sentence_to_image(e: Tensor, codes: Tensor) -> Tensor:
+    """Sentences (B, E) against codes (N, E), all of length 1: (B, N)."""
+    return e @ codes.t()
+
+
+# W-W
+def words_to_words(w: Tensor, words: Tensor, caption_rows: Tensor) -> Tensor:
+    """One caption's words (T, E) against K entries' captions (K, C), rows of words (M, U, E) of length 1: (K,)."""
+    theirs = words.index_select(0, caption_rows.flatten()).flatten(0, 1)  # (K C U, E)
+    cosines = theirs @ F.normalize(w, dim=1).t().to(words.dtype)
+    per_caption = cosines.view(-1, words.shape[1], len(w)).amax(dim=1).float().mean(dim=1)
+    return per_caption.view(caption_rows.shape).amax(dim=1)
+
+
+# W-I: AttnGAN Eq. 8-10 of one caption and K images
+def words_to_regions(w: Tensor, v: Tensor, gammas: MatchingOptions) -> Tensor:
+    """One caption's words (T, E) against the regions (K, R, E) of K entries: (K,)."""
+    s = (w.to(v.dtype) @ v.transpose(1, 2)).float()  # (K, T, R)
+    alpha = (gammas.gamma1 * s.softmax(dim=1)).softmax(dim=2)
+    context = (alpha.to(v.dtype) @ v).float()  # (K, T, E)
+    lengths = context.square().sum(dim=2).sqrt() * w.norm(dim=1)
+    cosines = (context * w).sum(dim=2) / lengths.clamp_min(1e-8)
+    return (gammas.gamma2 * cosines).logsumexp(dim=1) / gammas.gamma2
+
+
+def standardised(scores: Tensor) -> Tensor:
+    """Scores (..., N) with mean 0 and standard deviation 1 over N."""
+    centred = scores - scores.mean(dim=-1, keepdim=True)
+    return centred / centred.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-8)
+
+
+def first_best(scores: Tensor) -> Tensor:
+    """Place (...,) of the largest of scores (..., N), the first of equal ones."""
+    return scores.round(decimals=_DECIMALS).argmax(dim=-1)
+
+
+def best_entries(scores: Tensor, count: int) -> Tensor:
+    """Places of the `count` largest of scores (B, N), ascending; of equal ones the first are in."""
+    count = min(count, scores.shape[1])
+    scores = scores.round(decimals=_DECIMALS)
+    values, places = scores.topk(count, dim=1)
+    least = values[:, -1:]
+    cut = (scores >= least).sum(dim=1) > count  # topk takes any of those that equal the last
+    for row in cut.nonzero().flatten():
+        above, equal = scores[row] > least[row], scores[row] == least[row]
+        places[row] = torch.cat([above.nonzero(), equal.nonzero()]).flatten()[:count]
+    return places.sort(dim=1).values
+
+
+# The bank.
+
+
+class MemoryBank:
+    """The training images of a data set, found by a caption; values are the features that a generator reads.
+
+    Keys are made when a method first needs them, values when they are read, in 16 bits; with `cache`, a folder, both
+    are kept there as files and mapped into memory, the values of all entries at once.
+    """
+
+    def __init__(
+        self,
+        dataset: PreparedDataset,
+        damsm: Damsm,
+        features: FeatureNetwork,
+        gammas: MatchingOptions,
+        max_words: int,
+        cache: Path | None = None,
+    ):
+        self.dataset, self.damsm, self.features = dataset, damsm, features
+        self.gammas, self.max_words, self.cache = gammas, max_words, cache
+        self.images = dataset.indices("train")  # (N,) image of each entry; never one of the test set
+        self._device = damsm.text_encoder.encoder.weight.device
+        made_of = {"data": dataset.sha256, "damsm": damsm.sha256, "features": features.sha256, "max_words": max_words}
+        self._fingerprint = files.json_sha256(made_of)[:16]
+
+    def search(self, method: str, captions: EncodedCaptions) -> np.ndarray:
+        """Image (B,), by number in the data set, of the entry that each of B captions retrieves."""
+        return self.images[search(method, captions, self, self.gammas).cpu().numpy()]
+
+    def random(self, numbers: Sequence[int], seed: int) -> np.ndarray:
+        """Images (B,) that have nothing to do with the captions: of sampled images by their numbers."""
+        return np.array([generator(seed, "random memory", each).choice(self.images) for each in numbers])
+
+    def values(self, images: Sequence[int]) -> Tensor:
+        """Features (B, C, h, w) of images of the data set by number, of the centre crop, rounded to 16 bits."""
+        if self.cache is not None and np.isin(images, self.images).all():
+            return self._all_values[np.searchsorted(self.images, images)].to(self._device).float()
+        return self._features_of(images).float()
+
+    @torch.inference_mode()
+    def _features_of(self, images: Sequence[int]) -> Tensor:
+        crops = [centre_crop(self.dataset, int(image), self.dataset.image_size) for image in images]
+        return self.features(to_tensor(crops).to(self._device)).half()
+
+    @cached_property
+    def _all_values(self) -> Tensor:
+        shape = (len(self.images), *self._features_of(self.images[:1]).shape[1:])
+        return self._kept("values", shape, torch.float16, (self._features_of(some) for some in _batches(self.images)))
+
+    # Keys.
+
+    @cached_property
+    def _captions(self) -> tuple[list[np.ndarray], Tensor]:
+        """The different captions, as tokens, and which of them each entry has (N, C)."""
+        rows, different = [], {}
+        most = max(self.dataset.caption_count(image) for image in self.images)
+        for image in self.images:
+            own = []
+            for caption in range(self.dataset.caption_count(image)):
+                random = generator(0, "caption of a memory", image, caption)
+                tokens = fit_caption(self.dataset.tokens(image, caption), self.max_words, random)
+                own.append(different.setdefault(tokens.tobytes(), len(different)))
+            rows.append(own + own[:1] * (most - len(own)))
+        tokens = [np.frombuffer(each, dtype=np.int32) for each in different]
+        return tokens, torch.tensor(rows, device=self._device)
+
+    @property
+    def caption_rows(self) -> Tensor:
+        return self._captions[1]
+
+    @cached_property
+    def sentences(self) -> Tensor:
+        tokens = self._captions[0]
+        encoded = (self.damsm.encode_captions(some).sentence for some in _batches(tokens))
+        pieces = (F.normalize(each, dim=1) for each in encoded)
+        shape = (len(tokens), self.damsm.options.embedding_dim)
+        return self._kept("sentences", shape, torch.float32, pieces).to(self._device)
+
+    @cached_property
+    def words(self) -> Tensor:
+        tokens = self._captions[0]
+        longest = max(len(each) for each in tokens)
+        shape = (len(tokens), longest, self.damsm.options.embedding_dim)
+        pieces = (self._words(some, longest) for some in _batches(tokens))
+        return self._kept("words", shape, torch.bfloat16, pieces).to(self._device)
+
+    def _words(self, tokens: list[np.ndarray], longest: int) -> Tensor:
+        encoded = self.damsm.encode_captions(tokens)
+        words = F.normalize(encoded.words, dim=1).transpose(1, 2)  # (B, T, E)
+        last = (encoded.lengths - 1).clamp_max(longest - 1)
+        places = torch.arange(longest)[None, :].minimum(last[:, None]).to(words.device)
+        return words.gather(1, places[:, :, None].expand(-1, -1, words.shape[2]))
+
+    @cached_property
+    def codes(self) -> Tensor:
+        pieces = (F.normalize(self._encoded(some)[1], dim=1) for some in _batches(self.images))
+        shape = (len(self.images), self.damsm.options.embedding_dim)
+        return self._kept("codes", shape, torch.float32, pieces).to(self._device)
+
+    @cached_property
+    def regions(self) -> Tensor:
+        count = self._regions(self.images[:1]).shape[1]
+        shape = (len(self.images), count, self.damsm.options.embedding_dim)
+        pieces = (self._regions(some) for some in _batches(self.images))
+        return self._kept("regions", shape, torch.bfloat16, pieces).to(self._device)
+
+    def _regions(self, images: Sequence[int]) -> Tensor:
+        regions = self._encoded(images)[0]
+        if regions.shape[-1] > REGION_SIDE:
+            regions = F.adaptive_avg_pool2d(regions, REGION_SIDE)
+        return regions.flatten(2).transpose(1, 2)
+
+    @torch.inference_mode()
+    def _encoded(self, images: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Regions and codes of images by number, at the side that the encoder was trained on."""
+        crops = to_tensor([centre_crop(self.dataset, int(i), self.dataset.image_size) for i in images])
+        size = self.damsm.options.image_size
+        if self.damsm.options.image_encoder != "inception" and size != crops.shape[-1]:  # Inception's trunk resizes
+            crops = F.interpolate(crops, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+        return self.damsm.image_encoder(crops.to(self._device))
+
+    def _kept(self, kind: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Iterable[Tensor]) -> Tensor:
+        """Pieces one behind the other as one tensor of `shape`, with a cache as one file mapped into memory."""
+        if self.cache is None:
+            return torch.cat([each.to(dtype) for each in pieces])
+        path = self.cache / f"{kind}-{self._fingerprint}.bin"
+        if not path.exists():
+            say(f"{path}: keeping the memory's {kind}")
+            with files.whole_file(path) as file:
+                for each in pieces:
+                    file.write(each.to(dtype).cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        wanted = math.prod(shape) * dtype.itemsize
+        if path.stat().st_size != wanted:
+            raise UserError(f"{path}: holds {path.stat().st_size:,} bytes, not {wanted:,}; delete it")
+        return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
+
+
+def _batches(items: Sequence) -> Iterator[Sequence]:
+    for start in range(0, len(items), _BATCH):
+        yield items[start : start + _BATCH]

@@ -1,0 +1,216 @@
+"""MDSP's modules against naive loops over their letters, its features, and its figures."""
+
+import pytest
+import torch
+from PIL import Image
+
+from baselines.mdsp import AffineCombination, ContentDiscriminator, channel_means, content_features
+from dmgan.errors import UserError
+from dmgan.features import CHANNELS, REDUCTION, give_features, small
+from dmgan.losses import discriminator_loss, r1_penalty
+from dmgan.models.registry import build_model
+from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions
+from dmgan.report.figures import write_figures
+from dmgan.sampling import load_run
+from dmgan.training import train
+from tests.conftest import ARCHITECTURE, CPU, TRAINING
+
+
+def random(*shape) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
+
+
+def test_mean_features():
+    v = random(2, 3, 4, 5)
+    for b in range(2):
+        for c in range(3):
+            total = sum(v[b, c, y, x] for y in range(4) for x in range(5))
+            assert float(channel_means(v)[b, c]) == pytest.approx(float(total) / 20)
+
+
+def test_affine_combination():
+    """h' = h W(v) + b(v) at one place, its convolutions written out."""
+    torch.manual_seed(0)
+    module, h, V = AffineCombination(2).double(), random(1, 2, 3, 3), random(1, 2, 3, 3)
+
+    def convolved(conv, x):
+        padded = torch.zeros(x.shape[0], 5, 5, dtype=torch.float64)
+        padded[:, 1:4, 1:4] = x
+        places = [
+            [(conv.weight * padded[:, y : y + 3, x : x + 3]).sum(dim=(1, 2, 3)) for x in range(3)] for y in range(3)
+        ]
+        return torch.stack([torch.stack(row, dim=1) for row in places], dim=1)
+
+    shared = convolved(module.shared, V[0])
+    wanted = h[0] * convolved(module.W, shared) + convolved(module.b, shared)
+    torch.testing.assert_close(module(h, V)[0], wanted)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_content_features(pooling):
+    x = random(1, 3, 8, 8)
+    first, second = content_features(x, 2, pooling)
+    assert first.shape == (1, 3, 4, 4) and second.shape == (1, 3, 2, 2)
+    block = [x[0, 1, y, z] for y in (2, 3) for z in (4, 5)]
+    assert float(first[0, 1, 1, 2]) == pytest.approx(float(max(block) if pooling == "max" else sum(block) / 4))
+    if pooling == "average":
+        assert float(second[0, 1, 0, 1]) == pytest.approx(float(x[0, 1, :4, 4:].mean()))
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"), [(64, (32, 16, 8, 4)), (128, (64, 32, 16, 8, 4)), (256, (128, 64, 32, 16, 8, 4))]
+)
+def test_a_discriminator_sees_content_from_half_its_side_to_4(size, sides):
+    """2^n px: n - 2 content features; their channels are those that its convolutions have more than without."""
+    with_content, without = (ContentDiscriminator(size, 2, 5, content) for content in ("average", "none"))
+    assert tuple(each.shape[-1] for each in content_features(torch.zeros(1, 3, size, size), len(sides), "max")) == sides
+    assert len(with_content.halve) == len(without.halve) == len(sides)
+    more = [
+        ours[0].module.weight_bar.shape[1] - theirs[0].module.weight_bar.shape[1]
+        for ours, theirs in zip(with_content.halve, without.halve, strict=True)
+    ]
+    assert more == [0] + [3] * (len(sides) - 1)
+    assert with_content.features(torch.zeros(2, 3, size, size)).shape[-1] == 4
+
+
+def test_content_reaches_the_judgement():
+    """A picture's pooled copy changes the logits: with its channels' weights at zero they are others."""
+    torch.manual_seed(0)
+    judge, images, sentence = (
+        ContentDiscriminator(16, 2, 5, "average").eval(),
+        torch.randn(2, 3, 16, 16),
+        torch.randn(2, 5),
+    )
+    before = judge.conditional(judge.features(images), sentence)
+    with torch.no_grad():
+        judge.halve[1][0].module.weight_bar[:, -3:] = 0
+    assert (judge.conditional(judge.features(images), sentence) - before).abs().max() > 1e-4
+
+
+class Quadratic(torch.nn.Module):
+    """D(x) = a |x|^2 alone and <w, x> with the sentence: gradients 2 a x and w."""
+
+    judges_alone = True
+
+    def __init__(self, w):
+        super().__init__()
+        self.w, self.a = w, torch.nn.Parameter(torch.tensor(0.5, dtype=torch.float64))
+
+    def features(self, images):
+        return images.flatten(1)
+
+    def unconditional(self, features):
+        return self.a * features.square().sum(dim=1)
+
+    def conditional(self, features, sentence):
+        return features @ self.w
+
+
+def test_r1_of_both_heads():
+    """gamma / 2 times the mean of |2 a x + w|^2, and its gradient in a: gamma times the mean of <2 a x + w, 2 x>."""
+    real, w = random(3, 1, 2, 2), random(4)
+    judge = Quadratic(w)
+    losses = [
+        discriminator_loss(
+            judge, real, random(3, 1, 2, 2), random(3, 5), LossOptions(mismatched_captions=False, r1=r1), 6.0
+        )
+        for r1 in (False, True)
+    ]
+    x, a = real.flatten(1), float(judge.a.detach())
+    wanted = sum(float((2 * a * each + w).square().sum()) for each in x) / 3 * 6.0 / 2
+    assert float((losses[1] - losses[0]).detach()) == pytest.approx(wanted)
+    (slope,) = torch.autograd.grad(losses[1] - losses[0], judge.a)
+    assert float(slope) == pytest.approx(6.0 * sum(float((2 * a * each + w) @ (2 * each)) for each in x) / 3)
+    assert not real.requires_grad
+
+
+def test_r1_is_of_each_image_alone():
+    """No batch normalisation: an image's gradient does not change with its batch mates."""
+    torch.manual_seed(0)
+    judge = ContentDiscriminator(16, 2, 5, "average").eval().double()
+    images = random(3, 3, 16, 16)
+    together, alone = images.clone().requires_grad_(), images[:1].clone().requires_grad_()
+    ours = r1_penalty(judge.unconditional(judge.features(together))[:1], together, 2.0) * 3
+    theirs = r1_penalty(judge.unconditional(judge.features(alone)), alone, 2.0)
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-10) and float(theirs) > 0
+
+
+# Features.
+
+
+def test_the_small_network_is_always_the_same():
+    network, images = small(), torch.rand(2, 3, 32, 32)
+    assert network(images).shape == (2, CHANNELS["small"], 2, 2) and network(images).std() > 0
+    assert torch.equal(network(images), small()(images)) and network.sha256 == small().sha256
+    assert network.sha256.startswith("ba494eabdcddecf0")
+
+
+def test_vgg16_is_relu5_3_of_torchvision_s_file(tmp_path):
+    from torchvision.models import vgg16 as build
+
+    torch.manual_seed(0)
+    whole = build(weights=None).eval()
+    state = {key: value for key, value in whole.state_dict().items() if key.startswith("features.")}
+    torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, tmp_path / "vgg16.pth")
+    model = build_model("mdsp", ArchitectureOptions(base_size=8, generator_width=2), 12)
+    give_features(model, tmp_path / "vgg16.pth")
+    images = torch.rand(1, 3, 32, 32) * 2 - 1
+    features = model.paired_memory([images])
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    normalised = ((images + 1) / 2 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    with torch.no_grad():
+        wanted = whole.features[:-1](normalised)  # all but the last pooling: relu5_3
+    torch.testing.assert_close(features, wanted)
+    assert features.shape == (1, 512, 32 // REDUCTION, 32 // REDUCTION) and features.min() >= 0
+    assert not any(key.startswith("features") for key in model.state_dict()), "the frozen network is not saved"
+
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="other.pth: .*give --vgg16-weights vgg16-397923af.pth"):
+        give_features(model, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="feature_network vgg16: needs its weights"):
+        give_features(model, None)
+
+
+def test_only_models_that_read_features_take_weights(tmp_path):
+    for name, architecture in (("dmgan", ARCHITECTURE), ("mdsp-a0", ARCHITECTURE), ("mdsp", ARCHITECTURE)):
+        with pytest.raises(UserError, match="--vgg16-weights .*leave"):
+            give_features(build_model(name, architecture, 12), tmp_path / "vgg16.pth")
+    with pytest.raises(UserError, match="stages 5: the features, a 16th of the last side, are larger"):
+        build_model("mdsp", ArchitectureOptions(base_size=8, stages=5, feature_network="small"), 12)
+
+
+def test_the_grid_takes_parts_away():
+    models = {
+        name: build_model(name, ARCHITECTURE, 12) for name in ("mdsp", "mdsp-a0", "mdsp-a1", "mdsp-a2", "mdsp-a7")
+    }
+    assert [model.reads_features for model in models.values()] == [True, False, True, True, True]
+    inputs = {name: model.h_net1.fc[0].in_features for name, model in models.items()}
+    assert inputs["mdsp"] == inputs["mdsp-a1"] == inputs["mdsp-a0"] + CHANNELS["small"]
+    assert inputs["mdsp-a2"] == inputs["mdsp-a7"] == inputs["mdsp-a0"]
+    noise, sentence = torch.randn(2, models["mdsp"].noise_dim), torch.randn(2, 12)
+    with pytest.raises(ValueError, match="from retrieved features"):
+        models["mdsp"].generate(noise, sentence, torch.zeros(2, 12, 3), torch.zeros(2, 3, dtype=torch.bool))
+
+
+# Runs.
+
+
+def test_a_changed_data_set_is_refused(data, damsm_folder, tmp_path):
+    import json
+
+    train("mdsp", data, damsm_folder, tmp_path / "run", ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
+    run = load_run(tmp_path / "run", CPU)
+    assert run.memory is not None and run.model.features.name == "small"
+    path = tmp_path / "run" / "options.json"
+    written = json.loads(path.read_text())
+    assert written["inputs"]["features"] == {"name": "small", "sha256": small().sha256}
+    path.write_text(json.dumps(written | {"inputs": written["inputs"] | {"data": {}}}))
+    with pytest.raises(UserError, match="changed since .* was trained on it"):
+        load_run(tmp_path / "run", CPU)
+
+    path.write_text(json.dumps(written))
+    write_figures([tmp_path / "run"], data, tmp_path / "figures", 100, CPU)
+    for number in (3, 5):
+        with Image.open(tmp_path / "figures" / f"002-figure{number}.png") as picture:
+            assert min(picture.size) > 400
+        assert (tmp_path / "figures" / f"002-figure{number}.pdf").read_bytes().startswith(b"%PDF")

@@ -1,0 +1,107 @@
+rule sample_retrieval:
+    input:
+        data=rules.prepare.output,
+        damsm=rules.train.input.damsm,
+        generator=rules.train.output.generator,
+        options=rules.train.output.options,
+    output:
+        images=directory("results/{dataset}/{model}/seed{seed}/retrieval/{method}/images"),
+    log:
+        "results/logs/sample_retrieval/{dataset}-{model}-seed{seed}-{method}.log",
+    benchmark:
+        "results/benchmarks/sample_retrieval/{dataset}-{model}-seed{seed}-{method}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        num_images=config["num_images"],
+        seed=config["sampling_seed"],
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan sample --data results/data/{wildcards.dataset} --retrieval {wildcards.method}"
+        " --run results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed} --out {output.images}"
+        " --num-images {params.num_images} --seed {params.seed} --threads {threads} > {log} 2>&1"
+
+
+rule evaluate_retrieval:
+    input:
+        images=rules.sample_retrieval.output.images,
+        data=rules.prepare.output,
+        damsm=rules.train.input.damsm,
+        classifier=rules.classifier.output,
+        reference=rules.reference.output,
+        judges=judge_files,
+        code=modules("dmgan/evaluation"),
+    output:
+        metrics="results/{dataset}/{model}/seed{seed}/retrieval/{method}/metrics.json",
+    log:
+        "results/logs/evaluate_retrieval/{dataset}-{model}-seed{seed}-{method}.log",
+    benchmark:
+        "results/benchmarks/evaluate_retrieval/{dataset}-{model}-seed{seed}-{method}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        damsm_seed=config["damsm"]["seed"],
+        seed=config["sampling_seed"],
+        rungs=rung_flags,
+        judges=judge_flags,
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan evaluate --images {input.images}"
+        " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
+        " --reference results/{wildcards.dataset}/reference {params.rungs}"
+        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} {params.judges} --out {output.metrics}"
+        " --seed {params.seed} --threads {threads} > {log} 2>&1"
+
+
+rule memorisation:
+    input:
+        images=rules.sample.output.images,
+        data=rules.prepare.output,
+        damsm=rules.train.input.damsm,
+        generator=rules.train.output.generator,
+        options=rules.train.output.options,
+        code=modules("dmgan/evaluation"),
+    output:
+        json="results/{dataset}/{model}/seed{seed}/memorisation.json",
+    log:
+        "results/logs/memorisation/{dataset}-{model}-seed{seed}.log",
+    benchmark:
+        "results/benchmarks/memorisation/{dataset}-{model}-seed{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan memorisation --images {input.images} --data results/data/{wildcards.dataset}"
+        " --run results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed} --out {output.json}"
+        " --threads {threads} > {log} 2>&1"
+
+
+rule retrieval_table:
+    input:
+        metrics=metrics_of_retrievals,
+        memorisation=expand(rules.memorisation.output.json, seed=config["seeds"], allow_missing=True),
+        code=modules("dmgan/report"),
+    output:
+        markdown="results/{dataset}/{model}/retrieval.md",
+        csv=report(
+            "results/{dataset}/{model}/retrieval.csv",
+            caption="../report/retrieval.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "content": "Retrieval and memorisation"},
+        ),
+    log:
+        "results/logs/retrieval_table/{dataset}-{model}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m dmgan retrieval-table --metrics {input.metrics} --memorisation {input.memorisation}"
+        " --out results/{wildcards.dataset}/{wildcards.model} > {log} 2>&1"
