@@ -15,7 +15,7 @@ from PIL import Image
 from dmgan import assets, files
 from dmgan.errors import UserError
 from dmgan.evaluation import features, networks
-from dmgan.evaluation.evaluate import NoiseImages
+from dmgan.evaluation.controls import NoiseImages
 from dmgan.evaluation.features import Rows, extract
 from dmgan.evaluation.images import ImageFiles, RealImages
 from tests.conftest import CPU

@@ -16,9 +16,9 @@ from dmgan.captions import Vocabulary
 from dmgan.damsm import Damsm
 from dmgan.encoders import InceptionImageEncoder, TextEncoder
 from dmgan.errors import UserError
-from dmgan.evaluation.evaluate import evaluate
+from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.models.registry import build_model
-from dmgan.options import ArchitectureOptions
+from dmgan.options import ArchitectureOptions, EvaluationOptions
 from dmgan.plain_pickle import load_plain_pickle
 from dmgan.released import ReleasedFiles, import_released, infer_architecture, read_state_dict, read_vocabulary
 from dmgan.sampling import generate_from_captions, load_run, sample_test_captions
@@ -159,10 +159,11 @@ def test_own_captions(imported, tmp_path):
 
 def test_judge_of_another_vocabulary_is_refused(imported, data, damsm_folder, classifier_folder, tmp_path):
     sample_test_captions(imported, data, tmp_path / "images", 20, 100, 20, False, CPU)
+    judges = Judges(("species",), classifier_folder, tmp_path, damsm_folder)
     with pytest.raises(UserError, match="was sampled from captions in another vocabulary than that of"):
         evaluate(
-            images=tmp_path / "images", control=None, data=data, damsm=damsm_folder, classifier=classifier_folder,
-            out=tmp_path / "metrics.json", seed=100, device=CPU,
+            images=tmp_path / "images", data=data, judges=judges, reference=None, out=tmp_path / "metrics.json",
+            options=EvaluationOptions(), device=CPU,
         )  # fmt: skip
 
 
