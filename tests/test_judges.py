@@ -134,7 +134,7 @@ def test_a_model_does_not_differ_from_its_own_copy(judged_folder, tmp_path):
         rows = list(csv.DictReader(file))
     assert {f"{row['metric']}({row['judge']})" for row in rows} == {
         "IS(species)", "FID(species)", "KID(species)", TRAINING, HELD_OUT, "R-precision(CLIP tiny-clip)",
-        attributes.METRIC,
+        attributes.METRIC, "SOA-C(attribute classifier)", "SOA-I(attribute classifier)",
     }  # fmt: skip
     assert all(float(row["difference"]) == 0 and row["claim"] == "no difference shown" for row in rows)
 

@@ -253,8 +253,8 @@ def _chance_notes(results: Results) -> Iterator[Note]:
     for judge, accuracy in accuracies.items():
         yield Note(
             "",
-            f"The {judge} itself is right on {100 * accuracy:.2f} % of the attributes that captions of real test images "
-            "name, of species it has not seen: a value above that says more of the judge than of the images.",
+            f"The {judge} itself is right on {100 * accuracy:.2f} % of the attributes that captions of real test "
+            "images name, of species it has not seen: a value above that says more of the judge than of the images.",
         )
 
 
