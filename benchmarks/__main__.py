@@ -22,11 +22,11 @@ def names() -> list[str]:
     return [path.stem for path in commands if path.stem != "__main__"]
 
 
-def table(results: list[record.Result]) -> str:
-    """All figures, Markdown: a row each, grouped by benchmark."""
+def table(results: dict[str, record.Result]) -> str:
+    """All figures, Markdown: a row each, grouped by benchmark; results by their files' names."""
     lines = ["| benchmark | figure | measured | wanted | holds |", "|---|---|--:|---|---|"]
-    for result in results:
-        heading = f"[{result.title}](results/{result.name}.json)"
+    for name, result in results.items():
+        heading = f"[{result.title}](results/{name}.json)"
         for figure in result.figures:
             holds = {None: "", True: "yes", False: "**no**"}[figure.holds]
             measured = (
@@ -35,17 +35,15 @@ def table(results: list[record.Result]) -> str:
             lines.append(f"| {heading} | {figure.name} | {measured} | {figure.bound} | {holds} |")
             heading = ""
     lines += ["", "| benchmark | command | machine | date, UTC | commit |", "|---|---|---|---|---|"]
-    for result in results:
+    for name, result in results.items():
         place = (
             f"{result.machine['cpu']}, {result.machine['cores']} cores, load {result.machine['load'][0]:g} at the start"
         )
         if "gpu" in result.machine:
             place += f", {result.machine['gpu']}"
         torch = f"torch {result.versions['torch']}"
-        lines.append(
-            f"| {result.name} | `{result.command}` | {place}, {torch} | {result.date} | {result.commit[:12]} |"
-        )
-    lines += [""] + [f"![{result.title}](results/{result.name}.png)" for result in results]
+        lines.append(f"| {name} | `{result.command}` | {place}, {torch} | {result.date} | {result.commit[:12]} |")
+    lines += [""] + [f"![{result.title}](results/{name}.png)" for name, result in results.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -55,7 +53,7 @@ def write_table() -> None:
     if START not in text or END not in text:
         raise UserError(f"{README}: the marks of the table are gone; put back {START} and {END}")
     before, after = text.split(START)[0], text.split(END)[1]
-    results = [record.read(path) for path in sorted(record.RESULTS.glob("*.json"))]
+    results = {path.stem: record.read(path) for path in sorted(record.RESULTS.glob("*.json"))}
     write_text(README, f"{before}{START}\n\n{table(results)}\n{END}{after}")
 
 

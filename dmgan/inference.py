@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dmgan.damsm import EncodedCaptions
 from dmgan.errors import UserError
 from dmgan.models.fast import fused_for_inference
-from dmgan.models.interface import TextToImageGAN
+from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.options import SamplingOptions
 
 _CAST_BY_AUTOCAST = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -49,8 +49,20 @@ class InferenceGenerator:
             given = _padded(*given, *self._shape)
         bfloat16 = self._options.precision == "bfloat16"
         with torch.autocast(self._device.type, torch.bfloat16, enabled=bfloat16):
-            generated = self._generate(*given)
+            generated = self._compiled(given) if self._options.compile else self._generate(*given)
         return [images[: len(noise)] for images in generated.images]
+
+    def _compiled(self, given: list[Tensor | None]) -> Generated:
+        """What the compiled generator makes of its arguments; UserError where it cannot be compiled."""
+        from torch._dynamo.exc import BackendCompilerFailed
+
+        try:
+            return self._generate(*given)
+        except BackendCompilerFailed as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"--compile: the generator could not be compiled ({reason}); mend the compiler, or leave --compile out"
+            ) from error
 
 
 def _padded(

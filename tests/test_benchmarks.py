@@ -51,11 +51,13 @@ def test_results_are_read_back_and_make_the_table(results, capsys):
     assert [figure.holds for figure in figures] == [False, True, None]
     assert "speed: 4 times (at least 4.5: DOES NOT HOLD)" in capsys.readouterr().out
     assert record.read(results / "results" / "reading.json") == written
+    record.write("reading", "Reading on a GPU", figures, record.machine(), {}, file="reading-cuda")
     for _ in range(2):
         benchmarks.write_table()
         text = (results / "README.md").read_text()
         assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
         assert "| [Reading images](results/reading.json) | speed | 4 times | at least 4.5 | **no** |" in text
+        assert "| reading-cuda | `python -m benchmarks.reading" in text and "(results/reading-cuda.png)" in text
         assert "|  | memory | 0.5 times | at most 0.7 | yes |" in text and "12,346 images/s" in text
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config
 from PIL import Image
 
 from dmgan.damsm import Damsm
@@ -136,6 +137,13 @@ def test_compiling_without_a_compiler_is_refused(run_folder, data, tmp_path, mon
     with pytest.raises(UserError, match="--compile: needs a C.. compiler, and no-such-compiler is not found"):
         sampled(run_folder, data, tmp_path / "out", options=SamplingOptions(compile=True, workers=0))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_compiler_that_does_not_work_is_one_line(run_folder, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "false"))
+    with pytest.raises(UserError, match="--compile: the generator could not be compiled .*InvalidCxxCompiler"):
+        sampled(run_folder, data, tmp_path / "out", options=SamplingOptions(compile=True, workers=0))
+    assert not (tmp_path / "out").exists()
 
 
 def test_equal_captions_are_encoded_once(run_folder, data, tmp_path, monkeypatch):

@@ -100,23 +100,23 @@ def fused_up_block(block: nn.Sequential, duplicated: bool = False) -> nn.Sequent
     weight = duplicated_input_weight(conv.weight) if duplicated else conv.weight
     weight, bias = folded_batch_norm(weight, norm)
     weight = upsampling_weight(weight)
-    fused = nn.ConvTranspose2d(*weight.shape[:2], kernel_size=4, stride=2, padding=1)
+    fused = nn.ConvTranspose2d(*weight.shape[:2], kernel_size=4, stride=2, padding=1, device="meta")
     return nn.Sequential(_with(fused, weight, bias), glu)
 
 
 def _fused_linear(block: nn.Sequential) -> nn.Sequential:
     linear, norm, glu = block
     weight, bias = folded_batch_norm(linear.weight, norm)
-    return nn.Sequential(_with(nn.Linear(*weight.shape[::-1]), weight, bias), glu)
+    return nn.Sequential(_with(nn.Linear(*weight.shape[::-1], device="meta"), weight, bias), glu)
 
 
 def _conv(weight: Tensor, bias: Tensor) -> nn.Conv2d:
     outputs, inputs = weight.shape[:2]
-    return _with(nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), weight, bias)
+    return _with(nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, device="meta"), weight, bias)
 
 
 def _with(layer: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
-    """The layer with these weights, on their device and of their type."""
+    """A layer that was made without weights (on "meta"), with these: on their device and of their type."""
     layer.weight, layer.bias = nn.Parameter(weight.detach().contiguous()), nn.Parameter(bias.detach())
     return layer
 
