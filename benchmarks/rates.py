@@ -207,6 +207,7 @@ def main() -> None:
             "over": "wall time" if clock.device.type == "cuda" else "one thread's CPU time, times the cores",
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         }  # fmt: skip
+        _merge(RATES, [rows[stage, network]])
         print(f"{stage} {network}: {measured['images_per_second']:.3g} images/s", file=sys.stderr, flush=True)
 
     batch = arguments.batch_size or config["damsm"].get("batch_size", DamsmOptions().batch_size)
@@ -223,7 +224,6 @@ def main() -> None:
             trained, made = _train_and_sample(model, blocks[model], config, batch, clock)
             keep("train", network, batch, trained)
             keep("sample", network, batch, made)
-    _merge(RATES, list(rows.values()))
 
 
 def _merge(path: Path, rows: list[dict[str, object]]) -> None:

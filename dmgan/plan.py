@@ -201,6 +201,8 @@ def plan(configfile: Path, rates_file: Path, tflops: float) -> str:
     columns.append([extrapolated(cost, rates.values(), tflops) for cost in rows])
     for number, cost in enumerate(rows):
         times = [_hours(column[number]) for column in columns]
+        if cost.rule == "prepare":  # no network: there are no operations to extrapolate from
+            times[-1] = "-"
         steps = f"{cost.steps:,}" if cost.steps else "-"
         disk = f"{cost.disk / 1e9:,.1f}" if cost.disk else "-"
         table.append(
