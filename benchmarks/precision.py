@@ -19,6 +19,7 @@ from dmgan.errors import UserError
 NAME, TITLE = "precision", "Loss curves in half precision, 500 steps on synthbirds"
 LOSSES = ("discriminator0", "discriminator1", "discriminator2", "adversarial", "word0", "sentence0", "kl")
 BLOCKS = 5  # of the 500 steps
+ROW_EVERY = 20  # steps a row of history.csv (dmgan/training.py)
 BATCH, IMAGES = 12, 600
 
 
@@ -119,6 +120,10 @@ def main() -> int:
     )  # fmt: skip
     arguments = parser.parse_args()
     try:
+        if arguments.steps < BLOCKS * ROW_EVERY or arguments.seeds < 3:
+            raise UserError(
+                f"--steps {arguments.steps} --seeds {arguments.seeds}: must be {BLOCKS * ROW_EVERY} and 3 or more"
+            )
         compare(arguments.steps, arguments.seeds, arguments.threads, arguments.precisions)
     except UserError as error:
         print(f"benchmarks.precision: {error}", file=sys.stderr)
