@@ -19,7 +19,6 @@ from dmgan.errors import UserError
 NAME, TITLE = "precision", "Loss curves in half precision, 500 steps on synthbirds"
 LOSSES = ("discriminator0", "discriminator1", "discriminator2", "adversarial", "word0", "sentence0", "kl")
 BLOCKS = 5  # of the 500 steps
-ROW_EVERY = 20  # steps a row of history.csv (dmgan/training.py)
 BATCH, IMAGES = 12, 600
 
 
@@ -119,6 +118,8 @@ def main() -> int:
         help="what to compare with float32 (default both)",
     )  # fmt: skip
     arguments = parser.parse_args()
+    from dmgan.training import ROW_EVERY
+
     try:
         if arguments.steps < BLOCKS * ROW_EVERY or arguments.seeds < 3:
             raise UserError(
