@@ -118,7 +118,13 @@ def main() -> int:
         help="what to compare with float32 (default both)",
     )  # fmt: skip
     arguments = parser.parse_args()
+    from dmgan.training import ROW_EVERY
+
     try:
+        if arguments.steps < BLOCKS * ROW_EVERY or arguments.seeds < 3:
+            raise UserError(
+                f"--steps {arguments.steps} --seeds {arguments.seeds}: must be {BLOCKS * ROW_EVERY} and 3 or more"
+            )
         compare(arguments.steps, arguments.seeds, arguments.threads, arguments.precisions)
     except UserError as error:
         print(f"benchmarks.precision: {error}", file=sys.stderr)
