@@ -539,7 +539,13 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
     [
         (
             "dmgan/evaluation/metrics.py",
-            {"reference": 1, "evaluate": len(read_config("smoke.yaml")["models"]), "evaluate_controls": 1, "tables": 1, "compare": 1}
+            {
+                "reference": 1,
+                "evaluate": len(read_config("smoke.yaml")["models"]),
+                "evaluate_controls": 1,
+                "tables": 1,
+                "compare": 1,
+            }
             | dict.fromkeys(["evaluate_retrieval", "memorisation", "retrieval_table"], 1),
         ),
         ("dmgan/report/tables.py", {"tables": 1, "compare": 1, "figures": 1, "retrieval_table": 1}),
