@@ -24,6 +24,8 @@ def _double(inputs: int, outputs: int) -> list[nn.Module]:
 class GANIntCls(TextToImageGAN):
     """The generator: noise and compressed sentence to 4x4, then transposed convolutions up to the image."""
 
+    weight_std = 0.02  # DCGAN's and the release's
+
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)
         doublings = int(math.log2(architecture.image_size // 4))

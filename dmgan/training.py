@@ -86,7 +86,7 @@ class Trainer:
         self.device, self.engine, self.ranks = device, engine, ranks
         self.model = model.to(device).train()
         self.discriminators = model.discriminators()
-        initialise(self.discriminators)
+        initialise(self.discriminators, self.model.weight_std)
         self.discriminators.to(device).train()
         self.image_encoder = image_encoder
         self._set_up_networks()
@@ -473,7 +473,7 @@ def train(
         raise UserError(f"{damsm_folder}: its vocabulary is not that of {data}; pretrain the encoders on this data set")
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
-    initialise(model)
+    initialise(model, model.weight_std)
     give_features(model, vgg16_weights if model.reads_features else None)
     mine = ranks.rows(options.batch_size)
     reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)

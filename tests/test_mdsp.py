@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 
 from baselines.mdsp import AffineCombination, ContentDiscriminator, channel_means, content_features
+from dmgan.data.batches import TrainingBatches
 from dmgan.errors import UserError
 from dmgan.features import CHANNELS, REDUCTION, give_features, small
 from dmgan.losses import discriminator_loss, r1_penalty
+from dmgan.models.interface import initialise
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions
 from dmgan.report.figures import write_figures
@@ -29,6 +31,20 @@ def test_mean_features():
         for c in range(3):
             total = sum(v[b, c, y, x] for y in range(4) for x in range(5))
             assert float(channel_means(v)[b, c]) == pytest.approx(float(total) / 20)
+
+
+def test_mean_features_do_not_drown_the_noise(dataset):
+    """What z adds to the first layer's outputs varies more over images than what v_g adds, at initial weights."""
+    torch.manual_seed(0)
+    model = build_model("mdsp", ARCHITECTURE, 12)
+    initialise(model)
+    give_features(model, None)
+    images = TrainingBatches(dataset, model.image_sizes, 16, 8, 0)[0].images
+    v_g = channel_means(model.paired_memory(images))
+    z = torch.randn(len(v_g), ARCHITECTURE.noise_dim)
+    parts = [ARCHITECTURE.condition_dim, z.shape[1], v_g.shape[1]]
+    _, of_noise, of_features = model.h_net1.fc[0].weight.detach().split(parts, dim=1)
+    assert float((v_g @ of_features.t()).std(dim=0).mean()) < float((z @ of_noise.t()).std(dim=0).mean())
 
 
 def test_affine_combination():

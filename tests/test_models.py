@@ -1,5 +1,6 @@
 """The model contract, generated from the registry."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from dmgan.features import give_features
 from dmgan.losses import adversarial_loss, discriminator_loss
 from dmgan.models.interface import Generated, TextToImageGAN, initialise
 from dmgan.models.registry import MODELS, build_model
-from dmgan.options import ArchitectureOptions, CaptionerOptions, DamsmOptions, TrainingOptions
+from dmgan.options import ArchitectureOptions, CaptionerOptions, DamsmOptions, MatchingOptions, TrainingOptions
 from dmgan.perceptual import perceptual_features
+from dmgan.training import train
 from dmgan.weights import load_weights, save_weights
+from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 EMBEDDING_DIM = 12
 SMALL = ArchitectureOptions(
@@ -92,6 +95,20 @@ def test_shapes(name, architecture):
     assert all(gate.shape[::2] == (3, 7) for gate in out.gates)
     assert not model.gates_bounded or all(((gate > 0) & (gate < 1)).all() for gate in out.gates)
     assert bool(model.diagnostics(out)) == (not model.gates_bounded)
+
+
+def test_gan_int_cls_begins_with_dcgans_weights(data, damsm_folder, tmp_path):
+    """N(0, 0.02) and no biases, in the generator and in its discriminator; the others begin orthogonal."""
+    still = replace(TRAINING, epochs=1, generator_lr=1e-12, discriminator_lr=1e-12)
+    train("gan-int-cls", data, damsm_folder, tmp_path, ARCHITECTURE, still, MatchingOptions(), 0, CPU)
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
+    for network in ("model", "discriminators"):
+        tensors = [each for each in checkpoint[network].values() if each.dim() >= 2]
+        values = torch.cat([each.flatten() for each in tensors])
+        assert float(values.std()) == pytest.approx(0.02, rel=0.05) and abs(float(values.mean())) < 0.002, network
+    assert float(checkpoint["model"]["to_image.bias"].abs().max()) < 1e-6
+    head = build("attngan").img_net1.img[0].weight.flatten(1)
+    torch.testing.assert_close(head @ head.t(), torch.eye(3))
 
 
 @every_model

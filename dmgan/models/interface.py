@@ -34,6 +34,7 @@ class TextToImageGAN(nn.Module, ABC):
 
     needs: frozenset[str] = frozenset()  # frozen networks its further losses read: "perceptual", "captioner"
     companions: "Companions | None" = None  # these networks, during training
+    weight_std: float | None = None  # of normal initial weights, where a paper has them (see initialise)
     features: "FeatureNetwork | None" = None  # given by dmgan.features.give_features where reads_features
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
@@ -134,13 +135,19 @@ class TextToImageGAN(nn.Module, ABC):
 
 
 @torch.no_grad()
-def initialise(network: nn.Module) -> None:
-    """The released initialisation: orthogonal weights, batch-norm scales N(1, 0.02), linear biases 0."""
+def initialise(network: nn.Module, weight_std: float | None = None) -> None:
+    """The released initialisation: orthogonal weights, batch-norm scales N(1, 0.02), linear biases 0.
+
+    With `weight_std` the weights are N(0, weight_std) and all biases 0 instead, as DCGAN has them.
+    """
     for module in network.modules():
         name = type(module).__name__
         if name.startswith(("Conv", "Linear")):
-            nn.init.orthogonal_(module.weight)
-            if name == "Linear" and module.bias is not None:
+            if weight_std is None:
+                nn.init.orthogonal_(module.weight)
+            else:
+                module.weight.normal_(0.0, weight_std)
+            if module.bias is not None and (name == "Linear" or weight_std is not None):
                 module.bias.zero_()
         elif name == "SpectralNormConv2d":
             nn.init.orthogonal_(module.module.weight_bar)
