@@ -1,4 +1,4 @@
-"""The yardstick of training: DM-GAN's step computed the plain way, float32 and eager, as the release goes about it.
+"""The yardstick of training: DM-GAN's step computed plainly, float32 and eager, as the released code goes about it.
 
 The generator is benchmarks.yardstick's. Here stand the discriminators, the DAMSM's losses as loops, the Inception
 encoder and the step: the gradients of the discriminators' weights are computed in the generator's update and thrown

@@ -117,8 +117,8 @@ class Trainer:
             mode = "reduce-overhead" if self.engine.cuda_graphs else None
             self.model.compile(dynamic=False, mode=mode)
             self.image_encoder.compile(dynamic=False, mode=mode)
-        further = self.model.further_discriminator_losses
-        losses = [DiscriminatorLoss(each, self.switches, further) for each in self.discriminators]
+        further, r1_gamma = self.model.further_discriminator_losses, self.options.r1_gamma
+        losses = [DiscriminatorLoss(each, self.switches, r1_gamma, further) for each in self.discriminators]
         # One wrapper per network, and one forward per backward: the gradients are wrong otherwise, without an error.
         self._generator = self._wrapped(self.model)
         self._discriminator_losses = [self._wrapped(each) for each in losses]
@@ -293,12 +293,18 @@ class Trainer:
 class DiscriminatorLoss(nn.Module):
     """A discriminator's loss as a network of one forward pass."""
 
-    def __init__(self, discriminator: nn.Module, switches: LossOptions, further: Callable[..., dict[str, Tensor]]):
+    def __init__(
+        self,
+        discriminator: nn.Module,
+        switches: LossOptions,
+        r1_gamma: float,
+        further: Callable[..., dict[str, Tensor]],
+    ):
         super().__init__()
-        self.discriminator, self.switches, self.further = discriminator, switches, further
+        self.discriminator, self.switches, self.r1_gamma, self.further = discriminator, switches, r1_gamma, further
 
     def forward(self, real: Tensor, fake: Tensor, captions: EncodedCaptions, judged: Tensor, batch_size: int) -> Tensor:
-        loss = discriminator_loss(self.discriminator, real, fake, judged, self.switches, batch_size)
+        loss = discriminator_loss(self.discriminator, real, fake, judged, self.switches, batch_size, self.r1_gamma)
         return sum(self.further(self.discriminator, real, captions).values(), loss)
 
 

@@ -1,5 +1,8 @@
 """MDSP's modules against naive loops over their letters, its features, and its figures."""
 
+import csv
+import dataclasses
+
 import pytest
 import torch
 from PIL import Image
@@ -112,7 +115,7 @@ def test_r1_of_both_heads():
     judge = Quadratic(w)
     losses = [
         discriminator_loss(
-            judge, real, random(3, 1, 2, 2), random(3, 5), LossOptions(mismatched_captions=False, r1=r1), 6.0
+            judge, real, random(3, 1, 2, 2), random(3, 5), LossOptions(mismatched_captions=False, r1=r1), r1_gamma=6.0
         )
         for r1 in (False, True)
     ]
@@ -214,3 +217,14 @@ def test_a_changed_data_set_is_refused(data, damsm_folder, tmp_path):
         with Image.open(tmp_path / "figures" / f"002-figure{number}.png") as picture:
             assert min(picture.size) > 400
         assert (tmp_path / "figures" / f"002-figure{number}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_training_weighs_r1_by_its_option(data, damsm_folder, tmp_path):
+    first = {}
+    for gamma in (0.0, 50.0):
+        out, training = tmp_path / f"gamma{gamma:g}", dataclasses.replace(TRAINING, epochs=1, r1_gamma=gamma)
+        architecture = dataclasses.replace(ARCHITECTURE, feature_network="small")
+        train("mdsp", data, damsm_folder, out, architecture, training, MatchingOptions(), 0, CPU)
+        with open(out / "history.csv", encoding="utf-8", newline="") as file:
+            first[gamma] = float(next(csv.DictReader(file))["discriminator0"])
+    assert first[50.0] > first[0.0]
