@@ -474,7 +474,7 @@ def train(
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
     initialise(model)
-    give_features(model, vgg16_weights if model.reads_features else None)
+    give_features(model, None if "perceptual" in model.needs else vgg16_weights)
     mine = ranks.rows(options.batch_size)
     reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
     batches = PrefetchedBatches(reading, device)
