@@ -17,7 +17,7 @@ W methods the 200 that S-S ranks first. `random` and `oracle` (the described ima
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Protocol
 
@@ -135,7 +135,8 @@ def words_to_words(w: Tensor, words: Tensor, caption_rows: Tensor) -> Tensor:
     """One caption's words (T, E) against K entries' captions (K, C), rows of words (M, U, E) of length 1: (K,)."""
     theirs = words.index_select(0, caption_rows.flatten()).flatten(0, 1)  # (K C U, E)
     cosines = theirs @ F.normalize(w, dim=1).t().to(words.dtype)
-    per_caption = cosines.view(-1, words.shape[1], len(w)).amax(dim=1).float().mean(dim=1)
+    by_word = cosines.view(-1, words.shape[1], len(w)).unbind(dim=1)
+    per_caption = reduce(torch.maximum, by_word).float().mean(dim=1)  # half the time of amax over so short rows
     return per_caption.view(caption_rows.shape).amax(dim=1)
 
 
