@@ -468,9 +468,7 @@ def train(
     current = describe_engine(engine, options, device, ranks)
     repeat_bits(device, engine.deterministic)
     dataset = PreparedDataset(data)
-    damsm = Damsm.read(damsm_folder).to(device)
-    if damsm.vocabulary != dataset.vocabulary:
-        raise UserError(f"{damsm_folder}: its vocabulary is not that of {data}; pretrain the encoders on this data set")
+    damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
     initialise(model)

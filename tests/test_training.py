@@ -1,5 +1,6 @@
 """Training: it learns, it goes on to the bit, and it says what is wrong."""
 
+import copy
 import csv
 import dataclasses
 import json
@@ -68,6 +69,17 @@ def test_a_missing_captioner_or_vgg16_is_told(data, damsm_folder, tmp_path):
     with pytest.raises(UserError, match="perceptual vgg16: needs VGG-16's weights; .*--perceptual damsm"):
         run(data, damsm_folder, tmp_path / "run", "controlgan")
     assert not (tmp_path / "run" / "options.json").exists()
+
+
+def test_encoders_of_another_vocabulary_are_refused(dataset, damsm_folder):
+    from dmgan.captions import Vocabulary
+    from dmgan.damsm import Damsm
+
+    assert Damsm.read_for(dataset, damsm_folder).vocabulary == dataset.vocabulary
+    other = copy.copy(dataset)
+    other.vocabulary = Vocabulary(dataset.vocabulary.words[:-1])
+    with pytest.raises(UserError, match="its vocabulary is not that of .*; pretrain the encoders on this data set"):
+        Damsm.read_for(other, damsm_folder)
 
 
 def test_weights_that_nothing_reads_are_refused(data, damsm_folder, tmp_path):
