@@ -1,8 +1,8 @@
 """Milliseconds a query of each method of retrieval, over a memory of COCO's 82,783 training images.
 
 Keys are random, of the sizes that COCO's would have: five captions an image, 256 numbers a key, regions averaged to
-8 x 8. Queries come in batches, as captions do in sampling. What is measured is `dmgan.retrieval.search` alone: encoding
-a caption and reading the retrieved image's features are not in it.
+8 x 8. Queries come in the batches of 256 that sampling searches with. What is measured is `dmgan.retrieval.search`
+alone: encoding a caption and reading the retrieved image's features are not in it.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def measure(entries: int, batch: int, rounds: int) -> dict[str, dict[str, list[f
 def main() -> int:
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{NAME}", description=__doc__)
     parser.add_argument("--entries", type=int, default=ENTRIES, help=f"images of the memory (default {ENTRIES})")
-    parser.add_argument("--batch", type=int, default=64, help="queries at a time (default 64)")
+    parser.add_argument("--batch", type=int, default=256, help="queries at a time (default 256)")
     parser.add_argument("--rounds", type=int, default=5, help="times each method is measured (default 5)")
     parser.add_argument(
         "--threads",

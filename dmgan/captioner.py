@@ -82,9 +82,7 @@ def train_captioner(
 ) -> None:
     """Train the captioner on real images; writes its weights, history.csv and options.json into `out`."""
     dataset = PreparedDataset(data)
-    damsm = Damsm.read(damsm_folder).to(device)
-    if damsm.vocabulary != dataset.vocabulary:
-        raise UserError(f"{damsm_folder}: its vocabulary is not that of {data}; pretrain the encoders on this data set")
+    damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)
     network = Captioner(len(damsm.vocabulary), damsm.options.embedding_dim, options).to(device).train()
     adam = torch.optim.Adam(network.parameters(), lr=options.lr)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan import files
 from dmgan.captioner import TrainedCaptioner
 from dmgan.damsm import Damsm
 from dmgan.errors import UserError
+from dmgan.features import FeatureNetwork
 from dmgan.models.interface import TextToImageGAN
 from dmgan.options import TrainingOptions
 from dmgan.perceptual import perceptual_features
@@ -21,7 +21,7 @@ class Companions(NamedTuple):
     options: TrainingOptions
     damsm: Damsm
     discriminators: nn.ModuleList
-    perceptual: nn.Module | None = None
+    perceptual: FeatureNetwork | None = None
     captioner: TrainedCaptioner | None = None
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,9 +45,9 @@ def read_companions(
     companions, read = Companions(options, damsm, discriminators), {}
     if "perceptual" in model.needs:
         network = perceptual_features(options.perceptual, damsm, vgg16_weights)
-        companions = companions._replace(perceptual=network.to(device))
+        companions = companions._replace(perceptual=network)
         if options.perceptual == "vgg16":
-            read["vgg16"] = files.file_sha256(vgg16_weights)
+            read["vgg16"] = network.sha256
     if "captioner" in model.needs:
         if captioner is None:
             raise UserError(

@@ -64,6 +64,16 @@ class Damsm(NamedTuple):
         sha256 = {name: files.file_sha256(folder / name) for name in FILES[:3]}
         return cls(text_encoder, image_encoder, vocabulary, options, sha256, written.get("imported", False))
 
+    @classmethod
+    def read_for(cls, dataset: PreparedDataset, folder: Path) -> "Damsm":
+        """Read it for training on `dataset`; UserError where it was pretrained with another vocabulary."""
+        damsm = cls.read(folder)
+        if damsm.vocabulary != dataset.vocabulary:
+            raise UserError(
+                f"{folder}: its vocabulary is not that of {dataset.folder}; pretrain the encoders on this data set"
+            )
+        return damsm
+
     def to(self, device: torch.device) -> "Damsm":
         """Move both encoders."""
         self.text_encoder.to(device)

@@ -1,4 +1,4 @@
-"""Frozen networks whose feature maps a model reads: VGG-16 up to relu5_3, and a small stand-in for demo sizes."""
+"""Frozen networks whose feature maps models and losses read: VGG-16 up to a layer, and a stand-in for demo sizes."""
 
 import hashlib
 from itertools import pairwise
@@ -7,23 +7,23 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dmgan import files
+from dmgan import assets, files
 from dmgan.errors import UserError
 from dmgan.models.interface import TextToImageGAN
 from dmgan.randomness import generator
 from dmgan.released import read_state_dict
 from dmgan.weights import load_state
 
-REDUCTION = 16  # side of an image over the side of its feature map, of both networks
+REDUCTION = 16  # side of an image over the side of the feature map that a generator reads, of both networks
 CHANNELS = {"vgg16": 512, "small": 64}
-_RELU5_3 = 30  # layers of torchvision's vgg16().features up to and with relu5_3
+_DEPTHS = {"relu2_2": 9, "relu5_3": 30}  # layers of torchvision's vgg16().features up to and with that one
 _SMALL_WIDTHS = (3, 16, 32, 64, CHANNELS["small"])
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's weights expect
-_MEND = "give --vgg16-weights vgg16-397923af.pth (python -m dmgan fetch vgg16), or use --feature-network small"
+_ASSET = assets.find("vgg16")
 
 
 class FeatureNetwork:
-    """Images (B, 3, s, s) in [-1, 1] -> features (B, C, s / 16, s / 16).
+    """Images (B, 3, s, s) in [-1, 1] -> features (B, C, h, w).
 
     It is no module, so that its weights are no part of the model that reads it. Gradients reach the images.
     """
@@ -33,21 +33,32 @@ class FeatureNetwork:
         self.layers = layers.eval().requires_grad_(False)
 
     def __call__(self, images: Tensor) -> Tensor:
-        self.layers.to(images.device, images.dtype)
+        self.layers.to(images.device)
+        images = images.float()  # as the weights are; autocast chooses its own
         if self.name == "vgg16":
             shape = (1, 3, 1, 1)
             images = ((images + 1) / 2 - images.new_tensor(_MEAN).view(shape)) / images.new_tensor(_STD).view(shape)
         return self.layers(images)
 
 
-def vgg16(weights: Path) -> FeatureNetwork:
-    """VGG-16 up to relu5_3 with torchvision's ImageNet weights; UserError where the file is none of them."""
-    from torchvision.models import vgg16 as build
+def vgg16(weights: Path | None, layer: str, wish: str, stand_in: str) -> FeatureNetwork:
+    """VGG-16 up to `layer` with torchvision's ImageNet weights.
 
-    layers = build(weights=None, init_weights=False).features[:_RELU5_3]
-    own = {key.removeprefix("features."): value for key, value in read_state_dict(weights).items()}
-    load_state(layers, {key: own[key] for key in layers.state_dict().keys() & own.keys()}, str(weights), _MEND)
-    return FeatureNetwork("vgg16", layers, files.file_sha256(weights))
+    UserError without them or where the file is none of them; it names the option that reads VGG-16, `wish`, and the one
+    that does without, `stand_in`.
+    """
+    from torchvision.models.vgg import cfgs, make_layers
+
+    mend = f"give --vgg16-weights {_ASSET.file} (python -m dmgan fetch {_ASSET.name}), or use {stand_in}"
+    if weights is None:
+        raise UserError(f"{wish}: needs VGG-16's weights; {mend}")
+    layers = make_layers(cfgs["D"])[: _DEPTHS[layer]]  # "D" is VGG-16
+    own = {key.removeprefix("features."): value for key, value in read_state_dict(weights, mend).items()}
+    load_state(layers, {key: own[key] for key in layers.state_dict().keys() & own.keys()}, str(weights), mend)
+    sha256 = files.file_sha256(weights)
+    if Path(weights).name == _ASSET.file and not _ASSET.fits(sha256):
+        raise UserError(f"{weights}: has SHA-256 {sha256}, not {_ASSET.sha256}; {mend}")
+    return FeatureNetwork("vgg16", layers, sha256)
 
 
 def small() -> FeatureNetwork:
@@ -73,7 +84,5 @@ def give_features(model: TextToImageGAN, weights: Path | None) -> None:
         if weights is not None:
             raise UserError(f"--vgg16-weights {weights}: feature_network small has fixed weights; leave it out")
         model.features = small()
-    elif weights is None:
-        raise UserError(f"feature_network vgg16: needs its weights; {_MEND}")
     else:
-        model.features = vgg16(weights)
+        model.features = vgg16(weights, "relu5_3", "feature_network vgg16", "--feature-network small")

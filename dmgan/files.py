@@ -35,10 +35,7 @@ def whole_file(path: Path):
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise UserError(
-            f"{path}: could not be written ({error.strerror or error}); nothing was left half-written. "
-            "Free space or mend the permissions, then run the same command again"
-        ) from error
+        raise _not_written(path, error) from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
@@ -60,12 +57,16 @@ def whole_folder(path: Path):
             shutil.rmtree(path)
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"{path}: could not be written ({error.strerror or error}); nothing was left half-written. "
-            "Free space or mend the permissions, then run the same command again"
-        ) from error
+        raise _not_written(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: could not be written ({error.strerror or error}); nothing was left half-written. "
+        "Free space or mend the permissions, then run the same command again"
+    )
 
 
 def _umask() -> int:

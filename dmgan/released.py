@@ -151,12 +151,12 @@ def _write_encoders(
 # State dicts.
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, mend: str = "fetch the released file again") -> dict[str, Tensor]:
     """Tensors by name of a file that torch.save wrote, on the CPU; UserError for anything else.
 
     The prefix that DataParallel puts before every name is taken off.
     """
-    path, mend = Path(path), "fetch the released file again"
+    path = Path(path)
     try:
         with open(path, "rb") as file:
             head = file.read(512)

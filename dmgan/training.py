@@ -468,13 +468,16 @@ def train(
     current = describe_engine(engine, options, device, ranks)
     repeat_bits(device, engine.deterministic)
     dataset = PreparedDataset(data)
-    damsm = Damsm.read(damsm_folder).to(device)
-    if damsm.vocabulary != dataset.vocabulary:
-        raise UserError(f"{damsm_folder}: its vocabulary is not that of {data}; pretrain the encoders on this data set")
+    damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
+<<<<<<< HEAD
     initialise(model, model.weight_std)
     give_features(model, vgg16_weights if model.reads_features else None)
+=======
+    initialise(model)
+    give_features(model, None if "perceptual" in model.needs else vgg16_weights)
+>>>>>>> finish-retrieval
     mine = ranks.rows(options.batch_size)
     reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
     batches = PrefetchedBatches(reading, device)

@@ -186,7 +186,7 @@ def test_vgg16_is_relu5_3_of_torchvision_s_file(tmp_path):
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="other.pth: .*give --vgg16-weights vgg16-397923af.pth"):
         give_features(model, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="feature_network vgg16: needs its weights"):
+    with pytest.raises(UserError, match="feature_network vgg16: needs VGG-16's weights; .*--feature-network small"):
         give_features(model, None)
 
 

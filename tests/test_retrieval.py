@@ -12,12 +12,20 @@ from PIL import Image
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import centre_crop
 from dmgan.errors import UserError
-from dmgan.evaluation.evaluate import sampled_images
+from dmgan.evaluation.evaluate import Judges, evaluate, sampled_images
 from dmgan.evaluation.memorisation import difference_hash, duplicates, memorisation, refuse_test_images
 from dmgan.features import small
-from dmgan.options import RETRIEVALS, SEARCHES, MatchingOptions
+from dmgan.options import RETRIEVALS, SEARCHES, EvaluationOptions, MatchingOptions
 from dmgan.report.retrieval import write_retrieval
-from dmgan.retrieval import MemoryBank, best_entries, first_best, search, standardised
+from dmgan.retrieval import (
+    MemoryBank,
+    best_entries,
+    first_best,
+    search,
+    sentence_to_sentences,
+    standardised,
+    words_to_regions,
+)
 from dmgan.sampling import load_run, retrieve, sample_test_captions
 from dmgan.training import train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
@@ -103,6 +111,36 @@ def test_word_methods_choose_among_the_best_of_the_sentences(captions, keys, mon
         by_sentence = np.argsort(naive("S-S", captions, keys, query))[-2:]
         scores = naive("W-W", captions, keys, query)
         assert found == max(by_sentence, key=lambda entry: scores[entry])
+
+
+@pytest.mark.parametrize("method", SEARCHES)
+def test_parts_blocks_and_threads_change_nothing(method, captions, keys, monkeypatch):
+    found = search(method, captions, keys, GAMMAS).tolist()
+    monkeypatch.setattr("dmgan.retrieval._BLOCK", {"cpu": 4})  # the last of three blocks is of one entry
+    monkeypatch.setattr("dmgan.retrieval._QUERIES", 2)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):  # parts of two, of two and of one
+            torch.set_num_threads(threads)
+            assert search(method, captions, keys, GAMMAS).tolist() == found
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_blocks_score_every_entry(captions, keys, monkeypatch):
+    monkeypatch.setattr("dmgan.retrieval._BLOCK", {"cpu": 4})
+    e = torch.nn.functional.normalize(captions.sentence, dim=1)
+    scores = sentence_to_sentences(e, keys.sentences, keys.caption_rows)
+    wanted = torch.tensor([naive("S-S", captions, keys, query) for query in range(3)])
+    torch.testing.assert_close(scores, wanted, rtol=0, atol=1e-6)
+
+
+def test_words_to_regions_are_the_naive_scores(captions, keys):
+    for query in range(3):
+        words = captions.words[query, :, : int(captions.lengths[query])].t()
+        wanted = torch.tensor(naive("W-I", captions, keys, query))
+        torch.testing.assert_close(words_to_regions(words, keys.regions, GAMMAS), wanted, rtol=0, atol=1e-5)
 
 
 def test_of_equal_entries_the_first_is_taken():
@@ -248,13 +286,13 @@ def test_duplicates_are_found(dataset, monkeypatch):
 
 
 def test_memorisation_and_its_table(mdsp_folder, run_folder, data, dataset, damsm_folder, classifier_folder, tmp_path):
-    from dmgan.evaluation.evaluate import evaluate
-
-    for method in ("S-S", "random"):
-        sampled(mdsp_folder, data, tmp_path / method, method)
+    judges = Judges(("species",), classifier_folder, tmp_path, damsm_folder)
+    measured = {method: tmp_path / f"{method} measured" / "metrics.json" for method in ("S-S", "random")}
+    for method, out in measured.items():
+        sampled(mdsp_folder, data, tmp_path / method, method, num_images=40)
         evaluate(
-            images=tmp_path / method, control=None, data=data, damsm=damsm_folder, classifier=classifier_folder,
-            out=tmp_path / f"{method}.json", seed=0, device=CPU,
+            images=tmp_path / method, data=data, judges=judges, reference=tmp_path / "reference", out=out,
+            options=EvaluationOptions(neighbours=2), device=CPU,
         )  # fmt: skip
     memorisation(mdsp_folder, tmp_path / "S-S", data, tmp_path / "memorisation.json", 12, CPU)
     content = json.loads((tmp_path / "memorisation.json").read_text())
@@ -269,7 +307,7 @@ def test_memorisation_and_its_table(mdsp_folder, run_folder, data, dataset, dams
     same = content["diversity"]["mean"]["pixels"]
     assert 0 < same["one caption and retrieved image, other noises"] < same["real test images"]
 
-    write_retrieval([tmp_path / "random.json", tmp_path / "S-S.json"], [tmp_path / "memorisation.json"], tmp_path)
+    write_retrieval([measured["random"], measured["S-S"]], [tmp_path / "memorisation.json"], tmp_path)
     lines = (tmp_path / "retrieval.md").read_text().splitlines()
     assert [line.split(" | ")[0] for line in lines if line.startswith(("| S-S", "| random"))] == [
         "| S-S", "| random (lower bound)",
@@ -279,7 +317,7 @@ def test_memorisation_and_its_table(mdsp_folder, run_folder, data, dataset, dams
     with pytest.raises(UserError, match="retrieves nothing"):
         memorisation(run_folder, tmp_path / "S-S", data, tmp_path / "no.json", 12, CPU)
     with pytest.raises(UserError, match="another file is of S-S, seed 0 too"):
-        write_retrieval([tmp_path / "S-S.json"] * 2, [tmp_path / "memorisation.json"], tmp_path)
+        write_retrieval([measured["S-S"]] * 2, [tmp_path / "memorisation.json"], tmp_path)
     assert not (tmp_path / "no.json").exists()
 
 

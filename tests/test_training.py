@@ -1,5 +1,6 @@
 """Training: it learns, it goes on to the bit, and it says what is wrong."""
 
+import copy
 import csv
 import dataclasses
 import json
@@ -70,24 +71,48 @@ def test_a_missing_captioner_or_vgg16_is_told(data, damsm_folder, tmp_path):
     assert not (tmp_path / "run" / "options.json").exists()
 
 
+def test_encoders_of_another_vocabulary_are_refused(dataset, damsm_folder):
+    from dmgan.captions import Vocabulary
+    from dmgan.damsm import Damsm
+
+    assert Damsm.read_for(dataset, damsm_folder).vocabulary == dataset.vocabulary
+    other = copy.copy(dataset)
+    other.vocabulary = Vocabulary(dataset.vocabulary.words[:-1])
+    with pytest.raises(UserError, match="its vocabulary is not that of .*; pretrain the encoders on this data set"):
+        Damsm.read_for(other, damsm_folder)
+
+
+def test_weights_that_nothing_reads_are_refused(data, damsm_folder, tmp_path):
+    for name, perceptual, match in (("dmgan", "vgg16", "reads no features"), ("controlgan", "damsm", "reads none")):
+        training = dataclasses.replace(TRAINING, perceptual=perceptual)
+        with pytest.raises(UserError, match=f"--vgg16-weights .*{match}"):
+            train(
+                name, data, damsm_folder, tmp_path / "run", ARCHITECTURE, training, MatchingOptions(), 0, CPU,
+                vgg16_weights=tmp_path / "vgg",
+            )  # fmt: skip
+    assert not (tmp_path / "run" / "options.json").exists()
+
+
 def test_vgg16_s_own_weights_are_read_and_recorded(data, damsm_folder, tmp_path):
     from torchvision.models.vgg import cfgs, make_layers
 
-    from dmgan.perceptual import Vgg16Features
+    from dmgan.features import vgg16
 
     torch.manual_seed(0)
     layers = make_layers(cfgs["D"])
     state = {f"features.{key}": value for key, value in layers.state_dict().items()}
     torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, tmp_path / "vgg")
-    network = Vgg16Features()
-    network.load(tmp_path / "vgg")
+    network = vgg16(tmp_path / "vgg", "relu2_2", "perceptual vgg16", "--perceptual damsm")
     images = torch.rand(1, 3, 8, 8) * 2 - 1
     mean, std = (torch.tensor(each)[:, None, None] for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     torch.testing.assert_close(network(images), layers[:9](((images + 1) / 2 - mean) / std))
     assert network(images).shape == (1, 128, 4, 4)
     (tmp_path / "half").write_bytes(b"half")
-    with pytest.raises(UserError, match="half: is not torchvision's vgg16 state dict"):
-        network.load(tmp_path / "half")
+    with pytest.raises(UserError, match="half: is refused.*give --vgg16-weights vgg16-.*--perceptual damsm"):
+        vgg16(tmp_path / "half", "relu2_2", "perceptual vgg16", "--perceptual damsm")
+    shutil.copy(tmp_path / "vgg", tmp_path / "vgg16-397923af.pth")  # named as the published file, and another
+    with pytest.raises(UserError, match="vgg16-397923af.pth: has SHA-256 .*, not 397923af….*fetch vgg16"):
+        vgg16(tmp_path / "vgg16-397923af.pth", "relu2_2", "perceptual vgg16", "--perceptual damsm")
     training = dataclasses.replace(TRAINING, epochs=1)
     train(
         "controlgan", data, damsm_folder, tmp_path / "run", ARCHITECTURE, training, MatchingOptions(), 0, CPU,
