@@ -186,6 +186,9 @@ def test_every_rung_gives_its_metrics_and_no_other(
     protocols = [metric["protocol"] for metric in content["metrics"].values()]
     assert all({"feature_network", "feature_network_sha256", "codec"} <= set(each) for each in protocols)
 
+    bare = measured(tmp_path / "tf" / "metrics.json", data, damsm_folder, None, images_folder, rungs=("tf",))
+    assert bare["metrics"]["FID(tf)"] == content["metrics"]["FID(tf)"]  # and needs no species classifier
+
 
 def test_too_few_images_for_the_released_batches_are_refused():
     with pytest.raises(UserError, match="49 images do not fill a batch of 50"):
