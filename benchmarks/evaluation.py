@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import io
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -26,19 +27,32 @@ WAYS = ("separate", "joint", "one pass", "one pass, cached")
 NUMBERS = ("IS", "FID", "KID", "clean-FID")
 TOLERANCE = {"IS": 1e-5, "FID": 2e-5, "KID": 1e-5, "clean-FID": 2e-5}  # relative, features in channels-last
 SIDE = 256
+SETTINGS = "settings.json"
 
 
-def prepare(folder: Path, images: int) -> None:
-    """Two sets of image files and the weights."""
+def prepare(folder: Path, settings: dict[str, int]) -> None:
+    """Two sets of image files and the weights, kept where they are there already; SystemExit for other settings."""
+    if (folder / SETTINGS).exists():
+        found = files.read_json(folder / SETTINGS, "give another --folder")
+        if found != settings:
+            raise SystemExit(f"{folder}: holds measurements with {found}; give another --folder")
+        return
     from PIL import Image
 
-    from benchmarks.local_weights import drawn_images, inception_2015_state, torchvision_state
+    from benchmarks.local_weights import (
+        drawn_images,
+        inception_2015_state,
+        torchvision_state,
+        with_pool_of_trained_size,
+    )
 
     for seed, name in enumerate(("generated", "real")):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        for number, pixels in enumerate(drawn_images(images, SIDE, seed)):
+        for number, pixels in enumerate(drawn_images(settings["images"], SIDE, seed)):
             Image.fromarray(pixels).save(folder / name / f"{number:06d}.png", compress_level=1)
-    torch.save(inception_2015_state(torchvision_state()), folder / "inception.pth")
+    state = with_pool_of_trained_size(inception_2015_state(torchvision_state()))
+    torch.save(state, folder / "inception.pth")
+    files.write_json(folder / SETTINGS, settings)
 
 
 def with_libraries(folder: Path, images: int, joint: bool) -> dict[str, float]:
@@ -63,14 +77,14 @@ def with_libraries(folder: Path, images: int, joint: bool) -> dict[str, float]:
     trunk = torch.nn.Sequential(*[child for name, child in extractor.named_children() if name != "fc"])
     clean = compute_fid(
         generated, real, mode="clean", device=torch.device("cpu"), num_workers=0, batch_size=32, verbose=False,
-        custom_feat_extractor=lambda images: trunk((images - 128) / 128).flatten(1),
+        custom_feat_extractor=lambda batch: trunk((batch - 128) / 128).flatten(1),
     )  # fmt: skip
     keys = ("inception_score_mean", "frechet_inception_distance", "kernel_inception_distance_mean")
     return dict(zip(NUMBERS, [*(numbers[key] for key in keys), float(clean)], strict=True))
 
 
 def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
-    """This project's engine; its folders of features lie beside the images."""
+    """This project's engine; its folders of features lie beside the images. Cached: the real images' stay."""
     from dmgan.evaluation import metrics
     from dmgan.evaluation.features import extract
     from dmgan.evaluation.images import ImageFiles
@@ -83,8 +97,9 @@ def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
     stored = []
     for name in ("generated", "real"):
         paths = [folder / name / f"{number:06d}.png" for number in range(images)]
-        # The real images' features stay, the generated ones' are made by every way.
-        store = folder / ("real features" if name == "real" else f"{way} features")
+        store = folder / f"{name} features"
+        if name == "generated" or way == "one pass":  # not what another way made, or a killed run
+            shutil.rmtree(store, ignore_errors=True)
         stored.append(extract(ImageFiles(paths, SIDE, ""), images, rungs, store, device))
     generated, real = stored
 
@@ -124,8 +139,7 @@ def run_one(way: str, folder: Path, images: int, threads: int) -> None:
 def measure_all(folder: Path, images: int, threads: int) -> dict[str, dict[str, float]]:
     """Every way that the folder does not hold yet, in a process of its own."""
     runs, environment = {}, {"OMP_NUM_THREADS": str(threads)}
-    if not (folder / "inception.pth").exists():
-        prepare(folder, images)
+    prepare(folder, {"images": images, "threads": threads})
     for way in WAYS:
         if not (folder / f"{way}.json").exists():
             arguments = ["--images", str(images), "--threads", str(threads), "--one", way, str(folder)]

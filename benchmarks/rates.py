@@ -212,7 +212,8 @@ def main() -> None:
 
     batch = arguments.batch_size or config["damsm"].get("batch_size", DamsmOptions().batch_size)
     keep("prepare", "photographs", 0, _preparing())
-    keep("classifier", network_of("classifier", config), batch, _classifier(config, batch, clock))
+    if "species" in config["rungs"]:
+        keep("classifier", network_of("classifier", config), batch, _classifier(config, batch, clock))
     keep("evaluate", "inception 299", batch, _evaluate(batch, clock))
     keep("pretrain", network_of("pretrain", config), batch, _pretrain(config, batch, clock))
     for dataset, blocks in config["hyperparameters"].items():

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 RATES = ROOT / "benchmarks" / "results" / "rates.csv"
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 _SYNTHBIRDS = {"num_species": 200, "images_per_species": 16}
-_CONTROLS = 3  # real, shuffled, noise
+_ADVERSARIAL_IMAGES = 1000  # of one control row, at most
 _OVERSIZE = 76 / 64
 # Width over height of stored images, of which the disk is estimated: CUB's are squares now and then clipped.
 _ASPECT = {"synthbirds": 1.0, "cub": 1.05, "coco": 1.37, "folder": 1.37}
@@ -133,7 +133,7 @@ def image_counts(name: str, block: dict, results: Path = Path("results")) -> tup
 def costs(config: dict, checkpoint_bytes: dict[str, float]) -> list[Cost]:
     """What every rule of a configuration has to do, from nothing; checkpoint_bytes by network."""
     found = []
-    passes = sum(rung != "species" for rung in config.get("rungs", []))
+    passes = sum(rung != "species" for rung in config["rungs"])
     passes += _values(DamsmOptions, config["damsm"])["image_encoder"] == "inception"
     for dataset, block in config["datasets"].items():
         train, test = image_counts(dataset, block)
@@ -147,11 +147,12 @@ def costs(config: dict, checkpoint_bytes: dict[str, float]) -> list[Cost]:
         network = network_of("pretrain", config)
         found.append(Cost(dataset, "pretrain", "DAMSM", 1, steps, steps * damsm["batch_size"], network, 0.0))
 
-        options = _values(ClassifierOptions, config["classifier"])
-        shown = train - max(1, int(train * options["validation_share"]))
-        steps = options["epochs"] * (shown // options["batch_size"])
-        network = network_of("classifier", config)
-        found.append(Cost(dataset, "classifier", "species", 1, steps, steps * options["batch_size"], network, 0.0))
+        if "species" in config["rungs"]:
+            options = _values(ClassifierOptions, config["classifier"])
+            shown = train - max(1, int(train * options["validation_share"]))
+            steps = options["epochs"] * (shown // options["batch_size"])
+            network = network_of("classifier", config)
+            found.append(Cost(dataset, "classifier", "species", 1, steps, steps * options["batch_size"], network, 0.0))
 
         seeds = len(config["seeds"])
         for model in config["models"]:
@@ -164,8 +165,10 @@ def costs(config: dict, checkpoint_bytes: dict[str, float]) -> list[Cost]:
             images, side = seeds * config["num_images"], architecture["base_size"] << (architecture["stages"] - 1)
             disk = images * side * side * _PNG_BYTES_PER_PIXEL
             found.append(Cost(dataset, "sample", model, seeds, 0, images, network, disk))
-        images = len(config["models"]) * seeds * config["num_images"] + _CONTROLS * test
-        jobs = len(config["models"]) * seeds + _CONTROLS
+        runs = len(config["models"]) * seeds
+        # The control rows: real and shuffled (a half each), nearest, noise, adversarial; and the reference.
+        others = 2 * (test // 2) + 2 * test + min(test, _ADVERSARIAL_IMAGES) + test
+        images, jobs = runs * config["num_images"] + others, runs + 2
         what = f"{passes} Inception passes an image" if passes else "small networks"
         network = "inception 299" if passes else network_of("classifier", config)
         disk = images * passes * _FEATURE_BYTES

@@ -13,6 +13,7 @@ import torch
 from dmgan.errors import UserError
 from dmgan.evaluation import features, metrics, networks
 from dmgan.evaluation.classifier import ImageClassifier
+from dmgan.evaluation.diversity import mean_pairwise_distance
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.evaluation.features import Rows
 from dmgan.evaluation.images import sampled_images
@@ -76,13 +77,29 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
         "kind": "model", "name": "dmgan", "seed": 0, "dataset": "synthbirds", "num_images": 40, "image_size": 32,
     }  # fmt: skip
     assert content["schema"] == 2
-    species = {f"{name}(species)" for name in ("IS", "FID", "KID", "precision", "recall", "density", "coverage")}
-    assert set(content["metrics"]) == species | {"R-precision(training DAMSM)"}
+    names = ("IS", "FID", "KID", "precision", "recall", "density", "coverage", "diversity")
+    assert set(content["metrics"]) == {f"{name}(species)" for name in names} | {"R-precision(training DAMSM)"}
     for metric in content["metrics"].values():
         assert metric["interval"][0] <= metric["value"] <= metric["interval"][1]
         assert metric["num_images"] == 40 and metric["protocol"]["feature_network_sha256"]
     again = measured(tmp_path / "again" / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
     assert again["metrics"] == content["metrics"]
+
+
+def test_diversity_is_of_the_species_features_and_of_the_folds_of_the_other_metrics(
+    images_folder, data, damsm_folder, classifier_folder, tmp_path
+):
+    content = measured(tmp_path / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
+    found = content["metrics"]["diversity(species)"]
+    generated, real = (np.load(tmp_path / each / "species" / "features.npy") for each in ("features", "reference"))
+    order = metrics.fold_order(40, EvaluationOptions().seed)
+    unit = mean_pairwise_distance(real)
+    assert found["value"] == pytest.approx(mean_pairwise_distance(generated) / unit, rel=1e-9)
+    folds = [mean_pairwise_distance(generated[rows]) / unit for rows in metrics.fold_rows(order)]
+    assert found["spread"] == pytest.approx(np.std(folds), rel=1e-9)
+    assert found["protocol"]["reference_num_images"] == 8 and "mean pairwise distance" in found["protocol"]["library"]
+    with np.load(tmp_path / "per_image.npz") as stored:
+        assert len(stored["without/diversity(species)"]) == 10
 
 
 def without_times(content: dict) -> dict:
@@ -158,9 +175,9 @@ def test_every_rung_gives_its_metrics_and_no_other(
     )
     both, manifolds = ("FID", "KID"), ("precision", "recall", "density", "coverage")
     expected = {
-        "species": ("IS", *both, *manifolds), "tf": ("IS", *both, *manifolds), "clean": (*both, *manifolds),
-        "torchvision": ("FID", *manifolds), "torchvision-released": ("FID",), "openai-released": ("IS",),
-        "training DAMSM": ("R-precision",),
+        "species": ("IS", *both, *manifolds, "diversity"), "tf": ("IS", *both, *manifolds),
+        "clean": (*both, *manifolds), "torchvision": ("FID", *manifolds),
+        "torchvision-released": ("FID",), "openai-released": ("IS",), "training DAMSM": ("R-precision",),
     }  # fmt: skip
     assert set(content["metrics"]) == {f"{name}({judge})" for judge, names in expected.items() for name in names}
     released = content["metrics"]["FID(torchvision-released)"]
@@ -168,6 +185,9 @@ def test_every_rung_gives_its_metrics_and_no_other(
     assert content["metrics"]["FID(tf)"]["value"] != content["metrics"]["FID(clean)"]["value"]
     protocols = [metric["protocol"] for metric in content["metrics"].values()]
     assert all({"feature_network", "feature_network_sha256", "codec"} <= set(each) for each in protocols)
+
+    bare = measured(tmp_path / "tf" / "metrics.json", data, damsm_folder, None, images_folder, rungs=("tf",))
+    assert bare["metrics"]["FID(tf)"] == content["metrics"]["FID(tf)"]  # and needs no species classifier
 
 
 def test_too_few_images_for_the_released_batches_are_refused():

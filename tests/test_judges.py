@@ -248,6 +248,7 @@ def test_every_control_row_has_every_metric(rows, dataset):
             "num_images": test // 2 if name in ("real", "shuffled") else test,
         }  # fmt: skip
         assert list(row["metrics"]) == list(content["real"]["metrics"])
+        assert row["metrics"]["diversity(species)"]["num_images"] == row["subject"]["num_images"]
         undefined = {key for key, metric in row["metrics"].items() if metric is None}
         no_truth = name in ("noise", "adversarial")  # of what they show
         assert undefined == ({"SOA-C(truth)", "SOA-I(truth)"} if no_truth else set())

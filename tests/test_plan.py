@@ -55,10 +55,17 @@ def test_steps_images_and_disk_of_the_papers_schedules(paper):
     assert found["cub", "pretrain", "DAMSM"].steps == 200 * 184
     assert found["coco", "pretrain", "DAMSM"].steps == 100 * 1_724  # its own epochs
     assert found["cub", "sample", "dmgan"].images == 90_000
-    evaluated = found["cub", "evaluate", "1 Inception passes an image"]
-    assert evaluated.images == 2 * 90_000 + 3 * 2_933 and evaluated.jobs == 9
+    evaluated = found["cub", "evaluate", "5 Inception passes an image"]  # four rungs and the DAMSM
+    shown = 2 * 90_000 + 2 * 1_466 + 2 * 2_933 + 1_000 + 2_933  # models, control rows, reference
+    assert evaluated.images == 5 * shown and evaluated.jobs == 8
     assert found["coco", "prepare", "coco"].images == 82_783 + 40_504
     assert 3.2e9 < found["cub", "prepare", "cub"].disk < 3.6e9  # benchmarks.preparing wrote 3.4 GB
+
+
+def test_a_species_classifier_costs_where_its_rung_is_asked_for(paper):
+    assert not [each for each in costs(paper, {}) if each.rule == "classifier"]
+    with_species = costs(paper | {"rungs": ["species"], "classifier": {}}, {})
+    assert [each.jobs for each in with_species if each.rule == "classifier"] == [1, 1]
 
 
 def test_hours_are_measured_where_they_were_and_extrapolated_where_operations_were_counted(paper, tmp_path):

@@ -370,13 +370,20 @@ def test_chance_and_the_judge_s_own_accuracy_stand_under_the_table(write, tmp_pa
 
 
 def test_further_measures_have_a_table_of_their_own(write, tmp_path):
+    measures = {"diversity(species)": 0.8125, "recall(species)": 0.41, "precision(species)": 0.7}
     write_tables(
-        [write("dmgan", metrics=metrics(MODEL | {"recall(species)": 0.41, "precision(species)": 0.7}))], tmp_path
+        [
+            write("dmgan", metrics=metrics(MODEL | measures)),
+            write("real", None, "control", metrics=metrics(REAL | {"diversity(species)": 1.0})),
+        ],
+        tmp_path,
     )
     assert markdown_cells(tmp_path, "measures", "Method") == [
-        "precision ↑, synthbirds (this run), species", "recall ↑, synthbirds (this run), species"
+        "precision ↑, synthbirds (this run), species", "recall ↑, synthbirds (this run), species",
+        "diversity ↑, synthbirds (this run), species",
     ]  # fmt: skip
-    assert markdown_cells(tmp_path, "measures", "DM-GAN") == ["0.700 ± 0.014", "0.410 ± 0.008"]
+    assert markdown_cells(tmp_path, "measures", "DM-GAN") == ["0.700 ± 0.014", "0.410 ± 0.008", "0.812 ± 0.016"]
+    assert markdown_cells(tmp_path, "measures", "Real test images")[-1] == "1.000 ± 0.020"
 
 
 def test_small_distances_keep_three_digits(write, tmp_path):

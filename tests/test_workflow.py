@@ -67,8 +67,13 @@ def expected_jobs(config: dict) -> dict[str, int]:
     """Rule -> number of jobs from nothing."""
     datasets = len(config["datasets"])
     runs = datasets * len(config["models"]) * len(config["seeds"])
-    once = ["prepare", "attributes", "classifier", "reference", "evaluate_controls", "tables", "compare", "figures"]
+    once = ["prepare", "reference", "evaluate_controls", "tables", "compare", "figures"]
     per_dataset = dict.fromkeys(once, datasets) | {"pretrain": (1 + ("held_out_damsm" in config)) * datasets}
+    if "species" in config.get("rungs", ["species"]):
+        per_dataset["classifier"] = datasets
+    with_attributes = sum(block.get("source", "synthbirds") == "synthbirds" for block in config["datasets"].values())
+    if with_attributes:
+        per_dataset["attributes"] = with_attributes
     per_run = dict.fromkeys(["train", "sample", "evaluate"], runs)
     if "mirrorgan" in config["models"]:  # nothing else needs a captioner
         per_dataset["captioner"] = datasets
@@ -575,6 +580,21 @@ def test_report_holds_tables_and_figures(finished):
         assert artefact in html
 
 
+@pytest.mark.parametrize("rungs", [["species", "tf"], ["tf"]])
+def test_the_species_classifier_is_given_where_its_rung_is_asked_for(rungs, tmp_path):
+    path = write_config(tmp_path / "rungs.yaml", read_config("smoke.yaml") | {"rungs": rungs})
+    dry = run(
+        "snakemake", "--dry-run", "--printshellcmds", "--configfile", path, folder=copy_of_project(tmp_path / "project")
+    )
+    assert dry.returncode == 0, dry.stderr
+    commands = re.findall(r"dmgan ((?:reference|evaluate|controls) .*)", dry.stdout)
+    assert len({command.split()[0] for command in commands}) == 3
+    for command in commands:
+        assert f"--rungs {' '.join(rungs)} --weights downloads" in command
+        assert ("--classifier results/smoke/species" in command) == ("species" in rungs)
+    assert ("rule classifier:" in dry.stdout) == ("species" in rungs)
+
+
 def test_judges_beside_the_defaults_reach_the_commands(tmp_path):
     """A held-out DAMSM, the attribute classifier and CLIP, each where it is configured; released folds."""
     (tmp_path / "clip.pt").touch()
@@ -584,7 +604,7 @@ def test_judges_beside_the_defaults_reach_the_commands(tmp_path):
     dry = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", path)
     assert dry.returncode == 0, dry.stderr
     commands = [line for line in dry.stdout.splitlines() if re.search(r"dmgan (evaluate|controls) ", line)]
-    assert len(commands) == len(config["models"]) + 1
+    assert len(commands) == len(config["models"]) + len(config["retrieval"]) + 1
     for command in commands:
         assert "--held-out-damsm results/smoke/damsm/seed1 --attributes results/smoke/attributes" in command
         assert f"--clip ViT-B-32 --clip-weights {tmp_path}/clip.pt" in command and "--fold-rule released" in command

@@ -1,4 +1,4 @@
-"""One image set to metrics.json: every network's features once, then IS, FID, KID, PRDC and R-precision from them."""
+"""One image set to metrics.json: every network's features once, then every metric from them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +15,8 @@ from dmgan.errors import UserError
 from dmgan.evaluation import metrics
 from dmgan.evaluation.comparison import PER_IMAGE
 from dmgan.evaluation.controls import control_images
+from dmgan.evaluation.diversity import LIBRARY as DIVERSITY_LIBRARY
+from dmgan.evaluation.diversity import diversity
 from dmgan.evaluation.features import StoredFeatures, extract
 from dmgan.evaluation.images import ImageSet, RealImages, sampled_images
 from dmgan.evaluation.judges import (
@@ -238,6 +240,7 @@ _IS = ("species", "tf", "openai-released")
 _FID = ("species", "tf", "clean", "torchvision", "torchvision-released")
 _KID = ("species", "tf", "clean")
 _MANIFOLDS = ("species", "tf", "clean", "torchvision")
+_DIVERSITY = ("species",)
 
 
 def _rung_scores(
@@ -248,7 +251,7 @@ def _rung_scores(
     subject: ImageSet,
     options: EvaluationOptions,
 ) -> Scores:
-    """IS, FID, KID and PRDC of one rung, as far as they belong to it; `chosen` are the real images compared with."""
+    """Every score of one rung, as far as it belongs to it; `chosen` are the real images compared with."""
     scores: Scores = {}
     base, count = stored.protocol, len(subject)
     if rung in _IS:
@@ -287,6 +290,10 @@ def _rung_scores(
         prdc = {**against, "library": "this project's (equal to prdc's)", "neighbours": options.neighbours}
         manifolds = metrics.manifold_scores(features, reference, order, reference_order, options.neighbours)
         scores |= {f"{name}({rung})": (score, prdc, count) for name, score in manifolds.items()}
+    if rung in _DIVERSITY:
+        parts = diversity(features.all(), reference.all(), metrics.fold_of_each(count, order))
+        spread = {**against, "library": DIVERSITY_LIBRARY}
+        scores[f"diversity({rung})"] = (metrics.whole_with_jackknife(*parts), spread, count)
     return scores
 
 

@@ -18,7 +18,7 @@ from dmgan import files
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.evaluation.evaluate import sampled_images
+from dmgan.evaluation.images import sampled_images
 from dmgan.progress import say
 from dmgan.provenance import provenance
 from dmgan.sampling import MANIFEST, TrainedModel, generate_images, image_noise, load_run

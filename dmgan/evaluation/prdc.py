@@ -12,7 +12,6 @@ from torch import Tensor
 from dmgan.errors import UserError
 from dmgan.evaluation.features import Rows
 
-NEIGHBOURS = 5
 _BLOCK = 1024  # rows at a time: three such blocks of rows and one of distances are in memory
 
 

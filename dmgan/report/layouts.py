@@ -18,7 +18,7 @@ CONTROL_TITLES = {
     "noise": "Noise",
     "adversarial": "Adversarial images",
 }
-_DECIMALS = {"KID": 3, **dict.fromkeys(MANIFOLDS, 3)}  # otherwise 2
+_DECIMALS = {"KID": 3, **dict.fromkeys((*MANIFOLDS, "diversity"), 3)}  # otherwise 2
 _DISTANCES = ("FID", "KID")  # their scale is that of the feature network
 
 

@@ -183,9 +183,17 @@ def judge_flags(wildcards):
     return shlex.join(words)
 
 
+def species_files(wildcards):
+    """The species classifier, where the rung species is asked for: a data set without classes has none."""
+    return expand(rules.classifier.output, dataset=wildcards.dataset) if "species" in config["rungs"] else []
+
+
 def rung_flags(wildcards):
     """The feature networks of the evaluation, and where their weights are."""
-    return f"--rungs {' '.join(config['rungs'])} --weights {shlex.quote(config['weights'])}"
+    words = ["--rungs", *config["rungs"], "--weights", config["weights"]]
+    if "species" in config["rungs"]:
+        words += ["--classifier", f"results/{wildcards.dataset}/species"]
+    return shlex.join(words)
 
 
 def captioner_flags(wildcards):

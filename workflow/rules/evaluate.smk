@@ -29,7 +29,7 @@ rule sample:
 rule reference:
     input:
         data=rules.prepare.output,
-        classifier=rules.classifier.output,
+        classifier=species_files,
         code=modules("dmgan/evaluation"),
     output:
         features="results/{dataset}/reference/reference.json",
@@ -48,8 +48,7 @@ rule reference:
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan reference --data results/data/{wildcards.dataset}"
-        " --classifier results/{wildcards.dataset}/species {params.rungs}"
-        " --out results/{wildcards.dataset}/reference --threads {threads} > {log} 2>&1"
+        " {params.rungs} --out results/{wildcards.dataset}/reference --threads {threads} > {log} 2>&1"
 
 
 rule evaluate:
@@ -57,7 +56,7 @@ rule evaluate:
         images=rules.sample.output.images,
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
-        classifier=rules.classifier.output,
+        classifier=species_files,
         reference=rules.reference.output,
         judges=judge_files,
         code=modules("dmgan/evaluation"),
@@ -82,8 +81,7 @@ rule evaluate:
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan evaluate --images {input.images}"
-        " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
-        " --reference results/{wildcards.dataset}/reference {params.rungs}"
+        " --data results/data/{wildcards.dataset} --reference results/{wildcards.dataset}/reference {params.rungs}"
         " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} {params.judges} --out {output.metrics}"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
@@ -93,7 +91,7 @@ rule evaluate_controls:
     input:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
-        classifier=rules.classifier.output,
+        classifier=species_files,
         reference=rules.reference.output,
         judges=judge_files,
         code=modules("dmgan/evaluation"),
@@ -118,8 +116,7 @@ rule evaluate_controls:
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan controls --controls {params.controls}"
-        " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
-        " --reference results/{wildcards.dataset}/reference {params.rungs}"
+        " --data results/data/{wildcards.dataset} --reference results/{wildcards.dataset}/reference {params.rungs}"
         " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} {params.judges}"
         " --out results/{wildcards.dataset}/controls"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"

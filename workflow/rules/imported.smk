@@ -57,7 +57,7 @@ rule evaluate_imported:
         images=rules.sample_imported.output.images,
         data=rules.prepare.output,
         run=rules.import_weights.output,
-        classifier=rules.classifier.output,
+        classifier=species_files,
         reference=rules.reference.output,
         judges=judge_files,
         code=modules("dmgan/evaluation"),
@@ -80,8 +80,7 @@ rule evaluate_imported:
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan evaluate --images {input.images}"
-        " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
-        " --reference results/{wildcards.dataset}/reference {params.rungs}"
+        " --data results/data/{wildcards.dataset} --reference results/{wildcards.dataset}/reference {params.rungs}"
         " --damsm results/{wildcards.dataset}/{wildcards.imported}/imported/run/damsm {params.judges}"
         " --out {output.metrics}"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
@@ -91,7 +90,7 @@ rule evaluate_controls_imported:
     input:
         data=rules.prepare.output,
         run=rules.import_weights.output,
-        classifier=rules.classifier.output,
+        classifier=species_files,
         reference=rules.reference.output,
         judges=judge_files,
         code=modules("dmgan/evaluation"),
@@ -115,8 +114,7 @@ rule evaluate_controls_imported:
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan controls --controls {params.controls}"
-        " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
-        " --reference results/{wildcards.dataset}/reference {params.rungs}"
+        " --data results/data/{wildcards.dataset} --reference results/{wildcards.dataset}/reference {params.rungs}"
         " --damsm results/{wildcards.dataset}/{wildcards.imported}/imported/run/damsm {params.judges}"
         " --out results/{wildcards.dataset}/{wildcards.imported}/imported/controls"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"

@@ -30,7 +30,7 @@ rule evaluate_retrieval:
         images=rules.sample_retrieval.output.images,
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
-        classifier=rules.classifier.output,
+        classifier=species_files,
         reference=rules.reference.output,
         judges=judge_files,
         code=modules("dmgan/evaluation"),
@@ -53,8 +53,7 @@ rule evaluate_retrieval:
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan evaluate --images {input.images}"
-        " --data results/data/{wildcards.dataset} --classifier results/{wildcards.dataset}/species"
-        " --reference results/{wildcards.dataset}/reference {params.rungs}"
+        " --data results/data/{wildcards.dataset} --reference results/{wildcards.dataset}/reference {params.rungs}"
         " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} {params.judges} --out {output.metrics}"
         " --seed {params.seed} --threads {threads} > {log} 2>&1"
 
