@@ -471,13 +471,8 @@ def train(
     damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
-<<<<<<< HEAD
     initialise(model, model.weight_std)
-    give_features(model, vgg16_weights if model.reads_features else None)
-=======
-    initialise(model)
     give_features(model, None if "perceptual" in model.needs else vgg16_weights)
->>>>>>> finish-retrieval
     mine = ranks.rows(options.batch_size)
     reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
     batches = PrefetchedBatches(reading, device)
