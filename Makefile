@@ -24,10 +24,10 @@ export PYTHONNOUSERSITE := 1
 demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
 	$(RUN)
 
-full-demo: setup  ## the demo with Table 3's ablations and a second seed
+full-demo: setup  ## every model and every table
 	$(RUN) --configfile workflow/config/full-demo.yaml
 
-smoke: setup  ## the whole DAG with every model, as small as it runs
+smoke: setup  ## the whole DAG with every kind of job, as small as it runs
 	$(RUN) --configfile workflow/config/smoke.yaml
 
 test: setup  ## every test
