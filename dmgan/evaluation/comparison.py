@@ -35,7 +35,8 @@ class PerImage(NamedTuple):
     @property
     def compared(self) -> list[str]:
         """Metrics that a paired comparison can read: a mean over images, or one that was taken with folds left out."""
-        return [key for key in self.values if f"hits/{key}" in self.arrays or f"without/{key}" in self.arrays]
+        kept = [key for key in self.values if f"hits/{key}" in self.arrays or f"without/{key}" in self.arrays]
+        return [key for key in kept if not key.startswith("diversity(")]  # of which more is not better
 
 
 def read_per_image(file: Path) -> PerImage:

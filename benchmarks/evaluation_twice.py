@@ -1,0 +1,92 @@
+"""The same images evaluated twice, with other batch sizes and other workers: metrics.json must say the same.
+
+The images are those of a small network, trained for a moment on the embedded data set: what is tested is the engine.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from benchmarks import fresh, plot, record
+from benchmarks.record import Figure
+from dmgan import files
+from dmgan.damsm import pretrain
+from dmgan.data.prepare import prepare_synthbirds
+from dmgan.evaluation.attributes import train_attributes
+from dmgan.evaluation.classifier import train_classifier
+from dmgan.evaluation.evaluate import Judges, evaluate
+from dmgan.options import (
+    ArchitectureOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    EvaluationOptions,
+    MatchingOptions,
+    TrainingOptions,
+)
+from dmgan.sampling import sample_test_captions
+from dmgan.training import train
+
+NAME, TITLE = "evaluation_twice", "One image set evaluated twice"
+CPU, SIDE = torch.device("cpu"), 32
+WAYS = {"batches of 64, this process": (64, 0), "batches of 100, two workers": (100, 2)}  # batch size, workers
+_OF_THE_MOMENT = ("provenance",)  # what may differ: when, and by which commit
+
+
+def make_images(folder: Path, images: int) -> Judges:
+    """Data, judges and sampled images under `folder`; gives the judges."""
+    data, damsm = folder / "data", folder / "damsm"
+    prepare_synthbirds(
+        data, image_size=SIDE, num_species=40, images_per_species=20, captions_per_image=4, seed=0, workers=2
+    )
+    encoders = DamsmOptions(image_encoder="small", image_size=SIDE, width=8, embedding_dim=16, epochs=1, batch_size=16)
+    pretrain(data, damsm, encoders, MatchingOptions(), 0, CPU)
+    judge = ClassifierOptions(image_size=SIDE, width=8, features=64, epochs=1, batch_size=16)
+    train_classifier(data, folder / "species", judge, 0, CPU)
+    train_attributes(data, folder / "attributes", judge, 0, CPU)
+    architecture = ArchitectureOptions(
+        base_size=8, stages=3, generator_width=4, discriminator_width=4, noise_dim=8, condition_dim=8
+    )
+    training = TrainingOptions(epochs=1, batch_size=16)
+    train("dmgan", data, damsm, folder / "run", architecture, training, MatchingOptions(), 0, CPU)
+    sample_test_captions(folder / "run", data, folder / "images", images, 100, 64, False, CPU)
+    return Judges(("species",), folder / "species", folder, damsm, attributes=folder / "attributes")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{NAME}", description=__doc__)
+    parser.add_argument("--images", type=int, default=30000, help="images that are evaluated (default 30000)")
+    arguments = parser.parse_args()
+    described, seconds, said = record.machine(), {}, {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        judges = make_images(folder, arguments.images)
+        for number, (way, (batch_size, workers)) in enumerate(WAYS.items()):
+            options, out = EvaluationOptions(batch_size=batch_size, workers=workers), folder / str(number)
+            start = fresh.cpu_seconds()
+            evaluate(
+                images=folder / "images", data=folder / "data", judges=judges, reference=out / "reference",
+                out=out / "metrics.json", options=options, device=CPU,
+            )  # fmt: skip
+            seconds[way] = fresh.cpu_seconds() - start
+            written = files.read_json(out / "metrics.json", "evaluate again")
+            said[way] = {key: value for key, value in written.items() if key not in _OF_THE_MOMENT}
+    first, second = said.values()
+    different = sorted(key for key in first["metrics"] if first["metrics"][key] != second["metrics"].get(key))
+    others = [key for key in first if key != "metrics" and first[key] != second.get(key)]
+    figures = [
+        *(Figure(f"{way}, {arguments.images} images", value, "CPU s") for way, value in seconds.items()),
+        Figure("metrics that differ", float(len(different)), f"of {len(first['metrics'])}", at_most=0),
+        Figure("other entries that differ", float(len(others)), "", at_most=0),
+    ]
+    details = {"images": arguments.images, "different": different + others, "metrics": first["metrics"]}
+    result = record.write(NAME, TITLE, figures, described, details)
+    note = f"{described['cpu']}; {arguments.images} images; {result.date}"
+    plot.bars(record.RESULTS / f"{NAME}.png", TITLE, {"CPU seconds": seconds}, list(WAYS), note)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
