@@ -471,6 +471,8 @@ def train(
     damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
+    if ranks.count > 1 and type(model).begin_step is not TextToImageGAN.begin_step:
+        raise UserError(f"{name}: trains its stages one by one, which several processes cannot share; give it one GPU")
     initialise(model, model.weight_std)
     give_features(model, None if "perceptual" in model.needs else vgg16_weights)
     mine = ranks.rows(options.batch_size)

@@ -243,3 +243,9 @@ def test_an_engine_that_cannot_be_is_refused(options, words, data, damsm_folder,
     with pytest.raises(UserError, match=words):
         run(data, damsm_folder, tmp_path / "run", EngineOptions(**options))
     assert not (tmp_path / "run").exists()
+
+
+def test_stages_that_are_trained_one_by_one_are_not_shared_by_ranks(data, damsm_folder, tmp_path):
+    ranks = Ranks(0, 2)
+    with pytest.raises(UserError, match="stackgan: trains its stages one by one, .*; give it one GPU"):
+        train("stackgan", data, damsm_folder, tmp_path, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU, ranks=ranks)
