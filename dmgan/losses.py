@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmgan.options import LossOptions, MatchingOptions
+from dmgan.word_scores import word_scores
 
 
 def _bce(logits: Tensor, real: bool) -> Tensor:
@@ -132,48 +133,6 @@ class MatchingLosses(NamedTuple):
     word1: Tensor
     sentence0: Tensor
     sentence1: Tensor
-
-
-def _side_by_side(words: Tensor) -> Tensor:
-    """All captions' words (J, E, T) as columns (E, J T), so that no product with them copies the regions."""
-    return words.transpose(0, 1).flatten(1)
-
-
-def _padding(lengths: Tensor, words: Tensor) -> Tensor:
-    """(J, T) true where words (J, E, T) are padding."""
-    return torch.arange(words.shape[2], device=words.device)[None, :] >= lengths.to(words.device)[:, None]
-
-
-# AttnGAN Eq. 7-9
-def word_attention(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float) -> tuple[Tensor, Tensor]:
-    """Similarity s and attention alpha of the words of every caption j to the regions of every image i.
-
-    regions (I, E, h, w), words (J, E, T), lengths (J,). Both results are (I, h w, J T), the captions side by
-    side; alpha sums to one over the regions, and means nothing at padding.
-    """
-    v = regions.flatten(2)  # (I, E, R)
-    s = v.transpose(1, 2) @ _side_by_side(words)  # Eq. 7
-    by_caption = s.view(len(regions), -1, len(words), words.shape[2])
-    s_bar = by_caption.masked_fill(_padding(lengths, words), -torch.inf).softmax(dim=3)  # Eq. 8: over words
-    return s, (gamma1 * s_bar).flatten(2).softmax(dim=1)  # Eq. 9: over regions
-
-
-# AttnGAN Eq. 10
-def word_scores(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float, gamma2: float) -> Tensor:
-    """R(Q_i, D_j) for every image i and caption j, (I, J), before gamma3; no loop over captions.
-
-    regions (I, E, h, w), words (J, E, T), lengths (J,).
-    """
-    v, e = regions.flatten(2), _side_by_side(words)
-    s, alpha = word_attention(regions, words, lengths, gamma1)
-
-    # The context c = sum_r alpha_r v_r is needed in its cosine with e alone: <c, e> = sum_r alpha_r s_r
-    # and |c|^2 = alpha^T (v^T v) alpha, which avoids building c for every pair of image and caption.
-    inner = (alpha * s).sum(dim=1)
-    squared = (alpha * ((v.transpose(1, 2) @ v) @ alpha)).sum(dim=1)
-    norms = squared.clamp_min(1e-16).sqrt() * e.norm(dim=0)
-    similarity = (inner / norms.clamp_min(1e-8)).view(len(regions), len(words), -1)
-    return (gamma2 * similarity).masked_fill(_padding(lengths, words), -torch.inf).logsumexp(dim=2)
 
 
 def sentence_scores(codes: Tensor, sentences: Tensor) -> Tensor:

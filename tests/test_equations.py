@@ -14,7 +14,7 @@ from baselines.mirrorgan import GlobalLocalAttention
 from dmgan.captioner import Captioner
 from dmgan.damsm import EncodedCaptions
 from dmgan.errors import UserError
-from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses, word_scores
+from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses
 from dmgan.models.blocks import ConditioningAugmentation
 from dmgan.models.discriminators import Discriminator, SpectralNormConv2d
 from dmgan.models.dmgan import MemoryOptions, MemoryRefinement
@@ -22,6 +22,7 @@ from dmgan.models.interface import initialise
 from dmgan.models.registry import MODELS, build_model
 from dmgan.options import ArchitectureOptions, CaptionerOptions, LossOptions, MatchingOptions, TrainingOptions
 from dmgan.training import Trainer, WeightAverage
+from dmgan.word_scores import word_scores
 
 torch.set_default_dtype(torch.float32)
 T, N_W, N_R, SIDE = 4, 5, 3, 2
@@ -265,6 +266,16 @@ def test_word_scores_against_the_loop():
         for j in range(2):
             naive = naive_word_score(regions[i].flatten(1), words[j, :, : lengths[j]], 4.0, 5.0)
             assert float(scores[i, j]) == pytest.approx(naive, rel=1e-12)
+
+
+def test_gradients_of_word_scores():
+    torch.manual_seed(0)
+    regions, words = torch.randn(2, 3, 2, 2).double(), torch.randn(3, 3, 4).double()
+    lengths = torch.tensor([2, 4, 3])
+    given = (regions.requires_grad_(), words.requires_grad_())
+    assert torch.autograd.gradcheck(lambda *each: word_scores(*each, lengths, 4.0, 5.0), given)
+    padding = torch.autograd.grad(word_scores(*given, lengths, 4.0, 5.0).sum(), words)[0][0, :, 2:]
+    assert not padding.any()
 
 
 def test_other_images_of_the_class_do_not_compete():

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from dmgan.damsm import Pretrainer
 from dmgan.encoders import ImageEncoder, InceptionImageEncoder, TextEncoder
-from dmgan.losses import MatchingLosses, kl_loss, matching_losses, word_attention
+from dmgan.losses import MatchingLosses, kl_loss, matching_losses
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, DamsmOptions, LossOptions, MatchingOptions, TrainingOptions
 from dmgan.training import Trainer
+from dmgan.word_scores import pack_words, word_attention
 from tests.golden_recipe import Small, deviation, fill, load, uniform
 
 REPOSITORIES = ("dmgan", "attngan")
@@ -91,8 +92,9 @@ def losses(repository: str, dtype: torch.dtype) -> Values:
     def attention(b: int, length: int) -> Tensor:
         """Of the first words of a caption over the regions of its own image: (1, length, 17, 17)."""
         one = slice(b, b + 1)
-        _, alpha = word_attention(region[one], small.words[one, :, :length], torch.tensor([length]), GAMMAS.gamma1)
-        return alpha.transpose(1, 2).reshape(1, length, 17, 17)
+        words = pack_words(small.words[one], torch.tensor([length]))
+        _, _, alpha = word_attention(region[one].flatten(2), words, GAMMAS.gamma1)
+        return alpha.view(1, length, 17, 17)
 
     values |= prefixed("losses_att", {str(b): attention(b, n) for b, n in enumerate(small.lengths.tolist())})
     shared = int(small.lengths[-1])

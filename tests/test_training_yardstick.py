@@ -6,10 +6,11 @@ import torch
 from benchmarks.training_yardstick import YardstickStep, words_loss
 from dmgan.damsm import EncodedCaptions
 from dmgan.encoders import SmallImageEncoder, padding_mask
-from dmgan.losses import both_ways, word_scores
+from dmgan.losses import both_ways
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions
 from dmgan.training import Trainer
+from dmgan.word_scores import word_scores
 from tests.conftest import CPU
 
 BATCH, EMBEDDING = 3, 8

@@ -1,0 +1,111 @@
+"""AttnGAN's word-region attention and word scores (Eq. 7-10), of every image with every caption at once.
+
+The words of all captions lie one behind another, as in a packed sequence: every caption's first word, longest caption
+first, then the second word of those that have two, and so on. Nothing is computed for padding, a softmax over the words
+of a caption is a few operations on whole blocks, and no product copies the regions.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class PackedWords(NamedTuple):
+    """All words of J captions; the k-th caption here is the k-th longest."""
+
+    e: Tensor  # (n, E)
+    counts: list[int]  # how many captions have a first word, a second one, ...; n in all
+    captions: Tensor  # (n,) caption of each word
+    positions: Tensor  # (n,) its place there
+
+
+def pack_words(words: Tensor, lengths: Tensor) -> PackedWords:
+    """Words (J, E, T) of captions of `lengths` (J,), without their padding."""
+    order = lengths.cpu().argsort(descending=True, stable=True)
+    there = torch.arange(int(lengths.max()))[:, None] < lengths.cpu()[order]  # (T, J)
+    positions, captions = there.nonzero(as_tuple=True)
+    positions, captions = positions.to(words.device), order[captions].to(words.device)
+    return PackedWords(words.permute(2, 0, 1)[positions, captions], there.sum(dim=1).tolist(), captions, positions)
+
+
+def _softmax_over_words(s: Tensor, counts: list[int]) -> Tensor:
+    """Softmax of s (I, n, R) over the words of each caption."""
+    blocks = s.split(counts, dim=1)
+    largest = blocks[0].clone()
+    for block in blocks[1:]:
+        torch.maximum(largest[:, : block.shape[1]], block, out=largest[:, : block.shape[1]])
+    exps = [(block - largest[:, : block.shape[1]]).exp_() for block in blocks]
+    totals = _sums_over_words(exps)
+    return torch.cat([each.div_(totals[:, : each.shape[1]]) for each in exps], dim=1)
+
+
+def _sums_over_words(blocks: list[Tensor]) -> Tensor:
+    """Sums over the words of each caption (I, J, R), of blocks (I, count, R)."""
+    sums = blocks[0].clone()
+    for block in blocks[1:]:
+        sums[:, : block.shape[1]] += block
+    return sums
+
+
+# AttnGAN Eq. 7-9
+def word_attention(v: Tensor, words: PackedWords, gamma1: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Similarity s, its softmax over words, and the attention alpha of words to regions v (I, E, R): each (I, n, R)."""
+    s = torch.bmm(words.e.expand(len(v), -1, -1), v)  # Eq. 7
+    s_bar = _softmax_over_words(s, words.counts)  # Eq. 8
+    return s, s_bar, (gamma1 * s_bar).softmax(dim=2)  # Eq. 9: over regions
+
+
+class _Contexts(torch.autograd.Function):
+    """<c, e> and |c|^2 of every word's context c = sum_r alpha_r v_r, (I, n) each.
+
+    The gradients are written out: with those that autograd finds, the products are as many, but there are twice as many
+    passes over (I, n, R), which is what the rest of the time goes to.
+    """
+
+    @staticmethod
+    def forward(ctx, v: Tensor, e: Tensor, words: PackedWords, gamma1: float) -> tuple[Tensor, Tensor]:
+        s, s_bar, alpha = word_attention(v, words._replace(e=e), gamma1)
+        c = torch.bmm(alpha, v.transpose(1, 2))
+        inner, squared = (alpha * s).sum(dim=2), c.square().sum(dim=2)  # <c, e> = sum_r alpha_r s_r
+        ctx.save_for_backward(v, e, s, s_bar, alpha, c, inner, squared)
+        ctx.counts, ctx.gamma1 = words.counts, gamma1
+        return inner, squared
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_inner: Tensor, d_squared: Tensor) -> tuple[Tensor | None, ...]:
+        v, e, s, s_bar, alpha, c, inner, squared = ctx.saved_tensors
+        along_alpha = d_inner * inner + 2 * d_squared * squared  # sum_r alpha_r d_alpha_r
+        d_inner = d_inner[:, :, None]
+        d_c = 2 * d_squared[:, :, None] * c
+        d_alpha = torch.bmm(d_c, v).addcmul_(s, d_inner)
+        # Through the softmax over regions, then through the one over words: d x = p (d p - sum p d p).
+        weighted = d_alpha.sub_(along_alpha[:, :, None]).mul_(alpha).mul_(s_bar)
+        sums = _sums_over_words(weighted.split(ctx.counts, dim=1))
+        blocks = zip(weighted.split(ctx.counts, dim=1), s_bar.split(ctx.counts, dim=1), strict=True)
+        for block, p in blocks:
+            block.addcmul_(p, sums[:, : p.shape[1]], value=-1)
+        d_s = weighted.mul_(ctx.gamma1).addcmul_(alpha, d_inner)
+        d_v = d_e = None
+        if ctx.needs_input_grad[0]:
+            d_v = torch.bmm(d_c.transpose(1, 2), alpha).baddbmm_(e.t().expand(len(v), -1, -1), d_s)
+        if ctx.needs_input_grad[1]:
+            d_e = torch.bmm(d_s, v.transpose(1, 2)).sum(dim=0)
+        return d_v, d_e, None, None
+
+
+# AttnGAN Eq. 10
+def word_scores(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float, gamma2: float) -> Tensor:
+    """R(Q_i, D_j) for every image i and caption j, (I, J), before gamma3.
+
+    regions (I, E, h, w), words (J, E, T), lengths (J,). It can be differentiated once.
+    """
+    packed = pack_words(words, lengths)
+    inner, squared = _Contexts.apply(regions.flatten(2), packed.e, packed, gamma1)
+    norms = squared.clamp_min(1e-16).sqrt() * packed.e.norm(dim=1)
+    cosines = inner / norms.clamp_min(1e-8)
+    by_caption = cosines.new_full((len(regions), len(words), len(packed.counts)), -torch.inf)
+    by_caption[:, packed.captions, packed.positions] = gamma2 * cosines
+    return by_caption.logsumexp(dim=2)
