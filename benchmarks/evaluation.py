@@ -1,7 +1,8 @@
 """IS, FID, KID and clean-FID of one image set: this project's one pass against torch-fidelity and clean-fid.
 
 Every way reads the same files with the same Inception weights (drawn here) on the same threads, in a process of its
-own, and its numbers must be the others'. CPU seconds are counted from after the imports to the last number.
+own, and its numbers must be the others'. CPU seconds are counted from after the imports to the last number. Each runs
+as its user starts it: the libraries with the C library's allocator as it is, ours as `python -m dmgan` sets it.
 
 - separate: torch-fidelity's ISC, FID and KID one after another, then clean-fid;
 - joint: one call of torch-fidelity for all three, then clean-fid;
@@ -118,6 +119,10 @@ def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
 
 def run_one(way: str, folder: Path, images: int, threads: int) -> None:
     """In a fresh process: one way, its numbers and its CPU seconds."""
+    if way.startswith("one pass"):
+        from dmgan.allocator import keep_freed_memory
+
+        keep_freed_memory()
     import cleanfid.fid  # noqa: F401  imports are not counted
     import torch_fidelity  # noqa: F401
 

@@ -3,12 +3,13 @@
 import ctypes
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
 def keep_freed_memory() -> bool:
     """Raise glibc's thresholds so that large blocks stay in the heap; True where that could be done.
 
+    All threads share one heap, since those that glibc gives to further threads hand memory back whatever is asked.
     Measured 1.5-2 times faster steps on the CPU. Other C libraries are left as they are.
     """
     if not sys.platform.startswith("linux"):
@@ -16,4 +17,5 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+    wanted = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_ARENA_MAX: 1}
+    return all(mallopt(parameter, value) for parameter, value in wanted.items())
