@@ -17,15 +17,19 @@ from torch.nn import functional as F
 from dmgan.models.blocks import GLU, ResidualBlock
 from dmgan.models.dmgan import MemoryRefinement
 
-# Nearest upsampling shows a 3-tap filter (a, b, c) two pixels at a time: an even output reads (left, centre) with
-# weights (a, b + c), an odd one (centre, right) with (a + b, c). As the taps of a transposed convolution of stride 2:
-_TAPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+
+def _two_at_a_time(weight: Tensor, dim: int) -> Tensor:
+    """Taps (a, b, c) along `dim` as those of a transposed convolution of stride 2, which shows each pixel twice.
+
+    An even output reads (left, centre) with weights (a, b + c), an odd one (centre, right) with (a + b, c).
+    """
+    a, b, c = weight.unbind(dim)
+    return torch.stack([c, b + c, a + b, a], dim=dim)
 
 
 def upsampling_weight(weight: Tensor) -> Tensor:
     """Weight (I, O, 4, 4) of the transposed convolution that equals upsampling, then a 3x3 `weight` (O, I, 3, 3)."""
-    taps = torch.tensor(_TAPS, dtype=weight.dtype, device=weight.device)
-    return (taps @ weight @ taps.t()).transpose(0, 1)
+    return _two_at_a_time(_two_at_a_time(weight, 2), 3).transpose(0, 1)
 
 
 def upsampled_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
