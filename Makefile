@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo full-demo smoke test bench lint mlflow report docs lock setup clean
+.PHONY: demo full-demo smoke test bench lint mlflow report docs full-docs lock setup clean
 
 demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
 	$(RUN)
@@ -56,6 +56,9 @@ docs: setup  ## the generated pages, and the demo's numbers and pictures in READ
 	python -m dmgan.models.departures
 	python docs/update_assets.py
 	python docs/update_results.py
+
+full-docs: setup  ## docs/full-demo.md (after make full-demo)
+	python docs/update_full_demo.py
 
 lock: setup  ## resolve requirements.in anew
 	python -m pip install --quiet uv
