@@ -1,7 +1,7 @@
-"""Memory of the evaluation engine: from images to every number, and PRDC alone, for few and for many images.
+"""Memory of an evaluation: from image files to metrics.json, and PRDC alone, for few and for many images.
 
-Every count is measured in a process of its own. The engine is measured with a small network, whose own memory does not
-hide what the engine holds; the images are drawn when asked for.
+Every count is measured in a process of its own. The networks that look at the images are small, so that their own
+memory does not hide what the evaluation holds.
 """
 
 import argparse
@@ -11,54 +11,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import fresh, plot, record
-from dmgan.evaluation import metrics
-from dmgan.evaluation.features import Rows, extract
-from dmgan.evaluation.networks import FeatureNetwork
+from benchmarks import evaluation_twice, fresh, plot, record
+from dmgan.evaluation.evaluate import evaluate
+from dmgan.evaluation.features import Rows
 from dmgan.evaluation.prdc import features_to_manifolds
-
-REFERENCE = 3000  # real images, about CUB's test split
-SIDE, WIDTH, CLASSES = 32, 256, 50
+from dmgan.options import EvaluationOptions
 
 
-class Drawn:
-    """Noise images."""
-
-    def __init__(self, seed: int):
-        self.seed = seed
-
-    def __call__(self, number: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, number]).integers(256, size=(SIDE, SIDE, 3), dtype=np.uint8)
-
-    def name(self, number: int) -> str:
-        return f"drawn image {number}"
-
-
-class Small(FeatureNetwork):
-    """One random layer."""
-
-    name = "small"
-
-    def __init__(self):
-        super().__init__({"features": WIDTH, "logits": CLASSES}, {"feature_network": "small"})
-        self.weight = torch.randn(SIDE * SIDE * 3, WIDTH, generator=torch.Generator().manual_seed(0)) / 50
-
-    def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        features = (batch.flatten(1).float() / 128 - 1) @ self.weight
-        return {"features": features, "logits": features[:, :CLASSES]}
-
-
-def engine(images: int) -> None:
-    """Extraction, IS, FID, KID and PRDC of so many images."""
-    with tempfile.TemporaryDirectory() as temporary:
-        device, networks = torch.device("cpu"), [Small()]
-        generated = extract(Drawn(0), images, networks, Path(temporary) / "generated", device)["small"]
-        real = extract(Drawn(1), REFERENCE, networks, Path(temporary) / "real", device)["small"]["features"]
-        order, features = np.arange(images), generated["features"]
-        metrics.inception_score(generated["logits"], order)
-        metrics.frechet_distance(features, real, order)
-        metrics.kernel_distance(features, real, order)
-        metrics.manifold_scores(features, real, order, np.arange(REFERENCE), 5)
+def whole(folder: Path, images: str) -> None:
+    """The evaluation of the image folder of that name, with every judge."""
+    out, start = folder / f"evaluation of {images}", fresh.cpu_seconds()
+    evaluate(
+        images=folder / images, data=folder / "data", judges=evaluation_twice.judges_of(folder),
+        reference=out / "reference", out=out / "metrics.json", options=EvaluationOptions(), device=torch.device("cpu"),
+    )  # fmt: skip
+    fresh.report({"peak_mb": fresh.peak_mb(), "cpu_seconds": fresh.cpu_seconds() - start})
 
 
 def manifolds(images: int, width: int) -> None:
@@ -85,43 +52,43 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=3000, help="images of the small measurement (default 3000)")
     parser.add_argument("--many", type=int, default=30_000, help="images of the large one (default 30000)")
     parser.add_argument("--width", type=int, default=2048, help="numbers of a feature in PRDC alone (default 2048)")
-    parser.add_argument("--one", nargs=2, metavar=("WHAT", "IMAGES"), help=argparse.SUPPRESS)
+    parser.add_argument("--whole", nargs=2, metavar=("FOLDER", "IMAGES"), help=argparse.SUPPRESS)
+    parser.add_argument("--manifolds", type=int, metavar="IMAGES", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        what, images = arguments.one[0], int(arguments.one[1])
-        torch.set_num_threads(1)
-        if what == "manifolds":
-            manifolds(images, arguments.width)
-        else:
-            start = fresh.cpu_seconds()
-            engine(images)
-            fresh.report({"peak_mb": fresh.peak_mb(), "cpu_seconds": fresh.cpu_seconds() - start})
+    torch.set_num_threads(1)
+    if arguments.whole:
+        whole(Path(arguments.whole[0]), arguments.whole[1])
         return
-    machine, runs = record.machine(), {}
-    for what in ("engine", "manifolds"):
-        for count in (arguments.few, arguments.many):
-            one = ["--width", str(arguments.width), "--one", what, str(count)]
-            runs[f"{what}, {count}"] = fresh.measure("benchmarks.evaluation_memory", one, {"OMP_NUM_THREADS": "1"})
-            print(f"{what}, {count}: {runs[f'{what}, {count}']}", flush=True)
-    ratios = {
-        what: runs[f"{what}, {arguments.many}"]["peak_mb"] / runs[f"{what}, {arguments.few}"]["peak_mb"]
-        for what in ("engine", "manifolds")
-    }
-    counts = f"{arguments.many} images / {arguments.few} images"
+    if arguments.manifolds:
+        manifolds(arguments.manifolds, arguments.width)
+        return
+    machine, counts = record.machine(), {"few": arguments.few, "many": arguments.many}
+    with tempfile.TemporaryDirectory() as folder:
+        evaluation_twice.make_images(Path(folder), counts)
+        commands = {(name, "evaluation"): ["--whole", folder, name] for name in counts}
+        width = ["--width", str(arguments.width)]
+        commands |= {(name, "PRDC"): [*width, "--manifolds", str(count)] for name, count in counts.items()}
+        runs = {}
+        for key, command in commands.items():
+            runs[key] = fresh.measure("benchmarks.evaluation_memory", command, {"OMP_NUM_THREADS": "1"})
+            print(f"{key[1]}, {counts[key[0]]}: {runs[key]}", flush=True)
+    many = f"{arguments.many} images / {arguments.few} images"
+    ratio = {what: runs["many", what]["peak_mb"] / runs["few", what]["peak_mb"] for what in ("evaluation", "PRDC")}
     figures = [
-        record.Figure(f"peak memory of the engine, {counts}", ratios["engine"], "x", at_least=0.95, at_most=1.05),
-        record.Figure(f"peak memory of PRDC, {counts} a side", ratios["manifolds"], "x", at_least=0.95, at_most=1.05),
+        record.Figure(f"peak memory of an evaluation, {many}", ratio["evaluation"], "x", at_least=0.95, at_most=1.05),
+        record.Figure(f"peak memory of PRDC, {many} a side", ratio["PRDC"], "x", at_least=0.95, at_most=1.05),
         record.Figure(
             f"PRDC of {arguments.many} + {arguments.many} features of {arguments.width} numbers",
-            runs[f"manifolds, {arguments.many}"]["cpu_seconds"], "CPU s",
+            runs["many", "PRDC"]["cpu_seconds"], "CPU s",
         ),
     ]  # fmt: skip
     title = "Memory of an evaluation"
-    record.write("evaluation_memory", title, figures, machine, {"width": arguments.width, "runs": runs})
+    named = {f"{what}, {counts[name]}": run for (name, what), run in runs.items()}
+    record.write("evaluation_memory", title, figures, machine, {"width": arguments.width, "runs": named})
     plot.bars(
         record.RESULTS / "evaluation_memory.png",
         title,
-        {"peak MB": {name: run["peak_mb"] for name, run in runs.items()}},
+        {"peak MB": {name: run["peak_mb"] for name, run in named.items()}},
     )
 
 

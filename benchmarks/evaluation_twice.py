@@ -35,8 +35,13 @@ WAYS = {"batches of 64, this process": (64, 0), "batches of 100, two workers": (
 _OF_THE_MOMENT = ("provenance",)  # what may differ: when, and by which commit
 
 
-def make_images(folder: Path, images: int) -> Judges:
-    """Data, judges and sampled images under `folder`; gives the judges."""
+def judges_of(folder: Path) -> Judges:
+    """The judges that `make_images` left under `folder`."""
+    return Judges(("species",), folder / "species", folder, folder / "damsm", attributes=folder / "attributes")
+
+
+def make_images(folder: Path, counts: dict[str, int]) -> None:
+    """Data, judges, a trained model and so many sampled images of it in each folder, by name, under `folder`."""
     data, damsm = folder / "data", folder / "damsm"
     prepare_synthbirds(
         data, image_size=SIDE, num_species=40, images_per_species=20, captions_per_image=4, seed=0, workers=2
@@ -51,8 +56,8 @@ def make_images(folder: Path, images: int) -> Judges:
     )
     training = TrainingOptions(epochs=1, batch_size=16)
     train("dmgan", data, damsm, folder / "run", architecture, training, MatchingOptions(), 0, CPU)
-    sample_test_captions(folder / "run", data, folder / "images", images, 100, 64, False, CPU)
-    return Judges(("species",), folder / "species", folder, damsm, attributes=folder / "attributes")
+    for name, count in counts.items():
+        sample_test_captions(folder / "run", data, folder / name, count, 100, 64, False, CPU)
 
 
 def main() -> int:
@@ -62,12 +67,12 @@ def main() -> int:
     described, seconds, said = record.machine(), {}, {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        judges = make_images(folder, arguments.images)
+        make_images(folder, {"images": arguments.images})
         for number, (way, (batch_size, workers)) in enumerate(WAYS.items()):
             options, out = EvaluationOptions(batch_size=batch_size, workers=workers), folder / str(number)
             start = fresh.cpu_seconds()
             evaluate(
-                images=folder / "images", data=folder / "data", judges=judges, reference=out / "reference",
+                images=folder / "images", data=folder / "data", judges=judges_of(folder), reference=out / "reference",
                 out=out / "metrics.json", options=options, device=CPU,
             )  # fmt: skip
             seconds[way] = fresh.cpu_seconds() - start
