@@ -372,6 +372,34 @@ def test_a_folder_with_text_files_is_split_by_name(tmp_path):
     assert [each.name for each in listing.images if each.split == "test"] == ["test/7.jpg", "test/8.jpg", "test/9.jpg"]
 
 
+def test_json_lines_without_a_split_have_that_of_their_folders(tmp_path):
+    names = [f"{split}/{n}.png" for split in ("train", "test", "val") for n in range(3)]
+    for name in names:
+        save(tmp_path / name, picture())
+    (tmp_path / "captions.jsonl").write_text(
+        "".join(json.dumps({"image": name, "captions": ["a bird"]}) + "\n" for name in names)
+    )
+    listing = list_folder(tmp_path)
+    assert {each.name: each.split for each in listing.images} == {
+        name: "train" if name.startswith("train/") else "test" for name in names
+    }
+    assert listing.source["split"] == "given"
+    save(tmp_path / "other" / "9.png", picture())  # not every image lies in such a folder
+    with open(tmp_path / "captions.jsonl", "a") as file:
+        file.write(json.dumps({"image": "other/9.png", "captions": ["a bird"]}) + "\n")
+    assert list_folder(tmp_path).source["split"] == "by name"
+
+
+def test_a_name_that_occurs_twice_keeps_the_split_of_its_first_line(tmp_path):
+    rows = [{"image": name, "captions": ["a bird"], "split": split} for name, split in
+            (("a.png", "train"), ("b.png", "test"), ("a.png", "test"))]  # fmt: skip
+    for row in rows:
+        save(tmp_path / row["image"], picture())
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    listing = list_folder(tmp_path)
+    assert [(each.name, each.split) for each in listing.images] == [("a.png", "train"), ("b.png", "test")]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
