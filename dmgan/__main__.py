@@ -106,7 +106,9 @@ def prepare(arguments: argparse.Namespace) -> None:
     from dmgan.data.folder import list_folder
     from dmgan.data.prepare import prepare_photographs
 
-    captions_pickle, vocabulary = given.pop("captions_pickle"), None
+    captions_pickle, vocabulary = given["captions_pickle"], None
+    if arguments.source != "cub":
+        del given["captions_pickle"]
     listing = {"cub": list_cub, "coco": list_coco, "folder": list_folder}[arguments.source](**given)
     if captions_pickle is not None:
         from dmgan.released import read_vocabulary

@@ -75,6 +75,9 @@ def make_metadata(folder: Path) -> Path:
         (birds / split / "filenames.pickle").write_bytes(pickle.dumps(share, 0))
         ids = [names.index(name) // PER_SPECIES + 1 for name in share]
         (birds / split / "class_info.pickle").write_bytes(pickle.dumps(ids, 0))
+    words = dict(enumerate(["<end>", "this", "bird", "has", "wings", "red", "blue", "green"]))
+    ids = {word: number for number, word in words.items()}
+    (birds / "captions.pickle").write_bytes(pickle.dumps([[[1, 2]], [[1, 2]], words, ids], 2))
     return birds
 
 
@@ -101,7 +104,8 @@ def found(listing_or_set) -> dict[str, int]:
 def test_cub_is_prepared_with_attngan_s_metadata_and_with_plain_captions(captions, tmp_path):
     root = make_cub(tmp_path)
     other = make_metadata(tmp_path) if captions == "metadata" else make_reed(tmp_path)
-    listing = list_cub(root, **{captions: other}, captions_per_image=2)
+    words = tmp_path / "birds" / "captions.pickle" if captions == "metadata" else None
+    listing = list_cub(root, **{captions: other}, captions_per_image=2, captions_pickle=words)
     assert found(listing) == {}
     counts = [each.detail for each in listing.decisions]
     assert counts == ["9 train images, CUB has 8,855", "3 test images, CUB has 2,933"]
@@ -134,6 +138,14 @@ def test_cub_without_captions_or_with_other_files_is_one_clear_line(tmp_path):
     (root / "bounding_boxes.txt").write_text("1 10.0 a 30.0 24.0\n")
     with pytest.raises(UserError, match="line of image 1 is not four numbers"):
         list_cub(root, captions=reed)
+    (root / "bounding_boxes.txt").write_text("1 10.0 inf 30.0 24.0\n")
+    with pytest.raises(UserError, match="line of image 1 is not four numbers"):
+        list_cub(root, captions=reed)
+    (root / "bounding_boxes.txt").write_text("1 10.0 12.0 30.0 24.0\n")
+    for label in ("albatross", "0", "-1", "1.5", "\u00b2"):
+        (root / "image_class_labels.txt").write_text(f"1 {label}\n")
+        with pytest.raises(UserError, match=f"label '{label}' of image 1 is not a number from 1; give the folder CUB"):
+            list_cub(root, captions=reed)
 
 
 def _lose_caption_file(root: Path, birds: Path) -> None:
@@ -181,6 +193,13 @@ def _image_of_both_splits(root: Path, birds: Path) -> None:
     (birds / "test" / "class_info.pickle").unlink()
 
 
+def _split_that_lists_twice(root: Path, birds: Path) -> None:
+    for file in ("filenames", "class_info"):
+        path = birds / "test" / f"{file}.pickle"
+        entries = pickle.loads(path.read_bytes())
+        path.write_bytes(pickle.dumps([*entries, entries[0]], 0))
+
+
 def _other_classes(root: Path, birds: Path) -> None:
     path = birds / "train" / "class_info.pickle"
     ids = pickle.loads(path.read_bytes())
@@ -199,15 +218,29 @@ def _other_classes(root: Path, birds: Path) -> None:
         (_lose_box, ["image without a bounding box"], 12),
         (_image_of_no_split, ["image of no split"], 11),
         (_image_of_both_splits, ["image of both splits"], 12),
+        (_split_that_lists_twice, ["image that filenames.pickle lists more than once"], 12),
         (_other_classes, ["class_info.pickle that disagrees with the labels"], 12),
     ],
 )
 def test_what_is_wrong_with_a_listing_is_named(spoil, kinds, images, tmp_path):
     root, birds = make_cub(tmp_path), make_metadata(tmp_path)
     spoil(root, birds)
-    listing = list_cub(root, metadata=birds)
+    listing = list_cub(root, metadata=birds, captions_pickle=birds / "captions.pickle")
     assert found(listing) == dict.fromkeys(kinds, 1)
     assert len(listing.images) == images
+
+
+def test_a_vocabulary_beside_the_metadata_is_taken_or_named(tmp_path):
+    root, birds = make_cub(tmp_path), make_metadata(tmp_path)
+    prepared = ["prepare", "--source", "cub", "--root", str(root), "--metadata", str(birds), "--workers", "1"]
+    prepared += ["--image-size", "32"]
+    assert main([*prepared, "--out", str(tmp_path / "texts")]) == 0
+    opened = PreparedDataset(tmp_path / "texts")
+    assert found(opened.description["decisions"]) == {"captions.pickle that is not read": 1}
+    assert main([*prepared, "--out", str(tmp_path / "taken"), "--captions-pickle", str(birds / "captions.pickle")]) == 0
+    taken = PreparedDataset(tmp_path / "taken")
+    assert found(taken.description["decisions"]) == {}
+    assert list(taken.vocabulary.words)[1:3] == ["this", "bird"] != list(opened.vocabulary.words)[1:3]
 
 
 def test_papers_crop():
