@@ -281,13 +281,23 @@ def palette_png(transparent: bool = False) -> bytes:
     return encoded(image, "PNG", **({"transparency": 1} if transparent else {}))
 
 
-def turned_jpeg() -> bytes:
-    """60x50, red above and grey below, marked as to be turned by a quarter to the right."""
+def exif_of(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def turned(kind="JPEG", orientation=6, **options) -> bytes:
+    """60x50, red above and grey below, marked (6) as to be turned by a quarter to the right."""
     image = Image.new("RGB", (60, 50), RED)
     image.paste(GREY, (0, 25, 60, 50))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return encoded(image, "JPEG", quality=95, exif=exif)
+    return encoded(image, kind, exif=exif_of(orientation), **options)
+
+
+def ppm(maximum: int) -> bytes:
+    """A PPM file of one colour, RED as shares of 255 times the maximum."""
+    levels = np.round(np.full((50, 60, 3), RED) / 255 * maximum)
+    return f"P6\n60 50\n{maximum}\n".encode() + levels.astype(">u2" if maximum > 255 else np.uint8).tobytes()
 
 
 PHOTOGRAPHS = {
@@ -309,7 +319,20 @@ PHOTOGRAPHS = {
     "floating point": (
         lambda: encoded(Image.new("F", (60, 50), 0.5), "TIFF"), ["pixels of floating point"], None
     ),
-    "EXIF rotation": (turned_jpeg, ["EXIF rotation"], None),
+    "EXIF rotation": (lambda: turned(quality=95), ["EXIF rotation"], None),
+    "EXIF rotation, TIFF": (lambda: turned("TIFF"), ["EXIF rotation"], None),
+    "EXIF orientation 0": (lambda: jpeg(exif=exif_of(0)), ["EXIF orientation without a meaning"], RED),
+    "EXIF orientation 9, TIFF": (
+        lambda: encoded(Image.new("RGB", (60, 50), RED), "TIFF", exif=exif_of(9)),
+        ["EXIF orientation without a meaning"], RED,
+    ),
+    "EXIF orientation 1": (lambda: jpeg(exif=exif_of(1)), [], RED),
+    "PPM": (lambda: ppm(255), [], RED),
+    "16-bit PPM": (lambda: ppm(65535), ["16-bit colour PPM"], RED),
+    "10-bit PPM": (lambda: ppm(1023), ["16-bit colour PPM"], RED),
+    "plain 16-bit PPM": (
+        lambda: b"P3\n60 50\n1000\n" + b"784 118 157\n" * 3000, ["16-bit colour PPM"], RED
+    ),
     "two frames": (
         lambda: encoded(
             Image.new("RGB", (60, 50), RED), "TIFF", save_all=True, append_images=[Image.new("RGB", (60, 50))]
@@ -335,7 +358,7 @@ def test_every_odd_photograph_is_converted_or_left_out_and_named(kind, tmp_path)
     assert [each.found for each in photograph.found] == kinds
     assert all(each.decision and "0x" not in each.detail for each in photograph.found)
     assert photograph.sha256 == file_sha256(tmp_path / "image")
-    if kind == "EXIF rotation":
+    if kind.startswith("EXIF rotation"):
         assert photograph.pixels.shape == (45, 38, 3)  # turned: 50 wide, 60 high
         assert np.abs(photograph.pixels[22, -5].astype(int) - RED).max() < 6  # what was above is on the right
         assert np.abs(photograph.pixels[22, 5].astype(int) - GREY).max() < 6
@@ -360,6 +383,15 @@ def test_boxes_outside_the_image_are_named(box, kinds, shape, tmp_path):
     (tmp_path / "image").write_bytes(jpeg())
     photograph = read_photograph(tmp_path / "image", box, 38)
     assert [each.found for each in photograph.found] == kinds and photograph.pixels.shape[:2] == shape
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_box_is_of_stored_pixels_and_a_tiff_is_turned_once(orientation, tmp_path):
+    """PNG, which Pillow does not turn, and TIFF, which it turns while it loads, end alike."""
+    (tmp_path / "a.png").write_bytes(turned("PNG", orientation))
+    (tmp_path / "a.tiff").write_bytes(turned("TIFF", orientation))
+    png, tiff = (read_photograph(tmp_path / f"a.{kind}", (30, 5, 20, 10), 24) for kind in ("png", "tiff"))
+    assert np.array_equal(png.pixels, tiff.pixels) and png.found == tiff.found
 
 
 # Folders.
