@@ -492,7 +492,8 @@ def make_coco(folder: Path, year: str) -> Path:
     root = folder / "coco"
     (root / "annotations").mkdir(parents=True)
     for split, ids in (("train", (9, 25)), ("val", (42,))):
-        images = [{"id": each, "file_name": f"COCO_{split}{year}_{each:012d}.jpg"} for each in ids]
+        prefix = f"COCO_{split}{year}_" if year == "2014" else ""
+        images = [{"id": each, "file_name": f"{prefix}{each:012d}.jpg"} for each in ids]
         texts = [{"image_id": each, "caption": f"a bird number {n}"} for n in range(6) for each in ids]
         if split == "val":
             texts.append({"image_id": 77, "caption": "of no image"})
@@ -503,22 +504,26 @@ def make_coco(folder: Path, year: str) -> Path:
     return root
 
 
-def test_coco_2014(tmp_path):
-    root = make_coco(tmp_path, "2014")
+@pytest.mark.parametrize(("year", "other"), [("2014", "2017"), ("2017", "2014")])
+def test_coco_in_the_layout_of_either_year(year, other, tmp_path):
+    root = make_coco(tmp_path, year)
     listing = list_coco(root)
+    assert listing.source["year"] == year
     assert found(listing) == {"captions of an image that is not listed": 1}
     assert [(each.name[-2:], each.class_id, each.split, len(each.captions)) for each in listing.images] == [
         ("09", 0, "train", 5), ("25", 1, "train", 5), ("42", 2, "test", 5)
     ]  # fmt: skip
+    published = {"2014": ("82,783", "40,504"), "2017": ("118,287", "5,000")}[year]
     assert [each.detail for each in listing.decisions[-2:]] == [
-        "2 train images, COCO 2014 has 82,783", "1 test images, COCO 2014 has 40,504"
+        f"2 train images, COCO {year} has {published[0]}", f"1 test images, COCO {year} has {published[1]}"
     ]  # fmt: skip
-    shutil.copy(root / "annotations" / "captions_train2014.json", root / "annotations" / "captions_train2017.json")
+    annotations = root / "annotations"
+    shutil.copy(annotations / f"captions_train{year}.json", annotations / f"captions_train{other}.json")
     with pytest.raises(UserError, match="holds COCO 2014 and 2017; say which with --year"):
         list_coco(root)
-    (root / "annotations" / "captions_val2014.json").write_text('{"images": [{"file_name": "a"}]}')
-    with pytest.raises(UserError, match="captions_val2014.json: is no file of COCO captions"):
-        list_coco(root, "2014")
+    (annotations / f"captions_val{year}.json").write_text('{"images": [{"file_name": "a"}]}')
+    with pytest.raises(UserError, match=f"captions_val{year}.json: is no file of COCO captions"):
+        list_coco(root, year)
     with pytest.raises(UserError, match="holds no COCO captions"):
         list_coco(tmp_path)
 
