@@ -70,8 +70,9 @@ def expected_jobs(config: dict) -> dict[str, int]:
     runs = datasets * len(config["models"]) * len(config["seeds"])
     once = ["prepare", "reference", "evaluate_controls", "tables", "compare", "figures"]
     per_dataset = dict.fromkeys(once, datasets) | {"pretrain": (1 + ("held_out_damsm" in config)) * datasets}
-    if "species" in config.get("rungs", ["species"]):
-        per_dataset["classifier"] = datasets
+    rungs = [block.get("rungs", config.get("rungs", ["species"])) for block in config["datasets"].values()]
+    if with_species := sum("species" in each for each in rungs):
+        per_dataset["classifier"] = with_species
     with_attributes = sum(block.get("source", "synthbirds") == "synthbirds" for block in config["datasets"].values())
     if with_attributes:
         per_dataset["attributes"] = with_attributes
@@ -187,7 +188,16 @@ def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     assert "--source cub --root 'my birds' --metadata data/birds --image-size 256" in dry.stdout
     assert "input: my birds/images.txt" in dry.stdout
     epochs = re.findall(r"dmgan pretrain --data results/data/(\w+) .*--epochs (\d+)", dry.stdout)
-    assert sorted(epochs) == [("coco", "100"), ("cub", "200")]
+    assert sorted(epochs) == [("coco", "100")] * 2 + [("cub", "200")] * 2  # those of the held-out judge too
+    references = re.findall(r"dmgan reference --data results/data/(\w+)\s+--rungs (\w+) (.*)", dry.stdout)
+    assert sorted(each[:2] for each in references) == [("coco", "tf"), ("cub", "species")]
+    assert ["--classifier" in each[2] for each in sorted(references)] == [False, True]
+    trained = re.findall(r"dmgan train .*", dry.stdout)
+    assert len(trained) == 12
+    engine = "--precision bfloat16 --channels-last --rewritten --fused-adam --cache-captions"
+    assert all(engine in each for each in trained)
+    limits = set(re.findall(r"dmgan sample --data results/data/(\w+) .*--max-words (\d+)", dry.stdout))
+    assert limits == {("cub", "25"), ("coco", "20")}
 
 
 def test_sampling_is_told_how_to_make_images(tmp_path):
@@ -263,7 +273,7 @@ def test_the_workflow_knows_which_models_need_further_networks():
 
 
 def test_schema_has_the_rungs_of_the_evaluation():
-    assert SCHEMA["properties"]["rungs"]["items"]["enum"] == list(RUNGS)
+    assert SCHEMA["$defs"]["rungs"]["items"]["enum"] == list(RUNGS)
 
 
 def test_schema_has_the_models_of_the_registry():

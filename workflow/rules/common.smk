@@ -110,7 +110,7 @@ def flags(options):
 
 def dataset_flags(wildcards):
     """How one data set is prepared."""
-    of_other_rules = ("damsm", "sampling")
+    of_other_rules = ("damsm", "sampling", "rungs")
     block = config["datasets"][wildcards.dataset]
     return flags({name: value for name, value in block.items() if name not in of_other_rules})
 
@@ -187,15 +187,20 @@ def judge_flags(wildcards):
     return shlex.join(words)
 
 
+def rungs(wildcards):
+    """Feature networks that the images of a data set are measured with."""
+    return config["datasets"][wildcards.dataset].get("rungs", config["rungs"])
+
+
 def species_files(wildcards):
     """The species classifier, where the rung species is asked for: a data set without classes has none."""
-    return expand(rules.classifier.output, dataset=wildcards.dataset) if "species" in config["rungs"] else []
+    return expand(rules.classifier.output, dataset=wildcards.dataset) if "species" in rungs(wildcards) else []
 
 
 def rung_flags(wildcards):
     """The feature networks of the evaluation, and where their weights are."""
-    words = ["--rungs", *config["rungs"], "--weights", config["weights"]]
-    if "species" in config["rungs"]:
+    words = ["--rungs", *rungs(wildcards), "--weights", config["weights"]]
+    if "species" in rungs(wildcards):
         words += ["--classifier", f"results/{wildcards.dataset}/species"]
     return shlex.join(words)
 
