@@ -1,6 +1,7 @@
 """Rates of every long stage of a configuration, a row each in results/rates.csv, which `python -m dmgan plan` reads.
 
-A row is one network at its configured size on one device: images a second, and floating-point operations an image.
+A row is one network at its configured size on one device, trained with the engine and sampled with the options that the
+configuration names: images a second, and floating-point operations an image (0 where compiled: not counted).
 Inputs are random. On the CPU the rate is that of one thread's CPU time, times the cores, so that what else runs hardly
 counts (several threads burn CPU time while they wait for each other); on a GPU it is over wall time.
 Rows of the same device, stage and network are replaced.
@@ -9,21 +10,32 @@ Rows of the same device, stage and network are replaced.
 import argparse
 import csv
 import dataclasses
+import itertools
 import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import fresh, record
 from dmgan import files
 from dmgan.allocator import keep_freed_memory
-from dmgan.options import ArchitectureOptions, ClassifierOptions, DamsmOptions, MatchingOptions, TrainingOptions
-from dmgan.plan import RATES, network_of, read_configuration
+from dmgan.options import (
+    ArchitectureOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    EngineOptions,
+    MatchingOptions,
+    SamplingOptions,
+    TrainingOptions,
+)
+from dmgan.plan import RATES, engine_of, measured_name, network_of, read_configuration, rungs_of, sampling_block
 
 _WORDS = 15
 _VOCABULARY = 5450
+_SAMPLING_BATCH = 64  # the default of `python -m dmgan sample`
 
 
 def _chosen(kind: type, *blocks: dict):
@@ -38,11 +50,11 @@ class _Clock:
     def __init__(self, device, seconds: float):
         self.device, self.seconds = device, seconds
 
-    def measure(self, step: Callable[[], object], images: int) -> dict[str, float]:
+    def measure(self, step: Callable[[], object], images: int, compiled: bool = False) -> dict[str, float]:
         from torch.utils.flop_counter import FlopCounterMode
 
         counter = FlopCounterMode(display=False)
-        with counter:
+        with nullcontext() if compiled else counter:  # it sees no operation of a compiled network
             step()
         if self.device.type == "cuda":
             for _ in range(3):
@@ -81,36 +93,59 @@ def _captions(batch: int, embedding_dim: int, device):
     return EncodedCaptions(torch.randn(batch, embedding_dim, device=device), words, mask, lengths)
 
 
-def _train_and_sample(name: str, block: dict, config: dict, batch: int, clock: _Clock):
-    """Rates of a training step and of a generator's pass, and megabytes of a checkpoint."""
+def _model(name: str, block: dict, config: dict):
+    """A model of a configuration with random weights."""
+    from dmgan.models.interface import initialise
+    from dmgan.models.registry import build_model
+
+    damsm = _chosen(DamsmOptions, config["damsm"])
+    model = build_model(name, _chosen(ArchitectureOptions, block), damsm.embedding_dim)
+    initialise(model)
+    return model
+
+
+def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> dict[str, float] | None:
+    """Rate of a training step as its engine runs it, and megabytes of a checkpoint."""
     import torch
 
     from dmgan.encoders import build_image_encoder
-    from dmgan.models.interface import initialise
-    from dmgan.models.registry import build_model, find
-    from dmgan.training import Trainer
+    from dmgan.models.registry import find
+    from dmgan.training import Trainer, repeat_bits
 
-    damsm, device = _chosen(DamsmOptions, config["damsm"]), clock.device
-    options = _chosen(TrainingOptions, block)
-    model = build_model(name, _chosen(ArchitectureOptions, block), damsm.embedding_dim)
-    initialise(model)
+    if block.get("gpus", 1) > 1:
+        print(f"train {name}: is configured for several GPUs, and one is measured; left out", file=sys.stderr)
+        return None
+    damsm, engine, device = _chosen(DamsmOptions, config["damsm"]), _chosen(EngineOptions, block), clock.device
+    options, model = _chosen(TrainingOptions, block), _model(name, block, config)
+    repeat_bits(device, engine.deterministic)
     encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width)
     encoder.eval().requires_grad_(False).to(device)
     gammas = _chosen(MatchingOptions, config["matching"])
-    trainer = Trainer(model, encoder, options, gammas, find(name).losses, device)
+    trainer = Trainer(model, encoder, options, gammas, find(name).losses, device, engine)
     captions = _captions(batch, damsm.embedding_dim, device)
     noise = torch.randn(batch, model.noise_dim, device=device)
     images = [torch.rand(batch, 3, side, side, device=device) * 2 - 1 for side in model.image_sizes]
     class_ids = torch.arange(batch, device=device)
-    trained = clock.measure(lambda: trainer.step(images, captions, class_ids, noise), batch)
+    trained = clock.measure(lambda: trainer.step(images, captions, class_ids, noise), batch, engine.compile)
     tensors = [tensor for each in trainer.stateful().values() for tensor in _tensors(each.state_dict())]
     trained["checkpoint_mb"] = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
-    model.eval()
-    with torch.inference_mode():
-        made = clock.measure(
-            lambda: model.generate(noise, captions.sentence, captions.words, captions.mask), batch
-        )  # fmt: skip
-    return trained, made
+    repeat_bits(device, False)
+    torch.backends.cudnn.benchmark = False  # training alone searches for algorithms
+    return trained
+
+
+def _sample(name: str, block: dict, config: dict, dataset: str, batch: int, clock: _Clock) -> dict[str, float]:
+    """Rate of a generator's pass as images of this data set are made."""
+    import torch
+
+    from dmgan.inference import InferenceGenerator
+
+    model, options = _model(name, block, config), _chosen(SamplingOptions, sampling_block(config, dataset))
+    model.to(clock.device).eval().requires_grad_(False)
+    captions = _captions(batch, _chosen(DamsmOptions, config["damsm"]).embedding_dim, clock.device)
+    noise = torch.randn(batch, model.noise_dim, device=clock.device)
+    generator = InferenceGenerator(model, options, clock.device, batch, _WORDS)
+    return clock.measure(lambda: generator.images(noise, captions), batch, options.compile)
 
 
 def _tensors(state) -> list:
@@ -183,7 +218,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rates", description=__doc__)
     parser.add_argument("--configfile", type=Path, default=Path("workflow/config/paper.yaml"), help="what to measure")
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
-    parser.add_argument("--batch-size", type=int, default=0, help="images a step (default: the configuration's)")
+    parser.add_argument(
+        "--batch-size", type=int, default=0, help="images a step, also in sampling (default: the configuration's)"
+    )
     parser.add_argument("--seconds", type=float, default=10, help="least seconds of a measurement (default 10)")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -196,14 +233,16 @@ def main() -> None:
     place = described.get("gpu", f"{described['cpu']}, {described['cores']} cores")
     rows: dict[tuple[str, str], dict[str, object]] = {}
 
-    def keep(stage: str, network: str, batch: int, measured: dict[str, float] | None) -> None:
+    def keep(
+        stage: str, network: str, batch: int, measured: dict[str, float] | None, precision: str = "float32"
+    ) -> None:
         if measured is None:
             return
         rows[stage, network] = {
             "device": place, "stage": stage, "network": network, "batch": batch,
             "images_per_second": round(measured["images_per_second"], 4),
             "gflop_per_image": round(measured["gflop_per_image"], 2),
-            "checkpoint_mb": round(measured.get("checkpoint_mb", 0.0)), "precision": "float32",
+            "checkpoint_mb": round(measured.get("checkpoint_mb", 0.0)), "precision": precision,
             "over": "wall time" if clock.device.type == "cuda" else "one thread's CPU time, times the cores",
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         }  # fmt: skip
@@ -212,19 +251,23 @@ def main() -> None:
 
     batch = arguments.batch_size or config["damsm"].get("batch_size", DamsmOptions().batch_size)
     keep("prepare", "photographs", 0, _preparing())
-    if "species" in config["rungs"]:
+    if any("species" in rungs_of(config, dataset) for dataset in config["datasets"]):
         keep("classifier", network_of("classifier", config), batch, _classifier(config, batch, clock))
     keep("evaluate", "inception 299", batch, _evaluate(batch, clock))
     keep("pretrain", network_of("pretrain", config), batch, _pretrain(config, batch, clock))
-    for dataset, blocks in config["hyperparameters"].items():
-        for model in config["models"]:
-            network = network_of("train", config, dataset, model)
-            if ("train", network) in rows:
-                continue
-            batch = arguments.batch_size or blocks[model].get("batch_size", TrainingOptions().batch_size)
-            trained, made = _train_and_sample(model, blocks[model], config, batch, clock)
-            keep("train", network, batch, trained)
-            keep("sample", network, batch, made)
+    for dataset, model in itertools.product(config["datasets"], config["models"]):
+        block, sampling = config["hyperparameters"][dataset][model], sampling_block(config, dataset)
+        network = network_of("train", config, dataset, model)
+        name = measured_name(network, engine_of("train", config, dataset, model))
+        if ("train", name) not in rows:
+            batch = arguments.batch_size or _chosen(TrainingOptions, block).batch_size
+            precision = _chosen(EngineOptions, block).precision
+            keep("train", name, batch, _train(model, block, config, batch, clock), precision)
+        name = measured_name(network, engine_of("sample", config, dataset))
+        if ("sample", name) not in rows:
+            batch = arguments.batch_size or sampling.get("batch_size", _SAMPLING_BATCH)
+            precision = _chosen(SamplingOptions, sampling).precision
+            keep("sample", name, batch, _sample(model, block, config, dataset, batch, clock), precision)
 
 
 def _merge(path: Path, rows: list[dict[str, object]]) -> None:

@@ -106,7 +106,9 @@ def prepare(arguments: argparse.Namespace) -> None:
     from dmgan.data.folder import list_folder
     from dmgan.data.prepare import prepare_photographs
 
-    captions_pickle, vocabulary = given.pop("captions_pickle"), None
+    captions_pickle, vocabulary = given["captions_pickle"], None
+    if arguments.source != "cub":
+        del given["captions_pickle"]
     listing = {"cub": list_cub, "coco": list_coco, "folder": list_folder}[arguments.source](**given)
     if captions_pickle is not None:
         from dmgan.released import read_vocabulary
@@ -307,7 +309,7 @@ def sample(arguments: argparse.Namespace) -> None:
     sample_test_captions(
         arguments.run, arguments.data, arguments.out, arguments.num_images, arguments.seed,
         arguments.batch_size, arguments.all_stages, device, _options(arguments, SamplingOptions), arguments.soa,
-        arguments.retrieval, arguments.memory_cache,
+        arguments.retrieval, arguments.memory_cache, arguments.max_words,
     )  # fmt: skip
 
 
@@ -324,6 +326,10 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=64, help="images at a time; changes nothing but speed (default 64)"
     )
+    parser.add_argument(
+        "--max-words", type=int,
+        help="longest caption read; the released evaluation has 25 for birds, 20 for COCO (default: as in training)",
+    )  # fmt: skip
     parser.add_argument(
         "--all-stages", action="store_true", help="write the images of every stage, not of the last alone"
     )

@@ -47,7 +47,7 @@ class TrainedModel(NamedTuple):
     name: str  # in the registry
     model: TextToImageGAN
     damsm: Damsm
-    max_words: int
+    max_words: int  # longest caption read
     options: dict  # the run's options.json
     folder: Path
     device: torch.device
@@ -212,18 +212,23 @@ def sample_test_captions(
     soa: bool = False,
     retrieval: str = DEFAULT_METHOD,
     memory_cache: Path | None = None,
+    max_words: int | None = None,
 ) -> None:
     """Write `num_images` PNG files and manifest.json into the folder `out`, whole or not at all.
 
     Files are named NUMBER.png, with all_stages NUMBER_SIDE.png; the manifest gives each image's test
     image and caption, and where the model retrieves the image it retrieved, by the method `retrieval`. Batches hold
     captions of like length; that changes nothing but speed. With `soa` the images are those that semantic object
-    accuracy asks for, however many, and the manifest gives the class of each. Cut short, the same call goes on from the
-    images that are complete.
+    accuracy asks for, however many, and the manifest gives the class of each. max_words: longest caption read, as the
+    manifest says; None: as long as in training. Cut short, the same call goes on from the images that are complete.
     """
     if num_images < 1 or batch_size < 1:
         raise UserError(f"--num-images {num_images}, --batch-size {batch_size}: must both be 1 or more")
+    if max_words is not None and max_words < 1:
+        raise UserError(f"--max-words {max_words}: must be 1 or more")
     trained, dataset = load_run(run, device, memory_cache), PreparedDataset(data)
+    if max_words is not None:
+        trained = trained._replace(max_words=max_words)
     read = trained.damsm.caption_reader(
         dataset, f"{run}: was trained on captions of another data set than {data}; give the data set it was trained on"
     )
@@ -241,6 +246,7 @@ def sample_test_captions(
     model = InferenceGenerator(trained.model, options, device, batch_size, trained.max_words)
     encodings = CaptionEncodings(trained.damsm)
     subject = _subject(trained, dataset, seed, all_stages, options) | {"soa": soa, "retrieval": retrieval}
+    subject["max_words"] = trained.max_words
     with ImageFolder(out, subject, num_images, options.workers, options.packed) as folder:
         progress = Progress(num_images, "images", done=len(folder.done))
         for numbers in _by_length(choices, batch_size, folder.done):
@@ -345,6 +351,7 @@ def _manifest(
         "image_size": trained.model.architecture.image_size,
         "stages": list(trained.model.image_sizes),
         "seed": seed,
+        "max_words": trained.max_words,
         "computed": {**_computed(options), "device": trained.device.type},
         "images": [{"test_image": each.image, "caption": each.caption} for each in choices],
         "tokens": [each.tokens.tolist() for each in choices],

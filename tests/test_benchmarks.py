@@ -1,13 +1,17 @@
 """The benchmarks' frame, and the yardstick that speed is measured against."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import fresh, plot, record, rewrites, sampling
+from benchmarks import fresh, plot, record, rewrites, sampling, training
 from benchmarks.record import Figure
 from benchmarks.yardstick import YardstickGenerator
+from dmgan.data import coco, cub
 from dmgan.errors import UserError
 from dmgan.models.dmgan import DMGAN
 from dmgan.models.interface import initialise
@@ -98,3 +102,23 @@ def test_a_rewrite_is_measured_against_what_it_equals():
         x = torch.randn(2, pair.channels, 4, 4)
         difference = (pair.rewrite(x) - pair.plain(x)).abs().max()
         assert difference < 1e-4, name
+
+
+def test_the_projected_schedules_are_the_paper_s_and_the_release_s():
+    text = (Path(__file__).parent.parent / "workflow" / "config" / "paper.yaml").read_text(encoding="utf-8")
+    blocks = yaml.safe_load(text)["hyperparameters"]
+    images = {"CUB": cub.PUBLISHED["train"], "COCO": coco.PUBLISHED["2014"]["train"]}
+    release = {"CUB": (800, 10), "COCO": (200, 16)}  # epochs and batch of the released code's files
+    runs = {name: [{"s_per_step": 3.6}] for name in training.CUDA_SETTINGS}
+    projected = {each.name: each.value for each in training._gpu_claims(runs) if each.name.startswith("projected: ")}
+    assert len(projected) == 4
+    for schedule, (setting, steps) in training.SCHEDULES.items():
+        dataset, of_paper = schedule.split(",")[0], "the paper's" in schedule
+        block = blocks[dataset.lower()]["dmgan"]
+        epochs, batch = (block["epochs"], block["batch_size"]) if of_paper else release[dataset]
+        assert steps == epochs * (images[dataset] // batch)
+        assert f"{epochs} epochs of {images[dataset] // batch:,} steps of {batch}" in schedule
+        assert training.CUDA_SETTINGS[setting].coco_batch == (batch if dataset == "COCO" else 0)
+        assert projected[f"projected: {schedule}"] == pytest.approx(steps / 1000)
+    assert any(each.engine and each.engine.cuda_graphs for each in training.CUDA_SETTINGS.values())
+    assert not training._gpu_claims({})

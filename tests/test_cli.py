@@ -1,9 +1,11 @@
 """The command line: instant help, one clear line for bad input, whole files or none."""
 
+import re
 import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +114,9 @@ def test_logs_get_plain_lines(capsys):
     progress.close()
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"] and "\r" not in "".join(lines)
+
+
+def test_the_readme_names_every_verb():
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    sentence = text.split("Every stage is also a verb of its own")[1].split("\n\n")[0]
+    assert set(VERBS) <= set(re.findall(r"[\w-]+", sentence))

@@ -8,11 +8,24 @@ import pytest
 import torch
 import yaml
 
+from benchmarks import rates as measuring
 from dmgan.__main__ import main
 from dmgan.errors import UserError
 from dmgan.models.registry import build_model
-from dmgan.options import ArchitectureOptions
-from dmgan.plan import costs, extrapolated, hours, image_counts, network_of, read_configuration, read_rates
+from dmgan.options import ArchitectureOptions, EngineOptions
+from dmgan.plan import (
+    costs,
+    engine_of,
+    extrapolated,
+    hours,
+    image_counts,
+    measured_name,
+    network_of,
+    plan,
+    read_configuration,
+    read_rates,
+)
+from tests.test_workflow import expected_jobs
 
 CONFIGS = Path(__file__).parent.parent / "workflow" / "config"
 PAPER = CONFIGS / "paper.yaml"
@@ -22,7 +35,17 @@ COLUMNS = ("device", "stage", "network", "batch", "images_per_second", "gflop_pe
 
 @pytest.fixture
 def paper() -> dict:
-    return read_configuration(PAPER)
+    """The papers' configuration in plain float32, with nothing but the papers' own judges."""
+    config = read_configuration(PAPER)
+    for blocks in config["hyperparameters"].values():
+        for block in blocks.values():
+            for name in EngineOptions.__dataclass_fields__:
+                block.pop(name, None)
+    for block in config["datasets"].values():
+        block.pop("rungs", None)
+        block.pop("sampling", None)
+    config.pop("held_out_damsm", None)
+    return config | {"rungs": ["tf", "clean", "torchvision-released", "openai-released"], "sampling": {}}
 
 
 def write_rates(path: Path, *rows) -> Path:
@@ -72,7 +95,7 @@ def test_hours_are_measured_where_they_were_and_extrapolated_where_operations_we
     network = network_of("train", paper, "cub", "dmgan")
     row = ("a card", "train", network, 10, 50, 240, 700, "float32", "wall time", "2026-01-01")
     rates = read_rates(write_rates(tmp_path / "rates.csv", row))
-    measured = rates["a card (float32, over wall time)"]
+    measured = rates["a card (over wall time)"]
     cost = next(each for each in costs(paper, {network: 7e8}) if (each.rule, each.network) == ("train", network))
     assert cost.images == 15_930_000 and cost.disk == 2.1e9
     assert hours(cost, measured) == pytest.approx(88.5)  # 15.93 million images at 50 a second
@@ -81,15 +104,105 @@ def test_hours_are_measured_where_they_were_and_extrapolated_where_operations_we
     assert extrapolated(cost._replace(network="another"), rates.values(), 40.0) is None
 
 
+def test_an_engine_that_was_not_measured_has_no_rate(paper, tmp_path):
+    network = network_of("train", paper, "cub", "dmgan")
+    plain = ("a card", "train", network, 10, 50, 240, 700, "float32", "wall time", "2026-01-01")
+    paper["hyperparameters"]["cub"]["dmgan"] |= {"precision": "bfloat16", "compile": True, "accumulate": 2, "gpus": 4}
+    paper["hyperparameters"]["cub"]["dmgan"] |= {"cache_captions": True}
+    engine = engine_of("train", paper, "cub", "dmgan")
+    assert engine == "bfloat16, compile, accumulate 2, gpus 4"
+    cost = next(each for each in costs(paper, {}) if (each.dataset, each.rule, each.what) == ("cub", "train", "dmgan"))
+    assert cost.engine == engine and cost.disk is None
+    rates = read_rates(write_rates(tmp_path / "rates.csv", plain))
+    assert hours(cost, rates["a card (over wall time)"]) is None
+    assert extrapolated(cost, rates.values(), 40.0) == pytest.approx(26.55)  # the plain step's operations
+    row = (*plain[:2], measured_name(network, engine), 10, 200, 0, 700, "bfloat16", *plain[-2:])
+    rates = read_rates(write_rates(tmp_path / "rates.csv", plain, row))
+    assert hours(cost, rates["a card (over wall time)"]) == pytest.approx(22.125)
+
+
+def test_sampling_is_planned_as_it_is_configured(paper):
+    def sample() -> tuple:
+        return next(each for each in costs(paper, {}) if (each.rule, each.what) == ("sample", "dmgan"))
+
+    usual = sample()
+    assert usual.engine == "fused, channels_last" and usual.disk == pytest.approx(90_000 * 256**2 * 1.75)
+    paper["sampling"] = {"packed": True, "workers": 4, "fused": False, "channels_last": False}
+    assert sample().engine == "" and sample().disk == pytest.approx(90_000 * 256**2 * 4.75)
+    paper["datasets"]["cub"]["sampling"] = {"precision": "bfloat16"}
+    assert sample().engine == "bfloat16"
+
+
+@pytest.mark.parametrize("name", ["smoke.yaml", "mdsp-grid.yaml", "paper.yaml"])
+def test_every_job_of_a_model_or_network_is_in_the_plan(name):
+    """But for imports, memorisation, tables and figures, of which the plan says that it leaves them out."""
+    config = read_configuration(CONFIGS / name)
+    expected, found = expected_jobs(yaml.safe_load((CONFIGS / name).read_text())), {}
+    for each in costs(config, {}):
+        found[each.rule] = found.get(each.rule, 0) + each.jobs
+    left_out = ("total", "all", "tables", "compare", "figures", "parameters", "memorisation", "retrieval_table")
+    expected = {rule: count for rule, count in expected.items() if rule not in left_out}
+    expected["evaluate"] += expected.pop("evaluate_controls") + expected.pop("reference")
+    assert found == expected
+
+
+def test_judges_and_imported_models_are_in_the_plan(paper):
+    released = {"model": "dmgan", "dataset": "cub"}
+    more = {"imported": {"official": released}, "held_out_damsm": {"seed": 1}, "clip": {}, "detector": "file"}
+    found = {(each.dataset, each.rule, each.what): each for each in costs(paper | more, {})}
+    assert found["cub", "pretrain", "DAMSM and held-out DAMSM"].steps == 2 * 200 * 184
+    assert found["cub", "sample_imported", "official"].images == 30_000
+    imported = found["cub", "evaluate_imported", "6 Inception passes an image"]  # four rungs, two DAMSMs
+    assert imported.jobs == 2 and imported.images == 6 * (30_000 + 2 * 1_466 + 2 * 2_933 + 1_000)
+    assert ("coco", "evaluate_imported", "6 Inception passes an image") not in found
+    assert (
+        found["coco", "evaluate", "of these: CLIP"].network == found["coco", "evaluate", "of these: detector"].network
+    )
+    assert hours(found["coco", "evaluate", "of these: CLIP"], {}) is None
+
+
+def test_totals_say_what_they_leave_out(tmp_path):
+    def totals(*rows) -> str:
+        text = plan(CONFIGS / "smoke.yaml", write_rates(tmp_path / "rates.csv", *rows), 40.0)
+        return next(line for line in text.splitlines() if line.startswith("total"))
+
+    smoke = read_configuration(CONFIGS / "smoke.yaml")
+    network = network_of("train", smoke, "smoke", "dmgan")
+    row = ("a card", "train", network, 8, 0.004, 10, 1, "float32", "wall time", "2026-01-01")  # 144 images: 10 h
+    assert totals(row).split("115")[1].split() == ["at", "least", "10.0", "at", "least", "1e-05", "at", "least", "0.0"]
+    other = ("a card", "train", "another", *row[3:])
+    assert totals(other).split("115")[1].split() == ["?", "?", "at", "least", "0.0"]
+
+
+def test_rates_are_measured_as_configured():
+    config = read_configuration(CONFIGS / "smoke.yaml")
+    config["sampling"] = {"precision": "bfloat16"}
+    clock, block = (
+        measuring._Clock(torch.device("cpu"), 0.0),
+        config["hyperparameters"]["smoke"]["dmgan"] | {"stages": 2},
+    )
+    plain = measuring._train("dmgan", block, config, 2, clock)
+    fast = {"precision": "bfloat16", "rewritten": True, "fused_adam": True, "channels_last": True}
+    rewritten = measuring._train("dmgan", block | fast, config, 2, clock)
+    assert 0 < rewritten["gflop_per_image"] < plain["gflop_per_image"]
+    assert measuring._train("dmgan", block | {"gpus": 2}, config, 2, clock) is None
+    fused = measuring._sample("dmgan", block, config, "smoke", 2, clock)
+    config["datasets"]["smoke"]["sampling"] = {"fused": False}
+    unfused = measuring._sample("dmgan", block, config, "smoke", 2, clock)
+    assert 0 < fused["gflop_per_image"] < unfused["gflop_per_image"] and fused["images_per_second"] > 0
+
+
 def test_plan_says_what_it_rests_on(tmp_path, capsys, paper):
     network = network_of("train", paper, "cub", "dmgan")
     row = ("a card", "train", network, 10, 50, 240, 700, "float32", "wall time", "2026-01-01")
     rates = write_rates(tmp_path / "rates.csv", row)
-    assert main(["plan", "--configfile", str(PAPER), "--rates", str(rates)]) == 0
+    plain = tmp_path / "plain.yaml"
+    plain.write_text(yaml.safe_dump(paper))
+    assert main(["plan", "--configfile", str(plain), "--rates", str(rates)]) == 0
     said = capsys.readouterr().out
     line = next(line for line in said.splitlines() if line.startswith("cub") and "train" in line and " dmgan" in line)
     assert line.split() == ["cub", "train", "dmgan", "3", "1,593,000", "15,930,000", "88.5", "26.6", "2.1"]
-    assert "[1] measured on a card (float32, over wall time)" in said
+    assert "[1] measured on a card (over wall time), in batches of 10 images" in said
     assert "[2] extrapolated" in said and "not a measurement" in said
     other = next(line for line in said.splitlines() if line.startswith("coco") and "pretrain" in line)
     assert other.split()[-3:] == ["?", "?", "-"]

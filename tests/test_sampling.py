@@ -58,6 +58,21 @@ def test_more_images_leave_the_first_ones_as_they_are(run_folder, data, tmp_path
     assert max(np.abs(few[name] - many[name]).max() for name in few) <= 1
 
 
+def test_longer_captions_are_read_where_asked_for(run_folder, data, tmp_path):
+    def tokens(name: str, **changes) -> list[list[int]]:
+        sampled(run_folder, data, tmp_path / name, num_images=12, all_stages=False, **changes)
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+        assert manifest["max_words"] == changes.get("max_words", load_run(run_folder, CPU).max_words)
+        assert max(map(len, manifest["tokens"])) <= manifest["max_words"]
+        return manifest["tokens"]
+
+    usual, long, short = tokens("usual"), tokens("long", max_words=99), tokens("short", max_words=2)
+    assert max(map(len, long)) > load_run(run_folder, CPU).max_words >= max(map(len, usual))
+    assert {len(each) for each in short} == {2}
+    with pytest.raises(UserError, match="--max-words 0: must be 1 or more"):
+        tokens("none", max_words=0)
+
+
 def test_seeds_differ(run_folder, data, tmp_path):
     one, other = (sampled(run_folder, data, tmp_path / str(seed), seed=seed, num_images=4) for seed in (1, 2))
     assert np.abs(one["000000_32.png"] - other["000000_32.png"]).max() > 1

@@ -75,6 +75,9 @@ def make_metadata(folder: Path) -> Path:
         (birds / split / "filenames.pickle").write_bytes(pickle.dumps(share, 0))
         ids = [names.index(name) // PER_SPECIES + 1 for name in share]
         (birds / split / "class_info.pickle").write_bytes(pickle.dumps(ids, 0))
+    words = dict(enumerate(["<end>", "this", "bird", "has", "wings", "red", "blue", "green"]))
+    ids = {word: number for number, word in words.items()}
+    (birds / "captions.pickle").write_bytes(pickle.dumps([[[1, 2]], [[1, 2]], words, ids], 2))
     return birds
 
 
@@ -101,7 +104,8 @@ def found(listing_or_set) -> dict[str, int]:
 def test_cub_is_prepared_with_attngan_s_metadata_and_with_plain_captions(captions, tmp_path):
     root = make_cub(tmp_path)
     other = make_metadata(tmp_path) if captions == "metadata" else make_reed(tmp_path)
-    listing = list_cub(root, **{captions: other}, captions_per_image=2)
+    words = tmp_path / "birds" / "captions.pickle" if captions == "metadata" else None
+    listing = list_cub(root, **{captions: other}, captions_per_image=2, captions_pickle=words)
     assert found(listing) == {}
     counts = [each.detail for each in listing.decisions]
     assert counts == ["9 train images, CUB has 8,855", "3 test images, CUB has 2,933"]
@@ -134,6 +138,14 @@ def test_cub_without_captions_or_with_other_files_is_one_clear_line(tmp_path):
     (root / "bounding_boxes.txt").write_text("1 10.0 a 30.0 24.0\n")
     with pytest.raises(UserError, match="line of image 1 is not four numbers"):
         list_cub(root, captions=reed)
+    (root / "bounding_boxes.txt").write_text("1 10.0 inf 30.0 24.0\n")
+    with pytest.raises(UserError, match="line of image 1 is not four numbers"):
+        list_cub(root, captions=reed)
+    (root / "bounding_boxes.txt").write_text("1 10.0 12.0 30.0 24.0\n")
+    for label in ("albatross", "0", "-1", "1.5", "\u00b2"):
+        (root / "image_class_labels.txt").write_text(f"1 {label}\n")
+        with pytest.raises(UserError, match=f"label '{label}' of image 1 is not a number from 1; give the folder CUB"):
+            list_cub(root, captions=reed)
 
 
 def _lose_caption_file(root: Path, birds: Path) -> None:
@@ -181,6 +193,13 @@ def _image_of_both_splits(root: Path, birds: Path) -> None:
     (birds / "test" / "class_info.pickle").unlink()
 
 
+def _split_that_lists_twice(root: Path, birds: Path) -> None:
+    for file in ("filenames", "class_info"):
+        path = birds / "test" / f"{file}.pickle"
+        entries = pickle.loads(path.read_bytes())
+        path.write_bytes(pickle.dumps([*entries, entries[0]], 0))
+
+
 def _other_classes(root: Path, birds: Path) -> None:
     path = birds / "train" / "class_info.pickle"
     ids = pickle.loads(path.read_bytes())
@@ -199,15 +218,29 @@ def _other_classes(root: Path, birds: Path) -> None:
         (_lose_box, ["image without a bounding box"], 12),
         (_image_of_no_split, ["image of no split"], 11),
         (_image_of_both_splits, ["image of both splits"], 12),
+        (_split_that_lists_twice, ["image that filenames.pickle lists more than once"], 12),
         (_other_classes, ["class_info.pickle that disagrees with the labels"], 12),
     ],
 )
 def test_what_is_wrong_with_a_listing_is_named(spoil, kinds, images, tmp_path):
     root, birds = make_cub(tmp_path), make_metadata(tmp_path)
     spoil(root, birds)
-    listing = list_cub(root, metadata=birds)
+    listing = list_cub(root, metadata=birds, captions_pickle=birds / "captions.pickle")
     assert found(listing) == dict.fromkeys(kinds, 1)
     assert len(listing.images) == images
+
+
+def test_a_vocabulary_beside_the_metadata_is_taken_or_named(tmp_path):
+    root, birds = make_cub(tmp_path), make_metadata(tmp_path)
+    prepared = ["prepare", "--source", "cub", "--root", str(root), "--metadata", str(birds), "--workers", "1"]
+    prepared += ["--image-size", "32"]
+    assert main([*prepared, "--out", str(tmp_path / "texts")]) == 0
+    opened = PreparedDataset(tmp_path / "texts")
+    assert found(opened.description["decisions"]) == {"captions.pickle that is not read": 1}
+    assert main([*prepared, "--out", str(tmp_path / "taken"), "--captions-pickle", str(birds / "captions.pickle")]) == 0
+    taken = PreparedDataset(tmp_path / "taken")
+    assert found(taken.description["decisions"]) == {}
+    assert list(taken.vocabulary.words)[1:3] == ["this", "bird"] != list(opened.vocabulary.words)[1:3]
 
 
 def test_papers_crop():
@@ -248,13 +281,23 @@ def palette_png(transparent: bool = False) -> bytes:
     return encoded(image, "PNG", **({"transparency": 1} if transparent else {}))
 
 
-def turned_jpeg() -> bytes:
-    """60x50, red above and grey below, marked as to be turned by a quarter to the right."""
+def exif_of(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def turned(kind="JPEG", orientation=6, **options) -> bytes:
+    """60x50, red above and grey below, marked (6) as to be turned by a quarter to the right."""
     image = Image.new("RGB", (60, 50), RED)
     image.paste(GREY, (0, 25, 60, 50))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return encoded(image, "JPEG", quality=95, exif=exif)
+    return encoded(image, kind, exif=exif_of(orientation), **options)
+
+
+def ppm(maximum: int) -> bytes:
+    """A PPM file of one colour, RED as shares of 255 times the maximum."""
+    levels = np.round(np.full((50, 60, 3), RED) / 255 * maximum)
+    return f"P6\n60 50\n{maximum}\n".encode() + levels.astype(">u2" if maximum > 255 else np.uint8).tobytes()
 
 
 PHOTOGRAPHS = {
@@ -276,7 +319,20 @@ PHOTOGRAPHS = {
     "floating point": (
         lambda: encoded(Image.new("F", (60, 50), 0.5), "TIFF"), ["pixels of floating point"], None
     ),
-    "EXIF rotation": (turned_jpeg, ["EXIF rotation"], None),
+    "EXIF rotation": (lambda: turned(quality=95), ["EXIF rotation"], None),
+    "EXIF rotation, TIFF": (lambda: turned("TIFF"), ["EXIF rotation"], None),
+    "EXIF orientation 0": (lambda: jpeg(exif=exif_of(0)), ["EXIF orientation without a meaning"], RED),
+    "EXIF orientation 9, TIFF": (
+        lambda: encoded(Image.new("RGB", (60, 50), RED), "TIFF", exif=exif_of(9)),
+        ["EXIF orientation without a meaning"], RED,
+    ),
+    "EXIF orientation 1": (lambda: jpeg(exif=exif_of(1)), [], RED),
+    "PPM": (lambda: ppm(255), [], RED),
+    "16-bit PPM": (lambda: ppm(65535), ["16-bit colour PPM"], RED),
+    "10-bit PPM": (lambda: ppm(1023), ["16-bit colour PPM"], RED),
+    "plain 16-bit PPM": (
+        lambda: b"P3\n60 50\n1000\n" + b"784 118 157\n" * 3000, ["16-bit colour PPM"], RED
+    ),
     "two frames": (
         lambda: encoded(
             Image.new("RGB", (60, 50), RED), "TIFF", save_all=True, append_images=[Image.new("RGB", (60, 50))]
@@ -302,7 +358,7 @@ def test_every_odd_photograph_is_converted_or_left_out_and_named(kind, tmp_path)
     assert [each.found for each in photograph.found] == kinds
     assert all(each.decision and "0x" not in each.detail for each in photograph.found)
     assert photograph.sha256 == file_sha256(tmp_path / "image")
-    if kind == "EXIF rotation":
+    if kind.startswith("EXIF rotation"):
         assert photograph.pixels.shape == (45, 38, 3)  # turned: 50 wide, 60 high
         assert np.abs(photograph.pixels[22, -5].astype(int) - RED).max() < 6  # what was above is on the right
         assert np.abs(photograph.pixels[22, 5].astype(int) - GREY).max() < 6
@@ -327,6 +383,15 @@ def test_boxes_outside_the_image_are_named(box, kinds, shape, tmp_path):
     (tmp_path / "image").write_bytes(jpeg())
     photograph = read_photograph(tmp_path / "image", box, 38)
     assert [each.found for each in photograph.found] == kinds and photograph.pixels.shape[:2] == shape
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_box_is_of_stored_pixels_and_a_tiff_is_turned_once(orientation, tmp_path):
+    """PNG, which Pillow does not turn, and TIFF, which it turns while it loads, end alike."""
+    (tmp_path / "a.png").write_bytes(turned("PNG", orientation))
+    (tmp_path / "a.tiff").write_bytes(turned("TIFF", orientation))
+    png, tiff = (read_photograph(tmp_path / f"a.{kind}", (30, 5, 20, 10), 24) for kind in ("png", "tiff"))
+    assert np.array_equal(png.pixels, tiff.pixels) and png.found == tiff.found
 
 
 # Folders.
@@ -372,6 +437,34 @@ def test_a_folder_with_text_files_is_split_by_name(tmp_path):
     assert [each.name for each in listing.images if each.split == "test"] == ["test/7.jpg", "test/8.jpg", "test/9.jpg"]
 
 
+def test_json_lines_without_a_split_have_that_of_their_folders(tmp_path):
+    names = [f"{split}/{n}.png" for split in ("train", "test", "val") for n in range(3)]
+    for name in names:
+        save(tmp_path / name, picture())
+    (tmp_path / "captions.jsonl").write_text(
+        "".join(json.dumps({"image": name, "captions": ["a bird"]}) + "\n" for name in names)
+    )
+    listing = list_folder(tmp_path)
+    assert {each.name: each.split for each in listing.images} == {
+        name: "train" if name.startswith("train/") else "test" for name in names
+    }
+    assert listing.source["split"] == "given"
+    save(tmp_path / "other" / "9.png", picture())  # not every image lies in such a folder
+    with open(tmp_path / "captions.jsonl", "a") as file:
+        file.write(json.dumps({"image": "other/9.png", "captions": ["a bird"]}) + "\n")
+    assert list_folder(tmp_path).source["split"] == "by name"
+
+
+def test_a_name_that_occurs_twice_keeps_the_split_of_its_first_line(tmp_path):
+    rows = [{"image": name, "captions": ["a bird"], "split": split} for name, split in
+            (("a.png", "train"), ("b.png", "test"), ("a.png", "test"))]  # fmt: skip
+    for row in rows:
+        save(tmp_path / row["image"], picture())
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    listing = list_folder(tmp_path)
+    assert [(each.name, each.split) for each in listing.images] == [("a.png", "train"), ("b.png", "test")]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -399,7 +492,8 @@ def make_coco(folder: Path, year: str) -> Path:
     root = folder / "coco"
     (root / "annotations").mkdir(parents=True)
     for split, ids in (("train", (9, 25)), ("val", (42,))):
-        images = [{"id": each, "file_name": f"COCO_{split}{year}_{each:012d}.jpg"} for each in ids]
+        prefix = f"COCO_{split}{year}_" if year == "2014" else ""
+        images = [{"id": each, "file_name": f"{prefix}{each:012d}.jpg"} for each in ids]
         texts = [{"image_id": each, "caption": f"a bird number {n}"} for n in range(6) for each in ids]
         if split == "val":
             texts.append({"image_id": 77, "caption": "of no image"})
@@ -410,22 +504,26 @@ def make_coco(folder: Path, year: str) -> Path:
     return root
 
 
-def test_coco_2014(tmp_path):
-    root = make_coco(tmp_path, "2014")
+@pytest.mark.parametrize(("year", "other"), [("2014", "2017"), ("2017", "2014")])
+def test_coco_in_the_layout_of_either_year(year, other, tmp_path):
+    root = make_coco(tmp_path, year)
     listing = list_coco(root)
+    assert listing.source["year"] == year
     assert found(listing) == {"captions of an image that is not listed": 1}
     assert [(each.name[-2:], each.class_id, each.split, len(each.captions)) for each in listing.images] == [
         ("09", 0, "train", 5), ("25", 1, "train", 5), ("42", 2, "test", 5)
     ]  # fmt: skip
+    published = {"2014": ("82,783", "40,504"), "2017": ("118,287", "5,000")}[year]
     assert [each.detail for each in listing.decisions[-2:]] == [
-        "2 train images, COCO 2014 has 82,783", "1 test images, COCO 2014 has 40,504"
+        f"2 train images, COCO {year} has {published[0]}", f"1 test images, COCO {year} has {published[1]}"
     ]  # fmt: skip
-    shutil.copy(root / "annotations" / "captions_train2014.json", root / "annotations" / "captions_train2017.json")
+    annotations = root / "annotations"
+    shutil.copy(annotations / f"captions_train{year}.json", annotations / f"captions_train{other}.json")
     with pytest.raises(UserError, match="holds COCO 2014 and 2017; say which with --year"):
         list_coco(root)
-    (root / "annotations" / "captions_val2014.json").write_text('{"images": [{"file_name": "a"}]}')
-    with pytest.raises(UserError, match="captions_val2014.json: is no file of COCO captions"):
-        list_coco(root, "2014")
+    (annotations / f"captions_val{year}.json").write_text('{"images": [{"file_name": "a"}]}')
+    with pytest.raises(UserError, match=f"captions_val{year}.json: is no file of COCO captions"):
+        list_coco(root, year)
     with pytest.raises(UserError, match="holds no COCO captions"):
         list_coco(tmp_path)
 

@@ -25,6 +25,7 @@ from dmgan.options import (
     DamsmOptions,
     EngineOptions,
     MatchingOptions,
+    SamplingOptions,
     TrainingOptions,
 )
 
@@ -69,8 +70,9 @@ def expected_jobs(config: dict) -> dict[str, int]:
     runs = datasets * len(config["models"]) * len(config["seeds"])
     once = ["prepare", "reference", "evaluate_controls", "tables", "compare", "figures"]
     per_dataset = dict.fromkeys(once, datasets) | {"pretrain": (1 + ("held_out_damsm" in config)) * datasets}
-    if "species" in config.get("rungs", ["species"]):
-        per_dataset["classifier"] = datasets
+    rungs = [block.get("rungs", config.get("rungs", ["species"])) for block in config["datasets"].values()]
+    if with_species := sum("species" in each for each in rungs):
+        per_dataset["classifier"] = with_species
     with_attributes = sum(block.get("source", "synthbirds") == "synthbirds" for block in config["datasets"].values())
     if with_attributes:
         per_dataset["attributes"] = with_attributes
@@ -186,7 +188,41 @@ def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     assert "--source cub --root 'my birds' --metadata data/birds --image-size 256" in dry.stdout
     assert "input: my birds/images.txt" in dry.stdout
     epochs = re.findall(r"dmgan pretrain --data results/data/(\w+) .*--epochs (\d+)", dry.stdout)
-    assert sorted(epochs) == [("coco", "100"), ("cub", "200")]
+    assert sorted(epochs) == [("coco", "100")] * 2 + [("cub", "200")] * 2  # those of the held-out judge too
+    references = re.findall(r"dmgan reference --data results/data/(\w+)\s+--rungs (\w+) (.*)", dry.stdout)
+    assert sorted(each[:2] for each in references) == [("coco", "tf"), ("cub", "species")]
+    assert ["--classifier" in each[2] for each in sorted(references)] == [False, True]
+    trained = re.findall(r"dmgan train .*", dry.stdout)
+    assert len(trained) == 12
+    engine = "--precision bfloat16 --channels-last --rewritten --fused-adam --cache-captions"
+    assert all(engine in each for each in trained)
+    limits = set(re.findall(r"dmgan sample --data results/data/(\w+) .*--max-words (\d+)", dry.stdout))
+    assert limits == {("cub", "25"), ("coco", "20")}
+
+
+def test_sampling_is_told_how_to_make_images(tmp_path):
+    config = read_config("smoke.yaml")
+    config["models"] = ["dmgan", "dmgan-004-two-words", "mdsp"]
+    config["hyperparameters"]["smoke"]["dmgan-004-two-words"] = config["hyperparameters"]["smoke"]["dmgan"]
+    config["sampling"] = {"packed": True, "max_words": 25, "batch_size": 16}
+    config["datasets"]["smoke"]["sampling"] = {"max_words": 20, "precision": "bfloat16"}
+    released = ("generator", "text_encoder", "image_encoder", "captions_pickle")
+    config["imported"] = {"official": {"model": "dmgan", "dataset": "smoke"} | dict.fromkeys(released, "released.pth")}
+    (tmp_path / "released.pth").touch()
+    written = write_config(tmp_path / "sampling.yaml", config)
+    dry = run(
+        "snakemake", "--dry-run", "--printshellcmds", "--configfile", written, folder=copy_of_project(tmp_path)
+    )  # fmt: skip
+    assert dry.returncode == 0, dry.stderr
+    told = re.findall(r"dmgan sample --data .*? --run results/smoke/(\S+) .*--seed 100 (.*?) ?--threads", dry.stdout)
+    common = "--packed --max-words 20 --batch-size 16 --precision bfloat16"
+    without_limit = common.replace(" --max-words 20", "")
+    expected = dict.fromkeys((f"{name}/seed0" for name in ("dmgan", "mdsp")), common)
+    assert dict(told) == expected | {
+        "dmgan-004-two-words/seed0": without_limit, "official/imported/run": without_limit
+    }  # fmt: skip
+    assert len(told) > 4  # mdsp by further methods of retrieval
+    assert "--packed" not in re.search(r"dmgan prepare .*", dry.stdout)[0]
 
 
 # The schema agrees with the code.
@@ -204,6 +240,7 @@ def dataclass_properties(*kinds) -> dict[str, str]:
         ("classifier", [ClassifierOptions], {"seed": "integer"}),
         ("captioner", [CaptionerOptions], {"seed": "integer"}),
         ("matching", [MatchingOptions], {}),
+        ("sampling", [SamplingOptions], {"batch_size": "integer", "max_words": "integer"}),
     ],
 )
 def test_schema_has_the_fields_of_the_options(name, kinds, beside):
@@ -214,7 +251,8 @@ def test_schema_has_the_fields_of_the_options(name, kinds, beside):
 
 
 def test_schema_has_the_choices_of_the_options():
-    for kind, name in ((DamsmOptions, "damsm"), (TrainingOptions, "hyperparameters")):
+    of = ((DamsmOptions, "damsm"), (TrainingOptions, "hyperparameters"), (SamplingOptions, "sampling"))
+    for kind, name in of:
         for field in dataclasses.fields(kind):
             choices = field.metadata["choices"]
             assert SCHEMA["$defs"][name]["properties"][field.name].get("enum") == (choices and list(choices))
@@ -231,10 +269,11 @@ def test_the_workflow_knows_which_models_need_further_networks():
     needing = {"WITH_CAPTIONER": "captioner", "WITH_PERCEPTUAL_LOSS": "perceptual"}
     for key, need in needing.items():
         assert named[key] == {name for name in MODELS if need in model_class(name).needs}
+    assert named["WITH_FEW_WORDS"] == {name for name, entry in MODELS.items() if "max_words" in entry.training}
 
 
 def test_schema_has_the_rungs_of_the_evaluation():
-    assert SCHEMA["properties"]["rungs"]["items"]["enum"] == list(RUNGS)
+    assert SCHEMA["$defs"]["rungs"]["items"]["enum"] == list(RUNGS)
 
 
 def test_schema_has_the_models_of_the_registry():

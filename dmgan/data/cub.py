@@ -30,12 +30,14 @@ def list_cub(
     metadata: Path | None = None,
     captions: Path | None = None,
     captions_per_image: int = CAPTIONS_PER_IMAGE,
+    captions_pickle: Path | None = None,
 ) -> Listing:
     """What CUB lists; captions and split from AttnGAN's `metadata` or from `captions`, Reed et al.'s own folder.
 
     metadata holds text/SPECIES/IMAGE.txt, train/filenames.pickle and test/filenames.pickle; captions holds
     text_c10/SPECIES/IMAGE.txt and testclasses.txt, the published list of the 50 test species. Class ids are those of
-    image_class_labels.txt, from 0.
+    image_class_labels.txt, from 0. captions_pickle: the file whose vocabulary the preparation takes; without one, a
+    captions.pickle in metadata is named as not read.
     """
     root = Path(root)
     if (metadata is None) == (captions is None):
@@ -48,11 +50,14 @@ def list_cub(
     boxes = _boxes(root / "bounding_boxes.txt", inputs)
     species = _table(root / "classes.txt", inputs)
     names = {number: file_name.removesuffix(".jpg") for number, file_name in columns["images.txt"].items()}
-    classes = {number: int(label) - 1 for number, label in columns["image_class_labels.txt"].items()}
+    classes = _classes(root / "image_class_labels.txt", columns["image_class_labels.txt"])
     if metadata is not None:
         texts = Path(metadata) / "text"
         _require_folder(texts, _MEND_METADATA)
         splits, decisions = _split_by_pickles(Path(metadata), {names[n]: classes.get(n) for n in names}, inputs)
+        if captions_pickle is None and (Path(metadata) / "captions.pickle").is_file():
+            detail = "give --captions-pickle to train with released encoders, whose words it numbers"
+            decisions.append(Decision(None, "captions.pickle that is not read", "vocabulary of the texts", detail))
     else:
         texts = Path(captions) / "text_c10"
         _require_folder(texts, _MEND_CAPTIONS)
@@ -106,13 +111,23 @@ def _table(path: Path, inputs: dict) -> dict[int, str]:
     return table
 
 
+def _classes(path: Path, labels: dict[int, str]) -> dict[int, int]:
+    """Number -> class id from 0, of the column of labels from 1."""
+    classes = {}
+    for number, text in labels.items():
+        if not text.isdecimal() or int(text) < 1:
+            raise UserError(f"{path}: label {text!r} of image {number} is not a number from 1; {_MEND}")
+        classes[number] = int(text) - 1
+    return classes
+
+
 def _boxes(path: Path, inputs: dict) -> dict[int, tuple[int, int, int, int]]:
     """Number -> left, top, width, height, cut to whole pixels as the released code does."""
     boxes = {}
     for number, text in _table(path, inputs).items():
         try:
             left, top, width, height = (int(float(each)) for each in text.split())
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise UserError(f"{path}: line of image {number} is not four numbers; {_MEND}") from error
         boxes[number] = (left, top, width, height)
     return boxes
@@ -131,7 +146,11 @@ def _split_by_pickles(metadata: Path, class_of: dict[str, int | None], inputs: d
         for name in names:
             if name not in class_of:
                 decisions.append(Decision(name, "image of the split that images.txt does not list", "image left out"))
-            elif splits.setdefault(name, split) != split:
+            elif name not in splits:
+                splits[name] = split
+            elif splits[name] == split:
+                decisions.append(Decision(name, "image that filenames.pickle lists more than once", "kept once", split))
+            else:
                 decisions.append(Decision(name, "image of both splits", "kept for training"))
         decisions += _compare_classes(path.with_name("class_info.pickle"), names, class_of, inputs)
     return splits, decisions

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dmgan.data.listing import (
     Decision,
@@ -48,7 +48,8 @@ def list_folder(
         if given and len(given) != len(rows):
             without = next(row["image"] for row in rows if key not in row)
             raise UserError(f"{root}: {without} has no {key}, {given[0]} has one; give it for every image or for none")
-    splits = {row["image"]: row["split"] for row in rows if "split" in row} or _split_by_name(rows, test_share)
+    given = _split_is_given(rows)
+    by_name = {} if given else _split_by_name(rows, test_share)
     classes = sorted({str(row["class"]) for row in rows if "class" in row})
     class_ids = {name: number for number, name in enumerate(classes)}
     listed = []
@@ -58,11 +59,11 @@ def list_folder(
         decisions += found
         if kept:
             class_id = class_ids[str(row["class"])] if classes else number
-            listed.append(Listed(name, root / name, kept, class_id, splits[name]))
+            listed.append(Listed(name, root / name, kept, class_id, row["split"] if given else by_name[name]))
     listed, twice = without_duplicates(listed)
     listed, missing = without_missing_files(listed)
     source = {"name": "folder", "captions_per_image": captions_per_image, "test_share": test_share}
-    source |= {"split": "given" if any("split" in row for row in rows) else "by name", "classes": classes}
+    source |= {"split": "given" if given else "by name", "classes": classes}
     return Listing(source, listed, decisions + twice + missing, inputs)
 
 
@@ -111,10 +112,6 @@ def _rows_of_text_files(root: Path) -> tuple[list[dict], list[Decision], dict]:
         content = path.read_bytes() if path.is_file() else b""
         hasher.update(f"{name} {len(content)}\n".encode() + content)
         size += len(content)
-    tops = {name.split("/")[0] for name in names}
-    if tops <= set(_SPLITS):
-        for row in rows:
-            row["split"] = _SPLITS[row["image"].split("/")[0]]
     return rows, decisions, {"*.txt": {"bytes": size, "sha256": hasher.hexdigest()}}
 
 
@@ -122,6 +119,18 @@ def _image_files(root: Path) -> list[str]:
     """Paths of the image files by their suffix, relative to the folder, in order."""
     paths = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path.relative_to(root).as_posix() for path in paths)
+
+
+def _split_is_given(rows: list[dict]) -> bool:
+    """Whether the rows say their split; it is put into them where the first folder of every path is one."""
+    if any("split" in row for row in rows):
+        return True
+    tops = [PurePosixPath(row["image"]).parts[:1] for row in rows]
+    if not all(top and top[0] in _SPLITS for top in tops):
+        return False
+    for row, top in zip(rows, tops, strict=True):
+        row["split"] = _SPLITS[top[0]]
+    return bool(rows)
 
 
 def _split_by_name(rows: list[dict], test_share: float) -> dict[str, str]:

@@ -67,8 +67,7 @@ def read_photograph(path: Path, box: tuple[int, int, int, int] | None, shorter_s
 
 
 def _decode(data: bytes, box, shorter_side: int, found: list[Found]) -> tuple[np.ndarray, bool]:
-    image = _loaded(data, found)
-    turn = _orientation(image, found)
+    image, turn = _loaded(data, found)
     if box is not None:
         image = _crop(image, box, found)
     if turn != 1:
@@ -86,8 +85,8 @@ def _decode(data: bytes, box, shorter_side: int, found: list[Found]) -> tuple[np
     return np.asarray(resized), min(width, height) < shorter_side
 
 
-def _loaded(data: bytes, found: list[Found]) -> Image.Image:
-    """The decoded file; a truncated one is not filled up."""
+def _loaded(data: bytes, found: list[Found]) -> tuple[Image.Image, int]:
+    """The decoded file as it is stored, and its orientation; a truncated one is not filled up."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > _LARGEST:
@@ -96,21 +95,39 @@ def _loaded(data: bytes, found: list[Found]) -> Image.Image:
             found.append(Found("several frames", "first one kept"))
         if any(";16" in str(tile.args) for tile in image.tile):
             found.append(Found("16-bit image", "upper 8 bits kept"))
+        elif (
+            image.format == "PPM" and image.mode == "RGB" and any(_ppm_maximum(tile.args) > 255 for tile in image.tile)
+        ):
+            found.append(Found("16-bit colour PPM", "scaled to 8 bits"))
+        turned_by_pillow = image.format == "TIFF"  # by load(), which then forgets the orientation
+        turn = _orientation(image, found) if turned_by_pillow else 1
         image.load()
     except UnidentifiedImageError:
         raise _LeftOut("no image file of a known kind") from None
     except _DAMAGE:
         raise _LeftOut("truncated or corrupt file") from None
-    return image
+    if turned_by_pillow:
+        return _upright(image, _OPPOSITE.get(turn, turn)), turn
+    return image, _orientation(image, found)
+
+
+def _ppm_maximum(arguments: object) -> int:
+    """The largest value of a PPM file, of the arguments that Pillow gives its decoder."""
+    last = arguments[-1] if isinstance(arguments, tuple) else arguments
+    return last if isinstance(last, int) else 0
 
 
 def _orientation(image: Image.Image, found: list[Found]) -> int:
-    """EXIF's orientation, 1 where it is upright or not said."""
+    """EXIF's orientation, 1 where it is upright, not said or without a meaning."""
     try:
-        return image.getexif().get(_ORIENTATION, 1)
+        orientation = image.getexif().get(_ORIENTATION, 1)
     except _DAMAGE:
         found.append(Found("EXIF that cannot be read", "taken as upright"))
         return 1
+    if orientation in (1, *_TURNS):
+        return orientation
+    found.append(Found("EXIF orientation without a meaning", "taken as upright", f"orientation {orientation}"))
+    return 1
 
 
 def papers_crop(width: int, height: int, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -146,6 +163,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_OPPOSITE = {6: 8, 8: 6}  # the others undo themselves
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

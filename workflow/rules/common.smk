@@ -11,6 +11,8 @@ min_version("9.0")
 # Models whose losses read a network of their own; `needs` of their classes says the same (a test compares).
 WITH_CAPTIONER = {"mirrorgan"}
 WITH_PERCEPTUAL_LOSS = {"controlgan"}
+# Models to which a limit of words belongs: sampling keeps it.
+WITH_FEW_WORDS = {"dmgan-004-two-words"}
 
 
 def vgg16_option(model):
@@ -108,7 +110,9 @@ def flags(options):
 
 def dataset_flags(wildcards):
     """How one data set is prepared."""
-    return flags({name: value for name, value in config["datasets"][wildcards.dataset].items() if name != "damsm"})
+    of_other_rules = ("damsm", "sampling", "rungs")
+    block = config["datasets"][wildcards.dataset]
+    return flags({name: value for name, value in block.items() if name not in of_other_rules})
 
 
 def source_files(wildcards):
@@ -183,15 +187,20 @@ def judge_flags(wildcards):
     return shlex.join(words)
 
 
+def rungs(wildcards):
+    """Feature networks that the images of a data set are measured with."""
+    return config["datasets"][wildcards.dataset].get("rungs", config["rungs"])
+
+
 def species_files(wildcards):
     """The species classifier, where the rung species is asked for: a data set without classes has none."""
-    return expand(rules.classifier.output, dataset=wildcards.dataset) if "species" in config["rungs"] else []
+    return expand(rules.classifier.output, dataset=wildcards.dataset) if "species" in rungs(wildcards) else []
 
 
 def rung_flags(wildcards):
     """The feature networks of the evaluation, and where their weights are."""
-    words = ["--rungs", *config["rungs"], "--weights", config["weights"]]
-    if "species" in config["rungs"]:
+    words = ["--rungs", *rungs(wildcards), "--weights", config["weights"]]
+    if "species" in rungs(wildcards):
         words += ["--classifier", f"results/{wildcards.dataset}/species"]
     return shlex.join(words)
 
@@ -233,6 +242,14 @@ def training_program(wildcards):
     """How one training is started: torchrun gives every GPU a process of its own."""
     count = training_gpus(wildcards)
     return "python -m dmgan" if count == 1 else f"torchrun --standalone --nproc-per-node {count} -m dmgan"
+
+
+def sampling_flags(wildcards):
+    """How test images are made, on this data set perhaps otherwise; imported models bring their own max_words."""
+    block = config["sampling"] | config["datasets"][wildcards.dataset].get("sampling", {})
+    if "model" not in wildcards.keys() or wildcards.model in WITH_FEW_WORDS:
+        block = {name: value for name, value in block.items() if name != "max_words"}
+    return flags(block)
 
 
 def released_file(role):
