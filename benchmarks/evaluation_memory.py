@@ -55,10 +55,11 @@ def engine(images: int) -> None:
         generated = extract(Drawn(0), images, networks, Path(temporary) / "generated", device)["small"]
         real = extract(Drawn(1), REFERENCE, networks, Path(temporary) / "real", device)["small"]["features"]
         order, features = np.arange(images), generated["features"]
-        metrics.inception_score(generated["logits"], order)
-        metrics.frechet_distance(features, real, order)
-        metrics.kernel_distance(features, real, order)
-        metrics.manifold_scores(features, real, order, np.arange(REFERENCE), 5)
+        clustered = metrics.clustered_folds(order // 10, seed=0)  # ten images per test image
+        metrics.inception_score(generated["logits"], order, clustered)
+        metrics.frechet_distance(features, real, order, clustered)
+        metrics.kernel_distance(features, real, order, clustered)
+        metrics.manifold_scores(features, real, order, clustered, np.arange(REFERENCE), 5)
 
 
 def manifolds(images: int, width: int) -> None:

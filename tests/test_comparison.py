@@ -48,7 +48,8 @@ def write(tmp_path):
         np.savez(
             folder / "per_image.npz",
             **{
-                "test_images": np.arange(IMAGES) // 3, "captions": np.arange(IMAGES) % 3, f"hits/{HITS}": hits,
+                "test_images": np.arange(IMAGES) // 3, "captions": np.arange(IMAGES) % 3,
+                "folds": np.arange(IMAGES) // 30, f"hits/{HITS}": hits,
                 f"counts/{HITS}": np.ones(IMAGES, int), f"without/{FID}": without, f"without/{HITS}": without,
             },
         )  # fmt: skip
@@ -129,6 +130,9 @@ def test_images_that_do_not_pair_are_refused(write, tmp_path):
     arrays = dict(np.load(path)) | {"captions": np.zeros(IMAGES, int)}
     np.savez(path, **arrays)
     with pytest.raises(UserError, match="do not pair .other captions"):
+        write_comparisons([first, other], tmp_path, 0)
+    np.savez(path, **{name: array for name, array in arrays.items() if name != "folds"})
+    with pytest.raises(UserError, match="per_image.npz: does not say its folds of whole test images; evaluate both"):
         write_comparisons([first, other], tmp_path, 0)
     path.write_bytes(b"cut short")
     with pytest.raises(UserError, match="per_image.npz: cannot be read"):

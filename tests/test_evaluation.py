@@ -38,7 +38,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
     covered = 0
     for _ in range(400):
         folds = random.binomial(100, 0.3, size=10) / 100
-        low, high = metrics.mean_over_folds(folds).interval
+        low, high = metrics.mean_over_folds(folds, folds).interval
         covered += low <= 0.3 <= high
     assert 0.91 < covered / 400 < 0.985
 
@@ -49,12 +49,23 @@ def test_the_jackknife_of_a_mean_is_the_t_interval_of_its_folds():
     alone = [values[rows].mean() for rows in folds]
     without = [np.delete(values, rows).mean() for rows in folds]
     jackknife = metrics.whole_with_jackknife(values.mean(), alone, without)
-    assert jackknife.interval == pytest.approx(metrics.mean_over_folds(np.array(alone)).interval)
+    assert jackknife.interval == pytest.approx(metrics.mean_over_folds(np.array(alone), np.array(alone)).interval)
 
 
 def test_folds_hold_every_image_once_and_are_of_like_length():
     folds = metrics.fold_of_each(103, np.random.default_rng(0).permutation(103))
     assert sorted(np.bincount(folds)) == [10] * 7 + [11] * 3
+
+
+def test_folds_for_intervals_are_of_whole_test_images():
+    test_images = np.random.default_rng(0).permutation(np.repeat(np.arange(100, 123), 7))
+    folds = metrics.clustered_folds(test_images, seed=3)
+    assert sorted(np.concatenate(folds)) == list(range(161))
+    held = [set(test_images[rows]) for rows in folds]
+    assert sorted(map(len, held)) == [2] * 7 + [3] * 3 and sum(map(len, held)) == len(set().union(*held))
+    assert len(metrics.clustered_folds(test_images % 4, seed=3)) == 4
+    with pytest.raises(UserError, match="every image is of one test image"):
+        metrics.clustered_folds(np.full(30, 5), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +110,9 @@ def test_diversity_is_of_the_species_features_and_of_the_folds_of_the_other_metr
     assert found["spread"] == pytest.approx(np.std(folds), rel=1e-9)
     assert found["protocol"]["reference_num_images"] == 8 and "mean pairwise distance" in found["protocol"]["library"]
     with np.load(tmp_path / "per_image.npz") as stored:
-        assert len(stored["without/diversity(species)"]) == 10
+        folds = [stored["folds"] != fold for fold in range(8)]  # of eight test images
+        values = [mean_pairwise_distance(generated[rows]) / unit for rows in folds]
+        np.testing.assert_allclose(stored["without/diversity(species)"], values, rtol=1e-9)
 
 
 def without_times(content: dict) -> dict:
@@ -202,7 +215,7 @@ def test_real_images_that_all_look_the_same_are_an_error():
     with pytest.raises(UserError, match="1 image has no covariance"):
         moments_to_reference(rows_to_moments(Rows(np.ones((1, 4), np.float32))))
     with pytest.raises(UserError, match="5 real images do not have that many"):
-        metrics.manifold_scores(*[Rows(np.eye(n, dtype=np.float32)) for n in (9, 5)], np.arange(9), np.arange(5), 5)
+        metrics.manifold_scores(*[Rows(np.eye(n, dtype=np.float32)) for n in (9, 5)], np.arange(9), [], np.arange(5), 5)
 
 
 def test_features_of_real_images_are_shared(images_folder, data, damsm_folder, classifier_folder, tmp_path, capsys):

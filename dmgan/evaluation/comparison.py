@@ -49,6 +49,8 @@ def read_per_image(file: Path) -> PerImage:
             arrays = dict(stored)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {_MEND}") from error
+    if "folds" not in arrays:
+        raise UserError(f"{path}: does not say its folds of whole test images; {_MEND}")
     values = {key: measure["value"] for key, measure in content["metrics"].items() if measure is not None}
     return PerImage(file, values, content["inputs"], arrays)
 
@@ -56,7 +58,7 @@ def read_per_image(file: Path) -> PerImage:
 def check_pairs(runs: Sequence[PerImage]) -> None:
     """UserError naming two files whose images do not have the same captions and noises, one by one."""
     for other in runs[1:]:
-        for name in ("test_images", "captions"):
+        for name in ("test_images", "captions", "folds"):
             if not np.array_equal(runs[0].arrays[name], other.arrays[name]):
                 raise UserError(
                     f"{runs[0].file} and {other.file}: their images do not pair (other {name}); sample both from one "
