@@ -68,6 +68,20 @@ def test_folds_for_intervals_are_of_whole_test_images():
         metrics.clustered_folds(np.full(30, 5), seed=3)
 
 
+def test_the_kernel_is_summed_in_float64(monkeypatch):
+    """Large features that differ little: the sums cancel, and float32 would lose the distance in them."""
+    random = np.random.default_rng(0)
+    x, y = (random.normal(mean, 1, size=(60, 8)).astype(np.float32) for mean in (50, 50.01))
+    monkeypatch.setattr(metrics, "_BLOCK", 17)
+    (sums,) = metrics._fold_kernel_sums(Rows(x), Rows(y), [metrics.fold_rows(random.permutation(60))])
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    kernel = lambda a, b: (a @ b.T / 8 + 1) ** 3  # noqa: E731
+    within = sum((kernel(each, each).sum() - np.trace(kernel(each, each))) / (60 * 59) for each in (x, y))
+    exact = within - 2 * kernel(x, y).mean()
+    assert abs(exact) < 1e-5 * kernel(x, y).mean()
+    assert sums.distance(sums.folds) == pytest.approx(exact, rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def images_folder(run_folder, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sampled") / "images"

@@ -307,7 +307,7 @@ def test_subset_kernel_distance_is_the_mean_over_all_pairs(sets):
     n = len(x)
     within = sum((kernel(each, each).sum() - np.trace(kernel(each, each))) / (n * (n - 1)) for each in (x, y))
     exact = within - 2 * kernel(x, y).mean()
-    assert sums.distance(sums.folds) == pytest.approx(exact, abs=1e-6)
+    assert sums.distance(sums.folds) == pytest.approx(exact, rel=1e-9)
     assert metrics.subset_kernel_distance(features, reference) == pytest.approx(exact, rel=0.02)
 
 
