@@ -81,6 +81,17 @@ def test_a_difference_that_is_there_is_claimed_with_its_size(write, tmp_path):
     assert "**DM-GAN better than AttnGAN**" in text and "One seed: a claim is of these trained generators" in text
 
 
+def test_the_difference_is_of_what_the_jackknife_is_of(write, tmp_path):
+    files = [write("dmgan", 0.6, fid=20.0), write("attngan", 0.6, seed=1, fid=20.1)]
+    for file, centre in zip(files, (20.0, 25.0), strict=True):
+        content = json.loads(file.read_text())
+        content["metrics"][FID]["interval_centre"] = centre
+        file.write_text(json.dumps(content))
+    write_comparisons(files, tmp_path, 0)
+    row = rows(tmp_path)["DM-GAN", "AttnGAN", "FID"]
+    assert (row["first_value"], row["second_value"], row["difference"]) == ("20.0", "25.0", "-5.0")
+
+
 def test_pairing_finds_what_two_intervals_would_hide(write, tmp_path):
     files = [write("dmgan", 0.60), write("attngan", 0.57, seed=1)]
     write_comparisons(files, tmp_path, 0)

@@ -82,6 +82,27 @@ def test_the_kernel_is_summed_in_float64(monkeypatch):
     assert sums.distance(sums.folds) == pytest.approx(exact, rel=1e-6)
 
 
+def test_the_interval_of_kid_is_of_all_pairs_as_its_jackknife_is(monkeypatch):
+    monkeypatch.setattr(metrics, "KID_SUBSETS", 2)
+    monkeypatch.setattr(metrics, "KID_SUBSET_SIZE", 5)
+    random = np.random.default_rng(0)
+    x, y = (random.normal(mean, 1, size=(60, 4)).astype(np.float32) for mean in (0, 1))
+    clustered = metrics.clustered_folds(np.arange(60) // 3, seed=0)
+    score = metrics.kernel_distance(Rows(x), Rows(y), np.arange(60), clustered)
+    assert score.value == metrics.subset_kernel_distance(Rows(x), Rows(y))
+    kernel = lambda a, b: (a.astype(np.float64) @ b.T.astype(np.float64) / 4 + 1) ** 3  # noqa: E731
+
+    def distance(x):
+        pairs = (
+            (kernel(each, each).sum() - np.trace(kernel(each, each))) / len(each) / (len(each) - 1) for each in (x, y)
+        )
+        return sum(pairs) - 2 * kernel(x, y).mean()
+
+    assert score.centre == pytest.approx(distance(x), rel=1e-9) and abs(score.centre / score.value - 1) > 0.1
+    assert np.mean(score.interval) == pytest.approx(score.centre)
+    assert score.without == pytest.approx([distance(np.delete(x, rows, axis=0)) for rows in clustered], rel=1e-9)
+
+
 @pytest.fixture(scope="module")
 def images_folder(run_folder, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sampled") / "images"
@@ -104,8 +125,10 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
     assert content["schema"] == 2
     names = ("IS", "FID", "KID", "precision", "recall", "density", "coverage", "diversity")
     assert set(content["metrics"]) == {f"{name}(species)" for name in names} | {"R-precision(training DAMSM)"}
+    assert [name for name, metric in content["metrics"].items() if "interval_centre" in metric] == ["KID(species)"]
     for metric in content["metrics"].values():
-        assert metric["interval"][0] <= metric["value"] <= metric["interval"][1]
+        low, high = metric["interval"]
+        assert low <= metric.get("interval_centre", metric["value"]) <= high
         assert metric["num_images"] == 40 and metric["protocol"]["feature_network_sha256"]
     again = measured(tmp_path / "again" / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
     assert again["metrics"] == content["metrics"]

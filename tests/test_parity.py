@@ -138,6 +138,7 @@ def test_kid_is_torch_fidelity_s(sets, fidelity, monkeypatch):
     monkeypatch.setattr(metrics, "KID_SUBSETS", 20)  # of 100, to save time
     features, reference = (each["features"] for each in sets.small)
     score = metrics.kernel_distance(features, reference, np.arange(COUNT), RUNS)
+    assert score.centre == pytest.approx(score.value, rel=0.05)
     assert score.value == pytest.approx(fidelity["kernel_inception_distance_mean"], abs=1e-6)
     assert score.value > 0.01
     assert score.interval[0] < score.value < score.interval[1]

@@ -28,7 +28,7 @@ class PerImage(NamedTuple):
     """What one evaluation says image by image."""
 
     file: Path  # its metrics.json
-    values: dict[str, float]  # by METRIC(JUDGE)
+    values: dict[str, float]  # by METRIC(JUDGE): what the interval is centred on, as KID over all pairs of images
     inputs: dict[str, object]
     arrays: Mapping[str, np.ndarray]  # as `evaluate` wrote them
 
@@ -51,7 +51,8 @@ def read_per_image(file: Path) -> PerImage:
         raise UserError(f"{path}: cannot be read ({error}); {_MEND}") from error
     if "folds" not in arrays:
         raise UserError(f"{path}: does not say its folds of whole test images; {_MEND}")
-    values = {key: measure["value"] for key, measure in content["metrics"].items() if measure is not None}
+    measures = {key: measure for key, measure in content["metrics"].items() if measure is not None}
+    values = {key: measure.get("interval_centre", measure["value"]) for key, measure in measures.items()}
     return PerImage(file, values, content["inputs"], arrays)
 
 

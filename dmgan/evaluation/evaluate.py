@@ -352,6 +352,7 @@ def _write(
                 "interval": list(score.interval),
                 "interval_level": 0.95,
                 "interval_over": score.interval_over,
+                **({} if score.centre is None else {"interval_centre": score.centre}),
                 "num_images": count,
                 "folds": metrics.FOLDS,
                 "protocol": protocol,

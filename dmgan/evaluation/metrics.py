@@ -34,6 +34,7 @@ class Score(NamedTuple):
     interval: tuple[float, float]  # 95 %
     interval_over: str
     without: tuple[float, ...] = ()  # the value with each fold left out: two models' are compared pair by pair
+    centre: float | None = None  # what interval and `without` are of, where that is another estimate than the value
 
 
 # Folds and what they say of a number's uncertainty. Two ways to cut one image set: runs of single images give the
@@ -91,19 +92,22 @@ def mean_over_folds(values: np.ndarray, clustered: np.ndarray) -> Score:
     return Score(mean, spread, f"{len(values)} folds of one image set", (mean - half, mean + half), over, without)
 
 
-def whole_with_jackknife(value: float, alone: Sequence[float], without: Sequence[float]) -> Score:
+def whole_with_jackknife(
+    value: float, alone: Sequence[float], without: Sequence[float], centre: float | None = None
+) -> Score:
     """A statistic of all images, its sd over the folds, and a delete-one-fold jackknife interval.
 
     `alone`: the statistic of each fold of single images; `without`: of all images but those of each fold of whole test
     images. The value itself is of all images: FID of a fold is of fewer images and so biased upwards, and the mean over
-    folds is not the metric.
+    folds is not the metric. `centre`: the estimate of all images that these belong to, where it is not the value.
     """
     without = np.asarray(without)
     count = len(without)
     half = _t_half(np.sqrt((count - 1) / count * np.square(without - without.mean()).sum()), count)
     over = f"images clustered by test image (delete-one-fold jackknife, {count} folds of whole test images)"
-    spread_over, interval = f"{len(alone)} folds of one image set", (value - half, value + half)
-    return Score(value, float(np.std(alone)), spread_over, interval, over, tuple(without.tolist()))
+    middle = value if centre is None else centre
+    spread_over, interval = f"{len(alone)} folds of one image set", (middle - half, middle + half)
+    return Score(value, float(np.std(alone)), spread_over, interval, over, tuple(without.tolist()), centre)
 
 
 def _t_half(standard_error: float, folds: int) -> float:
@@ -164,9 +168,9 @@ def frechet_distance(features: Rows, reference: Rows, order: np.ndarray, cluster
 def kernel_distance(features: Rows, reference: Rows, order: np.ndarray, clustered: list[np.ndarray]) -> Score:
     """KID (Binkowski et al. 2018) of features (N, D) against a reference (M, D).
 
-    The value is torch-fidelity's: the mean over its 100 random subsets. Folds and jackknife are of the same kernel over
-    all pairs, which the subsets are drawn from: they do not carry the noise of the draw. Folds are runs of `order`; the
-    jackknife leaves out the images of each fold of whole test images, `clustered`.
+    The value is torch-fidelity's: the mean over its 100 random subsets. Folds, jackknife and the centre of its interval
+    are of the same kernel over all pairs, which the subsets are drawn from: they do not carry the noise of the draw.
+    Folds are runs of `order`; the jackknife leaves out the images of each fold of whole test images, `clustered`.
     """
     of_images, of_clusters = _fold_kernel_sums(features, reference, [fold_rows(order), clustered])
     return whole_with_jackknife(
@@ -175,6 +179,7 @@ def kernel_distance(features: Rows, reference: Rows, order: np.ndarray, clustere
         without=[
             of_clusters.distance([other for other in of_clusters.folds if other != fold]) for fold in of_clusters.folds
         ],
+        centre=of_clusters.distance(of_clusters.folds),
     )
 
 

@@ -117,6 +117,8 @@ def _notes(compared: Sequence[Compared]) -> list[Note]:
                 "seeds (Welch) leaves 0 out on the same side.",
             )
         )
+    if any(metric_of(each.comparison.metric) == "KID" for each in compared):
+        notes.append(Note("", "KID is compared over all pairs of images, without the draw of the tables' 100 subsets."))
     if any(each.comparison.over_seeds is None for each in compared):
         notes.append(
             Note("", "One seed: a claim is of these trained generators; another training of a model may differ.")
