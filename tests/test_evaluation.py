@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import zlib
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from dmgan.evaluation.classifier import ImageClassifier
 from dmgan.evaluation.diversity import mean_pairwise_distance
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.evaluation.features import Rows
-from dmgan.evaluation.images import sampled_images
+from dmgan.evaluation.images import ImageFiles, sampled_images
 from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, statistics_to_fid
 from dmgan.options import RUNGS, EvaluationOptions
 from dmgan.sampling import sample_test_captions
@@ -284,6 +285,36 @@ def test_a_missing_or_corrupt_image_is_named(images_folder, dataset, tmp_path):
     (copy / "manifest.json").unlink()
     with pytest.raises(UserError, match="manifest.json: cannot be read"):
         sampled_images(copy, dataset)
+
+
+def test_a_png_whose_header_is_cut_is_named(tmp_path):
+    path = tmp_path / "000000.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + (5).to_bytes(4, "big")
+        + b"IHDR"
+        + bytes(5)
+        + zlib.crc32(b"IHDR" + bytes(5)).to_bytes(4, "big")
+    )
+    with pytest.raises(UserError, match="000000.png: is not a readable image .*Truncated IHDR.*; mend it"):
+        ImageFiles([path], 8, "mend it")(0)
+
+
+def test_a_score_that_is_no_number_is_refused_before_anything_is_written(
+    images_folder, data, damsm_folder, classifier_folder, tmp_path, monkeypatch
+):
+    forward = ImageClassifier.forward
+
+    def saturated(network, images):
+        features, logits = forward(network, images)
+        logits[:] = 0.0
+        logits[:, 0] = 1e4  # every other class has a probability of 0 in float32
+        return features, logits
+
+    monkeypatch.setattr(ImageClassifier, "forward", saturated)
+    with pytest.raises(UserError, match=r"dmgan: IS\(species\) is not finite, so nothing was written"):
+        measured(tmp_path / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
+    assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "per_image.npz").exists()
 
 
 def test_too_few_images_for_ten_folds_are_refused(run_folder, data, damsm_folder, classifier_folder, tmp_path):

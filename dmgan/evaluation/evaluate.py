@@ -153,6 +153,7 @@ class Evaluator:
         verdicts = caption_verdicts(self._judges, subject, stored, self.dataset, options)
         scores |= {name: (each.score, each.protocol, len(subject)) for name, each in verdicts.items()}
         scores |= soa_scores(self._object_judges, subject, stored, self.dataset, options)
+        _check_finite(scores, subject.name)
         undefined = [key for judge in self._object_judges for key in soa_keys(judge) if key not in scores]
         _write_per_image(out.parent / PER_IMAGE, subject, scores, verdicts, options.seed)
         beside = _beside(self.rungs, stored, subject, verdicts, options)
@@ -204,6 +205,16 @@ def evaluate_controls(
     for control in controls:
         folder = Path(out) / control
         evaluator.measure(evaluator.control(control, folder), folder / "metrics.json")
+
+
+def _check_finite(scores: Scores, name: str) -> None:
+    """UserError naming a metric that is no number, as IS is where a class has no probability left in float32."""
+    for metric, (score, _, _) in scores.items():
+        if not np.isfinite([score.value, score.spread, *score.interval, *score.without]).all():
+            raise UserError(
+                f"{name}: {metric} is not finite, so nothing was written; its network's outputs are too large or the "
+                "images too few; look at features/ and judge by other weights, or leave this judge out"
+            )
 
 
 def _write_per_image(
