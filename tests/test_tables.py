@@ -312,6 +312,28 @@ def test_a_model_that_beats_real_images_is_marked(write, tmp_path):
     assert "Real test images rank before every model on FID(species) and KID(species)" in text
 
 
+def test_no_mark_compares_other_numbers_of_images_where_the_metric_moves_with_them(write, tmp_path):
+    """Half of the test images: a lead over them may be their number, a lag behind them may not."""
+    both = {"recall(species)": 0.5, "precision(species)": 0.5}
+    half = {"reference": "the other half", "reference_num_images": 400}
+    beaten = REAL | {"FID(species)": 30.0, "KID(species)": 0.03, "recall(species)": 0.4}
+    model = write("dmgan", metrics=metrics(MODEL | both))
+    write_tables([model, write("real", None, "control", metrics=metrics(beaten, 400, **half))], tmp_path)
+    assert markdown_cells(tmp_path, "table2", "DM-GAN")[4:] == ["20.00 ± 0.40", "60.00 ± 1.20", "0.0200 ± 0.0004 ‡"]
+    text = (tmp_path / "table2.md").read_text()
+    assert "Not marked: Real test images behind a model on FID(species). These metrics move with the number" in text
+    assert "Ranks before real test images: DM-GAN on KID(species)." in text
+    assert "Not marked: Real test images behind a model on recall(species)." in (tmp_path / "measures.md").read_text()
+    assert "before every model on IS(species), as they should" in (tmp_path / "table1.md").read_text()
+
+    noise = MODEL | {"FID(species)": 10.0, "precision(species)": 0.9}
+    write_tables([model, write("noise", None, "control", metrics=metrics(noise, 900))], tmp_path)
+    assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "20.00 ± 0.40 †"  # although noise has fewer
+    assert "Not marked: Noise before a model on precision(species)." in (tmp_path / "measures.md").read_text()
+    write_tables([model, write("noise", None, "control", metrics=metrics(noise, 9000))], tmp_path)
+    assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "20.00 ± 0.40"
+
+
 def test_two_judges_have_two_columns(write, tmp_path):
     both = metrics(MODEL | {HELD_OUT: 40.0, "FID(tf)": 30.0})
     write_tables([write("dmgan", metrics=both), write("attngan")], tmp_path)
