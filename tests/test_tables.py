@@ -402,10 +402,24 @@ def test_further_measures_have_a_table_of_their_own(write, tmp_path):
     )
     assert markdown_cells(tmp_path, "measures", "Method") == [
         "precision ↑, synthbirds (this run), species", "recall ↑, synthbirds (this run), species",
-        "diversity ↑, synthbirds (this run), species",
+        "diversity, synthbirds (this run), species",
     ]  # fmt: skip
     assert markdown_cells(tmp_path, "measures", "DM-GAN") == ["0.700 ± 0.014", "0.410 ± 0.008", "0.812 ± 0.016"]
     assert markdown_cells(tmp_path, "measures", "Real test images")[-1] == "1.000 ± 0.020"
+
+
+def test_diversity_does_not_rank_but_tells_what_collapsed(write, tmp_path):
+    def diverse(value):
+        return metrics(MODEL | {"diversity(species)": value})
+
+    controls = [write(name, None, "control", metrics=diverse(1.0)) for name in ("real", "nearest", "noise")]
+    write_tables([write("dmgan", metrics=diverse(1.2)), write("attngan", metrics=diverse(0.3)), *controls], tmp_path)
+    assert markdown_cells(tmp_path, "measures", "DM-GAN") == ["1.200 ± 0.024"]
+    assert markdown_cells(tmp_path, "measures", "AttnGAN") == ["0.300 ± 0.006"]
+    text = (tmp_path / "measures.md").read_text()
+    assert "Collapsed, below 0.1 of the diversity of real images: none." in text and "as they should" not in text
+    write_tables([write("attngan", metrics=diverse(0.02)), *controls], tmp_path)
+    assert "real images: AttnGAN (0.020)." in (tmp_path / "measures.md").read_text()
 
 
 def test_small_distances_keep_three_digits(write, tmp_path):

@@ -10,6 +10,7 @@ from dmgan.report.published import published
 
 PUBLISHED_SETS = ("CUB", "COCO")
 _DOWN = ("FID", "KID")
+_UNRANKED = ("diversity",)  # more is not better: noise can have it
 MANIFOLDS = ("precision", "recall", "density", "coverage")
 CONTROL_TITLES = {
     "real": "Real test images",
@@ -194,10 +195,12 @@ def title_of(name: str) -> str:
 
 
 def better(metric: str) -> str:
-    """The better direction of a metric, by whatever judge."""
+    """The better direction of a metric, by whatever judge: "up", "down", or "" where neither is better."""
+    if metric_of(metric) in _UNRANKED:
+        return ""
     return "down" if metric_of(metric) in _DOWN else "up"
 
 
 def is_better(metric: str, first: float, second: float) -> bool:
     """Whether `first` is strictly the better of two values of a metric."""
-    return first > second if better(metric) == "up" else first < second
+    return {"up": first > second, "down": first < second, "": False}[better(metric)]

@@ -17,6 +17,7 @@ MEANINGS = {
 _READS_CAPTIONS = ("R-precision", "attribute accuracy", "SOA-C", "SOA-I")
 _WORSE_WITH_FEWER = ("IS", "FID")  # fewer images, on either side, make the number worse
 _MOVED_BY_NUMBERS = (*_WORSE_WITH_FEWER, *MANIFOLDS)
+_COLLAPSED = 0.1  # of real images' diversity: below it a model makes one image, or few
 _FOLD = 3000  # images of a fold, as the papers have it
 _PUBLISHED_SPREAD = {"R-precision": "ten folds of one image set"}  # section 4; of the Inception Score it says nothing
 
@@ -148,6 +149,7 @@ def table_notes(results: Results, marks: Marks) -> list[Note]:
         *_ceiling_notes(results, marks),
         *_adversarial_notes(results),
         *_chance_notes(results),
+        *_collapse_notes(results),
         *_count_notes(results),
         Note(
             "",
@@ -317,6 +319,23 @@ def _chance_notes(results: Results) -> Iterator[Note]:
             "",
             f"The {judge} itself is right on {100 * accuracy:.2f} % of the attributes that captions of real test "
             "images name, of species it has not seen: a value above that says more of the judge than of the images.",
+        )
+
+
+def _collapse_notes(results: Results) -> Iterator[Note]:
+    """Models whose images are nearly all alike; diversity does not rank, but it tells that."""
+    for metric in results.columns:
+        if metric_of(metric) != "diversity" or not results.model_values(metric):
+            continue
+        collapsed = [
+            f"{title_of(name)} ({results.shown(metric, value)})"
+            for name, value in results.model_values(metric).items()
+            if value < _COLLAPSED
+        ]
+        yield Note(
+            "",
+            f"More diversity is not better, and {metric} does not rank. Collapsed, below {_COLLAPSED:g} of the "
+            f"diversity of real images: {_listed(collapsed) if collapsed else 'none'}.",
         )
 
 

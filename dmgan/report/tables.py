@@ -115,7 +115,7 @@ def _control_cells(results: Results, control: str, marks: Marks) -> Iterator[Cel
 
 
 def _is_best(metric: str, value: float, rivals: Sequence[float]) -> bool:
-    return bool(rivals) and not any(is_better(metric, rival, value) for rival in rivals)
+    return bool(rivals) and bool(better(metric)) and not any(is_better(metric, rival, value) for rival in rivals)
 
 
 def _with_spread(value: str, spread: str) -> str:
