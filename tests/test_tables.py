@@ -408,6 +408,13 @@ def test_further_measures_have_a_table_of_their_own(write, tmp_path):
     assert markdown_cells(tmp_path, "measures", "Real test images")[-1] == "1.000 ± 0.020"
 
 
+def test_every_model_that_is_run_has_its_further_measures(write, tmp_path):
+    names = ("dmgan", "attngan", "dmgan-baseline", "dmgan-m", "dmgan-m-wg", "kvmgan", "dmgan-paper")
+    write_tables([write(name, metrics=metrics({"diversity(species)": 0.5})) for name in names], tmp_path)
+    for name in names:
+        assert find_row(tmp_path, "measures", MODELS[name].title, "synthbirds", "diversity")["value"] == "0.5"
+
+
 def test_diversity_does_not_rank_but_tells_what_collapsed(write, tmp_path):
     def diverse(value):
         return metrics(MODEL | {"diversity(species)": value})

@@ -146,7 +146,8 @@ class Results:
         """Models that the paper does not know, and released weights of those that this table shows."""
         own = {each.model for each in self.layout.methods}
         elsewhere = [each for each in LAYOUTS if each.source == self.layout.source and not each.further_models]
-        known = own | {each.model for layout in elsewhere for each in layout.methods}
+        # What no paper prints has no other table: there the paper's ablations follow too.
+        known = own | {each.model for layout in elsewhere if self.layout.metrics for each in layout.methods}
         for name in MODELS:
             if self.layout.further_models and name in self.measured.models and name not in known:
                 yield Method(title_of(name), name)
