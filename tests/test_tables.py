@@ -129,6 +129,16 @@ def test_a_paper_s_row_of_real_images_stands_in_the_control_row(write, tmp_path)
     assert find_row(tmp_path, "mdsp-table1", "Real Images", "COCO", "SOA-C")["value"] == "74.97"
 
 
+def test_published_cells_that_do_not_rank_are_not_bold(write, tmp_path):
+    write_tables([write("dmgan")], tmp_path)
+    header = markdown_cells(tmp_path, "mdsp-table1", "Method")
+    distances = [column for column, title in enumerate(header) if title.startswith("FID") and "published" in title]
+    lines = (tmp_path / "mdsp-table1.md").read_text().splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if line.startswith("|")]
+    assert len(distances) == 2 and not any("**" in row[column + 1] for row in rows for column in distances)
+    assert "**52.73** [5]" in markdown_cells(tmp_path, "mdsp-table1", "CP-GAN")
+
+
 def test_objects_have_a_column_for_each_who_looks_for_them(write, tmp_path):
     classifier, truth = ({f"SOA-{kind}({judge})": 60.0 for kind in "CI"} for judge in ("attribute classifier", "truth"))
     seen = metrics(classifier, accuracy_on_real_test_images=0.75)

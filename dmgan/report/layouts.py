@@ -49,6 +49,7 @@ class Layout:
     subject: str
     further_models: bool = False  # models that the paper does not know follow its own
     real_images: str | None = None  # the paper's name of a row of real images
+    unranked: tuple[str, ...] = ()  # published metrics whose cells do not rank, so that none is the best
     remarks: tuple[str, ...] = ()  # what a reader of the published columns must know
 
 
@@ -104,10 +105,11 @@ LAYOUTS = (
         "mdsp-table1", "002", "Table 1", ("IS", "FID", "R-precision", "SOA-C", "SOA-I"),
         ("IS", "FID", "R-precision", "SOA-C", "SOA-I"), _MEMORY_DRIVEN,
         "IS, FID, R-precision, SOA-C and SOA-I (the last three in percent)", real_images="Real Images",
+        unranked=("FID",),
         remarks=(
             "Published SOA was read by a YOLOv3 detector: no number of another detector stands in its column.",
             "Published FID of this table was taken over from several papers, which may have read it from different "
-            "networks: two cells rank against each other only where their papers agree.",
+            "networks: two cells rank against each other only where their papers agree, and none is bold.",
             "The paper compares 30,000 images with 30,000 real test images; CUB has 2,933 of them.",
         ),
     ),

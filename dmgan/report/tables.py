@@ -68,7 +68,8 @@ def _published_cells(results: Results, method: str, marks: Marks) -> Iterator[Ce
             for (other, *column), each in results.published.items()
             if column == [dataset, metric] and each.value and other not in (method, results.layout.real_images)
         ]
-        best = method != results.layout.real_images and _is_best(metric, float(found.value), rivals)
+        ranked = method != results.layout.real_images and metric not in results.layout.unranked
+        best = ranked and _is_best(metric, float(found.value), rivals)
         yield Cell(_with_spread(found.value, found.std), best, tuple(marks.of_published(found)))
 
 
