@@ -25,7 +25,7 @@ def few_draws(monkeypatch):
 def write(tmp_path):
     """Writes an evaluation of a model whose images show their captions with some chance."""
 
-    def write_evaluation(name, share, seed=0, fid=20.0, random_seed=None, **changes) -> Path:
+    def write_evaluation(name, share, seed=0, fid=20.0, random_seed=None, kind="model", **changes) -> Path:
         random = np.random.default_rng(0)
         difficulty = random.random(IMAGES)  # of the caption: what both models share
         moved = difficulty + 0.05 * np.random.default_rng(random_seed or seed).normal(size=IMAGES)
@@ -40,7 +40,7 @@ def write(tmp_path):
             for key, value in ((HITS, 100 * hits.mean()), (FID, fid))
         }  # fmt: skip
         inputs = {"sampling_seed": 100, "data": {"captions.json": "5e"}} | changes
-        subject = {"kind": "model", "name": name, "seed": seed, "dataset": "synthbirds", "image_size": 64}
+        subject = {"kind": kind, "name": name, "seed": seed, "dataset": "synthbirds", "image_size": 64}
         folder = tmp_path / f"{name}{seed}"
         folder.mkdir()
         content = {"schema": 2, "subject": subject | {"num_images": IMAGES}, "metrics": measures, "inputs": inputs}
@@ -116,6 +116,22 @@ def test_a_lead_that_other_seeds_do_not_share_is_not_claimed(write, tmp_path):
     assert float(hits["seeds_low"]) < 0 and hits["claim"] == "no difference shown"
     assert found["DM-GAN", "AttnGAN", "FID"]["claim"] == "DM-GAN better than AttnGAN"  # equal in every seed
     assert (hits["first_seeds"], hits["second_seeds"]) == ("2", "2")
+
+
+def test_a_claim_by_a_metric_that_a_control_beats_is_qualified(write, tmp_path):
+    models = [write("dmgan", 0.7), write("attngan", 0.55, fid=25.0, random_seed=9)]
+    controls = [write("adversarial", 0.95, fid=90.0, kind="control"), write("real", 0.9, fid=1.0, kind="control")]
+    write_comparisons([*models, *controls], tmp_path, 0)
+    found = rows(tmp_path)
+    hits, distance = (found["DM-GAN", "AttnGAN", metric] for metric in ("R-precision", "FID"))
+    assert len(found) == 2 and hits["claim"] == distance["claim"] == "DM-GAN better than AttnGAN"
+    assert hits["note"] == "a control that should lose ranks before it" and distance["note"] == ""
+    lines = (tmp_path / "comparisons.md").read_text().splitlines()
+    (by_hits,) = [line for line in lines if HITS in line and line.startswith("|")]
+    (by_distance,) = [line for line in lines if FID in line and line.startswith("|")]
+    assert "DM-GAN better than AttnGAN †" in by_hits and "**" not in by_hits
+    assert "**DM-GAN better than AttnGAN**" in by_distance
+    assert any(line.startswith("- † By a metric") and f"Adversarial images ({HITS}" in line for line in lines)
 
 
 def test_p_values_are_corrected_for_the_number_of_pairs(write, tmp_path):
