@@ -79,12 +79,12 @@ def find_row(
     return found
 
 
-def markdown_cells(folder: Path, name: str, method: str) -> list[str]:
-    """The cells of one line of the Markdown table, without the label."""
+def markdown_cells(folder: Path, name: str, method: str, intervals: bool = False) -> list[str]:
+    """The cells of one line of the Markdown table, without the label, and without intervals unless asked for."""
     for line in (folder / f"{name}.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         if cells and cells[0].strip("*") == method:
-            return cells[1:]
+            return [each if intervals else re.sub(r" \[[-\d.]+, [-\d.]+\]", "", each) for each in cells[1:]]
     raise AssertionError(f"{name}.md has no line {method}")
 
 
@@ -221,6 +221,20 @@ def test_one_seed_shows_its_folds(write, tmp_path):
     assert f"± of this run: standard deviation over {FOLDS}." in (tmp_path / "table1.md").read_text()
 
 
+def test_cells_of_this_run_hold_their_interval_and_a_note_says_what_it_is_over(write, tmp_path):
+    distance = {key: each for key, each in measure(20.0).items() if key != "bootstrap"}
+    write_tables([write("dmgan", metrics=metrics(MODEL) | {"FID(species)": distance})], tmp_path)
+    assert markdown_cells(tmp_path, "table2", "DM-GAN", intervals=True)[4:6] == [
+        "20.00 ± 0.40 [18.00, 22.00]", "60.00 ± 1.20 [48.00, 72.00]"
+    ]  # fmt: skip
+    # The bootstrap of IS is of all images at once, not of the papers' splits.
+    assert markdown_cells(tmp_path, "table1", "DM-GAN", intervals=True)[2] == "9.00 ± 0.18 [8.10, 9.90]"
+    text = (tmp_path / "table2.md").read_text()
+    assert f"{TRAINING} and KID(species), bootstrap over {CLUSTERED}." in text
+    assert "[ ] of this run: 95 % intervals. FID(species), bootstrap over images; " in text
+    assert r"60.00 $\pm$ 1.20 [48.00, 72.00]" in (tmp_path / "table2.tex").read_text()
+
+
 def test_several_seeds_are_averaged_and_marked_apart_from_folds(write, tmp_path):
     values = [9.0, 9.4, 10.1]
     runs = [write("dmgan", seed, metrics=metrics(MODEL | {"IS(species)": value})) for seed, value in enumerate(values)]
@@ -309,7 +323,7 @@ def test_a_control_that_beats_a_model_is_marked(write, tmp_path):
     assert "†" not in markdown_cells(tmp_path, "table2", "DM-GAN")[4]  # shuffled images are real: their FID should win
     note = f"Real images with shuffled captions ({TRAINING} 61.00) above DM-GAN."
     assert note in (tmp_path / "table2.md").read_text()
-    assert r"60.00 $\pm$ 1.20\textsuperscript{$\dagger$}" in (tmp_path / "table2.tex").read_text()
+    assert r"60.00 $\pm$ 1.20 [48.00, 72.00]\textsuperscript{$\dagger$}" in (tmp_path / "table2.tex").read_text()
     assert "control" in find_row(tmp_path, "table2", "DM-GAN", "synthbirds", "R-precision")["note"]
 
 

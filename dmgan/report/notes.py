@@ -186,6 +186,15 @@ def _spread_notes(results: Results, marks: Marks) -> Iterator[Note]:
     for spread in marks.spreads:
         what = "mean and sample standard deviation" if spread.endswith(SEEDS) else "standard deviation"
         yield Note(marks.letter(spread), f"± of this run: {what} over {spread}.")
+    over: dict[str, dict[str, None]] = {}
+    for metric in results.columns:
+        for (_, each), summary in (*results.models.items(), *results.controls.items()):
+            interval, said = (None, "") if summary is None or each != metric else summary.clustered(metric)
+            if interval:
+                over.setdefault(said, {})[metric] = None
+    if over:
+        told = "; ".join(f"{_listed(list(metrics))}, {said}" for said, metrics in over.items())
+        yield Note("", f"[ ] of this run: 95 % intervals. {told}.")
 
 
 def _impossible_spread_notes(results: Results) -> Iterator[Note]:

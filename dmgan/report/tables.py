@@ -124,7 +124,9 @@ def _with_spread(value: str, spread: str) -> str:
 
 
 def _shown(results: Results, metric: str, summary: Summary) -> str:
-    return _with_spread(results.shown(metric, summary.value), results.shown(metric, summary.spread))
+    number = _with_spread(results.shown(metric, summary.value), results.shown(metric, summary.spread))
+    interval, _ = summary.clustered(metric)
+    return f"{number} [{', '.join(results.shown(metric, end) for end in interval)}]" if interval else number
 
 
 def _tidy(results: Results) -> list[dict[str, object]]:
