@@ -151,7 +151,7 @@ class Evaluator:
         for rung in self.rungs:
             scores |= _rung_scores(rung, stored[rung], real[rung], chosen, subject, options)
         verdicts = caption_verdicts(self._judges, subject, stored, self.dataset, options)
-        scores |= {name: (each.score, each.protocol, len(subject)) for name, each in verdicts.items()}
+        scores |= {name: (each.score, each.protocol, each.num_images) for name, each in verdicts.items()}
         scores |= soa_scores(self._object_judges, subject, stored, self.dataset, options)
         _check_finite(scores, subject.name)
         undefined = [key for judge in self._object_judges for key in soa_keys(judge) if key not in scores]
@@ -365,7 +365,8 @@ def _write(
                 "interval_over": score.interval_over,
                 **({} if score.centre is None else {"interval_centre": score.centre}),
                 "num_images": count,
-                "folds": metrics.FOLDS,
+                "folds": score.folds,
+                "interval_folds": score.interval_folds,
                 "protocol": protocol,
                 **beside.get(name, {}),
             }

@@ -23,6 +23,7 @@ from dmgan.evaluation.networks import DamsmCodes, FeatureNetwork, read_weights, 
 from dmgan.evaluation.rprecision import (
     CANDIDATES,
     MISMATCHED,
+    counted_images,
     distinct,
     mismatched_captions,
     pool_of_test_captions,
@@ -50,6 +51,7 @@ class Verdict(NamedTuple):
     hits: np.ndarray  # (N,) how much of its caption each image shows
     counts: np.ndarray  # (N,) how much there was to show
     chance: float  # percent that guessing would get
+    num_images: int  # that the score counts
 
 
 class CaptionJudge(Protocol):
@@ -129,6 +131,7 @@ class RetrievalJudge:
             hits=hits.astype(np.int64),
             counts=counts.astype(np.int64),
             chance=100 / CANDIDATES,
+            num_images=int(counted_images(folds, order, options.fold_rule).sum()),
         )
 
 
@@ -307,4 +310,5 @@ class AttributeJudge:
             hits=hits,
             counts=counts,
             chance=float(100 * guessed.sum() / counts.sum()),
+            num_images=len(subject),
         )

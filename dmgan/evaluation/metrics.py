@@ -33,6 +33,8 @@ class Score(NamedTuple):
     spread_over: str
     interval: tuple[float, float]  # 95 %
     interval_over: str
+    folds: int  # that the spread is over
+    interval_folds: int
     without: tuple[float, ...] = ()  # the value with each fold left out: two models' are compared pair by pair
     centre: float | None = None  # what interval and `without` are of, where that is another estimate than the value
 
@@ -89,7 +91,8 @@ def mean_over_folds(values: np.ndarray, clustered: np.ndarray) -> Score:
     half = _t_half(float(clustered.std(ddof=1)) / np.sqrt(count), count)
     over = f"the mean of {count} folds of whole test images (t distribution)"
     without = tuple(float(each) for each in (clustered.sum() - clustered) / (count - 1))
-    return Score(mean, spread, f"{len(values)} folds of one image set", (mean - half, mean + half), over, without)
+    spread_over, interval = f"{len(values)} folds of one image set", (mean - half, mean + half)
+    return Score(mean, spread, spread_over, interval, over, len(values), count, without)
 
 
 def whole_with_jackknife(
@@ -107,7 +110,8 @@ def whole_with_jackknife(
     over = f"images clustered by test image (delete-one-fold jackknife, {count} folds of whole test images)"
     middle = value if centre is None else centre
     spread_over, interval = f"{len(alone)} folds of one image set", (middle - half, middle + half)
-    return Score(value, float(np.std(alone)), spread_over, interval, over, tuple(without.tolist()), centre)
+    spread, without = float(np.std(alone)), tuple(without.tolist())
+    return Score(value, spread, spread_over, interval, over, len(alone), count, without, centre)
 
 
 def _t_half(standard_error: float, folds: int) -> float:
@@ -304,4 +308,5 @@ def _mean_with_folds(values: np.ndarray, folds: list[np.ndarray], clustered: lis
     means, count = np.array([values[rows].mean() for rows in clustered]), len(clustered)
     half = _t_half(means.std(ddof=1) / np.sqrt(count), count)
     interval_over = f"{count} folds of whole test images of the {over} (t distribution)"
-    return Score(value, spread, f"{len(folds)} folds of the {over}", (value - half, value + half), interval_over)
+    spread_over, interval = f"{len(folds)} folds of the {over}", (value - half, value + half)
+    return Score(value, spread, spread_over, interval, interval_over, len(folds), count)
