@@ -110,7 +110,9 @@ def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
 
     logits = generated["tf"]["logits"]
     return {
-        "IS": metrics.inception_score(logits, metrics.torch_fidelity_order(images)).value,
+        "IS": metrics.inception_score(
+            logits, metrics.torch_fidelity_order(images), metrics.fold_rows(np.arange(images))
+        ).value,
         "FID": fid("tf"),
         "KID": metrics.subset_kernel_distance(generated["tf"]["features"], real["tf"]["features"]),
         "clean-FID": fid("clean"),

@@ -515,7 +515,8 @@ def compare(arguments: argparse.Namespace) -> None:
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics", type=Path, nargs="+", required=True,
-        help="metrics.json of every run, of images sampled with one seed; per_image.npz lies beside each",
+        help="metrics.json of every run, of images sampled with one seed (per_image.npz lies beside each), and of "
+        "control rows, which qualify the claims",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder of the table")
     parser.add_argument("--seed", type=int, default=100, help="seed of resamples and permutations (default 100)")

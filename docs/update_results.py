@@ -20,6 +20,10 @@ _COLUMNS = {
     "R-precision(held-out DAMSM)": ("the same, held-out judge ↑", 1),
     "attribute accuracy(attribute classifier)": ("attribute accuracy, % ↑", 1),
 }
+_INTERVALS = (
+    "In brackets: 95 % intervals over test images, each with all that was made for it (IS, FID: ten folds of whole "
+    "test images; the others: bootstrap)."
+)
 _TITLES = {
     "real": "real test images (half against half)",
     "dmgan": "DM-GAN",
@@ -39,13 +43,14 @@ def summary() -> str:
         folder = RESULTS / name / "seed0" if name in ("dmgan", "attngan") else RESULTS / "controls" / name
         content = json.loads((folder / "metrics.json").read_text())
         metrics = content["metrics"]
-        cells = [_number(metrics[key], digits) for key, (_, digits) in _COLUMNS.items()]
+        cells = [_number(key, metrics[key], digits) for key, (_, digits) in _COLUMNS.items()]
         lines.append(f"| {_TITLES[name]} | {' | '.join(cells)} | {content['subject']['num_images']} |")
     return "\n".join(lines)
 
 
-def _number(metric: dict, digits: int) -> str:
-    low, high = metric["interval"]
+def _number(key: str, metric: dict, digits: int) -> str:
+    """Value and 95 % interval: the bootstrap's where there is one, but for IS, of which it is of another estimate."""
+    low, high = (metric if key.startswith("IS(") else metric.get("bootstrap", metric))["interval"]
     return f"{metric['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
@@ -75,7 +80,7 @@ def main() -> None:
     head, rest = readme.split(BEGIN)
     _, tail = rest.split(END)
     commit = json.loads((RESULTS / "dmgan/seed0/metrics.json").read_text())["provenance"]["commit"][:10]
-    body = f"{summary()}\n\nIn brackets: 95 % intervals over images of one set (ten folds). Commit {commit}.\n"
+    body = f"{summary()}\n\n{_INTERVALS} Commit {commit}.\n"
     Path("README.md").write_text(f"{head}{BEGIN}\n\n{body}Longest jobs: {times()}.\n\n{END}{tail}")
     copy_figures()
 

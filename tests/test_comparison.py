@@ -25,7 +25,7 @@ def few_draws(monkeypatch):
 def write(tmp_path):
     """Writes an evaluation of a model whose images show their captions with some chance."""
 
-    def write_evaluation(name, share, seed=0, fid=20.0, random_seed=None, **changes) -> Path:
+    def write_evaluation(name, share, seed=0, fid=20.0, random_seed=None, kind="model", **changes) -> Path:
         random = np.random.default_rng(0)
         difficulty = random.random(IMAGES)  # of the caption: what both models share
         moved = difficulty + 0.05 * np.random.default_rng(random_seed or seed).normal(size=IMAGES)
@@ -40,7 +40,7 @@ def write(tmp_path):
             for key, value in ((HITS, 100 * hits.mean()), (FID, fid))
         }  # fmt: skip
         inputs = {"sampling_seed": 100, "data": {"captions.json": "5e"}} | changes
-        subject = {"kind": "model", "name": name, "seed": seed, "dataset": "synthbirds", "image_size": 64}
+        subject = {"kind": kind, "name": name, "seed": seed, "dataset": "synthbirds", "image_size": 64}
         folder = tmp_path / f"{name}{seed}"
         folder.mkdir()
         content = {"schema": 2, "subject": subject | {"num_images": IMAGES}, "metrics": measures, "inputs": inputs}
@@ -48,7 +48,8 @@ def write(tmp_path):
         np.savez(
             folder / "per_image.npz",
             **{
-                "test_images": np.arange(IMAGES) // 3, "captions": np.arange(IMAGES) % 3, f"hits/{HITS}": hits,
+                "test_images": np.arange(IMAGES) // 3, "captions": np.arange(IMAGES) % 3,
+                "folds": np.arange(IMAGES) // 30, f"hits/{HITS}": hits,
                 f"counts/{HITS}": np.ones(IMAGES, int), f"without/{FID}": without, f"without/{HITS}": without,
             },
         )  # fmt: skip
@@ -80,6 +81,17 @@ def test_a_difference_that_is_there_is_claimed_with_its_size(write, tmp_path):
     assert "**DM-GAN better than AttnGAN**" in text and "One seed: a claim is of these trained generators" in text
 
 
+def test_the_difference_is_of_what_the_jackknife_is_of(write, tmp_path):
+    files = [write("dmgan", 0.6, fid=20.0), write("attngan", 0.6, seed=1, fid=20.1)]
+    for file, centre in zip(files, (20.0, 25.0), strict=True):
+        content = json.loads(file.read_text())
+        content["metrics"][FID]["interval_centre"] = centre
+        file.write_text(json.dumps(content))
+    write_comparisons(files, tmp_path, 0)
+    row = rows(tmp_path)["DM-GAN", "AttnGAN", "FID"]
+    assert (row["first_value"], row["second_value"], row["difference"]) == ("20.0", "25.0", "-5.0")
+
+
 def test_pairing_finds_what_two_intervals_would_hide(write, tmp_path):
     files = [write("dmgan", 0.60), write("attngan", 0.57, seed=1)]
     write_comparisons(files, tmp_path, 0)
@@ -106,6 +118,22 @@ def test_a_lead_that_other_seeds_do_not_share_is_not_claimed(write, tmp_path):
     assert (hits["first_seeds"], hits["second_seeds"]) == ("2", "2")
 
 
+def test_a_claim_by_a_metric_that_a_control_beats_is_qualified(write, tmp_path):
+    models = [write("dmgan", 0.7), write("attngan", 0.55, fid=25.0, random_seed=9)]
+    controls = [write("adversarial", 0.95, fid=90.0, kind="control"), write("real", 0.9, fid=1.0, kind="control")]
+    write_comparisons([*models, *controls], tmp_path, 0)
+    found = rows(tmp_path)
+    hits, distance = (found["DM-GAN", "AttnGAN", metric] for metric in ("R-precision", "FID"))
+    assert len(found) == 2 and hits["claim"] == distance["claim"] == "DM-GAN better than AttnGAN"
+    assert hits["note"] == "a control that should lose ranks before it" and distance["note"] == ""
+    lines = (tmp_path / "comparisons.md").read_text().splitlines()
+    (by_hits,) = [line for line in lines if HITS in line and line.startswith("|")]
+    (by_distance,) = [line for line in lines if FID in line and line.startswith("|")]
+    assert "DM-GAN better than AttnGAN †" in by_hits and "**" not in by_hits
+    assert "**DM-GAN better than AttnGAN**" in by_distance
+    assert any(line.startswith("- † By a metric") and f"Adversarial images ({HITS}" in line for line in lines)
+
+
 def test_p_values_are_corrected_for_the_number_of_pairs(write, tmp_path):
     names = ("dmgan", "attngan", "dmgan-paper")
     write_comparisons([write(name, 0.6 + 0.02 * i, seed=i) for i, name in enumerate(names)], tmp_path, 0)
@@ -129,6 +157,9 @@ def test_images_that_do_not_pair_are_refused(write, tmp_path):
     arrays = dict(np.load(path)) | {"captions": np.zeros(IMAGES, int)}
     np.savez(path, **arrays)
     with pytest.raises(UserError, match="do not pair .other captions"):
+        write_comparisons([first, other], tmp_path, 0)
+    np.savez(path, **{name: array for name, array in arrays.items() if name != "folds"})
+    with pytest.raises(UserError, match="per_image.npz: does not say its folds of whole test images; evaluate both"):
         write_comparisons([first, other], tmp_path, 0)
     path.write_bytes(b"cut short")
     with pytest.raises(UserError, match="per_image.npz: cannot be read"):

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import zlib
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from dmgan.evaluation.classifier import ImageClassifier
 from dmgan.evaluation.diversity import mean_pairwise_distance
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.evaluation.features import Rows
-from dmgan.evaluation.images import sampled_images
+from dmgan.evaluation.images import ImageFiles, sampled_images
 from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, statistics_to_fid
 from dmgan.options import RUNGS, EvaluationOptions
 from dmgan.sampling import sample_test_captions
@@ -38,7 +39,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
     covered = 0
     for _ in range(400):
         folds = random.binomial(100, 0.3, size=10) / 100
-        low, high = metrics.mean_over_folds(folds).interval
+        low, high = metrics.mean_over_folds(folds, folds).interval
         covered += low <= 0.3 <= high
     assert 0.91 < covered / 400 < 0.985
 
@@ -49,12 +50,58 @@ def test_the_jackknife_of_a_mean_is_the_t_interval_of_its_folds():
     alone = [values[rows].mean() for rows in folds]
     without = [np.delete(values, rows).mean() for rows in folds]
     jackknife = metrics.whole_with_jackknife(values.mean(), alone, without)
-    assert jackknife.interval == pytest.approx(metrics.mean_over_folds(np.array(alone)).interval)
+    assert jackknife.interval == pytest.approx(metrics.mean_over_folds(np.array(alone), np.array(alone)).interval)
 
 
 def test_folds_hold_every_image_once_and_are_of_like_length():
     folds = metrics.fold_of_each(103, np.random.default_rng(0).permutation(103))
     assert sorted(np.bincount(folds)) == [10] * 7 + [11] * 3
+
+
+def test_folds_for_intervals_are_of_whole_test_images():
+    test_images = np.random.default_rng(0).permutation(np.repeat(np.arange(100, 123), 7))
+    folds = metrics.clustered_folds(test_images, seed=3)
+    assert sorted(np.concatenate(folds)) == list(range(161))
+    held = [set(test_images[rows]) for rows in folds]
+    assert sorted(map(len, held)) == [2] * 7 + [3] * 3 and sum(map(len, held)) == len(set().union(*held))
+    assert len(metrics.clustered_folds(test_images % 4, seed=3)) == 4
+    with pytest.raises(UserError, match="every image is of one test image"):
+        metrics.clustered_folds(np.full(30, 5), seed=3)
+
+
+def test_the_kernel_is_summed_in_float64(monkeypatch):
+    """Large features that differ little: the sums cancel, and float32 would lose the distance in them."""
+    random = np.random.default_rng(0)
+    x, y = (random.normal(mean, 1, size=(60, 8)).astype(np.float32) for mean in (50, 50.01))
+    monkeypatch.setattr(metrics, "_BLOCK", 17)
+    (sums,) = metrics._fold_kernel_sums(Rows(x), Rows(y), [metrics.fold_rows(random.permutation(60))])
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    kernel = lambda a, b: (a @ b.T / 8 + 1) ** 3  # noqa: E731
+    within = sum((kernel(each, each).sum() - np.trace(kernel(each, each))) / (60 * 59) for each in (x, y))
+    exact = within - 2 * kernel(x, y).mean()
+    assert abs(exact) < 1e-5 * kernel(x, y).mean()
+    assert sums.distance(sums.folds) == pytest.approx(exact, rel=1e-6)
+
+
+def test_the_interval_of_kid_is_of_all_pairs_as_its_jackknife_is(monkeypatch):
+    monkeypatch.setattr(metrics, "KID_SUBSETS", 2)
+    monkeypatch.setattr(metrics, "KID_SUBSET_SIZE", 5)
+    random = np.random.default_rng(0)
+    x, y = (random.normal(mean, 1, size=(60, 4)).astype(np.float32) for mean in (0, 1))
+    clustered = metrics.clustered_folds(np.arange(60) // 3, seed=0)
+    score = metrics.kernel_distance(Rows(x), Rows(y), np.arange(60), clustered)
+    assert score.value == metrics.subset_kernel_distance(Rows(x), Rows(y))
+    kernel = lambda a, b: (a.astype(np.float64) @ b.T.astype(np.float64) / 4 + 1) ** 3  # noqa: E731
+
+    def distance(x):
+        pairs = (
+            (kernel(each, each).sum() - np.trace(kernel(each, each))) / len(each) / (len(each) - 1) for each in (x, y)
+        )
+        return sum(pairs) - 2 * kernel(x, y).mean()
+
+    assert score.centre == pytest.approx(distance(x), rel=1e-9) and abs(score.centre / score.value - 1) > 0.1
+    assert np.mean(score.interval) == pytest.approx(score.centre)
+    assert score.without == pytest.approx([distance(np.delete(x, rows, axis=0)) for rows in clustered], rel=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +126,10 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
     assert content["schema"] == 2
     names = ("IS", "FID", "KID", "precision", "recall", "density", "coverage", "diversity")
     assert set(content["metrics"]) == {f"{name}(species)" for name in names} | {"R-precision(training DAMSM)"}
+    assert [name for name, metric in content["metrics"].items() if "interval_centre" in metric] == ["KID(species)"]
     for metric in content["metrics"].values():
-        assert metric["interval"][0] <= metric["value"] <= metric["interval"][1]
+        low, high = metric["interval"]
+        assert low <= metric.get("interval_centre", metric["value"]) <= high
         assert metric["num_images"] == 40 and metric["protocol"]["feature_network_sha256"]
     again = measured(tmp_path / "again" / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
     assert again["metrics"] == content["metrics"]
@@ -99,7 +148,9 @@ def test_diversity_is_of_the_species_features_and_of_the_folds_of_the_other_metr
     assert found["spread"] == pytest.approx(np.std(folds), rel=1e-9)
     assert found["protocol"]["reference_num_images"] == 8 and "mean pairwise distance" in found["protocol"]["library"]
     with np.load(tmp_path / "per_image.npz") as stored:
-        assert len(stored["without/diversity(species)"]) == 10
+        folds = [stored["folds"] != fold for fold in range(8)]  # of eight test images
+        values = [mean_pairwise_distance(generated[rows]) / unit for rows in folds]
+        np.testing.assert_allclose(stored["without/diversity(species)"], values, rtol=1e-9)
 
 
 def without_times(content: dict) -> dict:
@@ -202,7 +253,7 @@ def test_real_images_that_all_look_the_same_are_an_error():
     with pytest.raises(UserError, match="1 image has no covariance"):
         moments_to_reference(rows_to_moments(Rows(np.ones((1, 4), np.float32))))
     with pytest.raises(UserError, match="5 real images do not have that many"):
-        metrics.manifold_scores(*[Rows(np.eye(n, dtype=np.float32)) for n in (9, 5)], np.arange(9), np.arange(5), 5)
+        metrics.manifold_scores(*[Rows(np.eye(n, dtype=np.float32)) for n in (9, 5)], np.arange(9), [], np.arange(5), 5)
 
 
 def test_features_of_real_images_are_shared(images_folder, data, damsm_folder, classifier_folder, tmp_path, capsys):
@@ -234,6 +285,36 @@ def test_a_missing_or_corrupt_image_is_named(images_folder, dataset, tmp_path):
     (copy / "manifest.json").unlink()
     with pytest.raises(UserError, match="manifest.json: cannot be read"):
         sampled_images(copy, dataset)
+
+
+def test_a_png_whose_header_is_cut_is_named(tmp_path):
+    path = tmp_path / "000000.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + (5).to_bytes(4, "big")
+        + b"IHDR"
+        + bytes(5)
+        + zlib.crc32(b"IHDR" + bytes(5)).to_bytes(4, "big")
+    )
+    with pytest.raises(UserError, match="000000.png: is not a readable image .*Truncated IHDR.*; mend it"):
+        ImageFiles([path], 8, "mend it")(0)
+
+
+def test_a_score_that_is_no_number_is_refused_before_anything_is_written(
+    images_folder, data, damsm_folder, classifier_folder, tmp_path, monkeypatch
+):
+    forward = ImageClassifier.forward
+
+    def saturated(network, images):
+        features, logits = forward(network, images)
+        logits[:] = 0.0
+        logits[:, 0] = 1e4  # every other class has a probability of 0 in float32
+        return features, logits
+
+    monkeypatch.setattr(ImageClassifier, "forward", saturated)
+    with pytest.raises(UserError, match=r"dmgan: IS\(species\) is not finite, so nothing was written"):
+        measured(tmp_path / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
+    assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "per_image.npz").exists()
 
 
 def test_too_few_images_for_ten_folds_are_refused(run_folder, data, damsm_folder, classifier_folder, tmp_path):

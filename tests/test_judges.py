@@ -118,7 +118,11 @@ def test_per_image_values_make_the_metric(judged):
     order = metrics.fold_order(40, 100)
     folds = [100 * arrays[f"hits/{TRAINING}"][rows].mean() for rows in metrics.fold_rows(order)]
     assert content["metrics"][TRAINING]["value"] == pytest.approx(np.mean(folds))
-    assert arrays["without/FID(species)"].shape == (10,)
+    assert arrays["without/FID(species)"].shape == (8,)  # folds of whole test images, of which there are eight
+    distance = content["metrics"]["FID(species)"]
+    assert (distance["folds"], distance["interval_folds"]) == (10, 8)
+    for fold in range(8):
+        assert len(set(arrays["test_images"][arrays["folds"] == fold])) == 1
 
 
 def test_a_model_does_not_differ_from_its_own_copy(judged_folder, tmp_path):

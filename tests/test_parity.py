@@ -25,6 +25,7 @@ from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, s
 from tests.conftest import CPU
 
 COUNT, SIDE = 2000, 12
+RUNS = metrics.fold_rows(np.arange(COUNT))
 NARROW, WIDE = 96, 2048  # of full rank on 2,000 images, and as wide as Inception's pool: rank-deficient
 
 
@@ -127,7 +128,7 @@ def fidelity(sets):
 
 
 def test_inception_score_is_torch_fidelity_s(sets, fidelity):
-    score = metrics.inception_score(sets.small[0]["logits"], metrics.torch_fidelity_order(COUNT))
+    score = metrics.inception_score(sets.small[0]["logits"], metrics.torch_fidelity_order(COUNT), RUNS)
     assert score.value == pytest.approx(fidelity["inception_score_mean"], abs=1e-6)
     assert score.spread == pytest.approx(fidelity["inception_score_std"], abs=1e-6)
     assert score.value > 1.5
@@ -136,7 +137,8 @@ def test_inception_score_is_torch_fidelity_s(sets, fidelity):
 def test_kid_is_torch_fidelity_s(sets, fidelity, monkeypatch):
     monkeypatch.setattr(metrics, "KID_SUBSETS", 20)  # of 100, to save time
     features, reference = (each["features"] for each in sets.small)
-    score = metrics.kernel_distance(features, reference, np.arange(COUNT))
+    score = metrics.kernel_distance(features, reference, np.arange(COUNT), RUNS)
+    assert score.centre == pytest.approx(score.value, rel=0.05)
     assert score.value == pytest.approx(fidelity["kernel_inception_distance_mean"], abs=1e-6)
     assert score.value > 0.01
     assert score.interval[0] < score.value < score.interval[1]
@@ -144,7 +146,7 @@ def test_kid_is_torch_fidelity_s(sets, fidelity, monkeypatch):
 
 def test_fid_is_torch_fidelity_s(sets, fidelity):
     features, reference = (each["features"] for each in sets.small)
-    score = metrics.frechet_distance(features, reference, np.arange(COUNT))
+    score = metrics.frechet_distance(features, reference, np.arange(COUNT), RUNS)
     assert score.value == pytest.approx(fidelity["frechet_inception_distance"], rel=5e-6)
     assert score.interval[0] < score.value < score.interval[1]
 
@@ -168,7 +170,9 @@ def test_clean_fid_is_clean_fid_s(sets):
 def test_manifolds_are_prdc_s(sets, monkeypatch):
     monkeypatch.setattr(prdc, "_BLOCK", 128)
     features, real = (each["features"].subset(np.arange(count)) for each, count in zip(sets.small, (700, 600)))
-    scores = metrics.manifold_scores(features, real, np.arange(700), np.arange(600), neighbours=5)
+    scores = metrics.manifold_scores(
+        features, real, np.arange(700), metrics.fold_rows(np.arange(700)), np.arange(600), neighbours=5
+    )
     expected = compute_prdc(real_features=real.all(), fake_features=features.all(), nearest_k=5)
     assert {name: score.value for name, score in scores.items()} == pytest.approx(expected, abs=1e-12)
     assert 0 < scores["precision"].value < 1 and 0 < scores["recall"].value < 1
@@ -271,7 +275,7 @@ def test_released_fid_is_the_released_formula(sets):
     root = linalg.sqrtm(np.cov(first, rowvar=False) @ np.cov(second, rowvar=False)).real
     step = first.mean(axis=0) - second.mean(axis=0)
     traces = np.trace(np.cov(first, rowvar=False)) + np.trace(np.cov(second, rowvar=False))
-    score = metrics.frechet_distance(*ours, np.arange(1000))
+    score = metrics.frechet_distance(*ours, np.arange(1000), metrics.fold_rows(np.arange(1000)))
     assert score.value == pytest.approx(step @ step + traces - 2 * np.trace(root), rel=1e-9)
 
 
@@ -298,13 +302,13 @@ def test_statistics_are_float64_of_float32_features():
 def test_subset_kernel_distance_is_the_mean_over_all_pairs(sets):
     """The all-pairs distance that folds and jackknife use is what torch-fidelity's subsets scatter about."""
     features, reference = (each["features"].subset(np.arange(400)) for each in sets.small)
-    sums = metrics._fold_kernel_sums(features, reference, np.arange(400))
+    (sums,) = metrics._fold_kernel_sums(features, reference, [metrics.fold_rows(np.arange(400))])
     x, y = (each.all().astype(np.float64) for each in (features, reference))
     kernel = lambda a, b: (a @ b.T / NARROW + 1) ** 3  # noqa: E731
     n = len(x)
     within = sum((kernel(each, each).sum() - np.trace(kernel(each, each))) / (n * (n - 1)) for each in (x, y))
     exact = within - 2 * kernel(x, y).mean()
-    assert sums.distance(list(range(metrics.FOLDS))) == pytest.approx(exact, abs=1e-6)
+    assert sums.distance(sums.folds) == pytest.approx(exact, rel=1e-9)
     assert metrics.subset_kernel_distance(features, reference) == pytest.approx(exact, rel=0.02)
 
 

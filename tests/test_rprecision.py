@@ -5,6 +5,7 @@ import pytest
 
 from dmgan.errors import UserError
 from dmgan.evaluation.rprecision import (
+    counted_images,
     distinct,
     mismatched_captions,
     pool_of_test_captions,
@@ -88,6 +89,8 @@ def test_released_folds_leave_the_last_of_each_out():
     assert precision_of_folds(hits, folds, permutation, "released").tolist() == released
     assert precision_of_folds(hits, folds, permutation, "corrected").tolist() == corrected
     assert released != corrected
+    counts = [counted_images(folds, permutation, rule).sum() for rule in ("released", "corrected")]
+    assert counts == [290, 300]
 
 
 def test_the_pool_holds_every_test_caption_with_its_class(dataset):

@@ -79,12 +79,12 @@ def find_row(
     return found
 
 
-def markdown_cells(folder: Path, name: str, method: str) -> list[str]:
-    """The cells of one line of the Markdown table, without the label."""
+def markdown_cells(folder: Path, name: str, method: str, intervals: bool = False) -> list[str]:
+    """The cells of one line of the Markdown table, without the label, and without intervals unless asked for."""
     for line in (folder / f"{name}.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         if cells and cells[0].strip("*") == method:
-            return cells[1:]
+            return [each if intervals else re.sub(r" \[[-\d.]+, [-\d.]+\]", "", each) for each in cells[1:]]
     raise AssertionError(f"{name}.md has no line {method}")
 
 
@@ -127,6 +127,16 @@ def test_a_paper_s_row_of_real_images_stands_in_the_control_row(write, tmp_path)
     assert markdown_cells(tmp_path, "mdsp-table1", "Real test images")[8:] != ["not run"] * 3
     assert markdown_cells(tmp_path, "mdsp-table1", "Noise")[:8] == ["-"] * 8
     assert find_row(tmp_path, "mdsp-table1", "Real Images", "COCO", "SOA-C")["value"] == "74.97"
+
+
+def test_published_cells_that_do_not_rank_are_not_bold(write, tmp_path):
+    write_tables([write("dmgan")], tmp_path)
+    header = markdown_cells(tmp_path, "mdsp-table1", "Method")
+    distances = [column for column, title in enumerate(header) if title.startswith("FID") and "published" in title]
+    lines = (tmp_path / "mdsp-table1.md").read_text().splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if line.startswith("|")]
+    assert len(distances) == 2 and not any("**" in row[column + 1] for row in rows for column in distances)
+    assert "**52.73** [5]" in markdown_cells(tmp_path, "mdsp-table1", "CP-GAN")
 
 
 def test_objects_have_a_column_for_each_who_looks_for_them(write, tmp_path):
@@ -209,6 +219,20 @@ def test_one_seed_shows_its_folds(write, tmp_path):
     assert row["bootstrap_over"] == CLUSTERED
     assert markdown_cells(tmp_path, "table1", "DM-GAN")[2] == "9.00 ± 0.18"
     assert f"± of this run: standard deviation over {FOLDS}." in (tmp_path / "table1.md").read_text()
+
+
+def test_cells_of_this_run_hold_their_interval_and_a_note_says_what_it_is_over(write, tmp_path):
+    distance = {key: each for key, each in measure(20.0).items() if key != "bootstrap"}
+    write_tables([write("dmgan", metrics=metrics(MODEL) | {"FID(species)": distance})], tmp_path)
+    assert markdown_cells(tmp_path, "table2", "DM-GAN", intervals=True)[4:6] == [
+        "20.00 ± 0.40 [18.00, 22.00]", "60.00 ± 1.20 [48.00, 72.00]"
+    ]  # fmt: skip
+    # The bootstrap of IS is of all images at once, not of the papers' splits.
+    assert markdown_cells(tmp_path, "table1", "DM-GAN", intervals=True)[2] == "9.00 ± 0.18 [8.10, 9.90]"
+    text = (tmp_path / "table2.md").read_text()
+    assert f"{TRAINING} and KID(species), bootstrap over {CLUSTERED}." in text
+    assert "[ ] of this run: 95 % intervals. FID(species), bootstrap over images; " in text
+    assert r"60.00 $\pm$ 1.20 [48.00, 72.00]" in (tmp_path / "table2.tex").read_text()
 
 
 def test_several_seeds_are_averaged_and_marked_apart_from_folds(write, tmp_path):
@@ -299,7 +323,7 @@ def test_a_control_that_beats_a_model_is_marked(write, tmp_path):
     assert "†" not in markdown_cells(tmp_path, "table2", "DM-GAN")[4]  # shuffled images are real: their FID should win
     note = f"Real images with shuffled captions ({TRAINING} 61.00) above DM-GAN."
     assert note in (tmp_path / "table2.md").read_text()
-    assert r"60.00 $\pm$ 1.20\textsuperscript{$\dagger$}" in (tmp_path / "table2.tex").read_text()
+    assert r"60.00 $\pm$ 1.20 [48.00, 72.00]\textsuperscript{$\dagger$}" in (tmp_path / "table2.tex").read_text()
     assert "control" in find_row(tmp_path, "table2", "DM-GAN", "synthbirds", "R-precision")["note"]
 
 
@@ -310,6 +334,28 @@ def test_a_model_that_beats_real_images_is_marked(write, tmp_path):
     text = (tmp_path / "table2.md").read_text()
     assert f"Ranks before real test images: DM-GAN on {TRAINING}." in text
     assert "Real test images rank before every model on FID(species) and KID(species)" in text
+
+
+def test_no_mark_compares_other_numbers_of_images_where_the_metric_moves_with_them(write, tmp_path):
+    """Half of the test images: a lead over them may be their number, a lag behind them may not."""
+    both = {"recall(species)": 0.5, "precision(species)": 0.5}
+    half = {"reference": "the other half", "reference_num_images": 400}
+    beaten = REAL | {"FID(species)": 30.0, "KID(species)": 0.03, "recall(species)": 0.4}
+    model = write("dmgan", metrics=metrics(MODEL | both))
+    write_tables([model, write("real", None, "control", metrics=metrics(beaten, 400, **half))], tmp_path)
+    assert markdown_cells(tmp_path, "table2", "DM-GAN")[4:] == ["20.00 ± 0.40", "60.00 ± 1.20", "0.0200 ± 0.0004 ‡"]
+    text = (tmp_path / "table2.md").read_text()
+    assert "Not marked: Real test images behind a model on FID(species). These metrics move with the number" in text
+    assert "Ranks before real test images: DM-GAN on KID(species)." in text
+    assert "Not marked: Real test images behind a model on recall(species)." in (tmp_path / "measures.md").read_text()
+    assert "before every model on IS(species), as they should" in (tmp_path / "table1.md").read_text()
+
+    noise = MODEL | {"FID(species)": 10.0, "precision(species)": 0.9}
+    write_tables([model, write("noise", None, "control", metrics=metrics(noise, 900))], tmp_path)
+    assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "20.00 ± 0.40 †"  # although noise has fewer
+    assert "Not marked: Noise before a model on precision(species)." in (tmp_path / "measures.md").read_text()
+    write_tables([model, write("noise", None, "control", metrics=metrics(noise, 9000))], tmp_path)
+    assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "20.00 ± 0.40"
 
 
 def test_two_judges_have_two_columns(write, tmp_path):
@@ -380,10 +426,31 @@ def test_further_measures_have_a_table_of_their_own(write, tmp_path):
     )
     assert markdown_cells(tmp_path, "measures", "Method") == [
         "precision ↑, synthbirds (this run), species", "recall ↑, synthbirds (this run), species",
-        "diversity ↑, synthbirds (this run), species",
+        "diversity, synthbirds (this run), species",
     ]  # fmt: skip
     assert markdown_cells(tmp_path, "measures", "DM-GAN") == ["0.700 ± 0.014", "0.410 ± 0.008", "0.812 ± 0.016"]
     assert markdown_cells(tmp_path, "measures", "Real test images")[-1] == "1.000 ± 0.020"
+
+
+def test_every_model_that_is_run_has_its_further_measures(write, tmp_path):
+    names = ("dmgan", "attngan", "dmgan-baseline", "dmgan-m", "dmgan-m-wg", "kvmgan", "dmgan-paper")
+    write_tables([write(name, metrics=metrics({"diversity(species)": 0.5})) for name in names], tmp_path)
+    for name in names:
+        assert find_row(tmp_path, "measures", MODELS[name].title, "synthbirds", "diversity")["value"] == "0.5"
+
+
+def test_diversity_does_not_rank_but_tells_what_collapsed(write, tmp_path):
+    def diverse(value):
+        return metrics(MODEL | {"diversity(species)": value})
+
+    controls = [write(name, None, "control", metrics=diverse(1.0)) for name in ("real", "nearest", "noise")]
+    write_tables([write("dmgan", metrics=diverse(1.2)), write("attngan", metrics=diverse(0.3)), *controls], tmp_path)
+    assert markdown_cells(tmp_path, "measures", "DM-GAN") == ["1.200 ± 0.024"]
+    assert markdown_cells(tmp_path, "measures", "AttnGAN") == ["0.300 ± 0.006"]
+    text = (tmp_path / "measures.md").read_text()
+    assert "Collapsed, below 0.1 of the diversity of real images: none." in text and "as they should" not in text
+    write_tables([write("attngan", metrics=diverse(0.02)), *controls], tmp_path)
+    assert "real images: AttnGAN (0.020)." in (tmp_path / "measures.md").read_text()
 
 
 def test_small_distances_keep_three_digits(write, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from dmgan.evaluation import uncertainty
+from dmgan.evaluation import metrics, uncertainty
 from dmgan.evaluation.uncertainty import (
     bootstrap_inception_score,
     bootstrap_share,
@@ -104,6 +104,20 @@ def test_the_jackknife_of_a_difference_of_means_is_the_paired_t_test():
     interval = expected.confidence_interval(0.95)
     assert outcome.p_value == pytest.approx(expected.pvalue)
     assert outcome.interval == pytest.approx((interval.low, interval.high))
+
+
+def test_the_jackknife_holds_its_level_although_images_share_captions():
+    """Two equal models, ten images of each of 60 captions, which explain half of the variance of their difference."""
+    random, clusters = np.random.default_rng(5), np.arange(60).repeat(10)
+    single = metrics.fold_rows(metrics.fold_order(600, 0))
+    alarms = {"whole test images": 0, "single images": 0}
+    for trial in range(300):
+        difference = random.normal(size=60).repeat(10) + random.normal(size=600)
+        for name, folds in (("whole test images", metrics.clustered_folds(clusters, trial)), ("single images", single)):
+            without = np.array([np.delete(difference, rows).mean() for rows in folds])
+            alarms[name] += paired_difference_of_folds(difference.mean(), without).p_value < 0.05
+    assert 0.02 < alarms["whole test images"] / 300 < 0.08
+    assert alarms["single images"] / 300 > 0.25  # as the papers cut them, they find what is not there
 
 
 def test_cohens_h():

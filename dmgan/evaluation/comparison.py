@@ -28,7 +28,7 @@ class PerImage(NamedTuple):
     """What one evaluation says image by image."""
 
     file: Path  # its metrics.json
-    values: dict[str, float]  # by METRIC(JUDGE)
+    values: dict[str, float]  # by METRIC(JUDGE): what the interval is centred on, as KID over all pairs of images
     inputs: dict[str, object]
     arrays: Mapping[str, np.ndarray]  # as `evaluate` wrote them
 
@@ -49,14 +49,17 @@ def read_per_image(file: Path) -> PerImage:
             arrays = dict(stored)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {_MEND}") from error
-    values = {key: measure["value"] for key, measure in content["metrics"].items() if measure is not None}
+    if "folds" not in arrays:
+        raise UserError(f"{path}: does not say its folds of whole test images; {_MEND}")
+    measures = {key: measure for key, measure in content["metrics"].items() if measure is not None}
+    values = {key: measure.get("interval_centre", measure["value"]) for key, measure in measures.items()}
     return PerImage(file, values, content["inputs"], arrays)
 
 
 def check_pairs(runs: Sequence[PerImage]) -> None:
     """UserError naming two files whose images do not have the same captions and noises, one by one."""
     for other in runs[1:]:
-        for name in ("test_images", "captions"):
+        for name in ("test_images", "captions", "folds"):
             if not np.array_equal(runs[0].arrays[name], other.arrays[name]):
                 raise UserError(
                     f"{runs[0].file} and {other.file}: their images do not pair (other {name}); sample both from one "

@@ -14,44 +14,48 @@ class Diversity(NamedTuple):
 
     value: float  # of all images: 1 as diverse as the reference, 0 one image
     alone: list[float]  # of each fold
-    without: list[float]  # of all images but each fold's
+    without: list[float]  # of all images but those of each fold of whole test images
 
 
-def diversity(features: np.ndarray, reference: np.ndarray, folds: np.ndarray) -> Diversity:
-    """Diversity of features (N, D) in units of a reference (M, D); folds (N,) numbers each image's fold.
+def diversity(
+    features: np.ndarray, reference: np.ndarray, folds: list[np.ndarray], clustered: list[np.ndarray]
+) -> Diversity:
+    """Diversity of features (N, D) in units of a reference (M, D).
 
     Images of other captions and other noises: a generator that ignores its noise can still have the diversity of its
-    captions. A fold needs two images or more.
+    captions. `folds` and `clustered` are the images of each fold, of single images and of whole test images; each way
+    of cutting holds every image once. One of `folds` needs two images or more.
     """
     real = mean_pairwise_distance(reference)
-    numbers = np.unique(folds)
-    sums = _fold_sums(features, folds, numbers)
-    counts = np.array([np.count_nonzero(folds == number) for number in numbers])
+    sums = _fold_sums(features, [*folds, *clustered])
+    counts = np.array([len(rows) for rows in (*folds, *clustered)])
 
     def of(chosen: list[int]) -> float:
         count = counts[chosen].sum()
         return float(sums[np.ix_(chosen, chosen)].sum() / (count * (count - 1)) / real)
 
-    every = list(range(len(numbers)))
+    single, whole = list(range(len(folds))), list(range(len(folds), len(counts)))
     return Diversity(
-        of(every),
-        alone=[of([fold]) for fold in every],
-        without=[of([other for other in every if other != fold]) for fold in every],
+        of(single),
+        alone=[of([fold]) for fold in single],
+        without=[of([other for other in whole if other != fold]) for fold in whole],
     )
 
 
 def mean_pairwise_distance(features: np.ndarray) -> float:
     """Mean Euclidean distance over the pairs of different rows of features (N, D)."""
     count = len(features)
-    sums = _fold_sums(features, np.zeros(count, dtype=np.int64), np.zeros(1, dtype=np.int64))
+    sums = _fold_sums(features, [np.arange(count)])
     return float(sums[0, 0] / (count * (count - 1)))
 
 
-def _fold_sums(features: np.ndarray, folds: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def _fold_sums(features: np.ndarray, folds: list[np.ndarray]) -> np.ndarray:
     """(F, F): sum of the distances between the images of two folds, every pair in both orders."""
     rows = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float64))
-    members = torch.from_numpy(folds[:, None] == numbers[None, :]).double()  # (N, F)
-    sums = torch.zeros(len(numbers), len(numbers), dtype=torch.float64)
+    members = torch.zeros(len(rows), len(folds), dtype=torch.float64)
+    for column, numbers in enumerate(folds):
+        members[numbers, column] = 1
+    sums = torch.zeros(len(folds), len(folds), dtype=torch.float64)
     for start in range(0, len(rows), _BLOCK):
         # The exact form: products would lose the small distances of a collapsed set.
         distances = torch.cdist(rows[start : start + _BLOCK], rows, compute_mode="donot_use_mm_for_euclid_dist")

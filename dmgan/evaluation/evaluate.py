@@ -151,10 +151,11 @@ class Evaluator:
         for rung in self.rungs:
             scores |= _rung_scores(rung, stored[rung], real[rung], chosen, subject, options)
         verdicts = caption_verdicts(self._judges, subject, stored, self.dataset, options)
-        scores |= {name: (each.score, each.protocol, len(subject)) for name, each in verdicts.items()}
+        scores |= {name: (each.score, each.protocol, each.num_images) for name, each in verdicts.items()}
         scores |= soa_scores(self._object_judges, subject, stored, self.dataset, options)
+        _check_finite(scores, subject.name)
         undefined = [key for judge in self._object_judges for key in soa_keys(judge) if key not in scores]
-        _write_per_image(out.parent / PER_IMAGE, subject, scores, verdicts)
+        _write_per_image(out.parent / PER_IMAGE, subject, scores, verdicts, options.seed)
         beside = _beside(self.rungs, stored, subject, verdicts, options)
         inputs = {"images_sha256": stored[every[0].name].images_sha256}
         _write(
@@ -206,9 +207,27 @@ def evaluate_controls(
         evaluator.measure(evaluator.control(control, folder), folder / "metrics.json")
 
 
-def _write_per_image(path: Path, subject: ImageSet, scores: Scores, verdicts: dict[str, Verdict]) -> None:
-    """What each image adds to a metric, and each metric with a fold left out: for comparisons image by image."""
-    arrays = {"test_images": subject.test_images, "captions": subject.captions}
+def _check_finite(scores: Scores, name: str) -> None:
+    """UserError naming a metric that is no number, as IS is where a class has no probability left in float32."""
+    for metric, (score, _, _) in scores.items():
+        if not np.isfinite([score.value, score.spread, *score.interval, *score.without]).all():
+            raise UserError(
+                f"{name}: {metric} is not finite, so nothing was written; its network's outputs are too large or the "
+                "images too few; look at features/ and judge by other weights, or leave this judge out"
+            )
+
+
+def _write_per_image(
+    path: Path, subject: ImageSet, scores: Scores, verdicts: dict[str, Verdict], fold_seed: int
+) -> None:
+    """What each image adds to a metric, and each metric with a fold of whole test images left out.
+
+    For comparisons image by image. `folds` (N,) is the fold of each image.
+    """
+    folds = np.empty(len(subject), dtype=np.int64)
+    for fold, rows in enumerate(metrics.clustered_folds(subject.test_images, fold_seed)):
+        folds[rows] = fold
+    arrays = {"test_images": subject.test_images, "captions": subject.captions, "folds": folds}
     for name, verdict in verdicts.items():
         arrays |= {f"hits/{name}": verdict.hits, f"counts/{name}": verdict.counts}
     arrays |= {f"without/{name}": np.array(score.without) for name, (score, _, _) in scores.items() if score.without}
@@ -258,7 +277,8 @@ def _rung_scores(
         logits = stored["logits"]
         order, rule = _is_order(rung, count, options.seed)
         protocol = {**base, "library": metrics.LIBRARY, "classes": logits.width, "splits": rule}
-        scores[f"IS({rung})"] = (metrics.inception_score(logits, order), protocol, count)
+        clustered = metrics.clustered_folds(subject.test_images, options.seed)
+        scores[f"IS({rung})"] = (metrics.inception_score(logits, order, clustered), protocol, count)
     if rung not in _FID:
         return scores
 
@@ -269,6 +289,7 @@ def _rung_scores(
         reference = metrics.whole_batches(reference, batch, "real images")
     count = len(features)
     order = metrics.fold_order(count, options.seed)
+    clustered = metrics.clustered_folds(subject.test_images[:count], options.seed)
     against = {
         **base,
         "reference": subject.reference_name,
@@ -276,7 +297,7 @@ def _rung_scores(
         "fold_seed": options.seed,
     }
     fid = {**against, "library": "this project's, float64 (equal to torch-fidelity's and clean-fid's)"}
-    scores[f"FID({rung})"] = (metrics.frechet_distance(features, reference, order), fid, count)
+    scores[f"FID({rung})"] = (metrics.frechet_distance(features, reference, order, clustered), fid, count)
     if rung in _KID:
         kid = {
             **against,
@@ -284,14 +305,14 @@ def _rung_scores(
             "subsets": metrics.KID_SUBSETS,
             "subset_size": metrics.kid_subset_size(count, len(reference)),
         }
-        scores[f"KID({rung})"] = (metrics.kernel_distance(features, reference, order), kid, count)
+        scores[f"KID({rung})"] = (metrics.kernel_distance(features, reference, order, clustered), kid, count)
     if rung in _MANIFOLDS:
         reference_order = metrics.fold_order(len(reference), options.seed)
         prdc = {**against, "library": "this project's (equal to prdc's)", "neighbours": options.neighbours}
-        manifolds = metrics.manifold_scores(features, reference, order, reference_order, options.neighbours)
+        manifolds = metrics.manifold_scores(features, reference, order, clustered, reference_order, options.neighbours)
         scores |= {f"{name}({rung})": (score, prdc, count) for name, score in manifolds.items()}
     if rung in _DIVERSITY:
-        parts = diversity(features.all(), reference.all(), metrics.fold_of_each(count, order))
+        parts = diversity(features.all(), reference.all(), metrics.fold_rows(order), clustered)
         spread = {**against, "library": DIVERSITY_LIBRARY}
         scores[f"diversity({rung})"] = (metrics.whole_with_jackknife(*parts), spread, count)
     return scores
@@ -342,8 +363,10 @@ def _write(
                 "interval": list(score.interval),
                 "interval_level": 0.95,
                 "interval_over": score.interval_over,
+                **({} if score.centre is None else {"interval_centre": score.centre}),
                 "num_images": count,
-                "folds": metrics.FOLDS,
+                "folds": score.folds,
+                "interval_folds": score.interval_folds,
                 "protocol": protocol,
                 **beside.get(name, {}),
             }

@@ -34,7 +34,8 @@ class ImageFiles:
         try:
             with Image.open(self.paths[number]) as image:
                 pixels = np.asarray(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
+        # Pillow raises SyntaxError or ValueError for a broken PNG.
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
             raise UserError(f"{self.name(number)}: is not a readable image ({error}); {self.mend}") from error
         if pixels.shape[:2] != (self.size, self.size):
             raise UserError(

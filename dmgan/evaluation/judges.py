@@ -23,6 +23,7 @@ from dmgan.evaluation.networks import DamsmCodes, FeatureNetwork, read_weights, 
 from dmgan.evaluation.rprecision import (
     CANDIDATES,
     MISMATCHED,
+    counted_images,
     distinct,
     mismatched_captions,
     pool_of_test_captions,
@@ -50,6 +51,7 @@ class Verdict(NamedTuple):
     hits: np.ndarray  # (N,) how much of its caption each image shows
     counts: np.ndarray  # (N,) how much there was to show
     chance: float  # percent that guessing would get
+    num_images: int  # that the score counts
 
 
 class CaptionJudge(Protocol):
@@ -111,8 +113,12 @@ class RetrievalJudge:
         order = metrics.fold_order(len(subject), options.seed)
         folds = metrics.fold_of_each(len(subject), order)
         counts = np.ones(len(hits))
+        clustered = metrics.clustered_folds(subject.test_images, options.seed)
         return Verdict(
-            score=metrics.mean_over_folds(precision_of_folds(hits, folds, order, options.fold_rule)),
+            score=metrics.mean_over_folds(
+                precision_of_folds(hits, folds, order, options.fold_rule),
+                np.array([100 * hits[rows].mean() for rows in clustered]),
+            ),
             bootstrap=bootstrap_share(hits, counts, subject.test_images, options.seed),
             protocol={
                 **self.network.protocol,
@@ -125,6 +131,7 @@ class RetrievalJudge:
             hits=hits.astype(np.int64),
             counts=counts.astype(np.int64),
             chance=100 / CANDIDATES,
+            num_images=int(counted_images(folds, order, options.fold_rule).sum()),
         )
 
 
@@ -291,13 +298,17 @@ class AttributeJudge:
         wanted = attributes.wanted_values(texts)
         hits, counts = attributes.shown_attributes(self.values(stored), wanted)
         guessed, _ = attributes.shown_attributes(np.broadcast_to(self._judge.majority, wanted.shape), wanted)
-        order = metrics.fold_order(len(subject), options.seed)
-        folds = [100 * hits[rows].sum() / counts[rows].sum() for rows in metrics.fold_rows(order)]
+        single = metrics.fold_rows(metrics.fold_order(len(subject), options.seed))
+        clustered = metrics.clustered_folds(subject.test_images, options.seed)
+        shares = (
+            np.array([100 * hits[rows].sum() / counts[rows].sum() for rows in each]) for each in (single, clustered)
+        )
         return Verdict(
-            score=metrics.mean_over_folds(np.array(folds)),
+            score=metrics.mean_over_folds(*shares),
             bootstrap=bootstrap_share(hits, counts, subject.test_images, options.seed),
             protocol={**self.network.protocol, "fold_seed": options.seed},
             hits=hits,
             counts=counts,
             chance=float(100 * guessed.sum() / counts.sum()),
+            num_images=len(subject),
         )

@@ -54,16 +54,22 @@ def retrieval_hits(codes: np.ndarray, captions: np.ndarray, candidates: np.ndarr
     return hits
 
 
-def precision_of_folds(hits: np.ndarray, folds: np.ndarray, permutation: np.ndarray, rule: str) -> np.ndarray:
-    """R-precision in percent of each fold, (folds,).
+def counted_images(folds: np.ndarray, permutation: np.ndarray, rule: str) -> np.ndarray:
+    """Which images count, (N,) bool: all, or by the rule `released` all but the last of each fold.
 
-    `folds` (N,) gives the fold of each image, `permutation` (N,) the shuffled order that was cut into them. The rule
-    `released` is the released code's: its slice leaves the last image of each fold out, 2,999 of 3,000.
+    `folds` (N,) gives the fold of each image, `permutation` (N,) the shuffled order that was cut into them. The
+    released code's slice leaves the last image of each fold out, 2,999 of 3,000.
     """
-    counted = np.ones(len(hits), dtype=bool)
+    counted = np.ones(len(folds), dtype=bool)
     if rule == "released":
         last_of_each = np.flatnonzero(np.diff(folds[permutation], append=-1))
         counted[permutation[last_of_each]] = False
+    return counted
+
+
+def precision_of_folds(hits: np.ndarray, folds: np.ndarray, permutation: np.ndarray, rule: str) -> np.ndarray:
+    """R-precision in percent of each fold, (folds,), of the images that count by the rule (counted_images)."""
+    counted = counted_images(folds, permutation, rule)
     return np.array([100 * hits[counted & (folds == fold)].mean() for fold in range(folds.max() + 1)])
 
 

@@ -95,15 +95,15 @@ def soa_scores(
 ) -> dict[str, tuple[metrics.Score, dict[str, object], int]]:
     """SOA-C and SOA-I in percent by every judge that can say: score, protocol and number of images by key."""
     scores = {}
-    order = metrics.fold_order(len(subject), options.seed)
-    folds = metrics.fold_of_each(len(subject), order)
+    single = metrics.fold_rows(metrics.fold_order(len(subject), options.seed))
+    clustered = metrics.clustered_folds(subject.test_images, options.seed)
     for judge in judges:
         sought = judge.sought(subject, stored, dataset)
         if sought is None:
             continue
         protocol = {**judge.protocol, "images_of_a_class": _COUNTED[subject.class_of is not None]}
         protocol["fold_seed"] = options.seed
-        whole, alone, without = _over_folds(sought, folds[sought.rows])
+        whole, alone, without = _over_folds(sought, single, clustered)
         for column, key in enumerate(soa_keys(judge)):
             score = metrics.whole_with_jackknife(whole[column], alone[:, column].tolist(), without[:, column].tolist())
             scores[key] = (score, protocol, len(subject))
@@ -116,8 +116,10 @@ _COUNTED = {
 }
 
 
-def _over_folds(sought: Sought, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """SOA-C and SOA-I in percent of all images (2,), of each fold (10, 2) and of all but each fold (10, 2).
+def _over_folds(
+    sought: Sought, single: list[np.ndarray], clustered: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """SOA-C and SOA-I in percent of all images (2,), of each fold (F, 2) and of all but each clustered one (F', 2).
 
     A class without images in a part, but with some in the whole, is left out of that part's mean.
     """
@@ -128,8 +130,8 @@ def _over_folds(sought: Sought, folds: np.ndarray) -> tuple[np.ndarray, np.ndarr
         part = semantic_object_accuracy(sought.class_of[mask], sought.shown[mask], sought.num_classes)
         return 100 * with_images * part.by_class[part.images > 0].mean(), 100 * part.soa_i
 
-    every = range(metrics.FOLDS)
-    alone, without = ([of_part(mask(fold)) for fold in every] for mask in (folds.__eq__, folds.__ne__))
+    alone = [of_part(np.isin(sought.rows, rows)) for rows in single]
+    without = [of_part(~np.isin(sought.rows, rows)) for rows in clustered]
     return np.array([100 * whole.soa_c, 100 * whole.soa_i]), np.array(alone), np.array(without)
 
 

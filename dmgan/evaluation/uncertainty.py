@@ -1,8 +1,9 @@
 """What a number's uncertainty is over: folds of one image set, a bootstrap over its images, or seeds of training.
 
 Images of one test image share its captions, often its very caption, and are not independent: the bootstrap draws test
-images with all that was made for them (clusters), never single images. Folds say how a number moves between parts of
-one image set, seeds how it moves between trainings (report/measured.py); neither stands for the other.
+images with all that was made for them (clusters), never single images, and the jackknife leaves out folds of whole test
+images. The papers' folds of single images say how a number moves between parts of one image set, seeds how it moves
+between trainings (report/measured.py); neither stands for the other.
 """
 
 from collections.abc import Iterable, Iterator
@@ -153,7 +154,7 @@ def cohens_h(first: float, second: float) -> float:
 def paired_difference_of_folds(value: float, without: np.ndarray) -> Difference:
     """Two models' difference of a metric that is no mean over images (FID, KID), by a paired jackknife of folds.
 
-    `without` (folds,) is the difference with each fold left out of both sets.
+    `without` (folds,) is the difference with each fold of whole test images left out of both sets.
     """
     count = len(without)
     pseudo = count * value - (count - 1) * without
@@ -164,7 +165,7 @@ def paired_difference_of_folds(value: float, without: np.ndarray) -> Difference:
         value=float(value),
         interval=(float(value - half), float(value + half)),
         p_value=float(2 * stats.t.sf(abs(value) / error, count - 1)) if error else float(value == 0),
-        over=f"paired delete-one-fold jackknife, {count} folds",
+        over=f"paired delete-one-fold jackknife, {count} folds of whole test images",
         test=f"t of the paired jackknife, {count - 1} degrees of freedom",
         effect=float(value / spread) if spread else 0.0,
         effect_name="difference over the standard deviation of its jackknife pseudo-values",

@@ -10,9 +10,10 @@ import numpy as np
 from dmgan import files
 from dmgan.evaluation.comparison import Comparison, PerImage, check_pairs, compare, holds, read_per_image
 from dmgan.evaluation.uncertainty import LEVEL, holm
-from dmgan.report.layouts import better, is_better, title_of
+from dmgan.report.layouts import CONTROL_TITLES, better, is_better, title_of
 from dmgan.report.markup import Cell, Column, Note, Row, Table, to_latex, to_markdown
 from dmgan.report.measured import Measured, judge_of, metric_of, read_measured
+from dmgan.report.notes import DAGGER, MEANINGS, may_rank, should_lose
 
 NAME = "comparisons"
 NOT_SHOWN = "no difference shown"
@@ -25,14 +26,18 @@ class Compared(NamedTuple):
     comparison: Comparison
     corrected_p: float  # for all pairs of this metric
     claim: str
+    fooled: tuple[str, ...] = ()  # controls that should lose and rank before the better model: the claim is no evidence
 
 
 def write_comparisons(metrics: Sequence[Path], out: Path, seed: int) -> None:
-    """Write comparisons.{csv,md,tex} into `out`: every pair of models among metrics.json files of one data set."""
+    """Write comparisons.{csv,md,tex} into `out`: every pair of models among metrics.json files of one data set.
+
+    Control rows among the files are not compared, but qualify the claims by a metric that they beat.
+    """
     measured = read_measured(metrics)
     runs = {name: [read_per_image(each.file) for each in runs] for name, runs in measured.models.items()}
     check_pairs([each for every in runs.values() for each in every])
-    compared = compare_pairs(runs, seed)
+    compared = [_qualified(each, measured) for each in compare_pairs(runs, seed)]
     table = _table(measured, compared)
     nothing = dict.fromkeys(_FIELDS, "") | {"dataset": measured.dataset, "claim": "one model, nothing to compare"}
     files.write_csv(out / f"{NAME}.csv", [_tidy(measured, each) for each in compared] or [nothing])
@@ -62,6 +67,24 @@ def _claim(titles: tuple[str, str], comparison: Comparison, corrected_p: float) 
     return f"{winner} better than {loser}"
 
 
+def _qualified(each: Compared, measured: Measured) -> Compared:
+    """The same with the controls that the metric ranks before the better model, though they should lose."""
+    if each.claim == NOT_SHOWN:
+        return each
+    metric, first, second = each.comparison.metric, each.comparison.first, each.comparison.second
+    best = first if is_better(metric, first, second) else second
+    controls = {name: control.metrics.get(metric) for name, control in measured.controls.items()}
+    fooled = tuple(
+        name
+        for name, measure in controls.items()
+        if measure is not None
+        and should_lose(name, metric)
+        and may_rank(measured, name, metric, control_leads=True)
+        and is_better(metric, measure.value, best)
+    )
+    return each._replace(fooled=fooled)
+
+
 def _table(measured: Measured, compared: Sequence[Compared]) -> Table:
     headings = ("difference [95 %]", "p (Holm)", "effect size", "over seeds [95 %]", "claim")
     columns = [Column("first minus second", heading, "", "") for heading in headings]
@@ -74,11 +97,11 @@ def _table(measured: Measured, compared: Sequence[Compared]) -> Table:
             Cell(_p(each.corrected_p)),
             Cell(f"{comparison.difference.effect:+.2f}"),
             Cell(over_seeds),
-            Cell(each.claim, bold=shown),
+            Cell(each.claim, bold=shown and not each.fooled, marks=(DAGGER,) if each.fooled else ()),
         ]
         better_if = {"up": "more is better", "down": "less is better"}[better(comparison.metric)]
         rows.append(Row(f"{each.pair[0]} − {each.pair[1]}, {comparison.metric}, {better_if}", cells))
-    return Table("Comparisons", _caption(measured, compared), columns, rows, _notes(compared))
+    return Table("Comparisons", _caption(measured, compared), columns, rows, _notes(measured, compared))
 
 
 def _interval(low: float, high: float) -> str:
@@ -98,7 +121,7 @@ def _caption(measured: Measured, compared: Sequence[Compared]) -> str:
     )
 
 
-def _notes(compared: Sequence[Compared]) -> list[Note]:
+def _notes(measured: Measured, compared: Sequence[Compared]) -> list[Note]:
     differences = [each.comparison.difference for each in compared]
     notes = []
     for over in dict.fromkeys(each.over for each in differences):
@@ -117,6 +140,21 @@ def _notes(compared: Sequence[Compared]) -> list[Note]:
                 "seeds (Welch) leaves 0 out on the same side.",
             )
         )
+    fooled = {(each.comparison.metric, name): None for each in compared for name in each.fooled}
+    if fooled:
+        told = "; ".join(
+            f"{CONTROL_TITLES[name]} ({metric} {measured.controls[name].metrics[metric].value:.4g})"
+            for metric, name in fooled
+        )
+        notes.append(
+            Note(
+                DAGGER,
+                f"By a metric that ranks a control that should lose before the better model: {told}. Such a claim is "
+                "of the metric alone, no evidence for the model.",
+            )
+        )
+    if any(metric_of(each.comparison.metric) == "KID" for each in compared):
+        notes.append(Note("", "KID is compared over all pairs of images, without the draw of the tables' 100 subsets."))
     if any(each.comparison.over_seeds is None for each in compared):
         notes.append(
             Note("", "One seed: a claim is of these trained generators; another training of a model may differ.")
@@ -127,7 +165,7 @@ def _notes(compared: Sequence[Compared]) -> list[Note]:
 _FIELDS = (
     "first", "second", "dataset", "metric", "judge", "first_value", "second_value", "difference", "interval_low",
     "interval_high", "interval_over", "p_value", "p_value_holm", "test", "effect_size", "effect_size_name",
-    "first_seeds", "second_seeds", "seeds_low", "seeds_high", "seeds_p_value", "claim",
+    "first_seeds", "second_seeds", "seeds_low", "seeds_high", "seeds_p_value", "claim", "note",
 )  # fmt: skip
 
 
@@ -138,6 +176,6 @@ def _tidy(measured: Measured, each: Compared) -> dict[str, object]:
         *each.pair, measured.dataset, metric_of(comparison.metric), judge_of(comparison.metric), comparison.first,
         comparison.second, difference.value, *difference.interval, difference.over, difference.p_value,
         each.corrected_p, difference.test, difference.effect, difference.effect_name, *comparison.seeds, seeds_low,
-        seeds_high, seeds_p, each.claim,
+        seeds_high, seeds_p, each.claim, MEANINGS[DAGGER] if each.fooled else "",
     )  # fmt: skip
     return dict(zip(_FIELDS, values, strict=True))

@@ -10,6 +10,7 @@ from dmgan.report.published import published
 
 PUBLISHED_SETS = ("CUB", "COCO")
 _DOWN = ("FID", "KID")
+_UNRANKED = ("diversity",)  # more is not better: noise can have it
 MANIFOLDS = ("precision", "recall", "density", "coverage")
 CONTROL_TITLES = {
     "real": "Real test images",
@@ -48,6 +49,7 @@ class Layout:
     subject: str
     further_models: bool = False  # models that the paper does not know follow its own
     real_images: str | None = None  # the paper's name of a row of real images
+    unranked: tuple[str, ...] = ()  # published metrics whose cells do not rank, so that none is the best
     remarks: tuple[str, ...] = ()  # what a reader of the published columns must know
 
 
@@ -103,10 +105,11 @@ LAYOUTS = (
         "mdsp-table1", "002", "Table 1", ("IS", "FID", "R-precision", "SOA-C", "SOA-I"),
         ("IS", "FID", "R-precision", "SOA-C", "SOA-I"), _MEMORY_DRIVEN,
         "IS, FID, R-precision, SOA-C and SOA-I (the last three in percent)", real_images="Real Images",
+        unranked=("FID",),
         remarks=(
             "Published SOA was read by a YOLOv3 detector: no number of another detector stands in its column.",
             "Published FID of this table was taken over from several papers, which may have read it from different "
-            "networks: two cells rank against each other only where their papers agree.",
+            "networks: two cells rank against each other only where their papers agree, and none is bold.",
             "The paper compares 30,000 images with 30,000 real test images; CUB has 2,933 of them.",
         ),
     ),
@@ -145,7 +148,8 @@ class Results:
         """Models that the paper does not know, and released weights of those that this table shows."""
         own = {each.model for each in self.layout.methods}
         elsewhere = [each for each in LAYOUTS if each.source == self.layout.source and not each.further_models]
-        known = own | {each.model for layout in elsewhere for each in layout.methods}
+        # What no paper prints has no other table: there the paper's ablations follow too.
+        known = own | {each.model for layout in elsewhere if self.layout.metrics for each in layout.methods}
         for name in MODELS:
             if self.layout.further_models and name in self.measured.models and name not in known:
                 yield Method(title_of(name), name)
@@ -194,10 +198,12 @@ def title_of(name: str) -> str:
 
 
 def better(metric: str) -> str:
-    """The better direction of a metric, by whatever judge."""
+    """The better direction of a metric, by whatever judge: "up", "down", or "" where neither is better."""
+    if metric_of(metric) in _UNRANKED:
+        return ""
     return "down" if metric_of(metric) in _DOWN else "up"
 
 
 def is_better(metric: str, first: float, second: float) -> bool:
     """Whether `first` is strictly the better of two values of a metric."""
-    return first > second if better(metric) == "up" else first < second
+    return {"up": first > second, "down": first < second, "": False}[better(metric)]

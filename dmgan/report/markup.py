@@ -96,6 +96,7 @@ def _markdown_mark(mark: str) -> str:
 
 
 _WIDEST = 9  # columns of numbers that a page has room for
+_LONGEST = 120  # characters of a line, footnote size, from margin to margin
 
 
 def to_latex(table: Table, label: str) -> str:
@@ -103,7 +104,7 @@ def to_latex(table: Table, label: str) -> str:
 
     One that no page has room for is made smaller, which needs \usepackage{graphicx} too.
     """
-    small = len(table.columns) > _WIDEST
+    small = len(table.columns) > _WIDEST or _characters(table) > _LONGEST
     lines = [
         rf"% Needs \usepackage{{{'booktabs,graphicx' if small else 'booktabs'}}}.",
         r"\begin{table}[tbp]",
@@ -125,6 +126,12 @@ def to_latex(table: Table, label: str) -> str:
     lines += [f"    {_latex_mark(note.mark)}{latex(note.text)}\\par" for note in table.notes]
     lines += [r"  \end{minipage}", r"\end{table}"]
     return "\n".join(lines) + "\n"
+
+
+def _characters(table: Table) -> int:
+    """Of a line in which every column is as wide as its widest cell."""
+    cells = [[row.label, *(cell.text for cell in row.cells)] for row in table.rows]
+    return sum(max(map(len, column)) for column in zip(*cells, strict=True))
 
 
 def _latex_header(columns: Sequence[Column]) -> list[str]:

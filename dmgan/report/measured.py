@@ -248,6 +248,15 @@ class Summary(NamedTuple):
     bootstrap_over: str
     files: tuple[Path, ...]
 
+    def clustered(self, metric: str) -> tuple[tuple[float, float] | None, str]:
+        """The interval that a table prints and what it is over: the bootstrap's where there is one.
+
+        That of IS is of all images at once, another estimate than the mean of the papers' ten splits: not printed.
+        """
+        if self.bootstrap is not None and metric_of(metric) != "IS":
+            return self.bootstrap[1:], f"bootstrap over {self.bootstrap_over}"
+        return self.interval, self.interval_over
+
 
 def summarise(runs: Sequence[Evaluation], metric: str) -> Summary | None:
     """One seed: as its file says. Several: mean, sample standard deviation and 95 % Student interval over the seeds."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from dmgan.report.layouts import CONTROL_TITLES, PUBLISHED_SETS, Results, better, is_better, title_of
+from dmgan.report.layouts import CONTROL_TITLES, MANIFOLDS, PUBLISHED_SETS, Results, better, is_better, title_of
 from dmgan.report.markup import Note
-from dmgan.report.measured import CONTROLS, SEEDS, Summary, judge_of, metric_of
+from dmgan.report.measured import CONTROLS, SEEDS, Measured, Summary, judge_of, metric_of
 from dmgan.report.published import AUTHORS, PAPERS, Published
 
 DAGGER, DOUBLE_DAGGER, SECTION = "†", "‡", "§"
@@ -15,6 +15,9 @@ MEANINGS = {
 }
 # Shuffled images are real ones: their captions alone are wrong, so only what reads captions should see it.
 _READS_CAPTIONS = ("R-precision", "attribute accuracy", "SOA-C", "SOA-I")
+_WORSE_WITH_FEWER = ("IS", "FID")  # fewer images, on either side, make the number worse
+_MOVED_BY_NUMBERS = (*_WORSE_WITH_FEWER, *MANIFOLDS)
+_COLLAPSED = 0.1  # of real images' diversity: below it a model makes one image, or few
 _FOLD = 3000  # images of a fold, as the papers have it
 _PUBLISHED_SPREAD = {"R-precision": "ten folds of one image set"}  # section 4; of the Inception Score it says nothing
 
@@ -22,6 +25,21 @@ _PUBLISHED_SPREAD = {"R-precision": "ten folds of one image set"}  # section 4; 
 def should_lose(control: str, metric: str) -> bool:
     """Whether a sound metric ranks a control behind every model that has learnt something."""
     return control in ("noise", "adversarial") or (control == "shuffled" and metric_of(metric) in _READS_CAPTIONS)
+
+
+def may_rank(measured: Measured, control: str, metric: str, control_leads: bool) -> bool:
+    """Whether it says anything that a control ranks before (`control_leads`) or behind a model.
+
+    Not where the metric moves with the number of images and the two have other numbers, unless the one that leads does
+    so although it has fewer of them.
+    """
+    measure = measured.controls[control].metrics[metric]
+    here = (measure.num_images, measure.protocol.get("reference_num_images", 0))
+    there = (measured.model_images(metric), (measured.protocol(metric) or {}).get("reference_num_images", 0))
+    if metric_of(metric) not in _MOVED_BY_NUMBERS or here == there:
+        return True
+    fewer = here[0] <= there[0] and here[1] <= there[1]
+    return control_leads and fewer and metric_of(metric) in _WORSE_WITH_FEWER
 
 
 def published_spread(metric: str) -> str:
@@ -64,13 +82,14 @@ class Marks:
         yield from self._of_value(metric, summary.value)
 
     def _of_value(self, metric: str, value: float) -> Iterator[str]:
-        controls = self.controls(metric)
-        losers = [control.value for name, control in controls.items() if should_lose(name, metric)]
+        leading = self.leading(metric)
+        losers = [control.value for name, control in leading.items() if should_lose(name, metric)]
         if any(is_better(metric, loser, value) for loser in losers):
             yield DAGGER
-        if "real" in controls and is_better(metric, value, controls["real"].value):
+        real = self.trailing(metric).get("real")
+        if real is not None and is_better(metric, value, real.value):
             yield DOUBLE_DAGGER
-        if "nearest" in controls and is_better(metric, controls["nearest"].value, value):
+        if "nearest" in leading and is_better(metric, leading["nearest"].value, value):
             yield SECTION
 
     def of_column(self, metric: str) -> tuple[str, ...]:
@@ -102,6 +121,20 @@ class Marks:
         found = {name: self.results.controls.get((name, metric)) for name in CONTROLS}
         return {name: summary for name, summary in found.items() if summary is not None}
 
+    def leading(self, metric: str) -> dict[str, Summary]:
+        """The controls of which it says something that they rank before a model."""
+        return self._ranking(metric, control_leads=True)
+
+    def trailing(self, metric: str) -> dict[str, Summary]:
+        """The controls of which it says something that they rank behind a model."""
+        return self._ranking(metric, control_leads=False)
+
+    def _ranking(self, metric: str, control_leads: bool) -> dict[str, Summary]:
+        if not self.results.model_values(metric):
+            return {}
+        controls, measured = self.controls(metric), self.results.measured
+        return {name: each for name, each in controls.items() if may_rank(measured, name, metric, control_leads)}
+
 
 def table_notes(results: Results, marks: Marks) -> list[Note]:
     """The lines under a table."""
@@ -112,9 +145,11 @@ def table_notes(results: Results, marks: Marks) -> list[Note]:
         *_fooled_notes(results, marks),
         *_exceeded_notes(results, marks),
         *_nearest_notes(results, marks),
+        *_unmarked_notes(results, marks),
         *_ceiling_notes(results, marks),
         *_adversarial_notes(results),
         *_chance_notes(results),
+        *_collapse_notes(results),
         *_count_notes(results),
         Note(
             "",
@@ -151,6 +186,15 @@ def _spread_notes(results: Results, marks: Marks) -> Iterator[Note]:
     for spread in marks.spreads:
         what = "mean and sample standard deviation" if spread.endswith(SEEDS) else "standard deviation"
         yield Note(marks.letter(spread), f"± of this run: {what} over {spread}.")
+    over: dict[str, dict[str, None]] = {}
+    for metric in results.columns:
+        for (_, each), summary in (*results.models.items(), *results.controls.items()):
+            interval, said = (None, "") if summary is None or each != metric else summary.clustered(metric)
+            if interval:
+                over.setdefault(said, {})[metric] = None
+    if over:
+        told = "; ".join(f"{_listed(list(metrics))}, {said}" for said, metrics in over.items())
+        yield Note("", f"[ ] of this run: 95 % intervals. {told}.")
 
 
 def _impossible_spread_notes(results: Results) -> Iterator[Note]:
@@ -176,7 +220,7 @@ def _fooled_notes(results: Results, marks: Marks) -> Iterator[Note]:
     """Controls that should lose and win."""
     found = []
     for metric in results.columns:
-        for name, control in marks.controls(metric).items():
+        for name, control in marks.leading(metric).items():
             beaten = results.behind(metric, control.value)
             if should_lose(name, metric) and beaten:
                 side = "above" if better(metric) == "up" else "below"
@@ -187,11 +231,16 @@ def _fooled_notes(results: Results, marks: Marks) -> Iterator[Note]:
         yield Note(DAGGER, f"A control that should lose ranks before a model: {'; '.join(found)}. {lost}")
 
 
-def _ranked(results: Results, marks: Marks, control: str, rank: Callable[[str, float], list[str]]) -> str:
+def _ranked(
+    results: Results,
+    controls: Callable[[str], dict[str, Summary]],
+    control: str,
+    rank: Callable[[str, float], list[str]],
+) -> str:
     """Models that stand on one side of a control, metric by metric; "" where none does."""
     found = []
     for metric in results.columns:
-        summary = marks.controls(metric).get(control)
+        summary = controls(metric).get(control)
         models = [] if summary is None else rank(metric, summary.value)
         if models:
             found.append(f"{_models(results, metric, models)} on {metric}")
@@ -200,23 +249,47 @@ def _ranked(results: Results, marks: Marks, control: str, rank: Callable[[str, f
 
 def _exceeded_notes(results: Results, marks: Marks) -> Iterator[Note]:
     """Models that a metric ranks before real images."""
-    if found := _ranked(results, marks, "real", results.ahead):
+    if found := _ranked(results, marks.trailing, "real", results.ahead):
         why = "A metric that real images lose can be over-optimised."
         yield Note(DOUBLE_DAGGER, f"Ranks before real test images: {found}. {why}")
 
 
 def _nearest_notes(results: Results, marks: Marks) -> Iterator[Note]:
     """Models that a metric ranks behind copies of the training set."""
-    if found := _ranked(results, marks, "nearest", results.behind):
+    if found := _ranked(results, marks.leading, "nearest", results.behind):
         why = "By that metric, copying the training image with the nearest caption would have done better."
         yield Note(SECTION, f"Ranks behind the nearest training images: {found}. {why}")
+
+
+def _unmarked_notes(results: Results, marks: Marks) -> Iterator[Note]:
+    """Ranks that would have been marked, had control and models the same numbers of images."""
+    told = []
+    for name, mark in (("real", DOUBLE_DAGGER), *((control, "") for control in CONTROLS if control != "real")):
+        metrics = []
+        for metric in results.columns:
+            control = marks.controls(metric).get(name)
+            if control is None:
+                continue
+            counted = marks.trailing(metric) if mark else marks.leading(metric)
+            expected = mark or name == "nearest" or should_lose(name, metric)
+            side = results.ahead if mark else results.behind
+            if expected and name not in counted and side(metric, control.value):
+                metrics.append(metric)
+        if metrics:
+            told.append(f"{CONTROL_TITLES[name]} {'behind' if mark else 'before'} a model on {_listed(metrics)}")
+    if told:
+        yield Note(
+            "",
+            f"Not marked: {'; '.join(told)}. These metrics move with the number of images, and control and models have "
+            "other numbers.",
+        )
 
 
 def _ceiling_notes(results: Results, marks: Marks) -> Iterator[Note]:
     """Where real images lead, as they should."""
     led = []
     for metric in results.columns:
-        real, values = marks.controls(metric).get("real"), results.model_values(metric)
+        real, values = marks.leading(metric).get("real"), results.model_values(metric)
         if real is not None and values and len(results.behind(metric, real.value)) == len(values):
             led.append(metric)
     if led:
@@ -255,6 +328,23 @@ def _chance_notes(results: Results) -> Iterator[Note]:
             "",
             f"The {judge} itself is right on {100 * accuracy:.2f} % of the attributes that captions of real test "
             "images name, of species it has not seen: a value above that says more of the judge than of the images.",
+        )
+
+
+def _collapse_notes(results: Results) -> Iterator[Note]:
+    """Models whose images are nearly all alike; diversity does not rank, but it tells that."""
+    for metric in results.columns:
+        if metric_of(metric) != "diversity" or not results.model_values(metric):
+            continue
+        collapsed = [
+            f"{title_of(name)} ({results.shown(metric, value)})"
+            for name, value in results.model_values(metric).items()
+            if value < _COLLAPSED
+        ]
+        yield Note(
+            "",
+            f"More diversity is not better, and {metric} does not rank. Collapsed, below {_COLLAPSED:g} of the "
+            f"diversity of real images: {_listed(collapsed) if collapsed else 'none'}.",
         )
 
 

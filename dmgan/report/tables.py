@@ -68,7 +68,8 @@ def _published_cells(results: Results, method: str, marks: Marks) -> Iterator[Ce
             for (other, *column), each in results.published.items()
             if column == [dataset, metric] and each.value and other not in (method, results.layout.real_images)
         ]
-        best = method != results.layout.real_images and _is_best(metric, float(found.value), rivals)
+        ranked = method != results.layout.real_images and metric not in results.layout.unranked
+        best = ranked and _is_best(metric, float(found.value), rivals)
         yield Cell(_with_spread(found.value, found.std), best, tuple(marks.of_published(found)))
 
 
@@ -115,7 +116,7 @@ def _control_cells(results: Results, control: str, marks: Marks) -> Iterator[Cel
 
 
 def _is_best(metric: str, value: float, rivals: Sequence[float]) -> bool:
-    return bool(rivals) and not any(is_better(metric, rival, value) for rival in rivals)
+    return bool(rivals) and bool(better(metric)) and not any(is_better(metric, rival, value) for rival in rivals)
 
 
 def _with_spread(value: str, spread: str) -> str:
@@ -123,7 +124,9 @@ def _with_spread(value: str, spread: str) -> str:
 
 
 def _shown(results: Results, metric: str, summary: Summary) -> str:
-    return _with_spread(results.shown(metric, summary.value), results.shown(metric, summary.spread))
+    number = _with_spread(results.shown(metric, summary.value), results.shown(metric, summary.spread))
+    interval, _ = summary.clustered(metric)
+    return f"{number} [{', '.join(results.shown(metric, end) for end in interval)}]" if interval else number
 
 
 def _tidy(results: Results) -> list[dict[str, object]]:

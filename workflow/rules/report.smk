@@ -67,6 +67,7 @@ rule compare:
     input:
         runs=metrics_of_runs,
         per_image=images_of_runs,
+        controls=metrics_of_controls,
         code=modules("dmgan/report", "dmgan/evaluation"),
     output:
         table=report(
@@ -84,7 +85,7 @@ rule compare:
     params:
         seed=config["sampling_seed"],
     shell:
-        "python -m dmgan compare --metrics {input.runs} --seed {params.seed}"
+        "python -m dmgan compare --metrics {input.runs} {input.controls} --seed {params.seed}"
         " --out results/{wildcards.dataset}/tables > {log} 2>&1"
 
 
