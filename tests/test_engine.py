@@ -69,6 +69,19 @@ def test_two_ranks_are_one_process(tmp_path):
             assert_equal(torch.load(tmp_path / f"{name}-rank{rank}.pt"), expected, 1e-11)
 
 
+def test_a_rank_that_waits_reads_what_the_ranks_exchanged(monkeypatch):
+    """NCCL only queues an exchange on the GPU; the host waits where it reads the result."""
+    read = []
+
+    class Queued:
+        def item(self):
+            read.append(self)
+
+    monkeypatch.setattr(Ranks, "add_up", lambda self, values: Queued())
+    Ranks(1, 2).wait()
+    assert len(read) == 1
+
+
 def test_ranks_read_the_rows_of_one_batch(dataset):
     whole = TrainingBatches(dataset, [8, 32], 7, 12, seed=3)
     shares = [TrainingBatches(dataset, [8, 32], 7, 12, 3, Ranks(rank, 3).rows(7)) for rank in range(3)]
