@@ -13,6 +13,7 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import padding_mask
 from dmgan.progress import say
 from dmgan.ranks import Ranks
+from dmgan.transfer import to_device
 
 FORMAT = 1
 _AT_ONCE = 512  # captions of one length per pass
@@ -76,14 +77,16 @@ class CachedCaptions:
                 words[i, : lengths[i]] = torch.from_numpy(np.array(self._words[span]))
                 sentence[i] = torch.from_numpy(np.array(self._sentences[row]))
         device = self._damsm.text_encoder.encoder.weight.device
-        words, sentence = words.to(device), sentence.to(device)
+        words, sentence = to_device(words, device), to_device(sentence, device)
         new = [i for i, row in enumerate(rows) if row is None]
         if new:
             encoded = self._damsm.encode_captions([captions[i] for i in new])
-            words[new, : encoded.words.shape[2]] = encoded.words.transpose(1, 2)
-            sentence[new] = encoded.sentence
-        mask = padding_mask(lengths).to(device)
-        return EncodedCaptions(sentence, words.transpose(1, 2), mask, lengths, tokens[:, : mask.shape[1]].to(device))
+            places = to_device(torch.tensor(new), device)
+            words[places, : encoded.words.shape[2]] = encoded.words.transpose(1, 2)
+            sentence[places] = encoded.sentence
+        mask = to_device(padding_mask(lengths), device)
+        tokens = to_device(tokens, device)[:, : mask.shape[1]]
+        return EncodedCaptions(sentence, words.transpose(1, 2), mask, lengths, tokens)
 
 
 def _distinct_captions(dataset: PreparedDataset, max_words: int) -> list[np.ndarray]:

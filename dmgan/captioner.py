@@ -18,6 +18,7 @@ from dmgan.errors import UserError
 from dmgan.options import CaptionerOptions, from_dict
 from dmgan.provenance import provenance
 from dmgan.tracking import LabBook
+from dmgan.transfer import to_device
 from dmgan.weights import load_weights, save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
@@ -91,9 +92,9 @@ def train_captioner(
     def step_function(step: int) -> dict[str, Tensor]:
         batch = batches[step]
         with torch.no_grad():
-            _, code = damsm.image_encoder(batch.images[0].to(device))
-        mask = padding_mask(batch.lengths).to(device)
-        loss = network.cross_entropy(code, batch.tokens[:, : mask.shape[1]].to(device), mask)
+            _, code = damsm.image_encoder(to_device(batch.images[0], device))
+        mask = to_device(padding_mask(batch.lengths), device)
+        loss = network.cross_entropy(code, to_device(batch.tokens, device)[:, : mask.shape[1]], mask)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()

@@ -21,6 +21,7 @@ from dmgan.losses import MatchingLosses, matching_losses
 from dmgan.options import DamsmOptions, MatchingOptions, from_dict
 from dmgan.provenance import provenance
 from dmgan.tracking import LabBook
+from dmgan.transfer import to_device
 from dmgan.weights import load_weights, save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
@@ -108,9 +109,9 @@ class Damsm(NamedTuple):
     def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
         """Features of captions, tokens (B, T') padded with 0 and lengths (B,)."""
         device = self.text_encoder.encoder.weight.device
-        words, sentence = self.text_encoder(tokens.to(device), lengths)
-        mask = padding_mask(lengths).to(device)
-        return EncodedCaptions(sentence, words, mask, lengths, tokens[:, : mask.shape[1]].to(device))
+        tokens, mask = to_device(tokens, device), to_device(padding_mask(lengths), device)
+        words, sentence = self.text_encoder(tokens, lengths)
+        return EncodedCaptions(sentence, words, mask, lengths, tokens[:, : mask.shape[1]])
 
     def encode_captions(self, captions: list[np.ndarray]) -> EncodedCaptions:
         """Features of captions given as token arrays."""
@@ -155,8 +156,9 @@ class Pretrainer:
     def losses(self, images: Tensor, tokens: Tensor, lengths: Tensor, class_ids: Tensor) -> MatchingLosses:
         """The four cross entropies of images (B, 3, s, s) and their captions, tokens (B, T) and lengths (B,)."""
         regions, code = self.image_encoder(images)
-        words, sentence = self.text_encoder(tokens.to(self.device), lengths)
-        return matching_losses(regions, code, words, sentence, lengths, class_ids.to(self.device), self.gammas)
+        words, sentence = self.text_encoder(to_device(tokens, self.device), lengths)
+        class_ids = to_device(class_ids, self.device)
+        return matching_losses(regions, code, words, sentence, lengths, class_ids, self.gammas)
 
     def step(self, images: Tensor, tokens: Tensor, lengths: Tensor, class_ids: Tensor) -> dict[str, Tensor]:
         """One update of both encoders."""

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from dmgan.transfer import to_device
+
 WORD_EMBEDDING_DIM = 300
 _INCEPTION_SIZE = 299
 _PLACES = 4  # side of the map that the small trunk's code is read from
@@ -26,10 +28,13 @@ class TextEncoder(nn.Module):
 
         tokens (B, T') padded with 0; lengths (B,), on the CPU; T is the longest length.
         """
-        embedded = self.drop(self.encoder(tokens))
-        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-        output, (last, _) = self.rnn(packed)
+        # As enforce_sorted=False does, which however waits for the device, there and back.
+        lengths, order = lengths.sort(descending=True)
+        places, order = to_device(order.argsort(), tokens.device), to_device(order, tokens.device)
+        embedded = self.drop(self.encoder(tokens)).index_select(0, order)
+        output, (last, _) = self.rnn(pack_padded_sequence(embedded, lengths, batch_first=True))
         words, _ = pad_packed_sequence(output, batch_first=True)
+        words, last = words.index_select(0, places), last.index_select(1, places)
         return words.transpose(1, 2), last.transpose(0, 1).flatten(1)
 
 

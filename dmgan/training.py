@@ -51,6 +51,7 @@ from dmgan.provenance import provenance
 from dmgan.randomness import generator as random_generator
 from dmgan.ranks import ALONE, Ranks
 from dmgan.tracking import LabBook
+from dmgan.transfer import to_device
 from dmgan.weights import save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
@@ -559,11 +560,6 @@ def train(
         lab_book.file(out / "options.json")
         lab_book.picture(_samples(model, damsm, batches[0], device), "samples.png")
         lab_book.close()
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Move a tensor without waiting for the device."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def pad_words(captions: EncodedCaptions, length: int) -> EncodedCaptions:
