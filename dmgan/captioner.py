@@ -16,6 +16,7 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import padding_mask
 from dmgan.errors import UserError
 from dmgan.options import CaptionerOptions, from_dict
+from dmgan.precision import without_tf32
 from dmgan.provenance import provenance
 from dmgan.tracking import LabBook
 from dmgan.transfer import to_device
@@ -82,6 +83,7 @@ def train_captioner(
     mlflow: str | None = None,
 ) -> None:
     """Train the captioner on real images; writes its weights, history.csv and options.json into `out`."""
+    without_tf32()
     dataset = PreparedDataset(data)
     damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)

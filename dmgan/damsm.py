@@ -19,6 +19,7 @@ from dmgan.encoders import ImageEncoder, TextEncoder, build_image_encoder, paddi
 from dmgan.errors import UserError
 from dmgan.losses import MatchingLosses, matching_losses
 from dmgan.options import DamsmOptions, MatchingOptions, from_dict
+from dmgan.precision import without_tf32
 from dmgan.provenance import provenance
 from dmgan.tracking import LabBook
 from dmgan.transfer import to_device
@@ -136,6 +137,7 @@ class Pretrainer:
         device: torch.device,
     ):
         self.options, self.gammas, self.device = options, gammas, device
+        without_tf32()
         self.text_encoder = text_encoder.to(device).train()
         self.image_encoder = image_encoder.to(device).train()
         groups = [{"params": image_encoder.trained_parameters()}, {"params": list(text_encoder.parameters())}]

@@ -45,7 +45,7 @@ from dmgan.options import (
     MatchingOptions,
     TrainingOptions,
 )
-from dmgan.precision import full_precision
+from dmgan.precision import full_precision, without_tf32
 from dmgan.progress import say
 from dmgan.provenance import provenance
 from dmgan.randomness import generator as random_generator
@@ -85,6 +85,7 @@ class Trainer:
     ):
         self.options, self.gammas, self.switches = options, gammas, switches
         self.device, self.engine, self.ranks = device, engine, ranks
+        without_tf32()
         self.model = model.to(device).train()
         self.discriminators = model.discriminators()
         initialise(self.discriminators, self.model.weight_std)
@@ -424,6 +425,7 @@ def describe_engine(
     return {
         **asdict(engine),
         "device": device.type,
+        **({"tf32": False} if device.type == "cuda" else {}),
         "processes": ranks.count,
         "effective_batch": options.batch_size,
         "largest_part": -(-options.batch_size // parts),

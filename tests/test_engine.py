@@ -22,7 +22,7 @@ from dmgan.files import file_sha256, read_json
 from dmgan.models.registry import build_model, find
 from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions
 from dmgan.ranks import ALONE, Ranks
-from dmgan.training import Trainer, step_noise, train
+from dmgan.training import Trainer, describe_engine, step_noise, train
 from dmgan.transfer import to_device
 from tests import norm_free
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
@@ -187,6 +187,13 @@ def test_bits_stay_those_of_plain_float32(engine, run_folder, data, damsm_folder
     torch.use_deterministic_algorithms(False)
     for name in ("generator.safetensors", "history.csv"):
         assert file_sha256(tmp_path / "run" / name) == file_sha256(run_folder / name)
+
+
+def test_float32_on_a_gpu_is_no_tf32():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    norm_free.trainer_of("dmgan")
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    assert describe_engine(PLAIN_ENGINE, TRAINING, torch.device("cuda"), ALONE)["tf32"] is False
 
 
 def test_a_compiled_generator_gives_the_same_losses(data, damsm_folder, tmp_path):
