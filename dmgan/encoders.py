@@ -107,7 +107,19 @@ class SmallImageEncoder(ImageEncoder):
 
     def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
         feature_map = self.layers(images)
+        side = feature_map.shape[-1]
+        if feature_map.is_cuda and (side % _PLACES == 0 or _PLACES % side == 0):
+            return feature_map, place_means(feature_map, _PLACES).flatten(1)
         return feature_map, F.adaptive_avg_pool2d(feature_map, _PLACES).flatten(1)
+
+
+def place_means(x: Tensor, places: int) -> Tensor:
+    """Means (B, C, places, places) over parts of x (B, C, s, s), where places divides s, or s places.
+
+    Adaptive average pooling, to rounding; on a GPU the gradient of that cannot repeat its bits, this one's can.
+    """
+    side = x.shape[-1]
+    return F.avg_pool2d(x, side // places) if side >= places else F.interpolate(x, size=(places, places))
 
 
 def _small_block(inputs: int, outputs: int) -> list[nn.Module]:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from dmgan.caption_cache import CachedCaptions
 from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.prefetch import PrefetchedBatches
+from dmgan.encoders import place_means
 from dmgan.errors import UserError
 from dmgan.files import file_sha256, read_json
 from dmgan.models.registry import build_model, find
@@ -187,6 +189,16 @@ def test_bits_stay_those_of_plain_float32(engine, run_folder, data, damsm_folder
     torch.use_deterministic_algorithms(False)
     for name in ("generator.safetensors", "history.csv"):
         assert file_sha256(tmp_path / "run" / name) == file_sha256(run_folder / name)
+
+
+@pytest.mark.parametrize("side", [1, 2, 4, 8, 12])
+def test_place_means_are_adaptive_pooling(side):
+    x = torch.randn(2, 3, side, side, dtype=torch.float64, requires_grad=True)
+    found, expected = place_means(x, 4), F.adaptive_avg_pool2d(x, 4)
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(found)
+    gradients = [torch.autograd.grad((weight * each).sum(), x)[0] for each in (found, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_float32_on_a_gpu_is_no_tf32():
