@@ -1,6 +1,9 @@
 """Captions encoded once: a frozen text encoder gives a caption the same features at every step."""
 
+import fcntl
+import os
 from collections.abc import Iterable
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from dmgan import files
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import padding_mask
+from dmgan.errors import UserError
 from dmgan.progress import say
 from dmgan.ranks import Ranks
 from dmgan.transfer import to_device
@@ -34,7 +38,9 @@ class CachedCaptions:
         key = [FORMAT, damsm.sha256, dataset.sha256, max_words, device, torch.__version__]
         self.folder = Path(folder) / f"captions-{files.json_sha256(key)[:16]}"
         if ranks.first and not self.folder.exists():
-            self._write(dataset, max_words)
+            with _locked(self.folder):
+                if not self.folder.exists():
+                    self._write(dataset, max_words)
         ranks.wait()
         self._words = np.load(self.folder / "words.npy", mmap_mode="r")  # (tokens of all captions, E)
         self._sentences = np.load(self.folder / "sentences.npy", mmap_mode="r")  # (captions, E)
@@ -87,6 +93,24 @@ class CachedCaptions:
         mask = to_device(padding_mask(lengths), device)
         tokens = to_device(tokens, device)[:, : mask.shape[1]]
         return EncodedCaptions(sentence, words.transpose(1, 2), mask, lengths, tokens)
+
+
+@contextmanager
+def _locked(folder: Path):
+    """Let one job write the folder: others that want to wait for its end."""
+    path = folder.parent / f".{folder.name}.lock"
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"{path}: could not be made ({error.strerror or error}); mend the permissions, or train without "
+            "cache_captions"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _distinct_captions(dataset: PreparedDataset, max_words: int) -> list[np.ndarray]:

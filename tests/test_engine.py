@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,22 @@ def test_cached_features_are_those_of_the_encoder(dataset, damsm_folder, tmp_pat
     written = {path: path.stat().st_mtime_ns for path in cached.folder.iterdir()}
     again = CachedCaptions(damsm, dataset, tmp_path, limit, ALONE)
     assert written == {path: path.stat().st_mtime_ns for path in again.folder.iterdir()}
+
+
+def test_jobs_that_start_together_encode_the_captions_once(dataset, damsm_folder, tmp_path, monkeypatch):
+    written = []
+
+    def write(self, *given):
+        written.append(self)
+        time.sleep(0.1)  # the others come meanwhile
+        of_one_job(self, *given)
+
+    of_one_job = CachedCaptions._write
+    monkeypatch.setattr(CachedCaptions, "_write", write)
+    damsm = Damsm.read(damsm_folder)
+    with ThreadPoolExecutor(3) as jobs:
+        made = [jobs.submit(CachedCaptions, damsm, dataset, tmp_path, 12, ALONE) for _ in range(3)]
+    assert {each.result().folder for each in made} == {written[0].folder} and len(written) == 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
