@@ -121,7 +121,8 @@ class Trainer:
             self.image_encoder.compile(dynamic=False, mode=mode)
         further, r1_gamma = self.model.further_discriminator_losses, self.options.r1_gamma
         losses = [DiscriminatorLoss(each, self.switches, r1_gamma, further) for each in self.discriminators]
-        # One wrapper per network, and one forward per backward: the gradients are wrong otherwise, without an error.
+        # One wrapper per network, and one backward for all its passes: the gradients are wrong otherwise, without an
+        # error.
         self._generator = self._wrapped(self.model)
         self._discriminator_losses = [self._wrapped(each) for each in losses]
 
