@@ -1,6 +1,7 @@
 """The captioner of MirrorGAN's STREAM: an LSTM behind the DAMSM's image encoder, pretrained on real images."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmgan import files
-from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.checkpoints import Checkpoint, describe_batch, exclusive, run_steps
 from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
@@ -117,6 +118,7 @@ def train_captioner(
             Checkpoint(out, "captioner", fingerprint),
             options.checkpoint_every,
             lab_book,
+            partial(describe_batch, batches, seed),
         )
         save_weights(network, out / WEIGHTS)
         files.write_csv(out / "history.csv", history)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from dmgan import files
 from dmgan.captions import Vocabulary, pad_captions
-from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.checkpoints import Checkpoint, describe_batch, exclusive, run_steps
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
@@ -190,9 +191,8 @@ def pretrain(
     if options.image_encoder == "inception":
         _load_inception(image_encoder, inception_weights)
     pretrainer = Pretrainer(text_encoder, image_encoder, options, gammas, device)
-    batches = PrefetchedBatches(
-        TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed), device
-    )
+    reading = TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed)
+    batches = PrefetchedBatches(reading, device)
 
     def step_function(step: int) -> dict[str, Tensor]:
         pretrainer.schedule(*divmod(step, batches.steps_per_epoch))
@@ -217,6 +217,7 @@ def pretrain(
             Checkpoint(out, "damsm", fingerprint),
             options.checkpoint_every,
             lab_book,
+            partial(describe_batch, reading, seed),
         )
         save_weights(text_encoder, out / FILES[0])
         save_weights(image_encoder, out / FILES[1])

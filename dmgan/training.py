@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dmgan import files
 from dmgan.caption_cache import CachedCaptions
-from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.checkpoints import Checkpoint, describe_batch, exclusive, run_steps
 from dmgan.companions import read_companions
 from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm, EncodedCaptions
@@ -516,9 +516,7 @@ def train(
             return losses
 
         def describe(step: int) -> dict[str, object]:
-            batch = reading[step]
-            captions = [tokens[:length].tolist() for tokens, length in zip(batch.tokens, batch.lengths, strict=True)]
-            return {"seed": seed, "images": reading.rows(step).tolist(), "captions": captions, "engine": current}
+            return {**describe_batch(reading, seed, step), "engine": current}
 
         origin = provenance()
         tags = {"stage": "train", "dataset": dataset.description["source"]["name"], "model": name, "seed": str(seed)}

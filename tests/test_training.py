@@ -299,6 +299,45 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
     }
 
 
+def test_a_failure_is_kept_until_the_run_has_passed_it(tmp_path):
+    kept = []
+
+    def run_to(total, bad):
+        def step_function(step):
+            kept.append((step, (tmp_path / "failure.json").exists()))
+            return {"loss": torch.tensor(float("nan") if step == bad else 1.0)}
+
+        run_steps(step_function, {}, total, 2, Checkpoint(tmp_path, "test", "fingerprint"), 2, NO_BOOK)
+
+    with pytest.raises(UserError, match="step 4: loss"):
+        run_to(8, bad=3)
+    kept.clear()
+    run_to(8, bad=None)
+    assert kept == [(2, True), (3, True), (4, False), (5, False), (6, False), (7, False)]
+    (tmp_path / "failure.json").write_text('{"step": 99}')  # of a longer run
+    run_to(8, bad=None)
+    assert not (tmp_path / "failure.json").exists()
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "captioner"])
+def test_a_pretraining_that_is_not_finite_leaves_its_data(stage, data, dataset, damsm_folder, tmp_path):
+    from dmgan.captioner import train_captioner
+    from dmgan.damsm import pretrain
+    from dmgan.options import DamsmOptions
+
+    common = {"embedding_dim": 16, "epochs": 2, "batch_size": 8, "max_words": 12, "lr": 1e37}
+    with pytest.raises(UserError, match="is not a finite number"):
+        if stage == "pretrain":
+            options = DamsmOptions(image_encoder="small", image_size=32, width=4, min_lr=1e37, **common)
+            pretrain(data, tmp_path, options, MatchingOptions(), 7, CPU)
+        else:
+            train_captioner(data, damsm_folder, tmp_path, CaptionerOptions(hidden_dim=8, **common), 7, CPU)
+    failure = json.loads((tmp_path / "failure.json").read_text())
+    batches = TrainingBatches(dataset, [32], 8, 12, 7)
+    assert failure["seed"] == 7 and failure["images"] == batches.rows(failure["step"] - 1).tolist()
+    assert [len(each) for each in failure["captions"]] == batches[failure["step"] - 1].lengths.tolist()
+
+
 def test_history_rows_are_means_of_their_steps(tmp_path):
     checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
     history = run_steps(lambda step: {"loss": torch.tensor(float(step))}, {}, 5, 2, checkpoint, 2, NO_BOOK)
