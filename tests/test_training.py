@@ -29,6 +29,23 @@ from tests.conftest import ARCHITECTURE, CPU, TRAINING
 NO_BOOK = LabBook(None, None, "", {}, {})
 
 
+def assert_equal_states(found, expected, where="state"):
+    """Nested states are the same, to the bit."""
+    assert type(found) is type(expected), where
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_equal_states(found[key], value, f"{where}.{key}")
+    elif isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected), where
+        for i, pair in enumerate(zip(found, expected, strict=True)):
+            assert_equal_states(*pair, f"{where}.{i}")
+    else:
+        assert found == expected, where
+
+
 def read_csv(path):
     return list(csv.DictReader(path.read_text().splitlines()))
 
@@ -38,9 +55,24 @@ def run(data, damsm_folder, out, name="dmgan", training=TRAINING, seed=0, captio
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_trains_and_writes_its_run_folder(name, data, dataset, damsm_folder, captioner_folder, tmp_path):
-    training = dataclasses.replace(TRAINING, perceptual="damsm", **MODELS[name].training)
+def test_every_model_stops_goes_on_to_the_bit_and_writes_its_run_folder(
+    name, data, dataset, damsm_folder, captioner_folder, tmp_path, monkeypatch
+):
+    training = dataclasses.replace(TRAINING, epochs=1, perceptual="damsm", **MODELS[name].training)
+    monkeypatch.setattr("dmgan.training.ROW_EVERY", 4)  # checkpoints fall on row ends
+    run(data, damsm_folder, tmp_path / "whole", name, training, captioner=captioner_folder)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(4, patch)
+        run(data, damsm_folder, tmp_path / "run", name, training, captioner=captioner_folder)
+    assert not (tmp_path / "run" / "generator.safetensors").exists()
     run(data, damsm_folder, tmp_path / "run", name, training, captioner=captioner_folder)
+    whole, stopped = (
+        torch.load(tmp_path / each / "checkpoint.pt", weights_only=True)["state"] for each in ("whole", "run")
+    )
+    assert_equal_states(stopped, whole)  # of the discriminators, Adams and averages too
+    for file in ("generator.safetensors", "history.csv"):
+        assert file_sha256(tmp_path / "whole" / file) == file_sha256(tmp_path / "run" / file)
+
     assert {"generator.safetensors", "history.csv", "options.json"} <= {p.name for p in (tmp_path / "run").iterdir()}
     options = json.loads((tmp_path / "run" / "options.json").read_text())
     assert options["model"] == name and options["seed"] == 0 and options["inputs"]["data"]
