@@ -479,6 +479,12 @@ def train(
         raise UserError(f"{name}: trains its stages one by one, which several processes cannot share; give it one GPU")
     initialise(model, model.weight_std)
     give_features(model, None if "perceptual" in model.needs else vgg16_weights)
+    if model.features is not None and model.image_sizes[-1] != dataset.image_size:
+        raise UserError(
+            f"{dataset.folder}: holds images of {dataset.image_size} px, of which {name} retrieves features, and "
+            f"images of {model.image_sizes[-1]} px are to be trained; prepare it for that size, or change "
+            "base_size or stages"
+        )
     mine = ranks.rows(options.batch_size)
     reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
     batches = PrefetchedBatches(reading, device)

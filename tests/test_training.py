@@ -95,6 +95,13 @@ def test_a_model_that_is_its_training_is_not_trained_otherwise(data, damsm_folde
     assert not (tmp_path / "run").exists()
 
 
+def test_a_retrieving_model_of_another_side_than_the_data_is_refused(data, damsm_folder, tmp_path):
+    architecture = dataclasses.replace(ARCHITECTURE, stages=2)
+    with pytest.raises(UserError, match="images of 32 px, of which mdsp retrieves features, and images of 16 px"):
+        train("mdsp", data, damsm_folder, tmp_path / "run", architecture, TRAINING, MatchingOptions(), 0, CPU)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_missing_captioner_or_vgg16_is_told(data, damsm_folder, tmp_path):
     with pytest.raises(UserError, match="--captioner: not given.* python -m dmgan captioner"):
         run(data, damsm_folder, tmp_path / "run", "mirrorgan")
