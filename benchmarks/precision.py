@@ -20,6 +20,13 @@ NAME, TITLE = "precision", "Loss curves in half precision, 500 steps on synthbir
 LOSSES = ("discriminator0", "discriminator1", "discriminator2", "adversarial", "word0", "sentence0", "kl")
 BLOCKS = 5  # of the 500 steps
 BATCH, IMAGES = 12, 600
+ENGINES = {  # options of each setting that is compared
+    "float32": {},
+    "bfloat16": {"precision": "bfloat16"},
+    "float16": {"precision": "float16"},
+    "bfloat16, rewritten, channels_last": {"precision": "bfloat16", "rewritten": True, "channels_last": True},
+}
+COMPARED = [name for name in ENGINES if name != "float32"]
 
 
 def train_curves(folder: Path, precision: str, seed: int, steps: int, threads: int) -> np.ndarray:
@@ -43,7 +50,7 @@ def train_curves(folder: Path, precision: str, seed: int, steps: int, threads: i
     out = folder / f"{precision}-{seed}"
     train(
         "dmgan", folder / "data", folder / "damsm", out, architecture, options, MatchingOptions(gamma3=20.0), seed,
-        torch.device("cpu"), engine=EngineOptions(precision=precision),
+        torch.device("cpu"), engine=EngineOptions(**ENGINES[precision]),
     )  # fmt: skip
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))
     curve = np.array([[float(row[name]) for name in LOSSES] for row in rows if int(row["step"]) <= steps])
@@ -114,8 +121,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="trainings in each precision (default 3)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument(
-        "--precisions", nargs="+", default=["bfloat16", "float16"], choices=["bfloat16", "float16"],
-        help="what to compare with float32 (default both)",
+        "--precisions", nargs="+", default=COMPARED, choices=COMPARED,
+        help="what to compare with float32 (default all)",
     )  # fmt: skip
     arguments = parser.parse_args()
     from dmgan.training import ROW_EVERY

@@ -1,6 +1,9 @@
 """Captions encoded once: a frozen text encoder gives a caption the same features at every step."""
 
+import fcntl
+import os
 from collections.abc import Iterable
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +14,10 @@ from dmgan import files
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import padding_mask
+from dmgan.errors import UserError
 from dmgan.progress import say
 from dmgan.ranks import Ranks
+from dmgan.transfer import to_device
 
 FORMAT = 1
 _AT_ONCE = 512  # captions of one length per pass
@@ -33,7 +38,9 @@ class CachedCaptions:
         key = [FORMAT, damsm.sha256, dataset.sha256, max_words, device, torch.__version__]
         self.folder = Path(folder) / f"captions-{files.json_sha256(key)[:16]}"
         if ranks.first and not self.folder.exists():
-            self._write(dataset, max_words)
+            with _locked(self.folder):
+                if not self.folder.exists():
+                    self._write(dataset, max_words)
         ranks.wait()
         self._words = np.load(self.folder / "words.npy", mmap_mode="r")  # (tokens of all captions, E)
         self._sentences = np.load(self.folder / "sentences.npy", mmap_mode="r")  # (captions, E)
@@ -76,14 +83,34 @@ class CachedCaptions:
                 words[i, : lengths[i]] = torch.from_numpy(np.array(self._words[span]))
                 sentence[i] = torch.from_numpy(np.array(self._sentences[row]))
         device = self._damsm.text_encoder.encoder.weight.device
-        words, sentence = words.to(device), sentence.to(device)
+        words, sentence = to_device(words, device), to_device(sentence, device)
         new = [i for i, row in enumerate(rows) if row is None]
         if new:
             encoded = self._damsm.encode_captions([captions[i] for i in new])
-            words[new, : encoded.words.shape[2]] = encoded.words.transpose(1, 2)
-            sentence[new] = encoded.sentence
-        mask = padding_mask(lengths).to(device)
-        return EncodedCaptions(sentence, words.transpose(1, 2), mask, lengths, tokens[:, : mask.shape[1]].to(device))
+            places = to_device(torch.tensor(new), device)
+            words[places, : encoded.words.shape[2]] = encoded.words.transpose(1, 2)
+            sentence[places] = encoded.sentence
+        mask = to_device(padding_mask(lengths), device)
+        tokens = to_device(tokens, device)[:, : mask.shape[1]]
+        return EncodedCaptions(sentence, words.transpose(1, 2), mask, lengths, tokens)
+
+
+@contextmanager
+def _locked(folder: Path):
+    """Let one job write the folder: others that want to wait for its end."""
+    path = folder.parent / f".{folder.name}.lock"
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"{path}: could not be made ({error.strerror or error}); mend the permissions, or train without "
+            "cache_captions"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _distinct_captions(dataset: PreparedDataset, max_words: int) -> list[np.ndarray]:

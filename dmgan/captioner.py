@@ -1,6 +1,7 @@
 """The captioner of MirrorGAN's STREAM: an LSTM behind the DAMSM's image encoder, pretrained on real images."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,15 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmgan import files
-from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.checkpoints import Checkpoint, describe_batch, exclusive, run_steps
 from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import padding_mask
 from dmgan.errors import UserError
 from dmgan.options import CaptionerOptions, from_dict
+from dmgan.precision import without_tf32
 from dmgan.provenance import provenance
 from dmgan.tracking import LabBook
+from dmgan.transfer import to_device
 from dmgan.weights import load_weights, save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
@@ -81,6 +84,7 @@ def train_captioner(
     mlflow: str | None = None,
 ) -> None:
     """Train the captioner on real images; writes its weights, history.csv and options.json into `out`."""
+    without_tf32()
     dataset = PreparedDataset(data)
     damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)
@@ -91,9 +95,9 @@ def train_captioner(
     def step_function(step: int) -> dict[str, Tensor]:
         batch = batches[step]
         with torch.no_grad():
-            _, code = damsm.image_encoder(batch.images[0].to(device))
-        mask = padding_mask(batch.lengths).to(device)
-        loss = network.cross_entropy(code, batch.tokens[:, : mask.shape[1]].to(device), mask)
+            _, code = damsm.image_encoder(to_device(batch.images[0], device))
+        mask = to_device(padding_mask(batch.lengths), device)
+        loss = network.cross_entropy(code, to_device(batch.tokens, device)[:, : mask.shape[1]], mask)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
@@ -114,6 +118,7 @@ def train_captioner(
             Checkpoint(out, "captioner", fingerprint),
             options.checkpoint_every,
             lab_book,
+            partial(describe_batch, batches, seed),
         )
         save_weights(network, out / WEIGHTS)
         files.write_csv(out / "history.csv", history)

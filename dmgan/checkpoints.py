@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dmgan import files
+from dmgan.data.batches import TrainingBatches
 from dmgan.errors import UserError
 from dmgan.progress import Progress, say
 from dmgan.ranks import ALONE, Ranks
@@ -103,8 +104,9 @@ def run_steps(
     random from its step's number. `stateful` are the objects with state_dict() and load_state_dict()
     that the steps change. Returns the history: one row of mean losses per `row_every` steps. A loss
     that is not finite is a UserError; the last checkpoint stays, and failure.json beside it holds the step,
-    its losses and what describe(step) gives. Losses are read at row ends alone, so that no step waits for
-    the device; checkpoints fall on row ends. The losses of several ranks add up; the first rank writes.
+    its losses and what describe(step) gives, until the run has passed that step. Losses are read at row
+    ends alone, so that no step waits for the device; checkpoints fall on row ends. The losses of several
+    ranks add up; the first rank writes.
     """
     saved = checkpoint.load()
     start, history = 0, []
@@ -142,17 +144,32 @@ def run_steps(
             if ranks.first:
                 state = {name: each.state_dict() for name, each in stateful.items()}
                 checkpoint.save({"step": done, "history": history, "state": state})
+                _clear_failure(checkpoint.folder / FAILURE, done)
             last_saved = done
     if progress is not None:
         progress.close()
+        (checkpoint.folder / FAILURE).unlink(missing_ok=True)
         say(f"{total_steps - start} steps in {time.monotonic() - row_started:.1f} s")
     return history
+
+
+def describe_batch(batches: TrainingBatches, seed: int, step: int) -> dict[str, object]:
+    """What failure.json says of a step's batch: the seed, the images by number, and their captions' token ids."""
+    batch = batches[step]
+    captions = [tokens[:length].tolist() for tokens, length in zip(batch.tokens, batch.lengths, strict=True)]
+    return {"seed": seed, "images": batches.rows(step).tolist(), "captions": captions}
 
 
 def _read(losses: dict[str, Tensor], ranks: Ranks) -> dict[str, float]:
     """Numbers of 0-d tensors, added up over the ranks; the host waits for the device once."""
     together = ranks.add_up(torch.stack([loss.double() for loss in losses.values()]))
     return dict(zip(losses, together.tolist(), strict=True))
+
+
+def _clear_failure(path: Path, done: int) -> None:
+    """Remove the record of a failure that the run, `done` steps long now, has passed."""
+    if path.exists() and files.read_json(path, "delete it")["step"] <= done:
+        path.unlink()
 
 
 def _refuse_non_finite(

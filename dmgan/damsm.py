@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from dmgan import files
 from dmgan.captions import Vocabulary, pad_captions
-from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.checkpoints import Checkpoint, describe_batch, exclusive, run_steps
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
@@ -19,8 +20,10 @@ from dmgan.encoders import ImageEncoder, TextEncoder, build_image_encoder, paddi
 from dmgan.errors import UserError
 from dmgan.losses import MatchingLosses, matching_losses
 from dmgan.options import DamsmOptions, MatchingOptions, from_dict
+from dmgan.precision import without_tf32
 from dmgan.provenance import provenance
 from dmgan.tracking import LabBook
+from dmgan.transfer import to_device
 from dmgan.weights import load_weights, save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
@@ -108,9 +111,9 @@ class Damsm(NamedTuple):
     def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
         """Features of captions, tokens (B, T') padded with 0 and lengths (B,)."""
         device = self.text_encoder.encoder.weight.device
-        words, sentence = self.text_encoder(tokens.to(device), lengths)
-        mask = padding_mask(lengths).to(device)
-        return EncodedCaptions(sentence, words, mask, lengths, tokens[:, : mask.shape[1]].to(device))
+        tokens, mask = to_device(tokens, device), to_device(padding_mask(lengths), device)
+        words, sentence = self.text_encoder(tokens, lengths)
+        return EncodedCaptions(sentence, words, mask, lengths, tokens[:, : mask.shape[1]])
 
     def encode_captions(self, captions: list[np.ndarray]) -> EncodedCaptions:
         """Features of captions given as token arrays."""
@@ -135,6 +138,7 @@ class Pretrainer:
         device: torch.device,
     ):
         self.options, self.gammas, self.device = options, gammas, device
+        without_tf32()
         self.text_encoder = text_encoder.to(device).train()
         self.image_encoder = image_encoder.to(device).train()
         groups = [{"params": image_encoder.trained_parameters()}, {"params": list(text_encoder.parameters())}]
@@ -155,8 +159,9 @@ class Pretrainer:
     def losses(self, images: Tensor, tokens: Tensor, lengths: Tensor, class_ids: Tensor) -> MatchingLosses:
         """The four cross entropies of images (B, 3, s, s) and their captions, tokens (B, T) and lengths (B,)."""
         regions, code = self.image_encoder(images)
-        words, sentence = self.text_encoder(tokens.to(self.device), lengths)
-        return matching_losses(regions, code, words, sentence, lengths, class_ids.to(self.device), self.gammas)
+        words, sentence = self.text_encoder(to_device(tokens, self.device), lengths)
+        class_ids = to_device(class_ids, self.device)
+        return matching_losses(regions, code, words, sentence, lengths, class_ids, self.gammas)
 
     def step(self, images: Tensor, tokens: Tensor, lengths: Tensor, class_ids: Tensor) -> dict[str, Tensor]:
         """One update of both encoders."""
@@ -186,9 +191,8 @@ def pretrain(
     if options.image_encoder == "inception":
         _load_inception(image_encoder, inception_weights)
     pretrainer = Pretrainer(text_encoder, image_encoder, options, gammas, device)
-    batches = PrefetchedBatches(
-        TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed), device
-    )
+    reading = TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed)
+    batches = PrefetchedBatches(reading, device)
 
     def step_function(step: int) -> dict[str, Tensor]:
         pretrainer.schedule(*divmod(step, batches.steps_per_epoch))
@@ -213,6 +217,7 @@ def pretrain(
             Checkpoint(out, "damsm", fingerprint),
             options.checkpoint_every,
             lab_book,
+            partial(describe_batch, reading, seed),
         )
         save_weights(text_encoder, out / FILES[0])
         save_weights(image_encoder, out / FILES[1])

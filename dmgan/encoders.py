@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from dmgan.transfer import to_device
+
 WORD_EMBEDDING_DIM = 300
 _INCEPTION_SIZE = 299
 _PLACES = 4  # side of the map that the small trunk's code is read from
@@ -26,10 +28,13 @@ class TextEncoder(nn.Module):
 
         tokens (B, T') padded with 0; lengths (B,), on the CPU; T is the longest length.
         """
-        embedded = self.drop(self.encoder(tokens))
-        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-        output, (last, _) = self.rnn(packed)
+        # As enforce_sorted=False does, which however waits for the device, there and back.
+        lengths, order = lengths.sort(descending=True)
+        places, order = to_device(order.argsort(), tokens.device), to_device(order, tokens.device)
+        embedded = self.drop(self.encoder(tokens)).index_select(0, order)
+        output, (last, _) = self.rnn(pack_padded_sequence(embedded, lengths, batch_first=True))
         words, _ = pad_packed_sequence(output, batch_first=True)
+        words, last = words.index_select(0, places), last.index_select(1, places)
         return words.transpose(1, 2), last.transpose(0, 1).flatten(1)
 
 
@@ -102,7 +107,19 @@ class SmallImageEncoder(ImageEncoder):
 
     def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
         feature_map = self.layers(images)
+        side = feature_map.shape[-1]
+        if feature_map.is_cuda and (side % _PLACES == 0 or _PLACES % side == 0):
+            return feature_map, place_means(feature_map, _PLACES).flatten(1)
         return feature_map, F.adaptive_avg_pool2d(feature_map, _PLACES).flatten(1)
+
+
+def place_means(x: Tensor, places: int) -> Tensor:
+    """Means (B, C, places, places) over parts of x (B, C, s, s), where places divides s, or s places.
+
+    Adaptive average pooling, to rounding; on a GPU the gradient of that cannot repeat its bits, this one's can.
+    """
+    side = x.shape[-1]
+    return F.avg_pool2d(x, side // places) if side >= places else F.interpolate(x, size=(places, places))
 
 
 def _small_block(inputs: int, outputs: int) -> list[nn.Module]:

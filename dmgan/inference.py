@@ -14,6 +14,7 @@ from dmgan.errors import UserError
 from dmgan.models.fast import fused_for_inference
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.options import SamplingOptions
+from dmgan.precision import without_tf32
 
 _CAST_BY_AUTOCAST = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -33,7 +34,7 @@ class InferenceGenerator:
                 if isinstance(layer, _CAST_BY_AUTOCAST):
                     layer.to(torch.bfloat16)
         elif device.type == "cuda":
-            torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as on the CPU
+            without_tf32()
         if options.channels_last:
             model.to(memory_format=torch.channels_last)
         self._generate = model.generate

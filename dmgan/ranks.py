@@ -39,7 +39,7 @@ class Ranks:
 
     def wait(self) -> None:
         """Go on when every rank has come here."""
-        self.add_up(torch.zeros(1, device=_collective_device()))
+        self.add_up(torch.zeros(1, device=_collective_device())).item()  # NCCL only queues the exchange: read it
 
 
 ALONE = Ranks()

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dmgan import files
 from dmgan.caption_cache import CachedCaptions
-from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.checkpoints import Checkpoint, describe_batch, exclusive, run_steps
 from dmgan.companions import read_companions
 from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm, EncodedCaptions
@@ -45,12 +45,13 @@ from dmgan.options import (
     MatchingOptions,
     TrainingOptions,
 )
-from dmgan.precision import full_precision
+from dmgan.precision import full_precision, without_tf32
 from dmgan.progress import say
 from dmgan.provenance import provenance
 from dmgan.randomness import generator as random_generator
 from dmgan.ranks import ALONE, Ranks
 from dmgan.tracking import LabBook
+from dmgan.transfer import to_device
 from dmgan.weights import save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
@@ -84,6 +85,7 @@ class Trainer:
     ):
         self.options, self.gammas, self.switches = options, gammas, switches
         self.device, self.engine, self.ranks = device, engine, ranks
+        without_tf32()
         self.model = model.to(device).train()
         self.discriminators = model.discriminators()
         initialise(self.discriminators, self.model.weight_std)
@@ -119,7 +121,8 @@ class Trainer:
             self.image_encoder.compile(dynamic=False, mode=mode)
         further, r1_gamma = self.model.further_discriminator_losses, self.options.r1_gamma
         losses = [DiscriminatorLoss(each, self.switches, r1_gamma, further) for each in self.discriminators]
-        # One wrapper per network, and one forward per backward: the gradients are wrong otherwise, without an error.
+        # One wrapper per network, and one backward for all its passes: the gradients are wrong otherwise, without an
+        # error.
         self._generator = self._wrapped(self.model)
         self._discriminator_losses = [self._wrapped(each) for each in losses]
 
@@ -423,6 +426,7 @@ def describe_engine(
     return {
         **asdict(engine),
         "device": device.type,
+        **({"tf32": False} if device.type == "cuda" else {}),
         "processes": ranks.count,
         "effective_batch": options.batch_size,
         "largest_part": -(-options.batch_size // parts),
@@ -475,6 +479,12 @@ def train(
         raise UserError(f"{name}: trains its stages one by one, which several processes cannot share; give it one GPU")
     initialise(model, model.weight_std)
     give_features(model, None if "perceptual" in model.needs else vgg16_weights)
+    if model.features is not None and model.image_sizes[-1] != dataset.image_size:
+        raise UserError(
+            f"{dataset.folder}: holds images of {dataset.image_size} px, of which {name} retrieves features, and "
+            f"images of {model.image_sizes[-1]} px are to be trained; prepare it for that size, or change "
+            "base_size or stages"
+        )
     mine = ranks.rows(options.batch_size)
     reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
     batches = PrefetchedBatches(reading, device)
@@ -512,9 +522,7 @@ def train(
             return losses
 
         def describe(step: int) -> dict[str, object]:
-            batch = reading[step]
-            captions = [tokens[:length].tolist() for tokens, length in zip(batch.tokens, batch.lengths, strict=True)]
-            return {"seed": seed, "images": reading.rows(step).tolist(), "captions": captions, "engine": current}
+            return {**describe_batch(reading, seed, step), "engine": current}
 
         origin = provenance()
         tags = {"stage": "train", "dataset": dataset.description["source"]["name"], "model": name, "seed": str(seed)}
@@ -559,11 +567,6 @@ def train(
         lab_book.file(out / "options.json")
         lab_book.picture(_samples(model, damsm, batches[0], device), "samples.png")
         lab_book.close()
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Move a tensor without waiting for the device."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def pad_words(captions: EncodedCaptions, length: int) -> EncodedCaptions:

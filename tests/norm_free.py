@@ -46,7 +46,7 @@ def trainer_of(name: str, engine: EngineOptions = PLAIN_ENGINE, ranks: Ranks = A
     return trainer
 
 
-def batch(step: int, sizes: tuple[int, ...]) -> tuple:
+def batch(step: int, sizes: tuple[int, ...], noise_dim: int) -> tuple:
     """Images, captions, class ids and noise of a whole batch."""
     random = torch.Generator().manual_seed(step)
 
@@ -57,14 +57,14 @@ def batch(step: int, sizes: tuple[int, ...]) -> tuple:
     words = normal(BATCH, EMBEDDING, 5).masked_fill(padding_mask(lengths)[:, None], 0.0)
     captions = EncodedCaptions(normal(BATCH, EMBEDDING), words, padding_mask(lengths), lengths)
     class_ids = torch.tensor([0, 1, 2, 0, 3, 4, 1])  # two rows of one class on different ranks
-    noise = step_noise(0, step, BATCH, ARCHITECTURE.noise_dim + ARCHITECTURE.condition_dim).double()
+    noise = step_noise(0, step, BATCH, noise_dim).double()
     return [normal(BATCH, 3, size, size).tanh() for size in sizes], captions, class_ids, noise
 
 
 def train(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Every weight, average and spectral vector after a few steps, and the losses of the last one."""
     for step in range(STEPS):
-        images, captions, class_ids, noise = batch(step, trainer.model.image_sizes)
+        images, captions, class_ids, noise = batch(step, trainer.model.image_sizes, trainer.model.noise_dim)
         mine = trainer.ranks.rows(BATCH)
         losses = trainer.step([each[mine] for each in images], captions, class_ids, noise)
     found = {f"generator.{name}": value for name, value in trainer.model.state_dict().items()}

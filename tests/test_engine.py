@@ -8,19 +8,25 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from dmgan.caption_cache import CachedCaptions
 from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
+from dmgan.data.prefetch import PrefetchedBatches
+from dmgan.encoders import place_means
 from dmgan.errors import UserError
 from dmgan.files import file_sha256, read_json
+from dmgan.models.registry import build_model, find
 from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions
 from dmgan.ranks import ALONE, Ranks
-from dmgan.training import train
+from dmgan.training import Trainer, describe_engine, step_noise, train
+from dmgan.transfer import to_device
 from tests import norm_free
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
@@ -61,12 +67,26 @@ def test_a_batch_in_parts_is_the_batch(name):
 
 
 def test_two_ranks_are_one_process(tmp_path):
-    job = torchrun("-m", "tests.norm_free", tmp_path, "dmgan", "attngan")
+    names = ("dmgan", "attngan", "gan-int-cls")  # the last passes its generator twice before one backward
+    job = torchrun("-m", "tests.norm_free", tmp_path, *names)
     assert job.wait(timeout=600) == 0, job.stderr.read()
-    for name in ("dmgan", "attngan"):
+    for name in names:
         expected = norm_free.train(norm_free.trainer_of(name))
         for rank in range(2):
             assert_equal(torch.load(tmp_path / f"{name}-rank{rank}.pt"), expected, 1e-11)
+
+
+def test_a_rank_that_waits_reads_what_the_ranks_exchanged(monkeypatch):
+    """NCCL only queues an exchange on the GPU; the host waits where it reads the result."""
+    read = []
+
+    class Queued:
+        def item(self):
+            read.append(self)
+
+    monkeypatch.setattr(Ranks, "add_up", lambda self, values: Queued())
+    Ranks(1, 2).wait()
+    assert len(read) == 1
 
 
 def test_ranks_read_the_rows_of_one_batch(dataset):
@@ -173,6 +193,23 @@ def test_bits_stay_those_of_plain_float32(engine, run_folder, data, damsm_folder
         assert file_sha256(tmp_path / "run" / name) == file_sha256(run_folder / name)
 
 
+@pytest.mark.parametrize("side", [1, 2, 4, 8, 12])
+def test_place_means_are_adaptive_pooling(side):
+    x = torch.randn(2, 3, side, side, dtype=torch.float64, requires_grad=True)
+    found, expected = place_means(x, 4), F.adaptive_avg_pool2d(x, 4)
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(found)
+    gradients = [torch.autograd.grad((weight * each).sum(), x)[0] for each in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_float32_on_a_gpu_is_no_tf32():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    norm_free.trainer_of("dmgan")
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    assert describe_engine(PLAIN_ENGINE, TRAINING, torch.device("cuda"), ALONE)["tf32"] is False
+
+
 def test_a_compiled_generator_gives_the_same_losses(data, damsm_folder, tmp_path):
     training = dataclasses.replace(TRAINING, epochs=1)
     architecture = dataclasses.replace(ARCHITECTURE, stages=1)
@@ -197,6 +234,45 @@ def test_cached_features_are_those_of_the_encoder(dataset, damsm_folder, tmp_pat
     written = {path: path.stat().st_mtime_ns for path in cached.folder.iterdir()}
     again = CachedCaptions(damsm, dataset, tmp_path, limit, ALONE)
     assert written == {path: path.stat().st_mtime_ns for path in again.folder.iterdir()}
+
+
+def test_jobs_that_start_together_encode_the_captions_once(dataset, damsm_folder, tmp_path, monkeypatch):
+    written = []
+
+    def write(self, *given):
+        written.append(self)
+        time.sleep(0.1)  # the others come meanwhile
+        of_one_job(self, *given)
+
+    of_one_job = CachedCaptions._write
+    monkeypatch.setattr(CachedCaptions, "_write", write)
+    damsm = Damsm.read(damsm_folder)
+    with ThreadPoolExecutor(3) as jobs:
+        made = [jobs.submit(CachedCaptions, damsm, dataset, tmp_path, 12, ALONE) for _ in range(3)]
+    assert {each.result().folder for each in made} == {written[0].folder} and len(written) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("engine", [PLAIN_ENGINE, EngineOptions(rewritten=True)], ids=["plain", "rewritten"])
+def test_no_step_waits_for_the_gpu(engine, cached, dataset, damsm_folder, tmp_path):
+    device = torch.device("cuda")
+    damsm = Damsm.read_for(dataset, damsm_folder).to(device)
+    torch.manual_seed(0)
+    model = build_model("dmgan", ARCHITECTURE, damsm.options.embedding_dim)
+    losses = find("dmgan").losses
+    trainer = Trainer(model, damsm.image_encoder, TRAINING, MatchingOptions(), losses, device, engine)
+    encode = CachedCaptions(damsm, dataset, tmp_path, 12, ALONE).encode if cached else damsm.encode
+    with PrefetchedBatches(TrainingBatches(dataset, model.image_sizes, 4, 12, 0), device) as batches:
+        for step in range(3):  # the first makes what later ones reuse
+            torch.cuda.set_sync_debug_mode("error" if step else "default")
+            try:
+                batch = batches[step]
+                captions = encode(batch.tokens, batch.lengths)
+                class_ids, noise = batch.class_ids, step_noise(0, step, 4, model.noise_dim)
+                trainer.step(batch.images, captions, to_device(class_ids, device), to_device(noise, device))
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
 
 
 # What is kept, and what is refused.

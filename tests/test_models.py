@@ -1,5 +1,7 @@
 """The model contract, generated from the registry."""
 
+import ast
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -237,11 +239,23 @@ def test_weights_round_trip(name, tmp_path):
 @every_model
 def test_no_model_imports_another(name):
     """The difference between two models is the difference between two files."""
-    import ast
-    import importlib
-
     module = importlib.import_module(MODELS[name].target.split(":")[0])
     others = {entry.target.split(":")[0] for entry in MODELS.values()} - {module.__name__}
     tree = ast.parse(Path(module.__file__).read_text())
-    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not imported & others
+    assert not imported_modules(tree) & others
+
+
+def imported_modules(tree: ast.AST) -> set[str]:
+    """Every module that a source imports, or may: `from a import b` names a and a.b."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("line", ["import a.b", "import a.b as c", "from a import b", "from a.b import c"])
+def test_every_manner_of_import_is_seen(line):
+    assert "a.b" in imported_modules(ast.parse(line))

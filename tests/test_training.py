@@ -29,6 +29,23 @@ from tests.conftest import ARCHITECTURE, CPU, TRAINING
 NO_BOOK = LabBook(None, None, "", {}, {})
 
 
+def assert_equal_states(found, expected, where="state"):
+    """Nested states are the same, to the bit."""
+    assert type(found) is type(expected), where
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_equal_states(found[key], value, f"{where}.{key}")
+    elif isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected), where
+        for i, pair in enumerate(zip(found, expected, strict=True)):
+            assert_equal_states(*pair, f"{where}.{i}")
+    else:
+        assert found == expected, where
+
+
 def read_csv(path):
     return list(csv.DictReader(path.read_text().splitlines()))
 
@@ -38,9 +55,24 @@ def run(data, damsm_folder, out, name="dmgan", training=TRAINING, seed=0, captio
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_trains_and_writes_its_run_folder(name, data, dataset, damsm_folder, captioner_folder, tmp_path):
-    training = dataclasses.replace(TRAINING, perceptual="damsm", **MODELS[name].training)
+def test_every_model_stops_goes_on_to_the_bit_and_writes_its_run_folder(
+    name, data, dataset, damsm_folder, captioner_folder, tmp_path, monkeypatch
+):
+    training = dataclasses.replace(TRAINING, epochs=1, perceptual="damsm", **MODELS[name].training)
+    monkeypatch.setattr("dmgan.training.ROW_EVERY", 4)  # checkpoints fall on row ends
+    run(data, damsm_folder, tmp_path / "whole", name, training, captioner=captioner_folder)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(4, patch)
+        run(data, damsm_folder, tmp_path / "run", name, training, captioner=captioner_folder)
+    assert not (tmp_path / "run" / "generator.safetensors").exists()
     run(data, damsm_folder, tmp_path / "run", name, training, captioner=captioner_folder)
+    whole, stopped = (
+        torch.load(tmp_path / each / "checkpoint.pt", weights_only=True)["state"] for each in ("whole", "run")
+    )
+    assert_equal_states(stopped, whole)  # of the discriminators, Adams and averages too
+    for file in ("generator.safetensors", "history.csv"):
+        assert file_sha256(tmp_path / "whole" / file) == file_sha256(tmp_path / "run" / file)
+
     assert {"generator.safetensors", "history.csv", "options.json"} <= {p.name for p in (tmp_path / "run").iterdir()}
     options = json.loads((tmp_path / "run" / "options.json").read_text())
     assert options["model"] == name and options["seed"] == 0 and options["inputs"]["data"]
@@ -60,6 +92,13 @@ def test_every_model_trains_and_writes_its_run_folder(name, data, dataset, damsm
 def test_a_model_that_is_its_training_is_not_trained_otherwise(data, damsm_folder, tmp_path):
     with pytest.raises(UserError, match="dmgan-004: is trained with batch_size 2, not 4; give --batch-size 2"):
         run(data, damsm_folder, tmp_path / "run", "dmgan-004")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_retrieving_model_of_another_side_than_the_data_is_refused(data, damsm_folder, tmp_path):
+    architecture = dataclasses.replace(ARCHITECTURE, stages=2)
+    with pytest.raises(UserError, match="images of 32 px, of which mdsp retrieves features, and images of 16 px"):
+        train("mdsp", data, damsm_folder, tmp_path / "run", architecture, TRAINING, MatchingOptions(), 0, CPU)
     assert not (tmp_path / "run").exists()
 
 
@@ -297,6 +336,45 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
         "losses": {"loss": "nan"},
         "images": [6, 7],
     }
+
+
+def test_a_failure_is_kept_until_the_run_has_passed_it(tmp_path):
+    kept = []
+
+    def run_to(total, bad):
+        def step_function(step):
+            kept.append((step, (tmp_path / "failure.json").exists()))
+            return {"loss": torch.tensor(float("nan") if step == bad else 1.0)}
+
+        run_steps(step_function, {}, total, 2, Checkpoint(tmp_path, "test", "fingerprint"), 2, NO_BOOK)
+
+    with pytest.raises(UserError, match="step 4: loss"):
+        run_to(8, bad=3)
+    kept.clear()
+    run_to(8, bad=None)
+    assert kept == [(2, True), (3, True), (4, False), (5, False), (6, False), (7, False)]
+    (tmp_path / "failure.json").write_text('{"step": 99}')  # of a longer run
+    run_to(8, bad=None)
+    assert not (tmp_path / "failure.json").exists()
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "captioner"])
+def test_a_pretraining_that_is_not_finite_leaves_its_data(stage, data, dataset, damsm_folder, tmp_path):
+    from dmgan.captioner import train_captioner
+    from dmgan.damsm import pretrain
+    from dmgan.options import DamsmOptions
+
+    common = {"embedding_dim": 16, "epochs": 2, "batch_size": 8, "max_words": 12, "lr": 1e37}
+    with pytest.raises(UserError, match="is not a finite number"):
+        if stage == "pretrain":
+            options = DamsmOptions(image_encoder="small", image_size=32, width=4, min_lr=1e37, **common)
+            pretrain(data, tmp_path, options, MatchingOptions(), 7, CPU)
+        else:
+            train_captioner(data, damsm_folder, tmp_path, CaptionerOptions(hidden_dim=8, **common), 7, CPU)
+    failure = json.loads((tmp_path / "failure.json").read_text())
+    batches = TrainingBatches(dataset, [32], 8, 12, 7)
+    assert failure["seed"] == 7 and failure["images"] == batches.rows(failure["step"] - 1).tolist()
+    assert [len(each) for each in failure["captions"]] == batches[failure["step"] - 1].lengths.tolist()
 
 
 def test_history_rows_are_means_of_their_steps(tmp_path):
