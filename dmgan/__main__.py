@@ -405,7 +405,7 @@ def _add_judges(parser: argparse.ArgumentParser) -> None:
         "--detector-weights", type=Path, metavar="FILE",
         help="also SOA: torchvision's Faster R-CNN v2 (`fetch faster-rcnn`) looks for the COCO objects captions name",
     )  # fmt: skip
-    _add_rungs(parser)
+    _add_rungs(parser, "*")
     parser.add_argument(
         "--reference", type=Path, help="folder that `reference` wrote, or will (default: reference/ beside --out)"
     )
@@ -413,10 +413,11 @@ def _add_judges(parser: argparse.ArgumentParser) -> None:
     _add_options(parser, EvaluationOptions)
 
 
-def _add_rungs(parser: argparse.ArgumentParser) -> None:
+def _add_rungs(parser: argparse.ArgumentParser, count: str = "+") -> None:
     parser.add_argument(
-        "--rungs", nargs="+", metavar="RUNG", default=["species"], choices=RUNGS,
-        help=f"feature networks of IS, FID, KID and PRDC, some of {', '.join(RUNGS)} (default species)",
+        "--rungs", nargs=count, metavar="RUNG", default=["species"], choices=RUNGS,
+        help=f"feature networks of IS, FID, KID and PRDC, some of {', '.join(RUNGS)}"
+        f"{', or none' if count == '*' else ''} (default species)",
     )  # fmt: skip
     parser.add_argument("--classifier", type=Path, help="species classifier, for the rung species")
     parser.add_argument(

@@ -1,11 +1,14 @@
 """SOA: which classes a caption names, which images are made, what is counted, and the detector's names."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fasterrcnn_resnet50_fpn_v2
 
 from dmgan import assets
+from dmgan.__main__ import main
 from dmgan.data.coco_objects import COCO_CLASSES, named_coco_classes, plan_coco_images
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
@@ -110,7 +113,7 @@ class Scripted:
     name, protocol = "scripted", {"feature_network": "scripted"}
 
     def __call__(self, images):
-        return [{round(float(image[0, 0, 0]) * 255)} for image in images]
+        return [{round(float(image[0, 0, 0]) * 255) % len(COCO_CLASSES)} for image in images]
 
 
 class Levels:
@@ -221,6 +224,16 @@ def test_the_detector_builds_and_gives_one_set_an_image(network):
 def test_boxes_count_above_the_threshold(network):
     labels, scores = torch.tensor([1, 12, 17, 18]), torch.tensor([0.9, 0.9, 0.5, 0.51])
     assert FasterRcnn(network, "")._classes(labels, scores) == {COCO_CLASSES.index("person"), COCO_CLASSES.index("dog")}
+
+
+def test_evaluate_looks_for_objects_where_it_is_given_a_detector(run_folder, data, damsm_folder, tmp_path, monkeypatch):
+    """The command that the workflow runs on the images made for SOA: no rung beside the judges of captions."""
+    monkeypatch.setattr(FasterRcnn, "read", lambda weights, device: Scripted())
+    sample_test_captions(run_folder, data, tmp_path / "images", 20, 100, 16, False, CPU)
+    words = f"evaluate --images {tmp_path}/images --data {data} --damsm {damsm_folder} --out {tmp_path}/metrics.json"
+    assert main([*words.split(), "--rungs", "--detector-weights", "weights.pth", "--device", "cpu"]) == 0
+    content = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    assert set(content) == {"R-precision(training DAMSM)", "SOA-C(scripted)", "SOA-I(scripted)"}
 
 
 def test_missing_and_wrong_weights_are_one_line(tmp_path, monkeypatch):

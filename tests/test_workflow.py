@@ -610,6 +610,26 @@ def test_judges_beside_the_defaults_reach_the_commands(tmp_path):
         assert f"--clip ViT-B-32 --clip-weights {tmp_path}/clip.pt" in command and "--fold-rule released" in command
 
 
+def test_a_detector_looks_at_photographs_alone(tmp_path):
+    """At the tables' images and at the control rows, and at images made as SOA asks for."""
+    (tmp_path / "frcnn.pth").touch()
+    (tmp_path / "birds").mkdir()
+    config = read_config("smoke.yaml") | {"detector": str(tmp_path / "frcnn.pth")}
+    config["datasets"]["photos"] = {"source": "folder", "root": str(tmp_path / "birds"), "image_size": 32}
+    config["hyperparameters"]["photos"] = config["hyperparameters"]["smoke"]
+    path = write_config(tmp_path / "detector.yaml", config)
+    dry = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", path)
+    assert dry.returncode == 0, dry.stderr
+    commands = re.findall(r"dmgan ((?:evaluate|controls) .*)", dry.stdout)
+    looking = [each for each in commands if f"--detector-weights {tmp_path}/frcnn.pth" in each]
+    assert looking == [each for each in commands if "results/data/photos " in each]
+    models = len(config["models"])
+    of_soa = [each for each in looking if re.search(r"/soa/images .*--rungs --damsm .*/soa/metrics.json", each)]
+    assert len(of_soa) == models and len(looking) == 2 * models + len(config["retrieval"]) + 1
+    sampled = re.findall(r"dmgan sample --soa --data results/data/(\w+) --run results/\w+/([\w-]+)/", dry.stdout)
+    assert sorted(sampled) == [("photos", model) for model in sorted(config["models"])]
+
+
 @pytest.mark.parametrize("name", ["dmgan/evaluation/controls.py", "dmgan/report/measured.py", "dmgan/__main__.py"])
 def test_the_control_rows_are_the_same_everywhere(name):
     written = re.search(r"^CONTROLS = \[(.+)\]$", (ROOT / "workflow/rules/common.smk").read_text(), re.MULTILINE)

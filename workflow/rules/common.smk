@@ -154,6 +154,11 @@ def names_attributes(dataset):
     return config["datasets"][dataset]["source"] == "synthbirds"
 
 
+def has_detector(dataset):
+    """Whether a detector looks for the objects of SOA in the images of a data set: on photographs, where it is given."""
+    return "detector" in config and not names_attributes(dataset)
+
+
 def judge_files(wildcards):
     """What the judges beside the training DAMSM and the species classifier are read from."""
     judges = []
@@ -164,7 +169,7 @@ def judge_files(wildcards):
         judges += expand(rules.attributes.output, dataset=wildcards.dataset)
     if "clip" in config:
         judges.append(config["clip"]["weights"])
-    if "detector" in config and not names_attributes(wildcards.dataset):
+    if has_detector(wildcards.dataset):
         judges.append(config["detector"])
     return judges
 
@@ -178,7 +183,7 @@ def judge_flags(wildcards):
         words += ["--attributes", f"results/{wildcards.dataset}/attributes"]
     if "clip" in config:
         words += ["--clip", config["clip"]["model"], "--clip-weights", config["clip"]["weights"]]
-    if "detector" in config and not names_attributes(wildcards.dataset):
+    if has_detector(wildcards.dataset):
         words += ["--detector-weights", config["detector"]]
     return shlex.join(words)
 
@@ -272,6 +277,16 @@ def metrics_of_runs(wildcards):
     return expand(
         "results/{dataset}/{model}/seed{seed}/metrics.json",
         dataset=wildcards.dataset,
+        model=config["models"],
+        seed=config["seeds"],
+    )
+
+
+def metrics_of_soa():
+    """metrics.json of the images that SOA asks for, of every model and seed on photographs."""
+    return expand(
+        "results/{dataset}/{model}/seed{seed}/soa/metrics.json",
+        dataset=filter(has_detector, config["datasets"]),
         model=config["models"],
         seed=config["seeds"],
     )
