@@ -25,18 +25,19 @@ from dmgan.options import (
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
 
 
-def _add_options(parser: argparse.ArgumentParser, kind: type, leave_out: tuple[str, ...] = ()) -> None:
-    """One flag per field of an options class, with its default."""
-    group = parser.add_argument_group(kind.__name__)
+def _add_options(parser: argparse.ArgumentParser, kind: type, leave_out: tuple[str, ...] = (), note: str = "") -> None:
+    """One flag per field of an options class, with its default; with a note a flag that is not given sets nothing."""
+    group = parser.add_argument_group(kind.__name__, note or None)
     for field in dataclasses.fields(kind):
         if field.name in leave_out:
             continue
         flag, help_text = "--" + field.name.replace("_", "-"), field.metadata["help"]
+        default = argparse.SUPPRESS if note else field.default
         if field.type in (bool, "bool"):
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=help_text)
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help_text)
         else:
             group.add_argument(
-                flag, type=type(field.default), default=field.default, choices=field.metadata["choices"],
+                flag, type=type(field.default), default=default, choices=field.metadata["choices"],
                 metavar=None if field.metadata["choices"] else type(field.default).__name__.upper(),
                 help=f"{help_text} (default {field.default})",
             )  # fmt: skip
@@ -229,9 +230,12 @@ def _add_captioner(parser: argparse.ArgumentParser) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    from dmgan.models.registry import find
+    from dmgan.models.registry import training_options
 
-    find(arguments.model)
+    fields = {field.name for field in dataclasses.fields(TrainingOptions)}
+    training = training_options(
+        arguments.model, {name: value for name, value in vars(arguments).items() if name in fields}
+    )
     device = _device(arguments)
     from dmgan.ranks import joined
     from dmgan.training import train as run
@@ -239,8 +243,7 @@ def train(arguments: argparse.Namespace) -> None:
     with joined(device) as ranks:
         run(
             arguments.model, arguments.data, arguments.damsm, arguments.out,
-            _options(arguments, ArchitectureOptions), _options(arguments, TrainingOptions),
-            _options(arguments, MatchingOptions),
+            _options(arguments, ArchitectureOptions), training, _options(arguments, MatchingOptions),
             arguments.seed, device, arguments.mlflow, _options(arguments, EngineOptions), ranks,
             arguments.vgg16_weights, arguments.captioner,
         )  # fmt: skip
@@ -261,7 +264,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captioner", type=Path, help="folder of the pretrained captioner (for MirrorGAN)")
     _add_run_flags(parser)
     _add_options(parser, ArchitectureOptions)
-    _add_options(parser, TrainingOptions)
+    _add_options(
+        parser,
+        TrainingOptions,
+        note="DF-GAN's rates and betas and StackGAN++'s KL weight have other defaults: their own.",
+    )
     _add_options(parser, EngineOptions)
     _add_options(parser, MatchingOptions)
 
