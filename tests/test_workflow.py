@@ -149,12 +149,14 @@ def test_smoke_has_a_model_of_every_kind_of_job():
 
 
 def test_the_grid_runs_every_ablation_of_its_model():
-    grid, demo = read_config("mdsp-grid.yaml"), read_config("config.yaml")
+    grid, demo = read_config("mdsp-grid.yaml"), read_config("full-demo.yaml")
     ablations = [each for each in MODELS if MODELS[each].ablation_of == "mdsp"]
     assert sorted(grid["models"]) == sorted(["mdsp", *ablations])
     assert sorted(grid["retrieval"]) == sorted(set(RETRIEVALS) - {DEFAULT_METHOD})
-    for key in ("datasets", "damsm", "matching", "classifier"):
+    for key in set(demo) - {"models", "captioner", "hyperparameters"}:
         assert grid[key] == demo[key]
+    blocks = list(grid["hyperparameters"]["synthbirds"].values())
+    assert blocks == [demo["hyperparameters"]["synthbirds"]["mdsp"]] * len(grid["models"])
 
 
 def test_a_training_on_several_gpus_is_started_by_torchrun(tmp_path):
