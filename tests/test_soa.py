@@ -160,6 +160,7 @@ def test_a_detector_s_finding_is_stored_and_scored_by_class(tmp_path):
     assert scores["SOA-C(scripted)"][0].value == pytest.approx(100 * sum(by_class.values()) / 80)
     assert scores["SOA-I(scripted)"][0].value == pytest.approx(100 * 3 / 5)
     assert scores["SOA-C(scripted)"][1]["images_of_a_class"] == "every evaluated image whose caption names it"
+    assert scores["SOA-C(scripted)"][1]["classes"] == 80
     low, high = scores["SOA-I(scripted)"][0].interval
     assert low <= 60 <= high
     made_for = image_set(subject.read, numbers, first, np.array([cat, dog, dog, person] * 10))
@@ -183,6 +184,18 @@ def test_true_attributes_are_all_shown_by_real_images_and_few_by_shuffled_ones(d
         shuffled = scores(RealImages(dataset, images[::-1], 32))
         assert len(shuffled) == 2 and max(shuffled) < 60
         assert scores(Levels([0] * len(images))) == []  # what is not real has no stored truth
+
+
+def test_a_part_of_the_captions_is_measured_over_the_same_classes(dataset):
+    """Of few captions a class without images counts as 0, as in the release: it is not left out of the mean."""
+
+    def sought(images, captions):
+        return TrueObjects().sought(image_set(RealImages(dataset, images, 32), images, captions), {}, dataset)
+
+    test = dataset.indices("test")
+    whole, part = sought(np.repeat(test, 3), np.tile(np.arange(3), len(test))), sought(test[:1], np.zeros(1, int))
+    assert whole.num_classes == part.num_classes == len(set(whole.class_of)) > len(set(part.class_of))
+    assert part.class_of.tolist() == whole.class_of[whole.rows == 0].tolist()
 
 
 def test_images_for_soa_are_sampled_with_their_classes(run_folder, data, dataset, tmp_path):
