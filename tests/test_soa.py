@@ -21,8 +21,8 @@ from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
 
 
-def named(caption: str, rule: str = "words") -> set[str]:
-    return {COCO_CLASSES[number] for number in named_coco_classes(caption, rule)}
+def named(caption: str) -> set[str]:
+    return {COCO_CLASSES[number] for number in named_coco_classes(caption)}
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def named(caption: str, rule: str = "words") -> set[str]:
         ("An orange couch", {"couch"}),
         ("A bowl of oranges", {"bowl", "orange"}),
         ("A woven basket of pancakes", set()),
-        ("An atv and a MacBook", set()),
+        ("An atv, a dapple and a MacBook", set()),
         ("Men surfing", {"person", "surfboard"}),
         ("wine glasses on a desk", {"wine glass", "dining table"}),
         ("knives and forks", {"knife", "fork"}),
@@ -56,19 +56,6 @@ def named(caption: str, rule: str = "words") -> set[str]:
 )
 def test_a_caption_names_whole_words(caption, classes):
     assert named(caption) == classes
-
-
-@pytest.mark.parametrize(
-    ("caption", "noise"),
-    [("a woven basket", "oven"), ("pancakes", "cake"), ("an atv", "tv"), ("a macbook", "book"), ("dapple", "apple")],
-)
-def test_the_released_rule_has_the_released_noise(caption, noise):
-    assert noise in named(caption, "released") and noise not in named(caption)
-
-
-def test_an_unknown_rule_is_refused():
-    with pytest.raises(UserError, match="must be words or released"):
-        named_coco_classes("a cat", "letters")
 
 
 def test_every_class_is_named_by_its_own_name():
@@ -98,13 +85,6 @@ def test_accuracy_over_classes_and_over_images():
     assert result.by_class.tolist() == [0.75, 0.0, 0.5] and result.images.tolist() == [4, 0, 2]
     assert result.soa_c == pytest.approx((0.75 + 0 + 0.5) / 3)  # the class without images counts
     assert result.soa_i == pytest.approx(4 / 6)
-
-
-def test_the_halves_are_of_the_classes_with_most_and_fewest_images():
-    class_of = np.repeat(np.arange(80), np.arange(80, 0, -1))
-    result = semantic_object_accuracy(class_of, class_of < 40, 80)
-    assert result.halves() == (1.0, 0.0)
-    assert semantic_object_accuracy(np.zeros(3, int), np.ones(3, bool), 1).halves() == (1.0, 1.0)
 
 
 class Scripted:

@@ -28,7 +28,6 @@ from dmgan.evaluation.images import ImageSet, RealImages
 from dmgan.evaluation.networks import FeatureNetwork
 from dmgan.options import EvaluationOptions
 
-HALF = 40  # classes of Top40 and of Bot40
 TRUTH, ATTRIBUTE_CLASSIFIER = "truth", "attribute classifier"
 
 
@@ -39,11 +38,6 @@ class Accuracies(NamedTuple):
     images: np.ndarray  # (C,) |I_c|
     soa_c: float
     soa_i: float
-
-    def halves(self) -> tuple[float, float]:
-        """Mean r_c of the 40 classes with most images and of the 40 with fewest (fewer where there are fewer)."""
-        order = np.argsort(-self.images, kind="stable")
-        return float(self.by_class[order[:HALF]].mean()), float(self.by_class[order[-HALF:]].mean())
 
 
 # SOA-C = (1 / |C|) sum_c r_c;  SOA-I = sum_c |I_c| r_c / sum_c |I_c|
