@@ -527,7 +527,9 @@ def figures(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
     from dmgan.report.figures import write_figures
 
-    write_figures(arguments.runs, arguments.data, arguments.out, arguments.seed, device)
+    write_figures(
+        arguments.runs, arguments.data, arguments.out, arguments.seed, device, arguments.memory_cache
+    )  # fmt: skip
 
 
 def _add_figures(parser: argparse.ArgumentParser) -> None:
@@ -535,6 +537,9 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared data set whose test captions are used")
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     parser.add_argument("--seed", type=int, default=100, help="seed of captions and noises (default 100)")
+    parser.add_argument(
+        "--memory-cache", type=Path, help="folder to keep a memory's keys and values in (default: made anew each time)"
+    )
     _add_run_flags(parser, tracking=False)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dmgan.models.registry import MODELS, model_class
+from dmgan.models.registry import MODELS, build_model, model_class
 from dmgan.options import (
     DEFAULT_METHOD,
     RETRIEVALS,
@@ -233,6 +233,8 @@ def test_the_workflow_knows_which_models_need_further_networks():
     needing = {"WITH_CAPTIONER": "captioner", "WITH_PERCEPTUAL_LOSS": "perceptual"}
     for key, need in needing.items():
         assert named[key] == {name for name in MODELS if need in model_class(name).needs}
+    small = ArchitectureOptions(base_size=8, generator_width=2, feature_network="small")
+    assert named["WITH_MEMORY"] == {name for name in MODELS if build_model(name, small, 4).reads_features}
 
 
 def test_schema_has_the_rungs_of_the_evaluation():
@@ -612,11 +614,11 @@ def test_judges_beside_the_defaults_reach_the_commands(tmp_path):
         assert f"--clip ViT-B-32 --clip-weights {tmp_path}/clip.pt" in command and "--fold-rule released" in command
 
 
-def test_a_detector_looks_at_photographs_alone(tmp_path):
-    """At the tables' images and at the control rows, and at images made as SOA asks for."""
+def test_a_detector_and_a_memory_reach_the_commands(tmp_path):
+    """The detector looks at photographs alone: the tables' images, the control rows, images made as SOA asks for."""
     (tmp_path / "frcnn.pth").touch()
     (tmp_path / "birds").mkdir()
-    config = read_config("smoke.yaml") | {"detector": str(tmp_path / "frcnn.pth")}
+    config = read_config("smoke.yaml") | {"detector": str(tmp_path / "frcnn.pth"), "memory_cache": "my memory"}
     config["datasets"]["photos"] = {"source": "folder", "root": str(tmp_path / "birds"), "image_size": 32}
     config["hyperparameters"]["photos"] = config["hyperparameters"]["smoke"]
     path = write_config(tmp_path / "detector.yaml", config)
@@ -630,6 +632,10 @@ def test_a_detector_looks_at_photographs_alone(tmp_path):
     assert len(of_soa) == models and len(looking) == 2 * models + len(config["retrieval"]) + 1
     sampled = re.findall(r"dmgan sample --soa --data results/data/(\w+) --run results/\w+/([\w-]+)/", dry.stdout)
     assert sorted(sampled) == [("photos", model) for model in sorted(config["models"])]
+    retrieving = re.findall(r"dmgan ((?:sample|figures) .*--runs? (?:.* )?results/\w+/mdsp/.*)", dry.stdout)
+    assert len(retrieving) == 2 * (1 + len(config["retrieval"]) + 1) + 1  # with the figures, and with SOA's images
+    assert [each for each in retrieving if "--memory-cache 'my memory' " in each] == retrieving
+    assert dry.stdout.count("--memory-cache") == len(retrieving)
 
 
 @pytest.mark.parametrize("name", ["dmgan/evaluation/controls.py", "dmgan/report/measured.py", "dmgan/__main__.py"])

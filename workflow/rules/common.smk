@@ -11,6 +11,8 @@ min_version("9.0")
 # Models whose losses read a network of their own; `needs` of their classes says the same (a test compares).
 WITH_CAPTIONER = {"mirrorgan"}
 WITH_PERCEPTUAL_LOSS = {"controlgan"}
+# Models that retrieve; `reads_features` of the built ones says the same.
+WITH_MEMORY = {"mdsp", "mdsp-a1", "mdsp-a2", "mdsp-a3", "mdsp-a5", "mdsp-a6", "mdsp-a7", "mdsp-a8"}
 
 
 def vgg16_option(model):
@@ -227,6 +229,12 @@ def training_flags(wildcards):
     if reads_vgg16(wildcards):
         block["vgg16_weights"] = config["vgg16_weights"]
     return flags(block | config["matching"])
+
+
+def memory_flags(wildcards):
+    """Where the memory's keys and values are kept, if the model, or one of all, retrieves."""
+    models = {wildcards.model} if hasattr(wildcards, "model") else set(config["models"])
+    return flags({"memory_cache": config["memory_cache"]} if "memory_cache" in config and WITH_MEMORY & models else {})
 
 
 def training_gpus(wildcards):

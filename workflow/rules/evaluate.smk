@@ -19,11 +19,12 @@ rule sample:
     params:
         num_images=config["num_images"],
         seed=config["sampling_seed"],
+        memory=memory_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan sample --data results/data/{wildcards.dataset}"
         " --run results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed} --out {output.images}"
-        " --num-images {params.num_images} --seed {params.seed} --threads {threads} > {log} 2>&1"
+        " --num-images {params.num_images} --seed {params.seed} {params.memory} --threads {threads} > {log} 2>&1"
 
 
 rule reference:
@@ -107,11 +108,12 @@ rule sample_soa:
         gpu=1,
     params:
         seed=config["sampling_seed"],
+        memory=memory_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan sample --soa --data results/data/{wildcards.dataset}"
         " --run results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed} --out {output.images}"
-        " --seed {params.seed} --threads {threads} > {log} 2>&1"
+        " --seed {params.seed} {params.memory} --threads {threads} > {log} 2>&1"
 
 
 # No rung: IS and FID of these images would be of other captions than the tables'.
