@@ -45,6 +45,7 @@ rule all:
             figure=FIGURES_OF_MEMORY,
             suffix=["png", "pdf"],
         ),
+        metrics_of_soa(),
         retrieval_tables(),
         imported_tables(),
 

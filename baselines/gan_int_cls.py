@@ -48,7 +48,7 @@ class GANIntCls(TextToImageGAN):
     def noise_dim(self) -> int:
         return self.architecture.noise_dim  # no conditioning augmentation
 
-    # GAN-INT-CLS, section 4.1: x = G(z, phi), the sentence compressed and concatenated to the noise
+    # GAN-INT-CLS, section 4.1, unnumbered: x = G(z, phi), the sentence compressed and concatenated to the noise
     def generate(self, noise: Tensor, sentence: Tensor, words: Tensor, word_mask: Tensor, memory=None) -> Generated:
         joined = torch.cat([noise, self.compress(sentence)], dim=1)
         return Generated([torch.tanh(self.to_image(self.upsample(self.start(joined[:, :, None, None]))))])

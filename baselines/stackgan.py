@@ -1,7 +1,9 @@
 """StackGAN: text to photo-realistic image synthesis with stacked GANs (Zhang et al., ICCV 2017).
 
 Its first version: Stage-I draws a small image, and when it is trained, it is frozen and Stage-II learns to draw the
-image anew, four times as large. Letters: z noise, c0 and c the augmented conditions of the stages, s0 Stage-I's image.
+image anew, twice as large with two stages, four times with the paper's three. Letters: z noise, c0 and c the augmented
+conditions of the stages, s0 Stage-I's image. Its losses, Eq. 3-4 of Stage-I and Eq. 5-6 of Stage-II, are in
+dmgan/losses.py; `begin_step` says which of them a step has.
 """
 
 import math
@@ -106,7 +108,6 @@ class StackGAN(TextToImageGAN):
         self._trained = 0 if step < steps // 2 else 1
         self.stage1.requires_grad_(self._trained == 0).train(self._trained == 0)
 
-    # Losses: StackGAN Eq. 3-4 (Stage-I) and Eq. 5-6 (Stage-II), one after the other
     def generate(self, noise: Tensor, sentence: Tensor, words: Tensor, word_mask: Tensor, memory=None) -> Generated:
         dims = [self.architecture.noise_dim, self.architecture.condition_dim, self.architecture.condition_dim]
         z, epsilon0, epsilon = noise.split(dims, dim=1)

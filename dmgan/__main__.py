@@ -25,18 +25,19 @@ from dmgan.options import (
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
 
 
-def _add_options(parser: argparse.ArgumentParser, kind: type, leave_out: tuple[str, ...] = ()) -> None:
-    """One flag per field of an options class, with its default."""
-    group = parser.add_argument_group(kind.__name__)
+def _add_options(parser: argparse.ArgumentParser, kind: type, leave_out: tuple[str, ...] = (), note: str = "") -> None:
+    """One flag per field of an options class, with its default; with a note a flag that is not given sets nothing."""
+    group = parser.add_argument_group(kind.__name__, note or None)
     for field in dataclasses.fields(kind):
         if field.name in leave_out:
             continue
         flag, help_text = "--" + field.name.replace("_", "-"), field.metadata["help"]
+        default = argparse.SUPPRESS if note else field.default
         if field.type in (bool, "bool"):
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=help_text)
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help_text)
         else:
             group.add_argument(
-                flag, type=type(field.default), default=field.default, choices=field.metadata["choices"],
+                flag, type=type(field.default), default=default, choices=field.metadata["choices"],
                 metavar=None if field.metadata["choices"] else type(field.default).__name__.upper(),
                 help=f"{help_text} (default {field.default})",
             )  # fmt: skip
@@ -231,9 +232,12 @@ def _add_captioner(parser: argparse.ArgumentParser) -> None:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    from dmgan.models.registry import find
+    from dmgan.models.registry import training_options
 
-    find(arguments.model)
+    fields = {field.name for field in dataclasses.fields(TrainingOptions)}
+    training = training_options(
+        arguments.model, {name: value for name, value in vars(arguments).items() if name in fields}
+    )
     device = _device(arguments)
     from dmgan.ranks import joined
     from dmgan.training import train as run
@@ -241,8 +245,7 @@ def train(arguments: argparse.Namespace) -> None:
     with joined(device) as ranks:
         run(
             arguments.model, arguments.data, arguments.damsm, arguments.out,
-            _options(arguments, ArchitectureOptions), _options(arguments, TrainingOptions),
-            _options(arguments, MatchingOptions),
+            _options(arguments, ArchitectureOptions), training, _options(arguments, MatchingOptions),
             arguments.seed, device, arguments.mlflow, _options(arguments, EngineOptions), ranks,
             arguments.vgg16_weights, arguments.captioner,
         )  # fmt: skip
@@ -263,7 +266,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captioner", type=Path, help="folder of the pretrained captioner (for MirrorGAN)")
     _add_run_flags(parser)
     _add_options(parser, ArchitectureOptions)
-    _add_options(parser, TrainingOptions)
+    _add_options(
+        parser,
+        TrainingOptions,
+        note="DF-GAN's rates and betas and StackGAN++'s KL weight have other defaults: their own.",
+    )
     _add_options(parser, EngineOptions)
     _add_options(parser, MatchingOptions)
 
@@ -411,7 +418,7 @@ def _add_judges(parser: argparse.ArgumentParser) -> None:
         "--detector-weights", type=Path, metavar="FILE",
         help="also SOA: torchvision's Faster R-CNN v2 (`fetch faster-rcnn`) looks for the COCO objects captions name",
     )  # fmt: skip
-    _add_rungs(parser)
+    _add_rungs(parser, "*")
     parser.add_argument(
         "--reference", type=Path, help="folder that `reference` wrote, or will (default: reference/ beside --out)"
     )
@@ -419,10 +426,11 @@ def _add_judges(parser: argparse.ArgumentParser) -> None:
     _add_options(parser, EvaluationOptions)
 
 
-def _add_rungs(parser: argparse.ArgumentParser) -> None:
+def _add_rungs(parser: argparse.ArgumentParser, count: str = "+") -> None:
     parser.add_argument(
-        "--rungs", nargs="+", metavar="RUNG", default=["species"], choices=RUNGS,
-        help=f"feature networks of IS, FID, KID and PRDC, some of {', '.join(RUNGS)} (default species)",
+        "--rungs", nargs=count, metavar="RUNG", default=["species"], choices=RUNGS,
+        help=f"feature networks of IS, FID, KID and PRDC, some of {', '.join(RUNGS)}"
+        f"{', or none' if count == '*' else ''} (default species)",
     )  # fmt: skip
     parser.add_argument("--classifier", type=Path, help="species classifier, for the rung species")
     parser.add_argument(
@@ -526,7 +534,9 @@ def figures(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
     from dmgan.report.figures import write_figures
 
-    write_figures(arguments.runs, arguments.data, arguments.out, arguments.seed, device)
+    write_figures(
+        arguments.runs, arguments.data, arguments.out, arguments.seed, device, arguments.memory_cache
+    )  # fmt: skip
 
 
 def _add_figures(parser: argparse.ArgumentParser) -> None:
@@ -534,6 +544,9 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared data set whose test captions are used")
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     parser.add_argument("--seed", type=int, default=100, help="seed of captions and noises (default 100)")
+    parser.add_argument(
+        "--memory-cache", type=Path, help="folder to keep a memory's keys and values in (default: made anew each time)"
+    )
     _add_run_flags(parser, tracking=False)
 
 

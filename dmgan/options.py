@@ -64,7 +64,7 @@ class MatchingOptions:
     gamma3: float = option(10.0, "sharpness of the choice among captions (AttnGAN Eq. 11)")
 
 
-SEARCHES = ("S-S", "S-I", "W-W", "W-I", "S-SI", "W-WI")  # how a caption retrieves (dmgan/retrieval.py)
+SEARCHES = ("S-S", "S-I", "S-R", "W-W", "W-I", "S-SI", "W-WI")  # how a caption retrieves (dmgan/retrieval.py)
 RETRIEVALS = (*SEARCHES, "random", "oracle")  # a lower and an upper bound: any image, the described one itself
 DEFAULT_METHOD = "S-S"
 

@@ -6,12 +6,15 @@ the features that the generator reads. cos is the cosine, z a score standardised
 
     S-S   max over an entry's captions c of cos(e_S, e_c)         sentence to sentences
     S-I   cos(e_S, f)                                             sentence to the image's code
+    S-R   cos(e_S, sum_r alpha_r v_r),                            sentence to the image's regions: W-I of one word. Of
+          alpha = softmax_r(gamma1 cos(e_S, v_r))                 one word Eq. 8's softmax is 1: the cosine replaces it
     W-W   max_c 1/T sum_t max_u cos(w_t, w_cu)                    words to words
     W-I   1/gamma2 log sum_t exp(gamma2 cos(w_t, context_t))      words to the image's regions, AttnGAN Eq. 8-10
     S-SI  z(S-S) + z(S-I)          W-WI  z(W-W) + z(W-I)
 
-The best entry is taken; of equal ones (to six decimals) the first. The search is exact: S methods compare every entry,
-W methods the 200 that S-S ranks first. `random` and `oracle` (the described image itself, of the test set) are bounds.
+The best entry is taken; of equal ones (to six decimals) the first. The search is exact: S-R and the W methods compare
+the 200 entries that S-S ranks first, the others every entry. `random` and `oracle` (the described image itself, of the
+test set) are bounds.
 """
 
 import math
@@ -44,6 +47,7 @@ _BLOCK = {"cpu": 256, "cuda": 16384}  # entries scored at a time: on a CPU their
 _READS = {  # keys that each method compares
     "S-S": ("caption_rows", "sentences"),
     "S-I": ("codes",),
+    "S-R": ("caption_rows", "sentences", "regions"),
     "S-SI": ("caption_rows", "sentences", "codes"),
     "W-W": ("caption_rows", "sentences", "words"),
     "W-I": ("caption_rows", "sentences", "regions"),
@@ -105,6 +109,8 @@ def _search(method: str, captions: EncodedCaptions, keys: Keys, gammas: Matching
     for caption, entries in enumerate(chosen):
         words = captions.words[caption, :, : int(captions.lengths[caption])].t()  # (T, E)
         scores = torch.zeros(len(entries), device=entries.device)
+        if method == "S-R":
+            scores = sentence_to_regions(e[caption], keys.regions.index_select(0, entries), gammas)
         if method in ("W-W", "W-WI"):
             scores = standardised(words_to_words(words, keys.words, keys.caption_rows[entries]))
         if method in ("W-I", "W-WI"):
@@ -128,6 +134,16 @@ def sentence_to_sentences(e: Tensor, sentences: Tensor, caption_rows: Tensor) ->
 def sentence_to_image(e: Tensor, codes: Tensor) -> Tensor:
     """Sentences (B, E) against codes (N, E), all of length 1: (B, N)."""
     return e @ codes.t()
+
+
+# S-R: AttnGAN Eq. 9 of one sentence and K images, with cosines
+def sentence_to_regions(e: Tensor, v: Tensor, gammas: MatchingOptions) -> Tensor:
+    """One sentence (E,) of length 1 against the regions (K, R, E) of K entries: (K,)."""
+    s = (v @ e.to(v.dtype)).float()  # (K, R)
+    lengths = torch.linalg.vector_norm(v, dim=2, dtype=s.dtype).clamp_min(1e-8)
+    alpha = (gammas.gamma1 * s / lengths).softmax(dim=1)
+    context = (alpha.to(v.dtype).unsqueeze(1) @ v).squeeze(1)  # (K, E)
+    return F.cosine_similarity(context.float(), e.unsqueeze(0), dim=1)
 
 
 # W-W

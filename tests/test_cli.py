@@ -12,6 +12,7 @@ import pytest
 from dmgan import files
 from dmgan.__main__ import VERBS, main
 from dmgan.errors import UserError
+from dmgan.options import TrainingOptions
 
 
 def error_line(capsys, *arguments) -> str:
@@ -68,6 +69,23 @@ def test_bad_input_is_one_clear_line(capsys, tmp_path, data, damsm_folder, run_f
     )
     assert "--device cuda:77x" in line
     assert not (tmp_path / "out").exists() and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "model, flags, wanted",
+    [
+        ("dmgan", [], {}),
+        ("dfgan", [], {"generator_lr": 1e-4, "discriminator_lr": 4e-4, "adam_beta1": 0.0, "adam_beta2": 0.9}),
+        ("stackganpp", ["--epochs", "3"], {"kl_weight": 2.0, "epochs": 3}),
+        ("stackganpp", ["--kl-weight", "1.0"], {}),  # the general default, but given
+    ],
+)
+def test_a_model_has_its_own_defaults_where_no_flag_is_given(model, flags, wanted, monkeypatch):
+    seen = []
+    monkeypatch.setattr("dmgan.training.train", lambda *arguments: seen.append(arguments))
+    paths = ["--data", "data", "--damsm", "damsm", "--out", "out"]
+    assert main(["train", "--model", model, *paths, *flags, "--device", "cpu"]) == 0
+    assert seen[0][5] == TrainingOptions(**wanted)
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path):

@@ -246,7 +246,7 @@ def test_a_weights_file_runs_no_code(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("rungs", [(), ("tf", "tf"), ("resnet",)])
+@pytest.mark.parametrize("rungs", [("tf", "tf"), ("resnet",)])
 def test_rungs_are_known_and_named_once(rungs, tmp_path):
     with pytest.raises(UserError, match="must be some of species, tf, clean"):
         networks.build_networks(rungs, None, tmp_path, CPU)

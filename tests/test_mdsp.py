@@ -228,7 +228,8 @@ def test_a_changed_data_set_is_refused(data, damsm_folder, tmp_path):
         load_run(tmp_path / "run", CPU)
 
     path.write_text(json.dumps(written))
-    write_figures([tmp_path / "run"], data, tmp_path / "figures", 100, CPU)
+    write_figures([tmp_path / "run"], data, tmp_path / "figures", 100, CPU, tmp_path / "memory")
+    assert {path.name.split("-")[0] for path in (tmp_path / "memory").iterdir()} == {"sentences", "values"}
     for number in (3, 5):
         with Image.open(tmp_path / "figures" / f"002-figure{number}.png") as picture:
             assert min(picture.size) > 400

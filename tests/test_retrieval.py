@@ -22,6 +22,7 @@ from dmgan.retrieval import (
     best_entries,
     first_best,
     search,
+    sentence_to_regions,
     sentence_to_sentences,
     standardised,
     words_to_regions,
@@ -75,6 +76,9 @@ def naive(method: str, captions: EncodedCaptions, keys, query: int) -> list[floa
             scores.append(max(cosine(e, keys.sentences[row]) for row in rows))
         elif method == "S-I":
             scores.append(cosine(e, keys.codes[n]))
+        elif method == "S-R":
+            weights = [math.exp(GAMMAS.gamma1 * cosine(e, v)) for v in keys.regions[n]]
+            scores.append(cosine(e, sum(a / sum(weights) * v for a, v in zip(weights, keys.regions[n], strict=True))))
         elif method == "W-W":
             of = [sum(max(cosine(w, u) for u in keys.words[row]) for w in words) / len(words) for row in rows]
             scores.append(max(of))
@@ -105,11 +109,12 @@ def test_the_methods_differ(captions, keys):
     assert len({tuple(search(method, captions, keys, GAMMAS).tolist()) for method in SEARCHES}) > 3
 
 
-def test_word_methods_choose_among_the_best_of_the_sentences(captions, keys, monkeypatch):
+@pytest.mark.parametrize("method", ["W-W", "S-R"])
+def test_some_methods_choose_among_the_best_of_the_sentences(method, captions, keys, monkeypatch):
     monkeypatch.setattr("dmgan.retrieval.RERANKED", 2)
-    for query, found in enumerate(search("W-W", captions, keys, GAMMAS).tolist()):
+    for query, found in enumerate(search(method, captions, keys, GAMMAS).tolist()):
         by_sentence = np.argsort(naive("S-S", captions, keys, query))[-2:]
-        scores = naive("W-W", captions, keys, query)
+        scores = naive(method, captions, keys, query)
         assert found == max(by_sentence, key=lambda entry: scores[entry])
 
 
@@ -141,6 +146,12 @@ def test_words_to_regions_are_the_naive_scores(captions, keys):
         words = captions.words[query, :, : int(captions.lengths[query])].t()
         wanted = torch.tensor(naive("W-I", captions, keys, query))
         torch.testing.assert_close(words_to_regions(words, keys.regions, GAMMAS), wanted, rtol=0, atol=1e-5)
+
+
+def test_sentence_to_regions_is_the_naive_score(captions, keys):
+    for query, e in enumerate(torch.nn.functional.normalize(captions.sentence, dim=1)):
+        wanted = torch.tensor(naive("S-R", captions, keys, query))
+        torch.testing.assert_close(sentence_to_regions(e, keys.regions, GAMMAS), wanted, rtol=0, atol=1e-5)
 
 
 def test_of_equal_entries_the_first_is_taken():

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dmgan.models.registry import MODELS, model_class
+from dmgan.models.registry import MODELS, build_model, model_class
 from dmgan.options import (
     DEFAULT_METHOD,
     RETRIEVALS,
@@ -151,12 +151,14 @@ def test_smoke_has_a_model_of_every_kind_of_job():
 
 
 def test_the_grid_runs_every_ablation_of_its_model():
-    grid, demo = read_config("mdsp-grid.yaml"), read_config("config.yaml")
+    grid, demo = read_config("mdsp-grid.yaml"), read_config("full-demo.yaml")
     ablations = [each for each in MODELS if MODELS[each].ablation_of == "mdsp"]
     assert sorted(grid["models"]) == sorted(["mdsp", *ablations])
     assert sorted(grid["retrieval"]) == sorted(set(RETRIEVALS) - {DEFAULT_METHOD})
-    for key in ("datasets", "damsm", "matching", "classifier"):
+    for key in set(demo) - {"models", "captioner", "hyperparameters"}:
         assert grid[key] == demo[key]
+    blocks = list(grid["hyperparameters"]["synthbirds"].values())
+    assert blocks == [demo["hyperparameters"]["synthbirds"]["mdsp"]] * len(grid["models"])
 
 
 def test_a_training_on_several_gpus_is_started_by_torchrun(tmp_path):
@@ -270,6 +272,8 @@ def test_the_workflow_knows_which_models_need_further_networks():
     for key, need in needing.items():
         assert named[key] == {name for name in MODELS if need in model_class(name).needs}
     assert named["WITH_FEW_WORDS"] == {name for name, entry in MODELS.items() if "max_words" in entry.training}
+    small = ArchitectureOptions(base_size=8, generator_width=2, feature_network="small")
+    assert named["WITH_MEMORY"] == {name for name in MODELS if build_model(name, small, 4).reads_features}
 
 
 def test_schema_has_the_rungs_of_the_evaluation():
@@ -647,6 +651,30 @@ def test_judges_beside_the_defaults_reach_the_commands(tmp_path):
     for command in commands:
         assert "--held-out-damsm results/smoke/damsm/seed1 --attributes results/smoke/attributes" in command
         assert f"--clip ViT-B-32 --clip-weights {tmp_path}/clip.pt" in command and "--fold-rule released" in command
+
+
+def test_a_detector_and_a_memory_reach_the_commands(tmp_path):
+    """The detector looks at photographs alone: the tables' images, the control rows, images made as SOA asks for."""
+    (tmp_path / "frcnn.pth").touch()
+    (tmp_path / "birds").mkdir()
+    config = read_config("smoke.yaml") | {"detector": str(tmp_path / "frcnn.pth"), "memory_cache": "my memory"}
+    config["datasets"]["photos"] = {"source": "folder", "root": str(tmp_path / "birds"), "image_size": 32}
+    config["hyperparameters"]["photos"] = config["hyperparameters"]["smoke"]
+    path = write_config(tmp_path / "detector.yaml", config)
+    dry = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", path)
+    assert dry.returncode == 0, dry.stderr
+    commands = re.findall(r"dmgan ((?:evaluate|controls) .*)", dry.stdout)
+    looking = [each for each in commands if f"--detector-weights {tmp_path}/frcnn.pth" in each]
+    assert looking == [each for each in commands if "results/data/photos " in each]
+    models = len(config["models"])
+    of_soa = [each for each in looking if re.search(r"/soa/images .*--rungs --damsm .*/soa/metrics.json", each)]
+    assert len(of_soa) == models and len(looking) == 2 * models + len(config["retrieval"]) + 1
+    sampled = re.findall(r"dmgan sample --soa --data results/data/(\w+) --run results/\w+/([\w-]+)/", dry.stdout)
+    assert sorted(sampled) == [("photos", model) for model in sorted(config["models"])]
+    retrieving = re.findall(r"dmgan ((?:sample|figures) .*--runs? (?:.* )?results/\w+/mdsp/.*)", dry.stdout)
+    assert len(retrieving) == 2 * (1 + len(config["retrieval"]) + 1) + 1  # with the figures, and with SOA's images
+    assert [each for each in retrieving if "--memory-cache 'my memory' " in each] == retrieving
+    assert dry.stdout.count("--memory-cache") == len(retrieving)
 
 
 @pytest.mark.parametrize("name", ["dmgan/evaluation/controls.py", "dmgan/report/measured.py", "dmgan/__main__.py"])

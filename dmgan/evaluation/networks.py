@@ -346,12 +346,12 @@ class ReleasedTorchvisionInception(FeatureNetwork):
 def build_networks(
     rungs: tuple[str, ...], classifier: Path | None, weights: Path, device: torch.device
 ) -> dict[str, FeatureNetwork]:
-    """The networks of the rungs asked for, in that order; each weights file is read once.
+    """The networks of the rungs asked for, perhaps none, in that order; each weights file is read once.
 
     UserError for an unknown or repeated rung, or one whose weights cannot be had: no rung is left out silently.
     """
     unknown = [rung for rung in rungs if rung not in RUNGS]
-    if unknown or not rungs or len(set(rungs)) != len(rungs):
+    if unknown or len(set(rungs)) != len(rungs):
         raise UserError(f"--rungs {' '.join(rungs)}: must be some of {', '.join(RUNGS)}, each once")
     if "species" in rungs and classifier is None:
         raise UserError("--rungs species: needs the species classifier; give --classifier FOLDER")

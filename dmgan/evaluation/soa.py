@@ -10,6 +10,7 @@ frcnn-v2@0.5: on photographs an object is one of COCO's 80 classes, and Faster R
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -27,7 +28,6 @@ from dmgan.evaluation.images import ImageSet, RealImages
 from dmgan.evaluation.networks import FeatureNetwork
 from dmgan.options import EvaluationOptions
 
-HALF = 40  # classes of Top40 and of Bot40
 TRUTH, ATTRIBUTE_CLASSIFIER = "truth", "attribute classifier"
 
 
@@ -38,11 +38,6 @@ class Accuracies(NamedTuple):
     images: np.ndarray  # (C,) |I_c|
     soa_c: float
     soa_i: float
-
-    def halves(self) -> tuple[float, float]:
-        """Mean r_c of the 40 classes with most images and of the 40 with fewest (fewer where there are fewer)."""
-        order = np.argsort(-self.images, kind="stable")
-        return float(self.by_class[order[:HALF]].mean()), float(self.by_class[order[-HALF:]].mean())
 
 
 # SOA-C = (1 / |C|) sum_c r_c;  SOA-I = sum_c |I_c| r_c / sum_c |I_c|
@@ -102,7 +97,7 @@ def soa_scores(
         if sought is None:
             continue
         protocol = {**judge.protocol, "images_of_a_class": _COUNTED[subject.class_of is not None]}
-        protocol["fold_seed"] = options.seed
+        protocol |= {"classes": sought.num_classes, "fold_seed": options.seed}
         whole, alone, without = _over_folds(sought, single, clustered)
         for column, key in enumerate(soa_keys(judge)):
             score = metrics.whole_with_jackknife(whole[column], alone[:, column].tolist(), without[:, column].tolist())
@@ -146,11 +141,22 @@ def _sought_values(subject: ImageSet, values: np.ndarray, dataset: PreparedDatas
     wanted = attributes.wanted_values(texts)
     rows, columns = np.nonzero(wanted >= 0)
     named = _FIRST[columns] + wanted[rows, columns]
-    classes, class_of = np.unique(named, return_inverse=True)  # a value that no caption names is no class
+    classes = _named_values(dataset)
+    class_of = np.searchsorted(classes, named)
     return Sought(rows, class_of, values[rows, columns] == wanted[rows, columns], len(classes))
 
 
-_VALUES = {"objects": "attribute values that the captions name"}
+@lru_cache(maxsize=1)
+def _named_values(dataset: PreparedDataset) -> np.ndarray:
+    """Numbers, ascending, of the values that test captions name: the classes of every image set of a data set."""
+    test = dataset.indices("test")
+    texts = [dataset.caption(image, caption) for image in test for caption in range(dataset.caption_count(image))]
+    wanted = attributes.wanted_values(texts)
+    rows, columns = np.nonzero(wanted >= 0)
+    return np.unique(_FIRST[columns] + wanted[rows, columns])
+
+
+_VALUES = {"objects": "attribute values that test captions name"}
 
 
 class AttributeObjects:

@@ -18,6 +18,7 @@ class Entry(NamedTuple):
     switches: dict[str, object] = {}  # keyword arguments of the class
     losses: LossOptions = LossOptions()  # the release's
     training: dict[str, object] = {}  # fields of TrainingOptions without which a run is not of this model
+    defaults: dict[str, object] = {}  # fields of TrainingOptions that this model's paper or release has otherwise
     ablation_of: str | None = None  # a model whose grid (workflow/config/{model}-grid.yaml) this is a part of
 
 
@@ -34,6 +35,7 @@ _GAN_INT_CLS = LossOptions(interpolation=True, matching=False)
 _STACKGANPP = LossOptions(mismatched_images_real=True, matching=False)
 _EQ_1_TO_4 = LossOptions(half_adversarial=True, mismatched_captions=False, r1=True)
 _NO_R1 = LossOptions(half_adversarial=True, mismatched_captions=False)
+_DFGAN_RATES = {"generator_lr": 1e-4, "discriminator_lr": 4e-4, "adam_beta1": 0.0, "adam_beta2": 0.9}
 _A0 = {"first_stage": "none", "later_stages": "none", "content": "none"}
 _A1 = {"first_stage": "mean", "later_stages": "none", "content": "none"}
 _A2 = {"first_stage": "none", "later_stages": "acm", "content": "none"}
@@ -54,8 +56,10 @@ MODELS = {
     "dmgan-004-two-words": Entry(
         "dmgan.models.dmgan:DMGAN", "DM-GAN, batch 2, two words", training={"batch_size": 2, "max_words": 2}
     ),
-    "dfgan":          Entry("baselines.dfgan:DFGAN", "DF-GAN", losses=_DFGAN),
-    "stackganpp":     Entry("baselines.stackganpp:StackGANpp", "StackGAN++", losses=_STACKGANPP),
+    "dfgan":          Entry("baselines.dfgan:DFGAN", "DF-GAN", losses=_DFGAN, defaults=_DFGAN_RATES),
+    "stackganpp":     Entry(
+        "baselines.stackganpp:StackGANpp", "StackGAN++", losses=_STACKGANPP, defaults={"kl_weight": 2.0}
+    ),
     "controlgan":     Entry("baselines.controlgan:ControlGAN", "ControlGAN"),
     "mirrorgan":      Entry("baselines.mirrorgan:MirrorGAN", "MirrorGAN", losses=_WITHOUT_DAMSM),
     "stackgan":       Entry("baselines.stackgan:StackGAN", "StackGAN", losses=_WITHOUT_DAMSM),
@@ -77,6 +81,11 @@ def find(name: str) -> Entry:
     if name not in MODELS:
         raise UserError(f"model {name!r}: unknown; known models are {', '.join(MODELS)}")
     return MODELS[name]
+
+
+def training_options(name: str, given: dict[str, object]) -> TrainingOptions:
+    """The options of a training of the entry called `name`: those given, else the entry's own, else the general."""
+    return TrainingOptions(**{**find(name).defaults, **given})
 
 
 def check_training(name: str, options: TrainingOptions) -> None:

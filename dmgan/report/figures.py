@@ -18,13 +18,18 @@ _FIGURES["002-figure1"] = draw_rivals  # of the memory-driven model's paper
 _OF_MEMORY = {"002-figure3": draw_retrieved, "002-figure5": draw_retrieved_noises}  # MDSP's paper
 
 
-def write_figures(runs: Sequence[Path], data: Path, out: Path, seed: int, device: torch.device) -> None:
+def write_figures(
+    runs: Sequence[Path], data: Path, out: Path, seed: int, device: torch.device, memory_cache: Path | None = None
+) -> None:
     """Write figure{3,4,5,6} and 002-figure1 as .png and .pdf into the folder `out` from run folders and their data set.
 
-    Of several seeds of a model the first run given is shown; of MDSP also 002-figure{3,5}, its own paper's. UserError
-    where a run is not of this data set.
+    Of several seeds of a model the first run given is shown; of MDSP also 002-figure{3,5}, its own paper's. In
+    `memory_cache` the keys and values of models that retrieve are kept. UserError where a run is not of this data set.
     """
     scene = Scene(one_of_each([load_run(run, device) for run in runs]), PreparedDataset(data), seed)
+    for run in scene.runs:
+        if run.memory is not None:
+            run.memory.cache = memory_cache
     if not scene.runs:
         raise UserError("no run given; give run folders of trained models, such as results/synthbirds/dmgan/seed0")
     for run in scene.runs:

@@ -13,6 +13,8 @@ WITH_CAPTIONER = {"mirrorgan"}
 WITH_PERCEPTUAL_LOSS = {"controlgan"}
 # Models to which a limit of words belongs: sampling keeps it.
 WITH_FEW_WORDS = {"dmgan-004-two-words"}
+# Models that retrieve; `reads_features` of the built ones says the same.
+WITH_MEMORY = {"mdsp", "mdsp-a1", "mdsp-a2", "mdsp-a3", "mdsp-a5", "mdsp-a6", "mdsp-a7", "mdsp-a8"}
 
 
 def vgg16_option(model):
@@ -158,6 +160,11 @@ def names_attributes(dataset):
     return config["datasets"][dataset]["source"] == "synthbirds"
 
 
+def has_detector(dataset):
+    """Whether a detector looks for the objects of SOA in the images of a data set: on photographs, where it is given."""
+    return "detector" in config and not names_attributes(dataset)
+
+
 def judge_files(wildcards):
     """What the judges beside the training DAMSM and the species classifier are read from."""
     judges = []
@@ -168,7 +175,7 @@ def judge_files(wildcards):
         judges += expand(rules.attributes.output, dataset=wildcards.dataset)
     if "clip" in config:
         judges.append(config["clip"]["weights"])
-    if "detector" in config and not names_attributes(wildcards.dataset):
+    if has_detector(wildcards.dataset):
         judges.append(config["detector"])
     return judges
 
@@ -182,7 +189,7 @@ def judge_flags(wildcards):
         words += ["--attributes", f"results/{wildcards.dataset}/attributes"]
     if "clip" in config:
         words += ["--clip", config["clip"]["model"], "--clip-weights", config["clip"]["weights"]]
-    if "detector" in config and not names_attributes(wildcards.dataset):
+    if has_detector(wildcards.dataset):
         words += ["--detector-weights", config["detector"]]
     return shlex.join(words)
 
@@ -231,6 +238,12 @@ def training_flags(wildcards):
     if reads_vgg16(wildcards):
         block["vgg16_weights"] = config["vgg16_weights"]
     return flags(block | config["matching"])
+
+
+def memory_flags(wildcards):
+    """Where the memory's keys and values are kept, if the model, or one of all, retrieves."""
+    models = {wildcards.model} if hasattr(wildcards, "model") else set(config["models"])
+    return flags({"memory_cache": config["memory_cache"]} if "memory_cache" in config and WITH_MEMORY & models else {})
 
 
 def training_gpus(wildcards):
@@ -289,6 +302,16 @@ def metrics_of_runs(wildcards):
     return expand(
         "results/{dataset}/{model}/seed{seed}/metrics.json",
         dataset=wildcards.dataset,
+        model=config["models"],
+        seed=config["seeds"],
+    )
+
+
+def metrics_of_soa():
+    """metrics.json of the images that SOA asks for, of every model and seed on photographs."""
+    return expand(
+        "results/{dataset}/{model}/seed{seed}/soa/metrics.json",
+        dataset=filter(has_detector, config["datasets"]),
         model=config["models"],
         seed=config["seeds"],
     )

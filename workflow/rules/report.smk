@@ -147,10 +147,11 @@ rule figures:
     params:
         runs=runs_to_show,
         seed=config["sampling_seed"],
+        memory=memory_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan figures --runs {params.runs} --data results/data/{wildcards.dataset}"
-        " --out results/{wildcards.dataset}/figures --seed {params.seed} --threads {threads} > {log} 2>&1"
+        " --out results/{wildcards.dataset}/figures --seed {params.seed} {params.memory} --threads {threads} > {log} 2>&1"
 
 
 rule parameters:

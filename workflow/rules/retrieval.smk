@@ -19,11 +19,12 @@ rule sample_retrieval:
         num_images=config["num_images"],
         seed=config["sampling_seed"],
         flags=sampling_flags,
+        memory=memory_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan sample --data results/data/{wildcards.dataset} --retrieval {wildcards.method}"
         " --run results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed} --out {output.images}"
-        " --num-images {params.num_images} --seed {params.seed} {params.flags} --threads {threads} > {log} 2>&1"
+        " --num-images {params.num_images} --seed {params.seed} {params.flags} {params.memory} --threads {threads} > {log} 2>&1"
 
 
 rule evaluate_retrieval:
