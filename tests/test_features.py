@@ -128,6 +128,43 @@ def test_images_in_another_order_are_other_images(folder):
     assert network.seen == 16
 
 
+@pytest.mark.parametrize("value", [float("nan"), 1.0])
+@pytest.mark.parametrize("array", ["features", "logits"])
+def test_rows_that_are_not_those_that_were_written_are_made_anew(folder, array, value, capsys):
+    """Shape, dtype and length of the file are right."""
+    whole = extracted(folder, Network())
+    rows = np.load(folder / "store" / "network" / f"{array}.npy", mmap_mode="r+")
+    rows[33, 1] = value
+    rows.flush()
+    network = Network()
+    values = extracted(folder, network)
+    assert network.seen == 16 and "features of images 32 to 47 are damaged" in capsys.readouterr().err
+    assert all(np.array_equal(values[each], whole[each]) for each in whole)
+
+
+def test_rows_of_a_job_killed_while_it_replaced_them_are_not_read(folder, monkeypatch):
+    """The images it read are then put back: the chunk's mark is of them, half of its rows are not."""
+    whole = extracted(folder, Network())
+    image = (folder / "020.png").read_bytes()
+    Image.new("RGB", (12, 12), "red").save(folder / "020.png")
+    synced, calls = os.fsync, []
+
+    def killed(descriptor):
+        synced(descriptor)
+        calls.append(descriptor)
+        raise KeyboardInterrupt  # after the first of two arrays
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features.os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extracted(folder, Network())
+    assert len(calls) == 1
+    assert not np.array_equal(np.load(folder / "store" / "network" / "features.npy"), whole["features"])
+    (folder / "020.png").write_bytes(image)
+    values = extracted(folder, Network())
+    assert all(np.array_equal(values[each], whole[each]) for each in whole)
+
+
 @pytest.mark.parametrize("change", ["weights", "count", "array", "format"])
 def test_features_of_anything_else_are_made_anew(folder, change, capsys):
     extracted(folder, Network())
