@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -16,6 +17,7 @@ from dmgan.errors import UserError
 from dmgan.evaluation import attributes, controls, metrics, uncertainty
 from dmgan.evaluation.controls import CONTROLS, control_images, nearest_training_images
 from dmgan.evaluation.evaluate import Judges, evaluate, evaluate_controls
+from dmgan.evaluation.features import Rows, StoredFeatures
 from dmgan.evaluation.judges import ClipJudge, read_damsm_judges
 from dmgan.options import ClassifierOptions, DamsmOptions, EvaluationOptions, MatchingOptions
 from dmgan.report.comparisons import write_comparisons
@@ -168,6 +170,41 @@ def test_clip_that_cannot_be_had_is_one_line(clip_files, model, weights, message
     torch.save({"logit_scale": torch.zeros(())}, folder / "other.pt")
     with pytest.raises(UserError, match=message) as caught:
         ClipJudge(model, folder / weights, CPU)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def judged_noise(dataset, damsm_folder, tmp_path):
+    """The judge of R-precision, noise images, and codes for them that are drawn here."""
+    (judge,) = read_damsm_judges(Damsm.read(damsm_folder), damsm_folder, None, dataset, CPU)
+    subject = control_images("noise", dataset, Damsm.read(damsm_folder), 32, 100, tmp_path, CPU)
+    return judge, subject, np.random.default_rng(0).normal(size=(len(subject), 16)).astype(np.float32)
+
+
+def retrieval(judge, subject, codes, dataset, **options):
+    """The judge's verdict of images with these codes (N, E)."""
+    stored = StoredFeatures({"codes": Rows(codes)}, {}, "")
+    return judge.verdict(subject, stored, dataset, EvaluationOptions(**options))
+
+
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "is not finite"), (np.inf, "is not finite"), (0, "has length 0")])
+@pytest.mark.parametrize("side", ["image", "caption"])
+def test_a_code_without_a_cosine_is_an_error_by_name(judged_noise, dataset, monkeypatch, value, what, side):
+    """A NaN would count as a miss, and a dead encoder as a hit of every image."""
+    judge, subject, codes = judged_noise
+    if side == "image":
+        codes[3] = value
+        name = "noise image 3"
+    else:
+        row, encode = 2, judge.encode
+        monkeypatch.setattr(
+            judge,
+            "encode",
+            lambda captions: np.where(np.arange(len(captions))[:, None] == row, value, encode(captions)),
+        )
+        name = f"caption {subject.captions[2]} of {dataset.name(subject.test_images[2])}"
+    with pytest.raises(UserError, match=rf"{re.escape(name)}: its code by training-damsm {what}") as caught:
+        retrieval(judge, subject, codes, dataset)
     assert "\n" not in str(caught.value)
 
 

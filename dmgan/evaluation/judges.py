@@ -107,7 +107,11 @@ class RetrievalJudge:
             mismatched_captions(dataset.class_ids[subject.test_images], pool_classes, options.seed)
         ]
         candidates = np.concatenate([rows[: len(own), None], rivals], axis=1)
-        hits = retrieval_hits(stored["codes"].all(), self.encode(captions), candidates)
+        places = [*zip(subject.test_images, subject.captions, strict=True), *pool]
+        images, sentences = stored["codes"].all(), self.encode(captions)
+        self._refuse_unusable(images, subject.read.name)
+        self._refuse_unusable(sentences, lambda row: _caption_name(dataset, *places[np.flatnonzero(rows == row)[0]]))
+        hits = retrieval_hits(images, sentences, candidates)
         order = metrics.fold_order(len(subject), options.seed)
         folds = metrics.fold_of_each(len(subject), order)
         counts = np.ones(len(hits))
@@ -126,6 +130,21 @@ class RetrievalJudge:
             counts=counts.astype(np.int64),
             chance=100 / CANDIDATES,
         )
+
+    def _refuse_unusable(self, codes: np.ndarray, name: Callable[[int], str]) -> None:
+        """UserError naming the first of codes (N, E) that has no cosine: it would count as a miss, or tie with all."""
+        lengths = np.linalg.norm(codes.astype(np.float64), axis=1)
+        bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+        if len(bad):
+            what = "has length 0" if lengths[bad[0]] == 0 else "is not finite"
+            raise UserError(
+                f"{name(int(bad[0]))}: its code by {self.network.name} {what} ({len(bad)} of {len(codes)} so), so that "
+                f"{self.metric} has no meaning; the judge's weights are broken, make or fetch them again"
+            )
+
+
+def _caption_name(dataset: PreparedDataset, image: int, caption: int) -> str:
+    return f"{dataset.folder}: caption {caption} of {dataset.name(image)}"
 
 
 class DamsmJudge(RetrievalJudge):
