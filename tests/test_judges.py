@@ -1,6 +1,7 @@
 """Judges of captions and control rows: who judges, what each row is, and whom the adversarial row fools."""
 
 import csv
+import functools
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm, pretrain
 from dmgan.data.synthbirds import named_attributes
 from dmgan.errors import UserError
@@ -18,11 +20,14 @@ from dmgan.evaluation import attributes, controls, metrics, uncertainty
 from dmgan.evaluation.controls import CONTROLS, control_images, nearest_training_images
 from dmgan.evaluation.evaluate import Judges, evaluate, evaluate_controls
 from dmgan.evaluation.features import Rows, StoredFeatures
+from dmgan.evaluation.images import ImageSet
 from dmgan.evaluation.judges import ClipJudge, read_damsm_judges
 from dmgan.options import ClassifierOptions, DamsmOptions, EvaluationOptions, MatchingOptions
+from dmgan.randomness import generator
 from dmgan.report.comparisons import write_comparisons
 from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
+from tests.test_rprecision import literal_hit
 
 TRAINING, HELD_OUT = "R-precision(training DAMSM)", "R-precision(held-out DAMSM)"
 
@@ -100,6 +105,9 @@ def test_every_judge_has_a_column_of_its_own(judged):
     hashes = {json.dumps(content["metrics"][name]["protocol"]["feature_network_sha256"]) for name in judges}
     assert len(hashes) == 4
     assert content["metrics"]["IS(species)"]["bootstrap"]["interval"]
+    read = [content["metrics"][name]["protocol"]["captions"] for name in judges[:3]]
+    assert read == ["whole", "whole", "whole, up to CLIP's 77 tokens"]
+    assert content["inputs"]["longest_caption_read"] == 12  # TRAINING.max_words
 
 
 def test_objects_are_looked_for_by_the_attribute_classifier(judged):
@@ -206,6 +214,43 @@ def test_a_code_without_a_cosine_is_an_error_by_name(judged_noise, dataset, monk
     with pytest.raises(UserError, match=rf"{re.escape(name)}: its code by training-damsm {what}") as caught:
         retrieval(judge, subject, codes, dataset)
     assert "\n" not in str(caught.value)
+
+
+@functools.cache
+def drawn_code(caption: tuple[int, ...]) -> np.ndarray:
+    """A code (16,) that depends on the caption's tokens alone."""
+    return np.random.default_rng(caption).normal(size=16).astype(np.float32)
+
+
+@pytest.mark.parametrize(("limit", "read"), [(0, 2), (3, 3), (3, 2)])
+def test_r_precision_of_an_image_set_equals_the_loop(judged_noise, dataset, damsm_folder, monkeypatch, limit, read):
+    """Captions, classes and rivals image by image; `read`: the words that the generator read, of all captions."""
+    judge, subject, _ = judged_noise
+    monkeypatch.setattr(judge, "encode", lambda captions: np.stack([drawn_code(each) for each in captions]))
+    random, test = np.random.default_rng(0), dataset.indices("test")
+    shown, which = random.choice(test, 200), random.integers(3, size=200)
+    heard = [np.sort(random.permutation(dataset.tokens(*each))[:read]) for each in zip(shown, which, strict=True)]
+    sha256 = Damsm.read(damsm_folder).sha256["vocabulary.json"]
+    changed = {"test_images": shown, "captions": which, "tokens": heard, "inputs": {"vocabulary_sha256": sha256}}
+    subject = ImageSet(**subject._asdict() | changed)
+
+    def words(image, caption):
+        tokens = dataset.tokens(image, caption)
+        return tuple(fit_caption(tokens, limit or 99, generator(7, "judged words", image, caption)).tolist())
+
+    own = [words(*each) for each in zip(shown, which, strict=True)]
+    if limit == read:
+        own = [tuple(each.tolist()) for each in heard]
+    codes = np.stack([drawn_code(each) for each in own]) + 2 * random.normal(size=(200, 16)).astype(np.float32)
+    pool = sorted(((i, c) for i in test for c in range(3)), key=lambda each: dataset.class_ids[each[0]])
+    draws, hits = generator(7, "mismatched captions").random((200, 99)), []
+    for i, image in enumerate(shown):
+        others = [each for each in pool if dataset.class_ids[each[0]] != dataset.class_ids[image]]
+        rivals = [words(*others[int(draw * len(others))]) for draw in draws[i]]
+        hits.append(literal_hit(codes[i], drawn_code(own[i]), [drawn_code(each) for each in rivals]))
+    verdict = retrieval(judge, subject, codes, dataset, seed=7, caption_words=limit)
+    assert verdict.hits.tolist() == hits and 50 < sum(hits) < 190
+    assert verdict.protocol["captions"] == ("3 words at most of each" if limit else "whole")
 
 
 # Attribute accuracy.
