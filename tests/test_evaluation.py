@@ -1,5 +1,6 @@
 """Metrics: against the reference library, against naive loops, and on caricatures whose answer is known."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -76,7 +77,11 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
     assert content["subject"] == {
         "kind": "model", "name": "dmgan", "seed": 0, "dataset": "synthbirds", "num_images": 40, "image_size": 32,
     }  # fmt: skip
-    assert content["schema"] == 2
+    assert content["schema"] == 2 and content["device"] == "cpu"
+    manifest = json.loads((tmp_path / "reference" / "species" / "manifest.json").read_text())
+    (chunk,) = manifest["done"]
+    sha256 = content["metrics"]["FID(species)"]["protocol"]["reference_images_sha256"]
+    assert sha256 == hashlib.sha256(chunk["images"].encode()).hexdigest()
     names = ("IS", "FID", "KID", "precision", "recall", "density", "coverage", "diversity")
     assert set(content["metrics"]) == {f"{name}(species)" for name in names} | {"R-precision(training DAMSM)"}
     for metric in content["metrics"].values():

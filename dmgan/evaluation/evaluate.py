@@ -164,6 +164,7 @@ class Evaluator:
             undefined if subject.kind == "control" else [],
             beside,
             inputs,
+            self.device,
             self.dataset,
             self._mlflow,
         )
@@ -273,6 +274,7 @@ def _rung_scores(
         **base,
         "reference": subject.reference_name,
         "reference_num_images": len(reference),
+        "reference_images_sha256": real.images_sha256,  # of all of them, of which a control may take a part
         "fold_seed": options.seed,
     }
     fid = {**against, "library": "this project's, float64 (equal to torch-fidelity's and clean-fid's)"}
@@ -319,6 +321,7 @@ def _write(
     undefined: Sequence[str],
     beside: dict[str, dict[str, object]],
     inputs: dict[str, object],
+    device: torch.device,
     dataset: PreparedDataset,
     mlflow: str | None,
 ) -> None:
@@ -351,6 +354,7 @@ def _write(
         }
         | dict.fromkeys(undefined),
         "inputs": {**subject.inputs, **inputs, "data": dataset.sha256},
+        "device": device.type,  # moves a value by its rounding: recorded, and not asked for in a table
         "provenance": provenance(),
     }
     files.write_json(out, content)
