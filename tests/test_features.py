@@ -165,6 +165,19 @@ def test_rows_of_a_job_killed_while_it_replaced_them_are_not_read(folder, monkey
     assert all(np.array_equal(values[each], whole[each]) for each in whole)
 
 
+@pytest.mark.parametrize("change", ["weights", "image"])
+def test_rows_that_are_being_read_stay_when_another_job_replaces_them(folder, change):
+    stored = extract(images_in(folder), COUNT, [Network()], folder / "store", CPU)["network"]["features"]
+    whole = stored.all()
+    if change == "image":
+        Image.new("RGB", (12, 12), "red").save(folder / "020.png")
+    other = Network(sha256="two")
+    other.filters = other.filters + 1
+    values = extracted(folder, other if change == "weights" else Network())["features"]
+    assert not np.array_equal(values, whole) and np.array_equal(stored.all(), whole)
+    assert not list((folder / "store" / "network").glob(".*"))
+
+
 @pytest.mark.parametrize("change", ["weights", "count", "array", "format"])
 def test_features_of_anything_else_are_made_anew(folder, change, capsys):
     extracted(folder, Network())
