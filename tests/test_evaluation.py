@@ -14,6 +14,7 @@ import torch
 from dmgan.errors import UserError
 from dmgan.evaluation import features, metrics, networks
 from dmgan.evaluation.classifier import ImageClassifier
+from dmgan.evaluation.comparison import read_per_image
 from dmgan.evaluation.diversity import mean_pairwise_distance
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.evaluation.features import Rows
@@ -87,8 +88,13 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
     for metric in content["metrics"].values():
         assert metric["interval"][0] <= metric["value"] <= metric["interval"][1]
         assert metric["num_images"] == 40 and metric["protocol"]["feature_network_sha256"]
-    again = measured(tmp_path / "again" / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
+    before = (tmp_path / "per_image.npz").stat().st_mtime_ns
+    again = measured(tmp_path / "again.json", data, damsm_folder, classifier_folder, images=images_folder)
     assert again["metrics"] == content["metrics"]
+    assert (tmp_path / "per_image.npz").stat().st_mtime_ns == before  # another evaluation in one folder has its own
+    assert (tmp_path / "again.features" / "species").is_dir()
+    for name in ("metrics.json", "again.json"):
+        assert len(read_per_image(tmp_path / name).arrays["test_images"]) == 40
 
 
 def test_diversity_is_of_the_species_features_and_of_the_folds_of_the_other_metrics(
