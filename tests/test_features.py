@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 
 from dmgan import assets, files
+from dmgan.damsm import Damsm
 from dmgan.errors import UserError
-from dmgan.evaluation import features, networks
+from dmgan.evaluation import classifier, features, networks
+from dmgan.evaluation.classifier import TrainedClassifier
 from dmgan.evaluation.controls import NoiseImages
 from dmgan.evaluation.features import Rows, extract
 from dmgan.evaluation.images import ImageFiles, RealImages
@@ -307,4 +309,13 @@ def test_the_manifest_says_whose_features_they_are(folder):
     manifest = json.loads((folder / "store" / "network" / "manifest.json").read_text())
     assert manifest["identity"]["protocol"]["feature_network_sha256"] == "one"
     assert manifest["identity"]["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert len(manifest["identity"]["code_sha256"]) == 64
+    assert set(manifest["identity"]["code_sha256"]) == {"tests.test_features", "dmgan.evaluation.networks"}
+
+
+def test_the_code_that_a_forward_runs_through_is_part_of_the_identity(classifier_folder, damsm_folder, tmp_path):
+    """The classifier's and the encoders' forwards lie in other files than their feature networks'."""
+    species = networks.Species(TrainedClassifier.read(classifier_folder, CPU)).identity()["code_sha256"]
+    assert set(species) == {"dmgan.evaluation.networks", "dmgan.evaluation.classifier"}
+    assert species["dmgan.evaluation.classifier"] == files.file_sha256(Path(classifier.__file__))
+    codes = networks.DamsmCodes(Damsm.read(damsm_folder), "damsm").identity()["code_sha256"]
+    assert {"dmgan.evaluation.networks", "dmgan.encoders"} <= set(codes) and "dmgan.options" not in codes
