@@ -168,7 +168,7 @@ def test_clip_sees_what_its_own_transform_gives(clip_files, dataset):
 @pytest.mark.parametrize(
     ("model", "weights", "message"),
     [
-        ("tiny-clip", "nowhere.pt", "nowhere.pt: is not there; give --clip-weights"),
+        ("tiny-clip", "nowhere.pt", "nowhere.pt: is not there; give --clip-weights .*no hash of it is known"),
         ("no-such-clip", "weights.pt", "--clip no-such-clip: is not known to open_clip"),
         ("tiny-clip", "other.pt", "holds the weights of another network"),
     ],

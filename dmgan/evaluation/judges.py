@@ -264,8 +264,10 @@ def _read_clip(model: str, weights: Path) -> tuple[str, torch.nn.Module, Callabl
     """Name, network, tokenizer and SHA-256 of the weights."""
     if not Path(weights).is_file():
         raise UserError(
-            f"{weights}: is not there; give --clip-weights the state dict of CLIP {model}, "
-            "such as open_clip_model.safetensors of its page on the Hugging Face hub"
+            f"{weights}: is not there; give --clip-weights the state dict of CLIP {model}, such as "
+            f"open_clip_model.safetensors, from the address in open_clip.get_pretrained_cfg({model!r}, TAG), where "
+            f"TAG is one of open_clip.list_pretrained_tags_by_model({model!r}); no hash of it is known here, the "
+            "file's own is written into metrics.json"
         )
     try:
         import open_clip
