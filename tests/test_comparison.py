@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def write(tmp_path):
             }
             for key, value in ((HITS, 100 * hits.mean()), (FID, fid))
         }  # fmt: skip
-        inputs = {"sampling_seed": 100, "data": {"captions.json": "5e"}} | changes
+        inputs = {"sampling_seed": 100, "data": {"captions.json": "5e"}, "images_sha256": f"{name} {seed}"} | changes
         subject = {"kind": kind, "name": name, "seed": seed, "dataset": "synthbirds", "image_size": 64}
         folder = tmp_path / f"{name}{seed}"
         folder.mkdir()
@@ -48,6 +49,7 @@ def write(tmp_path):
         np.savez(
             folder / "per_image.npz",
             **{
+                "images_sha256": f"{name} {seed}",
                 "test_images": np.arange(IMAGES) // 3, "captions": np.arange(IMAGES) % 3,
                 "folds": np.arange(IMAGES) // 30, f"hits/{HITS}": hits,
                 f"counts/{HITS}": np.ones(IMAGES, int), f"without/{FID}": without, f"without/{HITS}": without,
@@ -146,6 +148,18 @@ def test_p_values_are_corrected_for_the_number_of_pairs(write, tmp_path):
 def test_one_model_has_nothing_to_be_compared_with(write, tmp_path):
     write_comparisons([write("dmgan", 0.6)], tmp_path, 0)
     assert "there is one model, and nothing to compare it with" in (tmp_path / "comparisons.md").read_text()
+
+
+def test_what_lies_beside_metrics_must_be_of_the_same_images(write, tmp_path):
+    first, other = write("dmgan", 0.6), write("attngan", 0.7)
+    shutil.copy(other.with_name("per_image.npz"), first.parent)
+    with pytest.raises(UserError, match=f"dmgan0/per_image.npz: is not of the images that {first} was measured on"):
+        write_comparisons([first, other], tmp_path, 0)
+    arrays = dict(np.load(other.with_name("per_image.npz")))
+    del arrays["images_sha256"]
+    np.savez(first.with_name("per_image.npz"), **arrays)
+    with pytest.raises(UserError, match="is not of the images"):
+        write_comparisons([first, other], tmp_path, 0)
 
 
 def test_images_that_do_not_pair_are_refused(write, tmp_path):

@@ -1,5 +1,6 @@
 """Metrics: against the reference library, against naive loops, and on caricatures whose answer is known."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import torch
 from dmgan.errors import UserError
 from dmgan.evaluation import features, metrics, networks
 from dmgan.evaluation.classifier import ImageClassifier
+from dmgan.evaluation.comparison import read_per_image
 from dmgan.evaluation.diversity import mean_pairwise_distance
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.evaluation.features import Rows
@@ -123,7 +125,11 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
     assert content["subject"] == {
         "kind": "model", "name": "dmgan", "seed": 0, "dataset": "synthbirds", "num_images": 40, "image_size": 32,
     }  # fmt: skip
-    assert content["schema"] == 2
+    assert content["schema"] == 2 and content["device"] == "cpu"
+    manifest = json.loads((tmp_path / "reference" / "species" / "manifest.json").read_text())
+    (chunk,) = manifest["done"]
+    sha256 = content["metrics"]["FID(species)"]["protocol"]["reference_images_sha256"]
+    assert sha256 == hashlib.sha256(chunk["images"].encode()).hexdigest()
     names = ("IS", "FID", "KID", "precision", "recall", "density", "coverage", "diversity")
     assert set(content["metrics"]) == {f"{name}(species)" for name in names} | {"R-precision(training DAMSM)"}
     assert [name for name, metric in content["metrics"].items() if "interval_centre" in metric] == ["KID(species)"]
@@ -131,8 +137,13 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
         low, high = metric["interval"]
         assert low <= metric.get("interval_centre", metric["value"]) <= high
         assert metric["num_images"] == 40 and metric["protocol"]["feature_network_sha256"]
-    again = measured(tmp_path / "again" / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
+    before = (tmp_path / "per_image.npz").stat().st_mtime_ns
+    again = measured(tmp_path / "again.json", data, damsm_folder, classifier_folder, images=images_folder)
     assert again["metrics"] == content["metrics"]
+    assert (tmp_path / "per_image.npz").stat().st_mtime_ns == before  # another evaluation in one folder has its own
+    assert (tmp_path / "again.features" / "species").is_dir()
+    for name in ("metrics.json", "again.json"):
+        assert len(read_per_image(tmp_path / name).arrays["test_images"]) == 40
 
 
 def test_diversity_is_of_the_species_features_and_of_the_folds_of_the_other_metrics(

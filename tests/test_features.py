@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 
 from dmgan import assets, files
+from dmgan.damsm import Damsm
 from dmgan.errors import UserError
-from dmgan.evaluation import features, networks
+from dmgan.evaluation import classifier, features, networks
+from dmgan.evaluation.classifier import TrainedClassifier
 from dmgan.evaluation.controls import NoiseImages
 from dmgan.evaluation.features import Rows, extract
 from dmgan.evaluation.images import ImageFiles, RealImages
@@ -126,6 +128,56 @@ def test_images_in_another_order_are_other_images(folder):
     network = Network()
     extracted(folder, network)
     assert network.seen == 16
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1.0])
+@pytest.mark.parametrize("array", ["features", "logits"])
+def test_rows_that_are_not_those_that_were_written_are_made_anew(folder, array, value, capsys):
+    """Shape, dtype and length of the file are right."""
+    whole = extracted(folder, Network())
+    rows = np.load(folder / "store" / "network" / f"{array}.npy", mmap_mode="r+")
+    rows[33, 1] = value
+    rows.flush()
+    network = Network()
+    values = extracted(folder, network)
+    assert network.seen == 16 and "features of images 32 to 47 are damaged" in capsys.readouterr().err
+    assert all(np.array_equal(values[each], whole[each]) for each in whole)
+
+
+def test_rows_of_a_job_killed_while_it_replaced_them_are_not_read(folder, monkeypatch):
+    """The images it read are then put back: the chunk's mark is of them, half of its rows are not."""
+    whole = extracted(folder, Network())
+    image = (folder / "020.png").read_bytes()
+    Image.new("RGB", (12, 12), "red").save(folder / "020.png")
+    synced, calls = os.fsync, []
+
+    def killed(descriptor):
+        synced(descriptor)
+        calls.append(descriptor)
+        raise KeyboardInterrupt  # after the first of two arrays
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features.os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extracted(folder, Network())
+    assert len(calls) == 1
+    assert not np.array_equal(np.load(folder / "store" / "network" / "features.npy"), whole["features"])
+    (folder / "020.png").write_bytes(image)
+    values = extracted(folder, Network())
+    assert all(np.array_equal(values[each], whole[each]) for each in whole)
+
+
+@pytest.mark.parametrize("change", ["weights", "image"])
+def test_rows_that_are_being_read_stay_when_another_job_replaces_them(folder, change):
+    stored = extract(images_in(folder), COUNT, [Network()], folder / "store", CPU)["network"]["features"]
+    whole = stored.all()
+    if change == "image":
+        Image.new("RGB", (12, 12), "red").save(folder / "020.png")
+    other = Network(sha256="two")
+    other.filters = other.filters + 1
+    values = extracted(folder, other if change == "weights" else Network())["features"]
+    assert not np.array_equal(values, whole) and np.array_equal(stored.all(), whole)
+    assert not list((folder / "store" / "network").glob(".*"))
 
 
 @pytest.mark.parametrize("change", ["weights", "count", "array", "format"])
@@ -257,4 +309,13 @@ def test_the_manifest_says_whose_features_they_are(folder):
     manifest = json.loads((folder / "store" / "network" / "manifest.json").read_text())
     assert manifest["identity"]["protocol"]["feature_network_sha256"] == "one"
     assert manifest["identity"]["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert len(manifest["identity"]["code_sha256"]) == 64
+    assert set(manifest["identity"]["code_sha256"]) == {"tests.test_features", "dmgan.evaluation.networks"}
+
+
+def test_the_code_that_a_forward_runs_through_is_part_of_the_identity(classifier_folder, damsm_folder, tmp_path):
+    """The classifier's and the encoders' forwards lie in other files than their feature networks'."""
+    species = networks.Species(TrainedClassifier.read(classifier_folder, CPU)).identity()["code_sha256"]
+    assert set(species) == {"dmgan.evaluation.networks", "dmgan.evaluation.classifier"}
+    assert species["dmgan.evaluation.classifier"] == files.file_sha256(Path(classifier.__file__))
+    codes = networks.DamsmCodes(Damsm.read(damsm_folder), "damsm").identity()["code_sha256"]
+    assert {"dmgan.evaluation.networks", "dmgan.encoders"} <= set(codes) and "dmgan.options" not in codes

@@ -1,7 +1,9 @@
 """Judges of captions and control rows: who judges, what each row is, and whom the adversarial row fools."""
 
 import csv
+import functools
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,17 +12,22 @@ import pytest
 import torch
 from PIL import Image
 
+from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm, pretrain
 from dmgan.data.synthbirds import named_attributes
 from dmgan.errors import UserError
 from dmgan.evaluation import attributes, controls, metrics, uncertainty
 from dmgan.evaluation.controls import CONTROLS, control_images, nearest_training_images
 from dmgan.evaluation.evaluate import Judges, evaluate, evaluate_controls
+from dmgan.evaluation.features import Rows, StoredFeatures
+from dmgan.evaluation.images import ImageSet
 from dmgan.evaluation.judges import ClipJudge, read_damsm_judges
 from dmgan.options import ClassifierOptions, DamsmOptions, EvaluationOptions, MatchingOptions
+from dmgan.randomness import generator
 from dmgan.report.comparisons import write_comparisons
 from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
+from tests.test_rprecision import literal_hit
 
 TRAINING, HELD_OUT = "R-precision(training DAMSM)", "R-precision(held-out DAMSM)"
 
@@ -98,6 +105,9 @@ def test_every_judge_has_a_column_of_its_own(judged):
     hashes = {json.dumps(content["metrics"][name]["protocol"]["feature_network_sha256"]) for name in judges}
     assert len(hashes) == 4
     assert content["metrics"]["IS(species)"]["bootstrap"]["interval"]
+    read = [content["metrics"][name]["protocol"]["captions"] for name in judges[:3]]
+    assert read == ["whole", "whole", "whole, up to CLIP's 77 tokens"]
+    assert content["inputs"]["longest_caption_read"] == 12  # TRAINING.max_words
 
 
 def test_objects_are_looked_for_by_the_attribute_classifier(judged):
@@ -162,7 +172,7 @@ def test_clip_sees_what_its_own_transform_gives(clip_files, dataset):
 @pytest.mark.parametrize(
     ("model", "weights", "message"),
     [
-        ("tiny-clip", "nowhere.pt", "nowhere.pt: is not there; give --clip-weights"),
+        ("tiny-clip", "nowhere.pt", "nowhere.pt: is not there; give --clip-weights .*no hash of it is known"),
         ("no-such-clip", "weights.pt", "--clip no-such-clip: is not known to open_clip"),
         ("tiny-clip", "other.pt", "holds the weights of another network"),
     ],
@@ -173,6 +183,78 @@ def test_clip_that_cannot_be_had_is_one_line(clip_files, model, weights, message
     with pytest.raises(UserError, match=message) as caught:
         ClipJudge(model, folder / weights, CPU)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def judged_noise(dataset, damsm_folder, tmp_path):
+    """The judge of R-precision, noise images, and codes for them that are drawn here."""
+    (judge,) = read_damsm_judges(Damsm.read(damsm_folder), damsm_folder, None, dataset, CPU)
+    subject = control_images("noise", dataset, Damsm.read(damsm_folder), 32, 100, tmp_path, CPU)
+    return judge, subject, np.random.default_rng(0).normal(size=(len(subject), 16)).astype(np.float32)
+
+
+def retrieval(judge, subject, codes, dataset, **options):
+    """The judge's verdict of images with these codes (N, E)."""
+    stored = StoredFeatures({"codes": Rows(codes)}, {}, "")
+    return judge.verdict(subject, stored, dataset, EvaluationOptions(**options))
+
+
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "is not finite"), (np.inf, "is not finite"), (0, "has length 0")])
+@pytest.mark.parametrize("side", ["image", "caption"])
+def test_a_code_without_a_cosine_is_an_error_by_name(judged_noise, dataset, monkeypatch, value, what, side):
+    """A NaN would count as a miss, and a dead encoder as a hit of every image."""
+    judge, subject, codes = judged_noise
+    if side == "image":
+        codes[3] = value
+        name = "noise image 3"
+    else:
+        row, encode = 2, judge.encode
+        monkeypatch.setattr(
+            judge,
+            "encode",
+            lambda captions: np.where(np.arange(len(captions))[:, None] == row, value, encode(captions)),
+        )
+        name = f"caption {subject.captions[2]} of {dataset.name(subject.test_images[2])}"
+    with pytest.raises(UserError, match=rf"{re.escape(name)}: its code by training-damsm {what}") as caught:
+        retrieval(judge, subject, codes, dataset)
+    assert "\n" not in str(caught.value)
+
+
+@functools.cache
+def drawn_code(caption: tuple[int, ...]) -> np.ndarray:
+    """A code (16,) that depends on the caption's tokens alone."""
+    return np.random.default_rng(caption).normal(size=16).astype(np.float32)
+
+
+@pytest.mark.parametrize(("limit", "read"), [(0, 2), (3, 3), (3, 2)])
+def test_r_precision_of_an_image_set_equals_the_loop(judged_noise, dataset, damsm_folder, monkeypatch, limit, read):
+    """Captions, classes and rivals image by image; `read`: the words that the generator read, of all captions."""
+    judge, subject, _ = judged_noise
+    monkeypatch.setattr(judge, "encode", lambda captions: np.stack([drawn_code(each) for each in captions]))
+    random, test = np.random.default_rng(0), dataset.indices("test")
+    shown, which = random.choice(test, 200), random.integers(3, size=200)
+    heard = [np.sort(random.permutation(dataset.tokens(*each))[:read]) for each in zip(shown, which, strict=True)]
+    sha256 = Damsm.read(damsm_folder).sha256["vocabulary.json"]
+    changed = {"test_images": shown, "captions": which, "tokens": heard, "inputs": {"vocabulary_sha256": sha256}}
+    subject = ImageSet(**subject._asdict() | changed)
+
+    def words(image, caption):
+        tokens = dataset.tokens(image, caption)
+        return tuple(fit_caption(tokens, limit or 99, generator(7, "judged words", image, caption)).tolist())
+
+    own = [words(*each) for each in zip(shown, which, strict=True)]
+    if limit == read:
+        own = [tuple(each.tolist()) for each in heard]
+    codes = np.stack([drawn_code(each) for each in own]) + 2 * random.normal(size=(200, 16)).astype(np.float32)
+    pool = sorted(((i, c) for i in test for c in range(3)), key=lambda each: dataset.class_ids[each[0]])
+    draws, hits = generator(7, "mismatched captions").random((200, 99)), []
+    for i, image in enumerate(shown):
+        others = [each for each in pool if dataset.class_ids[each[0]] != dataset.class_ids[image]]
+        rivals = [words(*others[int(draw * len(others))]) for draw in draws[i]]
+        hits.append(literal_hit(codes[i], drawn_code(own[i]), [drawn_code(each) for each in rivals]))
+    verdict = retrieval(judge, subject, codes, dataset, seed=7, caption_words=limit)
+    assert verdict.hits.tolist() == hits and 50 < sum(hits) < 190
+    assert verdict.protocol["captions"] == ("3 words at most of each" if limit else "whole")
 
 
 # Attribute accuracy.

@@ -24,9 +24,9 @@ from dmgan.evaluation.images import ImageFiles
 from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, statistics_to_fid
 from tests.conftest import CPU
 
-COUNT, SIDE = 2000, 12
+COUNT, SIDE = 2049, 12  # 2,000 are left in whole batches of 50
 RUNS = metrics.fold_rows(np.arange(COUNT))
-NARROW, WIDE = 96, 2048  # of full rank on 2,000 images, and as wide as Inception's pool: rank-deficient
+NARROW, WIDE = 96, 2048  # of full rank on so many images, and as wide as Inception's pool: rank-deficient
 
 
 class SmallNetwork(nn.Module):
@@ -91,7 +91,7 @@ class SmallRung(networks.FeatureNetwork):
 
 
 class Sets:
-    """Two folders of 2,000 images, and both networks' features of them by this project's engine."""
+    """Two folders of COUNT images, and both networks' features of them by this project's engine."""
 
     def __init__(self, folder: Path):
         self.folders, self.small, self.clean = [], [], []
@@ -169,9 +169,9 @@ def test_clean_fid_is_clean_fid_s(sets):
 
 def test_manifolds_are_prdc_s(sets, monkeypatch):
     monkeypatch.setattr(prdc, "_BLOCK", 128)
-    features, real = (each["features"].subset(np.arange(count)) for each, count in zip(sets.small, (700, 600)))
+    features, real = (each["features"].subset(np.arange(count)) for each, count in zip(sets.small, (2040, 2000)))
     scores = metrics.manifold_scores(
-        features, real, np.arange(700), metrics.fold_rows(np.arange(700)), np.arange(600), neighbours=5
+        features, real, np.arange(2040), metrics.fold_rows(np.arange(2040)), np.arange(2000), neighbours=5
     )
     expected = compute_prdc(real_features=real.all(), fake_features=features.all(), nearest_k=5)
     assert {name: score.value for name, score in scores.items()} == pytest.approx(expected, abs=1e-12)
@@ -269,13 +269,13 @@ def test_released_fid_is_the_released_formula(sets):
     """np.cov and scipy's sqrtm of the product, real part, on whole batches of 50."""
     rung = networks.ReleasedTorchvisionInception
     ours = [metrics.whole_batches(each["features"].subset(np.arange(n)), rung.batch, "images")
-            for each, n in zip(sets.small, (1049, 1999))]  # fmt: skip
-    assert [len(each) for each in ours] == [1000, 1950]
+            for each, n in zip(sets.small, (2049, 2019))]  # fmt: skip
+    assert [len(each) for each in ours] == [2000, 2000]
     first, second = (each.all().astype(np.float64) for each in ours)
     root = linalg.sqrtm(np.cov(first, rowvar=False) @ np.cov(second, rowvar=False)).real
     step = first.mean(axis=0) - second.mean(axis=0)
     traces = np.trace(np.cov(first, rowvar=False)) + np.trace(np.cov(second, rowvar=False))
-    score = metrics.frechet_distance(*ours, np.arange(1000), metrics.fold_rows(np.arange(1000)))
+    score = metrics.frechet_distance(*ours, np.arange(2000), metrics.fold_rows(np.arange(2000)))
     assert score.value == pytest.approx(step @ step + traces - 2 * np.trace(root), rel=1e-9)
 
 

@@ -212,6 +212,8 @@ def test_the_detector_builds_and_gives_one_set_an_image(network):
     found = detector([torch.rand(3, 32, 32), torch.rand(3, 24, 32)])
     assert [type(each) for each in found] == [set, set]
     assert detector.name == "frcnn-v2@0.5" and detector.protocol["score_threshold"] == 0.5
+    code = DetectedObjects(detector).network.identity()["code_sha256"]
+    assert set(code) == {"dmgan.evaluation.detector", "dmgan.evaluation.networks", "dmgan.evaluation.soa"}
 
 
 def test_boxes_count_above_the_threshold(network):

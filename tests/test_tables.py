@@ -54,9 +54,12 @@ def write(tmp_path):
     """Writes a metrics.json and gives its path."""
     model_metrics = metrics(MODEL)
 
-    def write_metrics(name, seed=0, kind="model", dataset="synthbirds", metrics=model_metrics) -> Path:
+    def write_metrics(
+        name, seed=0, kind="model", dataset="synthbirds", metrics=model_metrics, data="5e", **changes
+    ) -> Path:
         subject = {"kind": kind, "name": name, "seed": seed, "dataset": dataset, "num_images": 2000, "image_size": 64}
-        content = {"schema": 2, "subject": subject, "metrics": metrics, "provenance": {}}
+        inputs = {"data": {"captions.json": "ca", "images.bin": data}}
+        content = {"schema": 2, "subject": subject, "metrics": metrics, "inputs": inputs, "provenance": {}} | changes
         path = tmp_path / f"{kind}_{name}_{seed}_{dataset}" / "metrics.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(content))
@@ -290,6 +293,7 @@ def test_own_columns_name_data_set_and_judge(write, tmp_path):
         (metrics(MODEL, reference="training images"), "reference"),
         (metrics(MODEL, num_images=30000), "num_images"),
         (metrics(MODEL, resize="clean"), "resize"),
+        (metrics(MODEL, reference_images_sha256="9b"), "reference_images_sha256"),
         (metrics(MODEL) | {"KID(species)": measure(0.02, "inception")}, "KID"),
     ],
 )
@@ -299,6 +303,15 @@ def test_numbers_measured_in_two_ways_are_refused(write, tmp_path, changed, fiel
         write_tables([first, second], tmp_path)
     assert str(first) in str(caught.value) and str(second) in str(caught.value)
     assert not list(tmp_path.glob("table*"))
+
+
+@pytest.mark.parametrize("kind", ["model", "control"])
+def test_numbers_of_two_preparations_of_a_data_set_are_refused(write, tmp_path, kind):
+    """One name, but another seed, count or crop."""
+    first, second = write("dmgan"), write({"model": "attngan", "control": "noise"}[kind], kind=kind, data="7a")
+    with pytest.raises(UserError, match=r'two ways \(prepared data, images.bin: "5e" against "7a"\)'):
+        write_tables([first, second], tmp_path)
+    write_tables([first, write("attngan", device="cuda")], tmp_path)  # the same but for rounding
 
 
 def test_a_control_may_have_other_counts_and_a_note_says_so(write, tmp_path):

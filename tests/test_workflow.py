@@ -639,9 +639,9 @@ def test_the_species_classifier_is_given_where_its_rung_is_asked_for(rungs, tmp_
 
 
 def test_judges_beside_the_defaults_reach_the_commands(tmp_path):
-    """A held-out DAMSM, the attribute classifier and CLIP, each where it is configured; released folds."""
+    """A held-out DAMSM, the attribute classifier and CLIP, each where it is configured; released folds and captions."""
     (tmp_path / "clip.pt").touch()
-    config = read_config("smoke.yaml") | {"fold_rule": "released"}
+    config = read_config("smoke.yaml") | {"fold_rule": "released", "caption_words": 25}
     config["clip"] = {"model": "ViT-B-32", "weights": str(tmp_path / "clip.pt")}
     path = write_config(tmp_path / "clip.yaml", config)
     dry = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", path)
@@ -650,7 +650,8 @@ def test_judges_beside_the_defaults_reach_the_commands(tmp_path):
     assert len(commands) == len(config["models"]) + len(config["retrieval"]) + 1
     for command in commands:
         assert "--held-out-damsm results/smoke/damsm/seed1 --attributes results/smoke/attributes" in command
-        assert f"--clip ViT-B-32 --clip-weights {tmp_path}/clip.pt" in command and "--fold-rule released" in command
+        assert f"--clip ViT-B-32 --clip-weights {tmp_path}/clip.pt" in command
+        assert "--fold-rule released --caption-words 25" in command
 
 
 def test_a_detector_and_a_memory_reach_the_commands(tmp_path):

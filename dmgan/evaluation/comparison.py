@@ -19,7 +19,9 @@ from dmgan.evaluation.uncertainty import (
     paired_difference_of_shares,
 )
 
-PER_IMAGE = "per_image.npz"  # beside metrics.json
+METRICS = "metrics.json"  # what one evaluation writes, unless another name is given
+PER_IMAGE = "per_image.npz"  # beside it
+IMAGES_SHA256 = "images_sha256"  # of the pixels, in both
 _MEND = "evaluate both again: python -m dmgan evaluate"
 _SAME = ("sampling_seed", "data")  # inputs that two models must share for their images to pair
 
@@ -39,16 +41,23 @@ class PerImage(NamedTuple):
         return [key for key in kept if not key.startswith("diversity(")]  # of which more is not better
 
 
+def beside(file: Path, name: str) -> Path:
+    """What belongs to an evaluation: NAME beside metrics.json, and OTHER.NAME beside OTHER.json."""
+    return file.with_name(name if file.name == METRICS else f"{file.stem}.{name}")
+
+
 def read_per_image(file: Path) -> PerImage:
-    """Read metrics.json and what lies beside it."""
+    """Read metrics.json and what lies beside it; UserError where the two are not of the same images."""
     file = Path(file)
     content = files.read_json(file, _MEND)
-    path = file.with_name(PER_IMAGE)
+    path = beside(file, PER_IMAGE)
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {_MEND}") from error
+    if str(arrays.pop(IMAGES_SHA256, None)) != content["inputs"].get(IMAGES_SHA256):
+        raise UserError(f"{path}: is not of the images that {file} was measured on; {_MEND}")
     if "folds" not in arrays:
         raise UserError(f"{path}: does not say its folds of whole test images; {_MEND}")
     measures = {key: measure for key, measure in content["metrics"].items() if measure is not None}

@@ -13,7 +13,7 @@ from dmgan.damsm import Damsm
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
-from dmgan.evaluation.comparison import PER_IMAGE
+from dmgan.evaluation.comparison import IMAGES_SHA256, METRICS, PER_IMAGE, beside
 from dmgan.evaluation.controls import control_images
 from dmgan.evaluation.diversity import LIBRARY as DIVERSITY_LIBRARY
 from dmgan.evaluation.diversity import diversity
@@ -135,7 +135,7 @@ class Evaluator:
         return control_images(name, self.dataset, self.encoders, size, seed, folder, self.device)
 
     def measure(self, subject: ImageSet, out: Path) -> None:
-        """Write metrics.json to `out`; features/ and per_image.npz lie beside it."""
+        """Write metrics.json to `out`; features/ and per_image.npz lie beside it (of NAME.json NAME.features/ ...)."""
         if len(subject) < 2 * metrics.FOLDS:
             raise UserError(
                 f"{subject.name}: {len(subject)} images do not make ten folds; give at least {2 * metrics.FOLDS}"
@@ -143,7 +143,7 @@ class Evaluator:
         options, out = self.options, Path(out)
         looking = [judge.network for judge in (*self._judges, *self._object_judges) if judge.network is not None]
         every = [*self._networks.values(), *dict.fromkeys(looking)]
-        folder = out.parent / "features"
+        folder = beside(out, "features")
         stored = extract(subject.read, len(subject), every, folder, self.device, options.batch_size, options.workers)
         real = _reference_features(self.dataset, self._networks, self._reference, options, self.device)
         chosen = np.searchsorted(self.dataset.indices("test"), subject.reference)
@@ -155,16 +155,18 @@ class Evaluator:
         scores |= soa_scores(self._object_judges, subject, stored, self.dataset, options)
         _check_finite(scores, subject.name)
         undefined = [key for judge in self._object_judges for key in soa_keys(judge) if key not in scores]
-        _write_per_image(out.parent / PER_IMAGE, subject, scores, verdicts, options.seed)
-        beside = _beside(self.rungs, stored, subject, verdicts, options)
-        inputs = {"images_sha256": stored[every[0].name].images_sha256}
+        inputs = {IMAGES_SHA256: stored[every[0].name].images_sha256}
+        per_image = beside(out, PER_IMAGE)
+        _write_per_image(per_image, subject, scores, verdicts, options.seed, inputs[IMAGES_SHA256])
+        further = _further(self.rungs, stored, subject, verdicts, options)
         _write(
             out,
             subject,
             scores,
             undefined if subject.kind == "control" else [],
-            beside,
+            further,
             inputs,
+            self.device,
             self.dataset,
             self._mlflow,
         )
@@ -183,7 +185,8 @@ def evaluate(
 ) -> None:
     """Measure a folder of sampled images and write metrics.json to `out`.
 
-    Features lie in features/ beside it, those of the real images in `reference` (default: reference/ beside it).
+    Features lie in features/ beside it (of NAME.json in NAME.features/), those of the real images in `reference`
+    (default: reference/ beside it).
     """
     evaluator = Evaluator(data, judges, reference or Path(out).parent / "reference", options, device, mlflow)
     evaluator.measure(evaluator.sampled(images), out)
@@ -204,7 +207,7 @@ def evaluate_controls(
     evaluator = Evaluator(data, judges, reference or Path(out) / "reference", options, device, mlflow)
     for control in controls:
         folder = Path(out) / control
-        evaluator.measure(evaluator.control(control, folder), folder / "metrics.json")
+        evaluator.measure(evaluator.control(control, folder), folder / METRICS)
 
 
 def _check_finite(scores: Scores, name: str) -> None:
@@ -218,7 +221,7 @@ def _check_finite(scores: Scores, name: str) -> None:
 
 
 def _write_per_image(
-    path: Path, subject: ImageSet, scores: Scores, verdicts: dict[str, Verdict], fold_seed: int
+    path: Path, subject: ImageSet, scores: Scores, verdicts: dict[str, Verdict], fold_seed: int, images_sha256: str
 ) -> None:
     """What each image adds to a metric, and each metric with a fold of whole test images left out.
 
@@ -228,13 +231,14 @@ def _write_per_image(
     for fold, rows in enumerate(metrics.clustered_folds(subject.test_images, fold_seed)):
         folds[rows] = fold
     arrays = {"test_images": subject.test_images, "captions": subject.captions, "folds": folds}
+    arrays[IMAGES_SHA256] = np.array(images_sha256)
     for name, verdict in verdicts.items():
         arrays |= {f"hits/{name}": verdict.hits, f"counts/{name}": verdict.counts}
     arrays |= {f"without/{name}": np.array(score.without) for name, (score, _, _) in scores.items() if score.without}
     files.write_through(path, lambda file: np.savez_compressed(file, **arrays))
 
 
-def _beside(
+def _further(
     rungs: tuple[str, ...],
     stored: dict[str, StoredFeatures],
     subject: ImageSet,
@@ -248,10 +252,10 @@ def _beside(
         if rung in _IS
     }
     bootstraps |= {name: verdict.bootstrap for name, verdict in verdicts.items()}
-    beside: dict[str, dict[str, object]] = {name: {"bootstrap": each.as_json()} for name, each in bootstraps.items()}
+    further: dict[str, dict[str, object]] = {name: {"bootstrap": each.as_json()} for name, each in bootstraps.items()}
     for name, verdict in verdicts.items():
-        beside[name]["chance"] = verdict.chance
-    return beside
+        further[name]["chance"] = verdict.chance
+    return further
 
 
 # What each rung is asked for: KID and PRDC mean nothing in the released protocols.
@@ -294,6 +298,7 @@ def _rung_scores(
         **base,
         "reference": subject.reference_name,
         "reference_num_images": len(reference),
+        "reference_images_sha256": real.images_sha256,  # of all of them, of which a control may take a part
         "fold_seed": options.seed,
     }
     fid = {**against, "library": "this project's, float64 (equal to torch-fidelity's and clean-fid's)"}
@@ -338,8 +343,9 @@ def _write(
     subject: ImageSet,
     scores: Scores,
     undefined: Sequence[str],
-    beside: dict[str, dict[str, object]],
+    further: dict[str, dict[str, object]],
     inputs: dict[str, object],
+    device: torch.device,
     dataset: PreparedDataset,
     mlflow: str | None,
 ) -> None:
@@ -368,12 +374,13 @@ def _write(
                 "folds": score.folds,
                 "interval_folds": score.interval_folds,
                 "protocol": protocol,
-                **beside.get(name, {}),
+                **further.get(name, {}),
             }
             for name, (score, protocol, count) in scores.items()
         }
         | dict.fromkeys(undefined),
         "inputs": {**subject.inputs, **inputs, "data": dataset.sha256},
+        "device": device.type,  # moves a value by its rounding: recorded, and not asked for in a table
         "provenance": provenance(),
     }
     files.write_json(out, content)
@@ -388,7 +395,7 @@ def _write(
         "commit": content["provenance"]["commit"],
     }
     parameters = {"num_images": len(subject), "reference": subject.reference_name}
-    lab_book = LabBook(mlflow, out.parent / "evaluation", f"{name} evaluate", tags, parameters)
+    lab_book = LabBook(mlflow, beside(out, "evaluation"), f"{name} evaluate", tags, parameters)
     lab_book.scores({metric: score.value for metric, (score, _, _) in scores.items()})
     lab_book.file(out)
     lab_book.picture(_first_images(subject), "images.png")

@@ -1,15 +1,16 @@
 """One pass over an image set: what every network says of every image, in .npy files that a killed job goes on with.
 
 A store is one folder per network: an array per output, and manifest.json with the network's identity (weights,
-resize, library versions) and, chunk by chunk, the SHA-256 of the pixels the rows were made from. Every evaluation
-reads every image and compares: rows of other images or of another network are made anew, never read, and a missing
-or corrupt image is always found.
+resize, library versions) and, chunk by chunk, the SHA-256 of the pixels the rows were made from and of the rows
+themselves. Every evaluation reads every image and compares: rows of other images or of another network, and rows that
+are not those that were written, are made anew, never read, and a missing or corrupt image is always found.
 """
 
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,12 +27,31 @@ from dmgan.evaluation.images import Images
 from dmgan.evaluation.networks import FeatureNetwork
 from dmgan.progress import Progress, say
 
-FORMAT = 1
+FORMAT = 2
 FORWARD = 32  # images per forward pass, always: a convolution's rounding depends on the size of its batch
 CHUNK = 8 * FORWARD  # images after which the rows are on the disk
 MANIFEST = "manifest.json"
 
 Prepare = Callable[[np.ndarray], np.ndarray] | None
+
+
+class _OpenArray:
+    """A .npy file (N, D) that is held open: its rows stay the same when another job puts a new file in its place."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        with open(path, "rb") as file:
+            npy.read_magic(file)
+            self.shape, _, self.dtype = npy.read_array_header_1_0(file)
+            self._start = file.tell()
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def read(self, first: int, rows: np.ndarray) -> None:
+        """Fill `rows` (n, D) from row `first` on."""
+        place = self._start + first * self.dtype.itemsize * self.shape[1]
+        if os.preadv(self._descriptor, [rows], place) != rows.nbytes:
+            raise UserError(f"{self.path}: is shorter than its header says; delete its folder")
 
 
 class Rows:
@@ -40,18 +60,11 @@ class Rows:
     Files are read, not mapped: a mapped file's pages count as the process's memory.
     """
 
-    def __init__(self, source: np.ndarray | Path, numbers: np.ndarray | None = None):
+    def __init__(self, source: "np.ndarray | Path | _OpenArray", numbers: np.ndarray | None = None):
         """`numbers`: which rows of the source these are (default: all, in order)."""
-        self._source = source
-        if isinstance(source, np.ndarray):
-            shape = source.shape
-        else:
-            with open(source, "rb") as file:
-                npy.read_magic(file)
-                shape, _, self._type = npy.read_array_header_1_0(file)
-                self._offset = file.tell()
-        self.width = shape[1]
-        self._numbers = np.arange(shape[0]) if numbers is None else np.asarray(numbers)
+        self._source = _OpenArray(source) if isinstance(source, Path) else source
+        self.width = self._source.shape[1]
+        self._numbers = np.arange(self._source.shape[0]) if numbers is None else np.asarray(numbers)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -65,15 +78,11 @@ class Rows:
         numbers = self._numbers[positions]
         if isinstance(self._source, np.ndarray):
             return self._source[numbers]
-        rows = np.empty((len(numbers), self.width), dtype=self._type)
-        length = rows.itemsize * self.width
-        with open(self._source, "rb", buffering=0) as file:
-            # Neighbouring rows in one read.
-            starts = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)
-            for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True):
-                file.seek(self._offset + int(numbers[start]) * length)
-                if file.readinto(rows[start:stop]) != (stop - start) * length:
-                    raise UserError(f"{self._source}: is shorter than its header says; delete its folder")
+        rows = np.empty((len(numbers), self.width), dtype=self._source.dtype)
+        # Neighbouring rows in one read.
+        starts = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)
+        for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True):
+            self._source.read(int(numbers[start]), rows[start:stop])
         return rows
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
@@ -97,6 +106,20 @@ class StoredFeatures(NamedTuple):
         return self.arrays[array]
 
 
+class _Done(NamedTuple):
+    """What the manifest says of a chunk whose rows are on the disk."""
+
+    images: str  # SHA-256 of the pixels that the rows were made from
+    rows: str  # SHA-256 of the rows, array after array
+
+
+def _rows_sha256(rows: Iterable[np.ndarray]) -> str:
+    sha256 = hashlib.sha256()
+    for values in rows:
+        sha256.update(np.ascontiguousarray(values))
+    return sha256.hexdigest()
+
+
 class _Store:
     """The folder of one network's rows of one image set."""
 
@@ -104,18 +127,24 @@ class _Store:
         self.folder, self.network, self.count = folder, network, count
         self._head = {"format": FORMAT, "count": count, "chunk": CHUNK, "device": device.type}
         self._head |= {"identity": network.identity()}
-        self.done: list[str | None] = [None] * -(-count // CHUNK)
+        self.done: list[_Done | None] = [None] * -(-count // CHUNK)
+        self._others_may_read = False  # files that were whole when this job came
 
     def path(self, array: str) -> Path:
         return self.folder / f"{array}.npy"
 
     def open(self) -> None:
-        """Go on with what is there if it is of this network and count; otherwise begin anew, and say so."""
+        """Go on with what is there if it is of this network and count; otherwise begin anew, and say so.
+
+        A chunk whose rows are not those that were written counts as missing.
+        """
         if (self.folder / MANIFEST).exists():
             found = files.read_json(self.folder / MANIFEST, f"delete {self.folder}")
             done = found.pop("done", None)
             if found == self._head and all(self._whole(array) for array in self.network.widths):
-                self.done = done
+                self.done = [None if each is None else _Done(**each) for each in done]
+                self._others_may_read = None not in self.done
+                self._leave_out_changed()
                 return
             changed = [key for key in self._head if found.get(key) != self._head[key]] or ["files"]
             say(f"{self.folder}: holds features of other {' and '.join(changed)}; making them anew")
@@ -132,8 +161,19 @@ class _Store:
             return False
         return mapped.shape == (self.count, self.network.widths[array]) and mapped.dtype == np.float32
 
-    def write(self, chunk: int, rows: dict[str, np.ndarray], sha256: str) -> None:
+    def _leave_out_changed(self) -> None:
+        """Check the rows of every finished chunk: the disk may be bad, or a job was killed while it replaced them."""
+        arrays = [Rows(self.path(array)) for array in self.network.widths]
+        for chunk, done in enumerate(self.done):
+            numbers = np.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, self.count))
+            if done is not None and _rows_sha256(each.take(numbers) for each in arrays) != done.rows:
+                say(f"{self.folder}: features of images {numbers[0]} to {numbers[-1]} are damaged; making them anew")
+                self.done[chunk] = None
+
+    def write(self, chunk: int, rows: dict[str, np.ndarray], images_sha256: str) -> None:
         """Rows of one chunk to the disk, and only then its mark in the manifest."""
+        if self._others_may_read:
+            self._leave_files_to_readers()
         for array, values in rows.items():
             with open(self.path(array), "r+b") as file:
                 npy.read_magic(file)
@@ -142,13 +182,22 @@ class _Store:
                 file.write(np.ascontiguousarray(values))
                 file.flush()
                 os.fsync(file.fileno())
-        self.done[chunk] = sha256
-        files.write_json(self.folder / MANIFEST, {**self._head, "done": self.done})
+        self.done[chunk] = _Done(images_sha256, _rows_sha256(rows[array] for array in self.network.widths))
+        done = [None if each is None else each._asdict() for each in self.done]
+        files.write_json(self.folder / MANIFEST, {**self._head, "done": done})
+
+    def _leave_files_to_readers(self) -> None:
+        """Go on in copies: an evaluation that reads these rows keeps the files that it has open."""
+        for array in self.network.widths:
+            copy = self.folder / f".{array}.copy"
+            shutil.copyfile(self.path(array), copy)
+            os.replace(copy, self.path(array))
+        self._others_may_read = False
 
     def features(self) -> StoredFeatures:
         """What is stored, once it is whole."""
         arrays = {array: Rows(self.path(array)) for array in self.network.widths}
-        whole = hashlib.sha256("".join(self.done).encode()).hexdigest()
+        whole = hashlib.sha256("".join(each.images for each in self.done).encode()).hexdigest()
         return StoredFeatures(arrays, self.network.protocol, whole)
 
 
@@ -203,6 +252,7 @@ def extract(
 ) -> dict[str, StoredFeatures]:
     """Features of images 0 ... count - 1 under `folder`, by the network's name; a killed call goes on in its chunk.
 
+    They stay what they are while another call fills the folder with others.
     The values depend on neither batch_size nor workers. UserError naming the image for one that cannot be read or
     whose features are not finite, and where batch_size or workers make no sense.
     """
@@ -214,7 +264,7 @@ def extract(
         for store in stores:
             store.open()
         _fill(stores, images, count, device, batch_size, workers)
-    return {store.network.name: store.features() for store in stores}
+        return {store.network.name: store.features() for store in stores}
 
 
 def _fill(stores: Sequence[_Store], images: Images, count: int, device, batch_size: int, workers: int) -> None:
@@ -229,7 +279,7 @@ def _fill(stores: Sequence[_Store], images: Images, count: int, device, batch_si
         sha256, rows = _chunk_rows(loaded, numbers, missing[chunk], wanted[chunk], images, device)
         for store in missing[chunk]:
             store.write(chunk, rows[store.network.name], sha256)
-        stale = [store for store in stores if store.done[chunk] != sha256]
+        stale = [store for store in stores if store.done[chunk].images != sha256]
         if stale:
             say(f"{stale[0].folder.parent}: images {numbers[0]} to {numbers[-1]} have changed; their features anew")
             again = [()] * chunk + [_prepares(stale)]

@@ -122,6 +122,7 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
             "sampling_seed": manifest["seed"],
             "vocabulary_sha256": manifest["vocabulary_sha256"],
             "switches": manifest["switches"],
+            "longest_caption_read": max(len(tokens) for tokens in manifest["tokens"]),  # in words, by the generator
             **_memory_used(manifest),
         },
         imported=manifest["imported"],

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from dmgan import files
+from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
@@ -32,6 +33,7 @@ from dmgan.evaluation.rprecision import (
 )
 from dmgan.evaluation.uncertainty import Bootstrap, bootstrap_share
 from dmgan.options import EvaluationOptions
+from dmgan.randomness import generator
 from dmgan.weights import load_state, load_weights
 
 TRAINING, HELD_OUT, RELEASED = "training DAMSM", "held-out DAMSM", "released DAMSM"
@@ -81,18 +83,27 @@ def caption_verdicts(
 
 
 class RetrievalJudge:
-    """R-precision by whatever encodes images and captions into one space."""
+    """R-precision by whatever encodes images and captions into one space.
+
+    An image's own caption and the mismatched ones are read alike, whatever its generator read of them: so all models
+    and control rows are asked one question.
+    """
 
     def __init__(self, name: str, network: FeatureNetwork):
         self.metric, self.network = f"R-precision({name})", network
 
-    def caption(self, dataset: PreparedDataset, image: int, caption: int) -> Hashable:
+    def caption(self, dataset: PreparedDataset, image: int, caption: int, options: EvaluationOptions) -> Hashable:
         """A test caption in the form that `encode` takes."""
         raise TypeError(f"{type(self).__name__} reads no captions")
 
-    def shown(self, subject: ImageSet, dataset: PreparedDataset) -> list[Hashable]:
+    def reading(self, options: EvaluationOptions) -> str:
+        """What it reads of a caption."""
+        raise TypeError(f"{type(self).__name__} reads no captions")
+
+    def shown(self, subject: ImageSet, dataset: PreparedDataset, options: EvaluationOptions) -> list[Hashable]:
         """Each image's own caption."""
-        return [self.caption(dataset, *each) for each in zip(subject.test_images, subject.captions, strict=True)]
+        places = zip(subject.test_images, subject.captions, strict=True)
+        return [self.caption(dataset, *each, options) for each in places]
 
     def encode(self, captions: list[Hashable]) -> np.ndarray:
         """Codes (N, E) of captions."""
@@ -103,13 +114,17 @@ class RetrievalJudge:
     ) -> Verdict:
         """R-precision (R = 1) in percent over ten folds."""
         pool, pool_classes = pool_of_test_captions(dataset)
-        own = self.shown(subject, dataset)
-        captions, rows = distinct([*own, *(self.caption(dataset, *each) for each in pool)])
+        own = self.shown(subject, dataset, options)
+        captions, rows = distinct([*own, *(self.caption(dataset, *each, options) for each in pool)])
         rivals = rows[len(own) :][
             mismatched_captions(dataset.class_ids[subject.test_images], pool_classes, options.seed)
         ]
         candidates = np.concatenate([rows[: len(own), None], rivals], axis=1)
-        hits = retrieval_hits(stored["codes"].all(), self.encode(captions), candidates)
+        places = [*zip(subject.test_images, subject.captions, strict=True), *pool]
+        images, sentences = stored["codes"].all(), self.encode(captions)
+        self._refuse_unusable(images, subject.read.name)
+        self._refuse_unusable(sentences, lambda row: _caption_name(dataset, *places[np.flatnonzero(rows == row)[0]]))
+        hits = retrieval_hits(images, sentences, candidates)
         order = metrics.fold_order(len(subject), options.seed)
         folds = metrics.fold_of_each(len(subject), order)
         counts = np.ones(len(hits))
@@ -122,6 +137,7 @@ class RetrievalJudge:
             bootstrap=bootstrap_share(hits, counts, subject.test_images, options.seed),
             protocol={
                 **self.network.protocol,
+                "captions": self.reading(options),
                 "candidates": CANDIDATES,
                 "mismatched": MISMATCHED,
                 "caption_seed": options.seed,
@@ -134,28 +150,51 @@ class RetrievalJudge:
             num_images=int(counted_images(folds, order, options.fold_rule).sum()),
         )
 
+    def _refuse_unusable(self, codes: np.ndarray, name: Callable[[int], str]) -> None:
+        """UserError naming the first of codes (N, E) that has no cosine: it would count as a miss, or tie with all."""
+        lengths = np.linalg.norm(codes.astype(np.float64), axis=1)
+        bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+        if len(bad):
+            what = "has length 0" if lengths[bad[0]] == 0 else "is not finite"
+            raise UserError(
+                f"{name(int(bad[0]))}: its code by {self.network.name} {what} ({len(bad)} of {len(codes)} so), so that "
+                f"{self.metric} has no meaning; the judge's weights are broken, make or fetch them again"
+            )
+
+
+def _caption_name(dataset: PreparedDataset, image: int, caption: int) -> str:
+    return f"{dataset.folder}: caption {caption} of {dataset.name(image)}"
+
 
 class DamsmJudge(RetrievalJudge):
-    """A DAMSM. It reads the caption as the generator did where both have one vocabulary."""
+    """A DAMSM. It reads whole captions, or as many words as it is told."""
 
     def __init__(self, name: str, encoders: Damsm, dataset: PreparedDataset, folder: Path):
         network = DamsmCodes(encoders, name.replace(" ", "-").lower())
         network.protocol["feature_network"] = _KINDS[name]
-        if encoders.vocabulary != dataset.vocabulary:
-            network.protocol["captions"] = "encoded anew in the encoders' own vocabulary, unknown words left out"
         super().__init__(name, network)
-        self._encoders = encoders
+        self._encoders, self._anew = encoders, encoders.vocabulary != dataset.vocabulary
         self._tokens_of = encoders.caption_reader(
             dataset, f"{folder}: its vocabulary is not that of {dataset.folder}; give the encoders of this data set"
         )
 
-    def caption(self, dataset: PreparedDataset, image: int, caption: int) -> Hashable:
-        return tuple(self._tokens_of(image, caption))
+    def caption(self, dataset: PreparedDataset, image: int, caption: int, options: EvaluationOptions) -> Hashable:
+        tokens = self._tokens_of(image, caption)
+        if options.caption_words:
+            tokens = fit_caption(tokens, options.caption_words, generator(options.seed, "judged words", image, caption))
+        return tuple(tokens.tolist())
 
-    def shown(self, subject: ImageSet, dataset: PreparedDataset) -> list[Hashable]:
+    def reading(self, options: EvaluationOptions) -> str:
+        words = f"{options.caption_words} words at most of each" if options.caption_words else "whole"
+        return f"{words}, encoded anew in the encoders' own vocabulary, unknown words left out" if self._anew else words
+
+    def shown(self, subject: ImageSet, dataset: PreparedDataset, options: EvaluationOptions) -> list[Hashable]:
+        """Of a caption that is cut, the very words its generator read, where these are as many: as in the release."""
+        captions = super().shown(subject, dataset, options)
         if subject.inputs.get("vocabulary_sha256") != self._encoders.sha256["vocabulary.json"]:
-            return super().shown(subject, dataset)
-        return [tuple(tokens) for tokens in subject.tokens]
+            return captions
+        read = [tuple(tokens.tolist()) for tokens in subject.tokens]
+        return [own if len(own) == len(cut) else cut for own, cut in zip(read, captions, strict=True)]
 
     def encode(self, captions: list[Hashable]) -> np.ndarray:
         return sentences(self._encoders, [np.array(each, dtype=np.int32) for each in captions]).numpy()
@@ -215,8 +254,11 @@ class ClipJudge(RetrievalJudge):
         super().__init__(f"CLIP {name}", ClipCodes(name, network, sha256, device))
         self._model, self._tokenizer, self._device = network, tokenizer, device
 
-    def caption(self, dataset: PreparedDataset, image: int, caption: int) -> Hashable:
+    def caption(self, dataset: PreparedDataset, image: int, caption: int, options: EvaluationOptions) -> Hashable:
         return dataset.caption(image, caption)
+
+    def reading(self, options: EvaluationOptions) -> str:
+        return f"whole, up to CLIP's {self._tokenizer.context_length} tokens"
 
     @torch.no_grad()
     def encode(self, captions: list[Hashable]) -> np.ndarray:
@@ -229,8 +271,10 @@ def _read_clip(model: str, weights: Path) -> tuple[str, torch.nn.Module, Callabl
     """Name, network, tokenizer and SHA-256 of the weights."""
     if not Path(weights).is_file():
         raise UserError(
-            f"{weights}: is not there; give --clip-weights the state dict of CLIP {model}, "
-            "such as open_clip_model.safetensors of its page on the Hugging Face hub"
+            f"{weights}: is not there; give --clip-weights the state dict of CLIP {model}, such as "
+            f"open_clip_model.safetensors, from the address in open_clip.get_pretrained_cfg({model!r}, TAG), where "
+            f"TAG is one of open_clip.list_pretrained_tags_by_model({model!r}); no hash of it is known here, the "
+            "file's own is written into metrics.json"
         )
     try:
         import open_clip

@@ -59,8 +59,39 @@ class FeatureNetwork:
             "widths": self.widths,
             "protocol": self.protocol,
             "versions": {each: installed[each] for each in self.packages},
-            "code_sha256": files.file_sha256(Path(inspect.getfile(type(self)))),
+            "code_sha256": _code_sha256(self),
         }
+
+
+def _code_sha256(network: FeatureNetwork) -> dict[str, str]:
+    """Hash of each file of this project that a forward runs through, by module.
+
+    They are the network's own and those of the modules and callables in it, such as the classifier's.
+    """
+    classes, left, seen = {type(network)}, [network], set()
+    while left:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if callable(each):
+            classes.add(type(each))
+        if isinstance(each, nn.Module):
+            left += each.children()
+        elif isinstance(each, tuple):  # encoders or a classifier as they are read
+            left += each
+        elif _is_ours(type(each)):
+            left += vars(each).values()
+    ours = {base for each in classes for base in each.__mro__ if _is_ours(base)} | {type(network)}
+    return {each.__module__: files.file_sha256(Path(inspect.getfile(each))) for each in sorted(ours, key=_module)}
+
+
+def _module(kind: type) -> str:
+    return kind.__module__
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("dmgan.")
 
 
 def resized(images: Tensor, size: int) -> Tensor:

@@ -56,11 +56,13 @@ class Evaluation(NamedTuple):
     dataset: str
     image_size: int
     metrics: dict[str, Measure | None]  # by METRIC(JUDGE); None: has no meaning for this control
+    data: dict[str, str]  # SHA-256 of the prepared data set's files
 
     def conditions(self, metric: str) -> dict[str, object]:
         """Everything that must agree between two numbers of one column."""
         measure = self.metrics[metric]
-        return {"image_size": self.image_size, "num_images": measure.num_images, **measure.protocol}
+        data = {f"prepared data, {name}": sha256 for name, sha256 in self.data.items()}
+        return {"image_size": self.image_size, "num_images": measure.num_images, **data, **measure.protocol}
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ def _read(file: Path) -> Evaluation:
             dataset=subject["dataset"],
             image_size=subject["image_size"],
             metrics={metric: _measure(measure) for metric, measure in content["metrics"].items()},
+            data=dict(content["inputs"]["data"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: is damaged (no {error}); {_MEND}") from error

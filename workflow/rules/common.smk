@@ -182,7 +182,7 @@ def judge_files(wildcards):
 
 def judge_flags(wildcards):
     """The judges beside the training DAMSM and the species classifier."""
-    words = ["--fold-rule", config["fold_rule"]]
+    words = ["--fold-rule", config["fold_rule"], "--caption-words", str(config["caption_words"])]
     if "held_out_damsm" in config:
         words += ["--held-out-damsm", f"results/{wildcards.dataset}/damsm/seed{config['held_out_damsm']['seed']}"]
     if names_attributes(wildcards.dataset):
