@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dmgan.transfer import to_device
+
 
 class PackedWords(NamedTuple):
     """All words of J captions; the k-th caption here is the k-th longest."""
@@ -26,7 +28,7 @@ def pack_words(words: Tensor, lengths: Tensor) -> PackedWords:
     order = lengths.cpu().argsort(descending=True, stable=True)
     there = torch.arange(int(lengths.max()))[:, None] < lengths.cpu()[order]  # (T, J)
     positions, captions = there.nonzero(as_tuple=True)
-    positions, captions = positions.to(words.device), order[captions].to(words.device)
+    positions, captions = to_device(positions, words.device), to_device(order[captions], words.device)
     return PackedWords(words.permute(2, 0, 1)[positions, captions], there.sum(dim=1).tolist(), captions, positions)
 
 

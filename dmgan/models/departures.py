@@ -152,8 +152,8 @@ DEPARTURES = (
         "\"number of words\"",
         "at most 18 on CUB and 12 on COCO in training, 25 and 20 in evaluation; of a longer caption a random "
         "ordered subset",
-        "no switch: configuration, `TrainingOptions.max_words`; evaluation: `sample --max-words`, `sampling.max_words`; "
-        "R-precision reads whole captions, `EvaluationOptions.caption_words` cuts them",
+        "no switch: configuration, `TrainingOptions.max_words`; evaluation: `sample --max-words`, `sampling.max_words`"
+        "; R-precision reads whole captions, `EvaluationOptions.caption_words` cuts them",
     ),
     Departure(
         "text encoder",
