@@ -83,7 +83,8 @@ def test_every_model_stops_goes_on_to_the_bit_and_writes_its_run_folder(
     assert options["inputs"].get("captioner") == (weights if with_captioner else None)
     history = read_csv(tmp_path / "run" / "history.csv")
     steps = training.epochs * (len(dataset.indices("train")) // training.batch_size)
-    assert int(history[-1]["step"]) == steps and float(history[-1]["discriminator0"]) > 0
+    losses = [float(value) for key, value in history[-1].items() if key.startswith("discriminator")]
+    assert int(history[-1]["step"]) == steps and max(losses) > 0  # of stages trained one by one the last alone
     trained = load_run(tmp_path / "run", CPU)
     assert trained.name == name and trained.max_words == training.max_words
     assert ("gate_max" in history[-1]) == (not trained.model.gates_bounded)

@@ -216,7 +216,7 @@ def test_sampling_is_told_how_to_make_images(tmp_path):
         "snakemake", "--dry-run", "--printshellcmds", "--configfile", written, folder=copy_of_project(tmp_path)
     )  # fmt: skip
     assert dry.returncode == 0, dry.stderr
-    told = re.findall(r"dmgan sample --data .*? --run results/smoke/(\S+) .*--seed 100 (.*?) ?--threads", dry.stdout)
+    told = re.findall(r"dmgan sample --data .*? --run results/smoke/(\S+) .*--seed 100 (.*?) *--threads", dry.stdout)
     common = "--packed --max-words 20 --batch-size 16 --precision bfloat16"
     without_limit = common.replace(" --max-words 20", "")
     expected = dict.fromkeys((f"{name}/seed0" for name in ("dmgan", "mdsp")), common)
