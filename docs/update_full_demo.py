@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from update_results import copy_small
 
 CONFIG = Path("workflow/config/full-demo.yaml")
 RESULTS, BENCHMARKS, PAGE = Path("results/synthbirds"), Path("results/benchmarks"), Path("docs/full-demo.md")
@@ -57,17 +58,22 @@ def main() -> int:
     commit = json.loads((RESULTS / "dmgan/seed0/options.json").read_text())["provenance"]["commit"][:10]
     span = max(job["end"] for job in times.values()) - min(job["end"] - job["s"] for job in times.values())
     cpu = sum(job["cpu"] for job in times.values())
-    tables = [path.read_text(encoding="utf-8").strip() for path in sorted((RESULTS / "tables").glob("*.md"))]
+    paths = sorted(path for path in (RESULTS / "tables").glob("*.md") if path.stem != "comparisons")  # 1,200 lines
+    tables = [path.read_text(encoding="utf-8").strip() for path in paths]
+    cost = (
+        f"{len(times)} jobs took {cpu / 60:.0f} minutes of CPU time, {cpu / 120:.0f} minutes over two cores. "
+        f"By the clock the first began {span / 60:.0f} minutes before\nthe last ended, pauses and what else ran on the machine included."
+    )
     PAGE.write_text(
         "# The full demo\n\n"
-        "Made by `make full-demo`, then `python docs/update_full_demo.py`: every model on the embedded data set, the\n"
-        "tables of all five documents. What these numbers are, and are not, worth is said in the\n"
+        "Made by `make full-demo`, then `make full-docs`: every model on the embedded data set, and the tables of all\n"
+        "five documents. What these numbers are, and are not, worth is said on the\n"
         "[front page](../README.md#what-the-demo-gives): small networks, minutes of training, drawings.\n\n"
-        f"{len(times)} jobs took {cpu / 60:.0f} minutes of CPU time, {cpu / 120:.0f} minutes over two cores, and "
-        f"{span / 60:.0f} minutes by the clock from\nthe first to the last. Trained at commit {commit}.\n\n"
-        f"{models(names, times)}\n\n" + "\n\n".join(tables) + "\n",
+        f"{cost} Trained at commit {commit}.\n\n{models(names, times)}\n\n"
+        "![The same captions by every model](full-demo.png)\n\n" + "\n\n".join(tables) + "\n",
         encoding="utf-8",
     )
+    copy_small(RESULTS / "figures/figure3.png", PAGE.with_suffix(".png"))
     return 0
 
 

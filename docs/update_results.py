@@ -65,13 +65,12 @@ def times() -> str:
     return "; ".join(f"{name} {seconds:.0f} s, {memory:.0f} MB" for seconds, name, memory in longest)
 
 
-def copy_figures() -> None:
-    """Small PNG copies of the figures, of 256 colours."""
-    for number in (3, 4, 5, 6):
-        with Image.open(RESULTS / "figures" / f"figure{number}.png") as figure:
-            height = round(figure.height * _WIDTH / figure.width)
-            small = figure.convert("RGB").resize((_WIDTH, height), Image.LANCZOS)
-            small.quantize(256).save(f"docs/figure{number}.png", optimize=True)
+def copy_small(source: Path, target: Path) -> None:
+    """A small PNG copy of a figure, of 256 colours."""
+    with Image.open(source) as figure:
+        height = round(figure.height * _WIDTH / figure.width)
+        small = figure.convert("RGB").resize((_WIDTH, height), Image.LANCZOS)
+        small.quantize(256).save(target, optimize=True)
 
 
 def main() -> None:
@@ -82,7 +81,8 @@ def main() -> None:
     commit = json.loads((RESULTS / "dmgan/seed0/metrics.json").read_text())["provenance"]["commit"][:10]
     body = f"{summary()}\n\n{_INTERVALS} Commit {commit}.\n"
     Path("README.md").write_text(f"{head}{BEGIN}\n\n{body}Longest jobs: {times()}.\n\n{END}{tail}")
-    copy_figures()
+    for number in (3, 4, 5, 6):
+        copy_small(RESULTS / "figures" / f"figure{number}.png", Path(f"docs/figure{number}.png"))
 
 
 if __name__ == "__main__":
