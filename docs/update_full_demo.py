@@ -61,8 +61,9 @@ def main() -> int:
     paths = sorted(path for path in (RESULTS / "tables").glob("*.md") if path.stem != "comparisons")  # 1,200 lines
     tables = [path.read_text(encoding="utf-8").strip() for path in paths]
     cost = (
-        f"{len(times)} jobs took {cpu / 60:.0f} minutes of CPU time, {cpu / 120:.0f} minutes over two cores. "
-        f"By the clock the first began {span / 60:.0f} minutes before\nthe last ended, pauses and what else ran on the machine included."
+        f"{len(times)} jobs took {cpu / 60:.0f} minutes of CPU time, {cpu / 120:.0f} minutes over two cores.\n"
+        f"By the clock the first began {span / 60:.0f} minutes before the last ended, pauses and what else ran on the "
+        "machine included."
     )
     PAGE.write_text(
         "# The full demo\n\n"
