@@ -116,10 +116,10 @@ class RetrievalJudge:
         pool, pool_classes = pool_of_test_captions(dataset)
         own = self.shown(subject, dataset, options)
         captions, rows = distinct([*own, *(self.caption(dataset, *each, options) for each in pool)])
-        rivals = rows[len(own) :][
-            mismatched_captions(dataset.class_ids[subject.test_images], pool_classes, options.seed)
-        ]
-        candidates = np.concatenate([rows[: len(own), None], rivals], axis=1)
+        candidates = np.empty((len(own), CANDIDATES), rows.dtype)
+        candidates[:, 0] = rows[: len(own)]
+        rivals = mismatched_captions(dataset.class_ids[subject.test_images], pool_classes, options.seed)
+        np.take(rows[len(own) :], rivals, out=candidates[:, 1:])
         places = [*zip(subject.test_images, subject.captions, strict=True), *pool]
         images, sentences = stored["codes"].all(), self.encode(captions)
         self._refuse_unusable(images, subject.read.name)

@@ -19,7 +19,7 @@ _CHUNK = 256  # images at a time: 256 x 100 candidates
 def mismatched_captions(class_ids: np.ndarray, pool_classes: np.ndarray, seed: int) -> np.ndarray:
     """For each image, 99 positions in the pool of captions, drawn with replacement from other classes.
 
-    class_ids (N,) of the images, pool_classes (P,) of the pool's captions; returns (N, 99) int64. Row i depends on
+    class_ids (N,) of the images, pool_classes (P,) of the pool's captions; returns (N, 99) int32. Row i depends on
     `seed` and i alone. A set without classes numbers its images: then other classes are other images.
     """
     order = np.argsort(pool_classes, kind="stable")
@@ -30,11 +30,14 @@ def mismatched_captions(class_ids: np.ndarray, pool_classes: np.ndarray, seed: i
         raise UserError(
             "R-precision: every caption is of one class, so there is no mismatched one; use a set with more classes"
         )
-    uniform = generator(seed, "mismatched captions").random((len(class_ids), CANDIDATES - 1))
-    draws = (uniform * others[:, None]).astype(np.int64)
-    # A draw counts the pool without the image's own class: step over that class's block.
-    draws += np.where(draws >= starts[:, None], (ends - starts)[:, None], 0)
-    return order[draws]
+    random, mismatched = generator(seed, "mismatched captions"), np.empty((len(class_ids), CANDIDATES - 1), np.int32)
+    for start in range(0, len(class_ids), _CHUNK):  # block after block: the whole in float64 is several times as large
+        rows = slice(start, start + _CHUNK)
+        draws = (random.random(mismatched[rows].shape) * others[rows, None]).astype(np.int64)
+        # A draw counts the pool without the image's own class: step over that class's block.
+        draws += np.where(draws >= starts[rows, None], (ends - starts)[rows, None], 0)
+        mismatched[rows] = order[draws]
+    return mismatched
 
 
 def retrieval_hits(codes: np.ndarray, captions: np.ndarray, candidates: np.ndarray) -> np.ndarray:
@@ -84,5 +87,5 @@ def pool_of_test_captions(dataset: PreparedDataset) -> tuple[list[tuple[int, int
 def distinct(captions: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray]:
     """The different captions in the order of their first occurrence, and for each given one its row among them."""
     row_of: dict[Hashable, int] = {}
-    rows = np.array([row_of.setdefault(caption, len(row_of)) for caption in captions], dtype=np.int64)
+    rows = np.array([row_of.setdefault(caption, len(row_of)) for caption in captions], dtype=np.int32)
     return list(row_of), rows
