@@ -150,7 +150,7 @@ def sentence_to_regions(e: Tensor, v: Tensor, gammas: MatchingOptions) -> Tensor
 def words_to_words(w: Tensor, words: Tensor, caption_rows: Tensor) -> Tensor:
     """One caption's words (T, E) against K entries' captions (K, C), rows of words (M, U, E) of length 1: (K,)."""
     theirs = words.index_select(0, caption_rows.flatten()).flatten(0, 1)  # (K C U, E)
-    cosines = theirs @ F.normalize(w, dim=1).t().to(words.dtype)
+    cosines = F.linear(theirs, F.normalize(w, dim=1).to(words.dtype))
     by_word = cosines.view(-1, words.shape[1], len(w)).unbind(dim=1)
     per_caption = reduce(torch.maximum, by_word).float().mean(dim=1)  # half the time of amax over so short rows
     return per_caption.view(caption_rows.shape).amax(dim=1)
@@ -161,7 +161,7 @@ def words_to_regions(w: Tensor, v: Tensor, gammas: MatchingOptions) -> Tensor:
     """One caption's words (T, E) against the regions (K, R, E) of K entries: (K,)."""
     s = (w.to(v.dtype) @ v.flatten(0, 1).t()).view(len(w), *v.shape[:2]).float()  # (T, K, R)
     alpha = (gammas.gamma1 * s.softmax(dim=0)).softmax(dim=2)
-    context = alpha.to(v.dtype).transpose(0, 1) @ v  # (K, T, E)
+    context = alpha.to(v.dtype).transpose(0, 1).contiguous() @ v  # (K, T, E)
     lengths = torch.linalg.vector_norm(context, dim=2, dtype=s.dtype) * w.norm(dim=1)
     cosines = (alpha * s).sum(dim=2).t() / lengths.clamp_min(1e-8)  # <w_t, context_t> = sum_r alpha_r s_r
     return (gammas.gamma2 * cosines).logsumexp(dim=1) / gammas.gamma2
