@@ -26,7 +26,7 @@ from dmgan.evaluation.rprecision import (
     MISMATCHED,
     counted_images,
     distinct,
-    mismatched_captions,
+    mismatched_blocks,
     pool_of_test_captions,
     precision_of_folds,
     retrieval_hits,
@@ -118,8 +118,9 @@ class RetrievalJudge:
         captions, rows = distinct([*own, *(self.caption(dataset, *each, options) for each in pool)])
         candidates = np.empty((len(own), CANDIDATES), rows.dtype)
         candidates[:, 0] = rows[: len(own)]
-        rivals = mismatched_captions(dataset.class_ids[subject.test_images], pool_classes, options.seed)
-        np.take(rows[len(own) :], rivals, out=candidates[:, 1:])
+        own_classes, rivals = dataset.class_ids[subject.test_images], rows[len(own) :]
+        for some, mismatched in mismatched_blocks(own_classes, pool_classes, options.seed):
+            candidates[some, 1:] = rivals[mismatched]
         places = [*zip(subject.test_images, subject.captions, strict=True), *pool]
         images, sentences = stored["codes"].all(), self.encode(captions)
         self._refuse_unusable(images, subject.read.name)

@@ -3,7 +3,7 @@
 Everything here works on encodings: what encodes images and captions is a judge (judges.py).
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,9 +19,14 @@ _CHUNK = 256  # images at a time: 256 x 100 candidates
 def mismatched_captions(class_ids: np.ndarray, pool_classes: np.ndarray, seed: int) -> np.ndarray:
     """For each image, 99 positions in the pool of captions, drawn with replacement from other classes.
 
-    class_ids (N,) of the images, pool_classes (P,) of the pool's captions; returns (N, 99) int32. Row i depends on
+    class_ids (N,) of the images, pool_classes (P,) of the pool's captions; returns (N, 99) int64. Row i depends on
     `seed` and i alone. A set without classes numbers its images: then other classes are other images.
     """
+    return np.concatenate([block for _, block in mismatched_blocks(class_ids, pool_classes, seed)])
+
+
+def mismatched_blocks(class_ids: np.ndarray, pool_classes: np.ndarray, seed: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of `mismatched_captions`, block after block: which they are, and the rows."""
     order = np.argsort(pool_classes, kind="stable")
     ordered = pool_classes[order]
     starts, ends = np.searchsorted(ordered, class_ids, "left"), np.searchsorted(ordered, class_ids, "right")
@@ -30,14 +35,13 @@ def mismatched_captions(class_ids: np.ndarray, pool_classes: np.ndarray, seed: i
         raise UserError(
             "R-precision: every caption is of one class, so there is no mismatched one; use a set with more classes"
         )
-    random, mismatched = generator(seed, "mismatched captions"), np.empty((len(class_ids), CANDIDATES - 1), np.int32)
-    for start in range(0, len(class_ids), _CHUNK):  # block after block: the whole in float64 is several times as large
-        rows = slice(start, start + _CHUNK)
-        draws = (random.random(mismatched[rows].shape) * others[rows, None]).astype(np.int64)
+    random = generator(seed, "mismatched captions")
+    for start in range(0, len(class_ids), _CHUNK):
+        rows = slice(start, min(start + _CHUNK, len(class_ids)))
+        draws = (random.random((rows.stop - start, CANDIDATES - 1)) * others[rows, None]).astype(np.int64)
         # A draw counts the pool without the image's own class: step over that class's block.
         draws += np.where(draws >= starts[rows, None], (ends - starts)[rows, None], 0)
-        mismatched[rows] = order[draws]
-    return mismatched
+        yield rows, order[draws]
 
 
 def retrieval_hits(codes: np.ndarray, captions: np.ndarray, candidates: np.ndarray) -> np.ndarray:
