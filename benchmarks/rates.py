@@ -104,6 +104,20 @@ def _model(name: str, block: dict, config: dict):
     return model
 
 
+def _left_out(stage: str, name: str, reason: str) -> None:
+    print(f"{stage} {name}: {reason}; left out", file=sys.stderr)
+
+
+def _reads_more(model) -> bool:
+    """Whether training it needs more than the DAMSM and random inputs."""
+    from dmgan.models.interface import TextToImageGAN
+
+    return model.reads_features or any(
+        getattr(type(model), name) is not getattr(TextToImageGAN, name)
+        for name in ("further_losses", "further_discriminator_losses")
+    )
+
+
 def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> dict[str, float] | None:
     """Rate of a training step as its engine runs it, and megabytes of a checkpoint."""
     import torch
@@ -112,11 +126,13 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     from dmgan.models.registry import find
     from dmgan.training import Trainer, repeat_bits
 
+    model = _model(name, block, config)
     if block.get("gpus", 1) > 1:
-        print(f"train {name}: is configured for several GPUs, and one is measured; left out", file=sys.stderr)
-        return None
+        return _left_out("train", name, "is configured for several GPUs, and one is measured")
+    if _reads_more(model):
+        return _left_out("train", name, "reads networks or features beside the DAMSM's, which are not made here")
     damsm, engine, device = _chosen(DamsmOptions, config["damsm"]), _chosen(EngineOptions, block), clock.device
-    options, model = _chosen(TrainingOptions, block), _model(name, block, config)
+    options = _chosen(TrainingOptions, block)
     repeat_bits(device, engine.deterministic)
     encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width)
     encoder.eval().requires_grad_(False).to(device)
@@ -134,13 +150,15 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     return trained
 
 
-def _sample(name: str, block: dict, config: dict, dataset: str, batch: int, clock: _Clock) -> dict[str, float]:
+def _sample(name: str, block: dict, config: dict, dataset: str, batch: int, clock: _Clock) -> dict[str, float] | None:
     """Rate of a generator's pass as images of this data set are made."""
     import torch
 
     from dmgan.inference import InferenceGenerator
 
     model, options = _model(name, block, config), _chosen(SamplingOptions, sampling_block(config, dataset))
+    if model.reads_features:
+        return _left_out("sample", name, "retrieves from a memory, which is not made here")
     model.to(clock.device).eval().requires_grad_(False)
     captions = _captions(batch, _chosen(DamsmOptions, config["damsm"]).embedding_dim, clock.device)
     noise = torch.randn(batch, model.noise_dim, device=clock.device)
@@ -189,10 +207,10 @@ def _classifier(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from dmgan.evaluation.classifier import SpeciesClassifier
+    from dmgan.evaluation.classifier import ImageClassifier
 
     options = _chosen(ClassifierOptions, config["classifier"])
-    network = SpeciesClassifier(options.width, options.features, 150).to(clock.device).train()
+    network = ImageClassifier(options.width, options.features, 150).to(clock.device).train()
     adam = torch.optim.AdamW(network.parameters(), lr=options.lr)
     images = torch.rand(batch, 3, options.image_size, options.image_size, device=clock.device)
     target = torch.arange(batch, device=clock.device)
@@ -214,7 +232,7 @@ def _preparing() -> dict[str, float] | None:
     return {"images_per_second": details["kept"] * details["workers"] / details["cpu_seconds"], "gflop_per_image": 0.0}
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rates", description=__doc__)
     parser.add_argument("--configfile", type=Path, default=Path("workflow/config/paper.yaml"), help="what to measure")
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
@@ -222,7 +240,7 @@ def main() -> None:
         "--batch-size", type=int, default=0, help="images a step, also in sampling (default: the configuration's)"
     )
     parser.add_argument("--seconds", type=float, default=10, help="least seconds of a measurement (default 10)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     keep_freed_memory()
     import torch
 

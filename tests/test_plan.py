@@ -192,6 +192,19 @@ def test_rates_are_measured_as_configured():
     assert 0 < fused["gflop_per_image"] < unfused["gflop_per_image"] and fused["images_per_second"] > 0
 
 
+def test_rates_of_every_stage_of_a_configuration(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measuring, "RATES", tmp_path / "rates.csv")
+    measuring.main(["--configfile", str(CONFIGS / "smoke.yaml"), "--seconds", "0", "--batch-size", "2"])
+    said = capsys.readouterr().err
+    assert "train mirrorgan: reads networks" in said and "sample mdsp: retrieves from a memory" in said
+    (rates,) = read_rates(tmp_path / "rates.csv").values()
+    stages = [(stage, name.split()[0]) for stage, name in rates]
+    measured = [("prepare", "photographs"), ("classifier", "classifier"), ("evaluate", "inception"),
+                ("pretrain", "small"), ("train", "dmgan"), ("sample", "dmgan"), ("train", "attngan"),
+                ("sample", "attngan"), ("sample", "mirrorgan")]  # fmt: skip
+    assert stages == measured
+
+
 def test_plan_says_what_it_rests_on(tmp_path, capsys, paper):
     network = network_of("train", paper, "cub", "dmgan")
     row = ("a card", "train", network, 10, 50, 240, 700, "float32", "wall time", "2026-01-01")
