@@ -28,6 +28,8 @@ _ADVERSARIAL_IMAGES = 1000  # of one control row, at most
 _OVERSIZE = 76 / 64
 # Width over height of stored images, of which the disk is estimated: CUB's are squares now and then clipped.
 _ASPECT = {"synthbirds": 1.0, "cub": 1.05, "coco": 1.37, "folder": 1.37}
+# Captions an image where the configuration does not say, and words a caption: synthbirds as drawn, folders as COCO.
+_CAPTIONS = {"synthbirds": (10, 12), "cub": (10, 15), "coco": (5, 11), "folder": (5, 11)}
 _PNG_BYTES_PER_PIXEL = 1.75
 _FEATURE_BYTES = 2048 * 4
 
@@ -203,7 +205,19 @@ def _costs_of_preparation(config: dict, dataset: str, train: int, test: int) -> 
     prepare = Cost(dataset, "prepare", source, 1, 0, train + test, network, stored)
     damsm, jobs = _values(DamsmOptions, config["damsm"] | block.get("damsm", {})), 1 + ("held_out_damsm" in config)
     what = "DAMSM" if jobs == 1 else "DAMSM and held-out DAMSM"
-    return [prepare, _steps(dataset, "pretrain", what, jobs, damsm, train, network_of("pretrain", config))]
+    pretrain = _steps(dataset, "pretrain", what, jobs, damsm, train, network_of("pretrain", config))
+    return [prepare, pretrain._replace(disk=_encoded_captions_bytes(config, dataset, train))]
+
+
+def _encoded_captions_bytes(config: dict, dataset: str, train: int) -> float:
+    """Bytes of the captions that trainings with `cache_captions` keep beside the encoders: float32, one set a limit."""
+    block = config["datasets"][dataset]
+    captions, words = _CAPTIONS[block.get("source", "synthbirds")]
+    captions = block.get("captions_per_image") or captions
+    models = [config["hyperparameters"][dataset][model] for model in config["models"]]
+    limits = {_values(TrainingOptions, each)["max_words"] for each in models if each.get("cache_captions")}
+    vectors = sum(min(limit, words) + 1 for limit in limits)  # of the words and of the sentence
+    return 4.0 * _values(DamsmOptions, config["damsm"])["embedding_dim"] * train * captions * vectors
 
 
 def _steps(dataset: str, rule: str, what: str, jobs: int, options: dict, shown: int, network: str) -> Cost:
@@ -362,13 +376,17 @@ def plan(configfile: Path, rates_file: Path, tflops: float) -> str:
         f"[{len(rates) + 1}] extrapolated: operations counted in the plain step at {tflops:g} TFLOP/s sustained, "
         "an assumption (--tflops), not a measurement"
     )
+    if any("?" in row for row in table):
+        notes.append(
+            "?: no rate of this network run as configured, or no size. python -m benchmarks.rates --configfile FILE "
+            "[--device cuda] measures models, encoders and species classifiers. Totals say at least where one is left "
+            "out."
+        )
     notes += [
-        "?: no rate of this network run as configured, or no size. python -m benchmarks.rates --configfile FILE "
-        "[--device cuda] measures models, encoders and species classifiers. Totals say at least where one is left out.",
-        "Hours are of jobs one after another on one device; reading, PNG encoding and start-up are not in them, "
-        "nor are imports, memorisation, tables and figures (minutes).",
-        "GB: prepared images, one checkpoint a training, images at 1.75 bytes a pixel (3 more where they are packed), "
-        "float32 features of Inception.",
+        "Hours are of jobs one after another on one device; reading, PNG encoding, checkpoints and start-up are not in "
+        "them, nor are imports, memorisation, tables and figures (minutes).",
+        "GB: prepared images, encoded captions where trainings keep them, one checkpoint a training, images at 1.75 "
+        "bytes a pixel (3 more where they are packed), float32 features of Inception.",
     ]
     return "\n".join([f"{configfile}, from nothing:", "", *map(str.rstrip, lines), "", *notes])
 

@@ -121,6 +121,19 @@ def test_an_engine_that_was_not_measured_has_no_rate(paper, tmp_path):
     assert hours(cost, rates["a card (over wall time)"]) == pytest.approx(22.125)
 
 
+def test_encoded_captions_are_counted_where_trainings_keep_them(paper):
+    def disk() -> float:
+        return next(each for each in costs(paper, {}) if (each.dataset, each.rule) == ("cub", "pretrain")).disk
+
+    assert disk() == 0
+    blocks = paper["hyperparameters"]["cub"]
+    for block in blocks.values():
+        block["cache_captions"] = True
+    assert disk() == 8_855 * 10 * (15 + 1) * 256 * 4  # one set for both: their longest caption is the same
+    blocks["attngan"]["max_words"] = 7
+    assert disk() == 8_855 * 10 * (15 + 1 + 7 + 1) * 256 * 4
+
+
 def test_sampling_is_planned_as_it_is_configured(paper):
     def sample() -> tuple:
         return next(each for each in costs(paper, {}) if (each.rule, each.what) == ("sample", "dmgan"))
