@@ -5,10 +5,11 @@ precision's curve is the same if it stays as near to float32's mean as those do.
 """
 
 import argparse
-import statistics
+import csv
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from dmgan.errors import UserError
 NAME, TITLE = "precision", "Loss curves in half precision, 500 steps on synthbirds"
 LOSSES = ("discriminator0", "discriminator1", "discriminator2", "adversarial", "word0", "sentence0", "kl")
 BLOCKS = 5  # of the 500 steps
-BATCH, IMAGES = 12, 600
+NOISES = 1.5  # a precision's distance from float32, in those of float32's seeds, at most
 ENGINES = {  # options of each setting that is compared
     "float32": {},
     "bfloat16": {"precision": "bfloat16"},
@@ -29,35 +30,45 @@ ENGINES = {  # options of each setting that is compared
 COMPARED = [name for name in ENGINES if name != "float32"]
 
 
-def train_curves(folder: Path, precision: str, seed: int, steps: int, threads: int) -> np.ndarray:
-    """Mean losses (BLOCKS, len(LOSSES)) of one training."""
-    import csv
+class Size(NamedTuple):
+    """How large what is trained is."""
 
+    side: int = 64  # of the images, in px
+    images: int = 600
+    batch: int = 12
+    width: int = 8  # of generator and discriminators
+    embedding_dim: int = 64
+    damsm_epochs: int = 6
+
+
+def train_curves(
+    folder: Path, out: Path, engine: dict, seed: int, steps: int, size: Size, lr_factor: float = 1.0
+) -> np.ndarray:
+    """Mean losses (BLOCKS, len(LOSSES)) of one training in `out`, with what `prepare` left in `folder`."""
     import torch
 
     from dmgan.options import ArchitectureOptions, EngineOptions, MatchingOptions, TrainingOptions
     from dmgan.training import train
 
-    torch.set_num_threads(threads)
     architecture = ArchitectureOptions(
-        base_size=16, stages=3, generator_width=8, discriminator_width=8, noise_dim=16, condition_dim=16,
-        residual_blocks=1,
+        base_size=size.side // 4, stages=3, generator_width=size.width, discriminator_width=size.width,
+        noise_dim=2 * size.width, condition_dim=2 * size.width, residual_blocks=1,
     )  # fmt: skip
-    per_epoch = IMAGES * 3 // 4 // BATCH
+    per_epoch = size.images * 3 // 4 // size.batch
     options = TrainingOptions(
-        epochs=-(-steps // per_epoch), batch_size=BATCH, generator_lr=8e-4, discriminator_lr=1e-3, damsm_weight=0.5
-    )
-    out = folder / f"{precision}-{seed}"
+        epochs=-(-steps // per_epoch), batch_size=size.batch, generator_lr=lr_factor * 8e-4, discriminator_lr=1e-3,
+        damsm_weight=0.5,
+    )  # fmt: skip
     train(
         "dmgan", folder / "data", folder / "damsm", out, architecture, options, MatchingOptions(gamma3=20.0), seed,
-        torch.device("cpu"), engine=EngineOptions(**ENGINES[precision]),
+        torch.device("cpu"), engine=EngineOptions(**engine),
     )  # fmt: skip
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))
     curve = np.array([[float(row[name]) for name in LOSSES] for row in rows if int(row["step"]) <= steps])
     return np.stack([block.mean(axis=0) for block in np.array_split(curve, BLOCKS)])
 
 
-def prepare(folder: Path, threads: int) -> None:
+def prepare(folder: Path, size: Size) -> None:
     """A small synthbirds and encoders for it."""
     import torch
 
@@ -65,54 +76,72 @@ def prepare(folder: Path, threads: int) -> None:
     from dmgan.data.prepare import prepare_synthbirds
     from dmgan.options import DamsmOptions, MatchingOptions
 
-    torch.set_num_threads(threads)
-    prepare_synthbirds(folder / "data", 64, IMAGES // 6, 6, 10, seed=0, workers=threads)
+    prepare_synthbirds(folder / "data", size.side, size.images // 6, 6, 10, seed=0, workers=1)
     options = DamsmOptions(
-        image_encoder="small", image_size=64, width=12, embedding_dim=64, epochs=6, batch_size=48, dropout=0.0,
-        new_adam_each_epoch=False,
+        image_encoder="small", image_size=size.side, width=size.width, embedding_dim=size.embedding_dim,
+        epochs=size.damsm_epochs, batch_size=4 * size.batch, dropout=0.0, new_adam_each_epoch=False,
     )  # fmt: skip
     pretrain(folder / "data", folder / "damsm", options, MatchingOptions(gamma3=20.0), 0, torch.device("cpu"))
 
 
-def compare(steps: int, seeds: int, threads: int, precisions: list[str]) -> None:
-    """Train, compare and write the result.
+def distances(plain: np.ndarray, half: np.ndarray) -> tuple[float, float]:
+    """How far float32's seeds are from each other, and another precision's from them, in standard deviations.
 
-    A curve's distance is measured in standard deviations of float32's seeds: the root mean square over losses and
-    blocks. float32's own is that of each seed from the mean of the others.
+    Curves are (seeds, BLOCKS, losses). A distance is the root mean square over losses and blocks, from the mean of
+    float32's other seeds; a loss's standard deviation is that of float32's seeds, pooled over the blocks: that of a
+    single block, of three seeds, may be tiny by chance.
     """
+    deviation = np.sqrt(plain.var(axis=0, ddof=1).mean(axis=0))
+    rest = [np.delete(plain, seed, axis=0).mean(axis=0) for seed in range(len(plain))]
+
+    def distance(curves: np.ndarray) -> float:
+        each = [
+            np.sqrt((((curve - other) / deviation) ** 2).mean()) for curve, other in zip(curves, rest, strict=False)
+        ]
+        return float(np.mean(each))
+
+    return distance(plain), distance(half)
+
+
+def compare(steps: int, seeds: int, threads: int, precisions: list[str]) -> None:
+    """Train, compare and write the result."""
     described = record.machine()
+    import torch
+
+    torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, threads)
-        plain = np.stack([train_curves(folder, "float32", seed, steps, threads) for seed in range(seeds)])
-        half = {
-            each: np.stack([train_curves(folder, each, seed, steps, threads) for seed in range(seeds)])
-            for each in precisions
+        prepare(folder, Size())
+        curves = {
+            each: [
+                train_curves(folder, folder / f"{each}-{seed}", ENGINES[each], seed, steps, Size()).tolist()
+                for seed in range(seeds)
+            ]
+            for each in ("float32", *precisions)
         }
-    deviation = plain.std(axis=0, ddof=1)
+    write(described, {"steps": steps, "seeds": seeds, "threads": threads, "losses": LOSSES, "curves": curves})
 
-    def distance(curve: np.ndarray, reference: np.ndarray) -> float:
-        return float(np.sqrt((((curve - reference) / deviation) ** 2).mean()))
 
-    rest = [np.delete(plain, seed, axis=0).mean(axis=0) for seed in range(seeds)]
-    noise = statistics.mean(distance(plain[seed], rest[seed]) for seed in range(seeds))
+def write(described: dict[str, object], details: dict) -> None:
+    """The result of the curves in `details`."""
+    curves = {name: np.array(each) for name, each in details["curves"].items()}
+    plain = curves.pop("float32")
+    noise, _ = distances(plain, plain)
     figures = [Figure("float32: distance of a seed from the others", noise, "standard deviations")]
     panels = {"float32, another seed": noise}
-    for each, curves in half.items():
-        found = statistics.mean(distance(curves[seed], rest[seed]) for seed in range(seeds))
-        bias = float(np.abs(curves.mean(axis=0) / plain.mean(axis=0) - 1).max())
+    for name, half in curves.items():
+        _, panels[name] = distances(plain, half)
+        change = float(np.abs(half.mean(axis=0) / plain.mean(axis=0) - 1).max())
         figures += [
             Figure(
-                f"{each}: distance of a seed from float32's others", found, "standard deviations", None, 1.5 * noise
+                f"{name}: distance of a seed from float32's others", panels[name], "standard deviations",
+                at_most=NOISES * noise,
             ),
-            Figure(f"{each}: largest change of a loss's mean over seeds", bias * 100, "%"),
-        ]
-        panels[each] = found
-    curves = {"float32": plain.tolist()} | {name: each.tolist() for name, each in half.items()}
-    details = {"steps": steps, "seeds": seeds, "threads": threads, "losses": LOSSES, "curves": curves}
+            Figure(f"{name}: largest change of a loss's mean over seeds", change * 100, "%"),
+        ]  # fmt: skip
     result = record.write(NAME, TITLE, figures, described, details)
-    note = f"{described['cpu']}; {seeds} seeds of {steps} steps; {result.date}"
-    plot.bars(record.RESULTS / f"{NAME}.png", TITLE, {"distance, standard deviations": panels}, precisions, note)
+    note = f"{described['cpu']}; {details['seeds']} seeds of {details['steps']} steps; {result.date}"
+    plot.bars(record.RESULTS / f"{NAME}.png", TITLE, {"distance, standard deviations": panels}, list(curves), note)
 
 
 def main() -> int:
@@ -124,10 +153,15 @@ def main() -> int:
         "--precisions", nargs="+", default=COMPARED, choices=COMPARED,
         help="what to compare with float32 (default all)",
     )  # fmt: skip
+    parser.add_argument("--stored", action="store_true", help="judge the curves of results/precision.json anew")
     arguments = parser.parse_args()
     from dmgan.training import ROW_EVERY
 
     try:
+        if arguments.stored:
+            stored = record.read(record.RESULTS / f"{NAME}.json")
+            write(stored.machine, stored.details)
+            return 0
         if arguments.steps < BLOCKS * ROW_EVERY or arguments.seeds < 3:
             raise UserError(
                 f"--steps {arguments.steps} --seeds {arguments.seeds}: must be {BLOCKS * ROW_EVERY} and 3 or more"
