@@ -1,9 +1,7 @@
 """Captions encoded once: a frozen text encoder gives a caption the same features at every step."""
 
-import fcntl
-import os
+import shutil
 from collections.abc import Iterable
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +9,16 @@ import torch
 from torch import Tensor
 
 from dmgan import files
+from dmgan.array_file import ArrayFile
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import padding_mask
-from dmgan.errors import UserError
 from dmgan.progress import say
 from dmgan.ranks import Ranks
 from dmgan.transfer import to_device
 
 FORMAT = 1
+_CACHED = files.Made("cache_captions", ("starts.npy",), r"(words|sentences|tokens|starts)\.npy")
 _AT_ONCE = 512  # captions of one length per pass
 
 
@@ -38,7 +37,7 @@ class CachedCaptions:
         key = [FORMAT, damsm.sha256, dataset.sha256, max_words, device, torch.__version__]
         self.folder = Path(folder) / f"captions-{files.json_sha256(key)[:16]}"
         if ranks.first and not self.folder.exists():
-            with _locked(self.folder):
+            with files.alone(self.folder, "written", "mend the permissions, or train without cache_captions"):
                 if not self.folder.exists():
                     self._write(dataset, max_words)
         ranks.wait()
@@ -57,16 +56,18 @@ class CachedCaptions:
         say(
             f"{self.folder}: encoding {len(captions)} captions, {(starts[-1] + len(captions)) * width * 4 / 1e6:.0f} MB"
         )
-        with files.whole_folder(self.folder) as temporary:
-            create = np.lib.format.open_memmap
-            words = create(temporary / "words.npy", mode="w+", dtype=np.float32, shape=(int(starts[-1]), width))
-            sentences = create(temporary / "sentences.npy", mode="w+", dtype=np.float32, shape=(len(captions), width))
+        for left in self.folder.parent.glob(f".{self.folder.name}.*"):
+            if left.is_dir():  # of a job that was killed: this one holds the lock
+                shutil.rmtree(left, ignore_errors=True)
+        with files.whole_folder(self.folder, _CACHED) as temporary:
+            words = ArrayFile(temporary / "words.npy", (starts[-1], width), np.float32)
+            sentences = ArrayFile(temporary / "sentences.npy", (len(captions), width), np.float32)
             for first, last in _equal_lengths(captions):
                 encoded = self._damsm.encode_captions(captions[first:last])
-                words[starts[first] : starts[last]] = encoded.words.transpose(1, 2).flatten(0, 1).cpu().numpy()
-                sentences[first:last] = encoded.sentence.cpu().numpy()
-            words.flush()
-            sentences.flush()
+                words.write(starts[first], encoded.words.transpose(1, 2).flatten(0, 1).cpu().numpy())
+                sentences.write(first, encoded.sentence.cpu().numpy())
+            words.close()
+            sentences.close()
             np.save(temporary / "tokens.npy", np.concatenate(captions).astype(np.int64))
             np.save(temporary / "starts.npy", starts)
 
@@ -93,24 +94,6 @@ class CachedCaptions:
         mask = to_device(padding_mask(lengths), device)
         tokens = to_device(tokens, device)[:, : mask.shape[1]]
         return EncodedCaptions(sentence, words.transpose(1, 2), mask, lengths, tokens)
-
-
-@contextmanager
-def _locked(folder: Path):
-    """Let one job write the folder: others that want to wait for its end."""
-    path = folder.parent / f".{folder.name}.lock"
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UserError(
-            f"{path}: could not be made ({error.strerror or error}); mend the permissions, or train without "
-            "cache_captions"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _distinct_captions(dataset: PreparedDataset, max_words: int) -> list[np.ndarray]:

@@ -1,7 +1,6 @@
 """The folder that images are sampled into: it appears whole, and goes on after an end in the middle."""
 
 import os
-import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -11,38 +10,56 @@ from pathlib import Path
 import numpy as np
 
 from dmgan import files
-from dmgan.checkpoints import exclusive
+from dmgan.array_file import ArrayFile
 from dmgan.errors import UserError
-from dmgan.pictures import PngWriters
+from dmgan.pictures import PngWriters, is_whole_png, read_png
 from dmgan.progress import say
 
-_FINGERPRINT, _DONE, _LOCK = "unfinished.json", "done.txt", ".lock"
+MANIFEST, _SUBJECT = "manifest.json", "unfinished.json"
+_NAMES = r"manifest\.json|unfinished\.json|\d{6,}(_\d+)?\.png|images(_\d+)?\.npy"
+_NAMES += r"|done\.txt|\.lock"  # of earlier versions
+SAMPLED = files.Made("sample", (MANIFEST, _SUBJECT), _NAMES)
 _BATCHES_AHEAD = 3  # that may wait to be written: bounds memory where the generator is the faster one
 
 
 class ImageFolder:
     """Images 0 ... num_images - 1 under construction in `OUT.part`, which becomes `out` in `finish`.
 
-    A context manager. `OUT.part/done.txt` names the images whose files are complete, `unfinished.json` what they are
-    images of: an unfinished folder of the same thing is gone on with, one of anything else is begun anew.
+    A context manager. `OUT.part/unfinished.json` says what they are images of: an unfinished folder of the same thing
+    is gone on with, one of anything else is begun anew. An image is done where its PNG files are whole, whatever ended
+    the earlier start; images.npy, in which nothing says so, is made from them.
     """
 
-    def __init__(self, out: Path, subject: Mapping[str, object], num_images: int, workers: int, packed: bool):
-        """subject: all that the images depend on, plain values; packed: write images.npy too."""
+    def __init__(
+        self,
+        out: Path,
+        subject: Mapping[str, object],
+        num_images: int,
+        sides: Mapping[str, int],
+        workers: int,
+        packed: bool,
+    ):
+        """subject: all that the images depend on, plain values; packed: write images.npy too.
+
+        sides: of every file of an image what its name ends in, and its side in pixels.
+        """
         self._out, self._part = Path(out), Path(out).with_name(Path(out).name + ".part")
-        self._subject = {**subject, "num_images": num_images, "packed": packed}
-        self._num_images, self._workers, self._packed = num_images, workers, packed
-        self._maps: dict[str, np.ndarray] = {}
+        self._subject = {**subject, "num_images": num_images}
+        self._num_images, self._sides, self._workers, self._packed = num_images, sides, workers, packed
+        self._arrays: dict[str, ArrayFile] = {}
         self._pending: deque[tuple[Sequence[int], list[Future]]] = deque()
         self.done: set[int] = set()
 
     def __enter__(self) -> "ImageFolder":
         with ExitStack() as opened:
+            opened.enter_context(files.alone(self._out, "sampled"))
             try:
-                opened.enter_context(exclusive(self._part))
-                self._part.mkdir(exist_ok=True)  # gone where the job that was waited for has finished it
-                self.done = self._read_done()
-                self._journal = opened.enter_context(open(self._part / _DONE, "a", encoding="ascii"))
+                self._take_up()
+                for suffix, side in self._sides.items() if self._packed else ():
+                    array = ArrayFile(self._part / f"images{suffix}.npy", (self._num_images, side, side, 3), np.uint8)
+                    self._arrays[suffix] = array
+                    opened.callback(array.close)
+                self._pack_done()
             except OSError as error:
                 raise self._not_written(error) from error
             self._writers = PngWriters(self._workers)
@@ -53,31 +70,50 @@ class ImageFolder:
     def __exit__(self, *raised) -> None:
         self._opened.close()
 
-    def _read_done(self) -> set[int]:
-        """The images that an earlier start left; clears the folder where it is of something else."""
-        found = {path.name for path in self._part.iterdir()} - {_LOCK, _DONE}
-        if _FINGERPRINT not in found:
-            if found:
-                raise UserError(
-                    f"{self._part}: is in the way and no unfinished sampling (it holds {min(found)}); move it elsewhere"
-                )
-            return self._begin()
-        subject = files.read_json(self._part / _FINGERPRINT, "delete that folder to begin anew")
-        if subject != self._subject:
-            changed = sorted(name for name in self._subject if subject.get(name) != self._subject[name])
-            say(f"{self._part}: holds images of another run ({', '.join(changed)} differ); beginning anew")
-            for name in found:
+    def _take_up(self) -> None:
+        """Go on with the images that an earlier start left, if they are of the same thing; otherwise begin."""
+        if not self._part.exists() and _subject_of(self._out) == self._subject:
+            os.replace(self._out, self._part)  # a kill in `finish` left it there
+        files.refuse_foreign(self._part, SAMPLED)
+        self._part.mkdir(exist_ok=True)
+        subject = _subject_of(self._part)
+        if subject == self._subject:
+            self.done = {number for number in range(self._num_images) if not self._cut_short(number)}
+            say(f"{self._part}: {len(self.done)} of {self._num_images} images are there; going on")
+        elif subject is not None:
+            names = sorted(
+                name for name in subject.keys() | self._subject if subject.get(name) != self._subject.get(name)
+            )
+            images = sum(name.endswith(".png") for name in os.listdir(self._part))
+            say(
+                f"{self._part}: {images} images of another run ({', '.join(names)} changed) are deleted; beginning anew"
+            )
+        kept = {path.name for number in self.done for path in self._paths(number)}
+        for name in os.listdir(self._part):
+            if name not in kept and name != _SUBJECT:
                 (self._part / name).unlink()
-            return self._begin()
-        whole_lines = (self._part / _DONE).read_text(encoding="ascii").rpartition("\n")[0]
-        files.write_text(self._part / _DONE, whole_lines + "\n" if whole_lines else "")
-        say(f"{self._part}: {len(whole_lines.split())} of {self._num_images} images are there; going on")
-        return {int(line) for line in whole_lines.split()}
+        files.write_json(self._part / _SUBJECT, self._subject)  # not before the images of another subject are gone
 
-    def _begin(self) -> set[int]:
-        files.write_text(self._part / _DONE, "")
-        files.write_json(self._part / _FINGERPRINT, self._subject)
-        return set()
+    def _paths(self, number: int) -> list[Path]:
+        """The PNG files of one image."""
+        return [self._part / f"{number:06d}{suffix}.png" for suffix in self._sides]
+
+    def _cut_short(self, number: int) -> list[Path]:
+        """Which of them are missing or not whole."""
+        return [path for path in self._paths(number) if not is_whole_png(path)]
+
+    def _pack_done(self) -> None:
+        """Write what is done into images.npy; an image that cannot be read is not done."""
+        if not self._packed:
+            return
+        for number in sorted(self.done):
+            try:
+                images = [read_png(path) for path in self._paths(number)]
+            except (OSError, SyntaxError, ValueError):  # as Pillow calls damage
+                self.done.discard(number)
+                continue
+            for array, pixels in zip(self._arrays.values(), images, strict=True):
+                array.write(number, pixels[None])
 
     def write(self, numbers: Sequence[int], images: Mapping[str, np.ndarray]) -> int:
         """Begin to write images `numbers`, {suffix: (B, s, s, 3) uint8}; how many more are complete by now."""
@@ -86,49 +122,41 @@ class ImageFolder:
             for suffix, pixels in images.items():
                 paths = [self._part / f"{number:06d}{suffix}.png" for number in numbers]
                 writes += self._writers.write(paths, pixels)
-                if self._packed:
-                    self._map(f"images{suffix}.npy", pixels)[numbers] = pixels
+                for row, number in enumerate(numbers if self._packed else ()):
+                    self._arrays[suffix].write(number, pixels[row : row + 1])
             self._pending.append((numbers, writes))
             return self._complete(_BATCHES_AHEAD if self._workers else 0)
         except OSError as error:
             raise self._not_written(error) from error
 
-    def _map(self, name: str, pixels: np.ndarray) -> np.ndarray:
-        """The packed file (num_images, s, s, 3), opened or made."""
-        if name not in self._maps:
-            path = self._part / name
-            shape = (self._num_images, *pixels.shape[1:])
-            mode = "r+" if path.exists() else "w+"
-            self._maps[name] = np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape)
-        return self._maps[name]
-
     def _complete(self, ahead: int) -> int:
-        """Wait until at most `ahead` batches are being written; note the others as done and count them."""
+        """Wait until at most `ahead` batches are being written; count the images of the others as done."""
         count = 0
         while len(self._pending) > ahead:
             numbers, writes = self._pending.popleft()
             self._writers.wait(writes)
-            self._journal.write("".join(f"{number}\n" for number in numbers))
-            self._journal.flush()
             self.done.update(numbers)
             count += len(numbers)
         return count
 
-    def finish(self, manifest_name: str, manifest: Mapping[str, object]) -> int:
+    def finish(self, manifest: Mapping[str, object]) -> int:
         """Wait for all files, write the manifest and put the folder in its place; how many were still to complete."""
         try:
             last = self._complete(0)
-            for images in self._maps.values():
-                images.flush()
+            for array in self._arrays.values():
+                array.close()
+            lost = [path for number in range(self._num_images) for path in self._cut_short(number)]
+            if lost:
+                raise UserError(
+                    f"{lost[0]}: is missing or cut short, as are {len(lost) - 1} others; something else changed the "
+                    "folder. Run the same command again, which makes them anew"
+                )
             if self._packed:
-                packed = sorted(self._part.glob("images*.npy"))
-                manifest = {**manifest, "packed": {path.name: list(np.load(path, "r").shape) for path in packed}}
-            files.write_json(self._part / manifest_name, manifest)
-            for name in (_FINGERPRINT, _DONE, _LOCK):
-                (self._part / name).unlink(missing_ok=True)
-            if self._out.exists():
-                shutil.rmtree(self._out)
-            os.replace(self._part, self._out)
+                packed = {f"images{suffix}.npy": list(array.shape) for suffix, array in self._arrays.items()}
+                manifest = {**manifest, "packed": packed}
+            files.write_json(self._part / MANIFEST, manifest)
+            files.replace_folder(self._part, self._out, SAMPLED)
+            (self._out / _SUBJECT).unlink()  # last: until then the same command takes the folder up again
             return last
         except OSError as error:
             raise self._not_written(error) from error
@@ -138,3 +166,10 @@ class ImageFolder:
             f"{self._out}: could not be written ({error.strerror or error}); what is complete stays in {self._part}. "
             "Free space or mend the permissions, then run the same command again to go on"
         )
+
+
+def _subject_of(folder: Path) -> dict[str, object] | None:
+    """What the images of an unfinished folder are of; None where it is none."""
+    if not (folder / _SUBJECT).exists():
+        return None
+    return files.read_json(folder / _SUBJECT, "delete that folder to begin anew")

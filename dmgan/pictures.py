@@ -20,6 +20,25 @@ def write_pngs(paths: Sequence[Path], pixels: np.ndarray) -> None:
         Image.fromarray(image).save(path)
 
 
+_END = b"\0\0\0\0IEND\xaeB`\x82"  # the chunk that every PNG file ends with
+
+
+def is_whole_png(path: Path) -> bool:
+    """Whether a file is there and ends as PNG files do; one that a kill or a power cut left in the middle does not."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-len(_END), os.SEEK_END)
+            return file.read() == _END
+    except OSError:  # missing, or shorter than its end
+        return False
+
+
+def read_png(path: Path) -> np.ndarray:
+    """Pixels (s, s, 3) uint8 of a PNG file; OSError, SyntaxError or ValueError where it is damaged."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 class PngWriters:
     """Writes PNG files in `workers` processes beside the caller; with none, in the caller itself."""
 

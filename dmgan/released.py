@@ -30,7 +30,8 @@ _MARKERS = {  # what only one of them has
 }
 _COUNTER = "num_batches_tracked"  # batch norms of torch before 0.4.1 have none
 _INCEPTION_SIZE = 299
-_RUN_FILES = {"generator.safetensors", "options.json"}
+_FILES = "|".join(map(re.escape, ("generator.safetensors", *FILES)))
+_IMPORTED = files.Made("import", ("options.json",), rf"(.*/)?({_FILES})")
 _KNOWN = {"generator": ("max_words",), "encoders": ("image_encoder", "image_size", "embedding_dim")}
 
 
@@ -56,7 +57,8 @@ def import_released(
     out = Path(out)
     damsm_out = out / "damsm" if damsm_out is None else Path(damsm_out)
     for folder in (out, damsm_out):
-        _refuse_foreign(folder)
+        files.refuse_foreign(folder, _IMPORTED)
+        _refuse_training(folder)
 
     state = read_state_dict(released.generator)
     architecture, embedding_dim = infer_architecture(model, state, released.generator)
@@ -75,13 +77,13 @@ def import_released(
         role: {"file": Path(path).name, "sha256": files.file_sha256(path)} for role, path in released._asdict().items()
     }
     with ExitStack() as stack:
-        run = stack.enter_context(files.whole_folder(out))
+        run = stack.enter_context(files.whole_folder(out, _IMPORTED))
         inside = damsm_out.resolve().is_relative_to(out.resolve())
         if inside:
             damsm = run / damsm_out.resolve().relative_to(out.resolve())
             damsm.mkdir(parents=True)
         else:
-            damsm = stack.enter_context(files.whole_folder(damsm_out))
+            damsm = stack.enter_context(files.whole_folder(damsm_out, _IMPORTED))
         damsm_sha256 = _write_encoders(damsm, text_encoder, image_encoder, vocabulary, embedding_dim, origin)
         save_weights(generator, run / "generator.safetensors")
         written = {
@@ -104,13 +106,8 @@ def import_released(
     )
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """UserError where a folder to be replaced holds anything but an earlier import."""
-    known = _RUN_FILES | set(FILES)
-    foreign = [path for path in folder.rglob("*") if path.is_file() and path.name not in known]
-    if folder.exists() and (not folder.is_dir() or foreign):
-        what = f"holds {foreign[0].relative_to(folder)}" if foreign else "is a file"
-        raise UserError(f"{folder}: would be replaced but {what}; give a new or empty folder")
+def _refuse_training(folder: Path) -> None:
+    """UserError where a folder to be replaced, with files of an import's names, holds a training."""
     options = folder / "options.json"
     if options.exists() and '"imported": true' not in options.read_text(encoding="utf-8", errors="replace"):
         raise UserError(f"{folder}: holds a training of its own; give a new or empty folder")

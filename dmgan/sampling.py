@@ -17,7 +17,7 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import padding_mask
 from dmgan.errors import UserError
 from dmgan.features import give_features
-from dmgan.image_folder import ImageFolder
+from dmgan.image_folder import SAMPLED, ImageFolder
 from dmgan.inference import InferenceGenerator
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.models.registry import build_model
@@ -37,7 +37,7 @@ from dmgan.randomness import generator
 from dmgan.retrieval import MemoryBank
 from dmgan.weights import load_weights
 
-MANIFEST = "manifest.json"
+_GENERATED = files.Made("generate", ("captions.json",), r"captions\.json|caption\d{3,}_\d{3,}_\d+\.png")
 IN_THIS_PROCESS = SamplingOptions(workers=0)
 
 
@@ -226,6 +226,7 @@ def sample_test_captions(
         raise UserError(f"--num-images {num_images}, --batch-size {batch_size}: must both be 1 or more")
     if max_words is not None and max_words < 1:
         raise UserError(f"--max-words {max_words}: must be 1 or more")
+    files.refuse_foreign(out, SAMPLED)
     trained, dataset = load_run(run, device, memory_cache), PreparedDataset(data)
     if max_words is not None:
         trained = trained._replace(max_words=max_words)
@@ -247,7 +248,8 @@ def sample_test_captions(
     encodings = CaptionEncodings(trained.damsm)
     subject = _subject(trained, dataset, seed, all_stages, options) | {"soa": soa, "retrieval": retrieval}
     subject["max_words"] = trained.max_words
-    with ImageFolder(out, subject, num_images, options.workers, options.packed) as folder:
+    sides = _sides(trained.model.image_sizes, all_stages)
+    with ImageFolder(out, subject, num_images, sides, options.workers, options.packed) as folder:
         progress = Progress(num_images, "images", done=len(folder.done))
         for numbers in _by_length(choices, batch_size, folder.done):
             noise = torch.stack([image_noise(seed, number, trained.model.noise_dim) for number in numbers])
@@ -255,7 +257,7 @@ def sample_test_captions(
             memory = None if retrieved is None else trained.memory.values(retrieved[numbers])
             images = model.images(noise, captions, memory)
             progress.step(folder.write(numbers, _pixels(images, all_stages)))
-        last = folder.finish(MANIFEST, {**manifest, "batch_size": batch_size, "words_left_out": unknown})
+        last = folder.finish({**manifest, "batch_size": batch_size, "words_left_out": unknown})
         if last:
             progress.step(last)
         progress.close()
@@ -300,6 +302,11 @@ def _by_length(choices: Sequence[CaptionChoice], batch_size: int, done: Set[int]
     order = sorted(left, key=lambda number: (len(choices[number].tokens), choices[number].tokens.tolist(), number))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
+
+
+def _sides(image_sizes: Sequence[int], all_stages: bool) -> dict[str, int]:
+    """What is written of an image: what its files' names end in, and their sides in pixels."""
+    return {f"_{side}": side for side in image_sizes} if all_stages else {"": image_sizes[-1]}
 
 
 def _pixels(stages: Sequence[Tensor], all_stages: bool) -> dict[str, np.ndarray]:
@@ -381,11 +388,12 @@ def generate_from_captions(
         raise UserError("no caption given; use --caption 'this bird has a red crown' or --captions FILE")
     if images_per_caption < 1:
         raise UserError(f"--images-per-caption {images_per_caption}: must be 1 or more")
+    files.refuse_foreign(out, _GENERATED)
     trained = load_run(run, device)
     vocabulary = trained.damsm.vocabulary
     encoded = [vocabulary.encode_or_refuse(caption) for caption in captions]
     described = []
-    with files.whole_folder(out) as folder:
+    with files.whole_folder(out, _GENERATED) as folder:
         for number, (caption, tokens) in enumerate(zip(captions, encoded, strict=True)):
             kept = fit_caption(tokens, trained.max_words, generator(seed, "own caption", number))
             unknown = vocabulary.unknown(caption)

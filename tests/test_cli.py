@@ -14,6 +14,8 @@ from dmgan.__main__ import VERBS, main
 from dmgan.errors import UserError
 from dmgan.options import TrainingOptions
 
+IMAGES = files.Made("sample", ("1.png",), r"\d+\.png")
+
 
 def error_line(capsys, *arguments) -> str:
     """Run a verb that must fail, and return the one line it says."""
@@ -100,7 +102,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
             files.write_bytes(target, b"new" * 10_000)
         with (
             pytest.raises(UserError, match=r"images: could not be written"),
-            files.whole_folder(tmp_path / "images") as folder,
+            files.whole_folder(tmp_path / "images", IMAGES) as folder,
         ):
             (folder / "1.png").write_bytes(b"x")
             (folder / "2.png").write_bytes(b"x" * 10_000)
@@ -111,7 +113,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
 
 
 def test_an_interrupted_folder_is_not_there(tmp_path):
-    with pytest.raises(KeyboardInterrupt), files.whole_folder(tmp_path / "images") as folder:
+    with pytest.raises(KeyboardInterrupt), files.whole_folder(tmp_path / "images", IMAGES) as folder:
         (folder / "1.png").write_bytes(b"x")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []

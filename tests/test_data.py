@@ -46,6 +46,20 @@ def test_preparation_is_the_same_with_any_number_of_workers(data, tmp_path):
         assert file_sha256(path) == file_sha256(tmp_path / "two" / path.name), path.name
 
 
+def test_drawing_replaces_its_own_folder_and_no_other(data, tmp_path):
+    out = tmp_path / "out"
+    for _ in range(2):
+        prepare_synthbirds(
+            out, image_size=32, num_species=8, images_per_species=4, captions_per_image=3, seed=0, workers=1
+        )
+    (out / "notes.md").write_text("mine")
+    with pytest.raises(UserError, match="out: holds notes.md, which prepare did not write"):
+        prepare_synthbirds(
+            out, image_size=32, num_species=8, images_per_species=4, captions_per_image=3, seed=0, workers=1
+        )
+    assert (out / "notes.md").exists() and (out / "images.bin").read_bytes() == (data / "images.bin").read_bytes()
+
+
 def test_checksums_are_those_of_the_files(data):
     description = json.loads((data / "dataset.json").read_text())
     assert description["images"] == {"train": 24, "test": 8} and description["captions"] == 96

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from dmgan.damsm import Damsm
 from dmgan.errors import UserError
 from dmgan.evaluation import features, metrics, networks
 from dmgan.evaluation.classifier import ImageClassifier
 from dmgan.evaluation.comparison import read_per_image
+from dmgan.evaluation.controls import NoiseImages, adversarial_images
 from dmgan.evaluation.diversity import mean_pairwise_distance
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.evaluation.features import Rows
@@ -326,6 +328,23 @@ def test_a_score_that_is_no_number_is_refused_before_anything_is_written(
     with pytest.raises(UserError, match=r"dmgan: IS\(species\) is not finite, so nothing was written"):
         measured(tmp_path / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
     assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "per_image.npz").exists()
+
+
+def test_control_images_replace_their_own_folder_and_no_other(data, dataset, damsm_folder, tmp_path):
+    encoders, folder = Damsm.read(damsm_folder), tmp_path / "images"
+
+    def made(seed: int) -> None:
+        tokens = [dataset.tokens(0, 0), dataset.tokens(1, 0)]
+        adversarial_images(folder, encoders, tokens, NoiseImages(seed, 32), dataset.sha256, CPU)
+
+    made(0)
+    first = (folder / "000001.png").read_bytes()
+    made(1)
+    assert (folder / "000001.png").read_bytes() != first
+    (folder / "notes.md").write_text("mine")
+    with pytest.raises(UserError, match="images: holds notes.md, which controls did not write"):
+        made(0)
+    assert (folder / "notes.md").exists()
 
 
 def test_too_few_images_for_ten_folds_are_refused(run_folder, data, damsm_folder, classifier_folder, tmp_path):

@@ -1,6 +1,7 @@
 """Images are a pure function of weights, tokens and the image's own seed."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -212,10 +213,8 @@ def test_a_sampling_that_was_cut_short_goes_on(run_folder, data, tmp_path, monke
         cut_short(patch, batches=3)
         sampled(run_folder, data, out, options=options)
     assert not out.exists()
-    done = [] if workers else (part / "done.txt").read_text().split()  # a worker may not have come to its files yet
-    assert len(done) == (0 if workers else 21)
-    with open(part / "done.txt", "a") as torn:
-        torn.write("1")
+    done = {path.name[:6] for path in part.glob("*_32.png")}  # a worker may not have come to its files yet
+    assert workers or len(done) == 21
     with monkeypatch.context() as patch:
         sizes = cut_short(patch, batches=99)
         again = sampled(run_folder, data, out, options=options)
@@ -231,16 +230,47 @@ def test_an_unfinished_sampling_of_something_else_is_begun_anew(run_folder, data
         cut_short(patch, batches=2)
         sampled(run_folder, data, tmp_path / "out")
     other = sampled(run_folder, data, tmp_path / "out", seed=101)
-    assert "holds images of another run (seed differ); beginning anew" in capsys.readouterr().err
+    assert "42 images of another run (seed changed) are deleted; beginning anew" in capsys.readouterr().err
     assert differences(other, sampled(run_folder, data, tmp_path / "fresh", seed=101)).max() == 0
 
 
 def test_a_folder_in_the_way_is_left_alone(run_folder, data, tmp_path):
     (tmp_path / "out.part").mkdir()
     (tmp_path / "out.part" / "letter.txt").write_text("mine")
-    with pytest.raises(UserError, match="out.part: is in the way and no unfinished sampling .* letter.txt"):
+    with pytest.raises(UserError, match="out.part: holds letter.txt, which sample did not write"):
         sampled(run_folder, data, tmp_path / "out")
     assert (tmp_path / "out.part" / "letter.txt").read_text() == "mine"
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("verb", ["sample", "generate"])
+def test_a_folder_with_files_of_anybody_else_is_left_as_it_is(run_folder, data, tmp_path, verb):
+    def made():
+        if verb == "sample":
+            sampled(run_folder, data, tmp_path / "mine", num_images=3)
+        else:
+            generate_from_captions(run_folder, ["a red bird"], tmp_path / "mine", 1, seed=0, device=CPU)
+
+    (tmp_path / "mine").mkdir()  # as Snakemake does
+    made()
+    first = contents(tmp_path / "mine")
+    made()  # its own earlier images are replaced
+    assert contents(tmp_path / "mine").keys() == first.keys()
+    (tmp_path / "mine" / "thesis").mkdir()
+    (tmp_path / "mine" / "thesis" / "thesis.tex").write_text("years")
+    found = contents(tmp_path / "mine")
+    with pytest.raises(UserError, match=f"mine: holds thesis/thesis.tex, which {verb} did not write, .* give a new"):
+        made()
+    assert contents(tmp_path / "mine") == found
+    shutil.rmtree(tmp_path / "mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "000001.png").write_bytes(b"a photograph of a name such as theirs")
+    with pytest.raises(UserError, match="mine: holds .*, which .* did not write"):
+        made()
+    assert contents(tmp_path / "mine") == {"000001.png": b"a photograph of a name such as theirs"}
 
 
 def test_a_full_disk_keeps_what_is_complete(run_folder, data, tmp_path, monkeypatch):
@@ -257,8 +287,10 @@ def test_a_full_disk_keeps_what_is_complete(run_folder, data, tmp_path, monkeypa
         with pytest.raises(UserError, match="No space left on device.; what is complete stays in .*out.part"):
             sampled(run_folder, data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert len((tmp_path / "out.part" / "done.txt").read_text().split()) == 7
-    assert len(sampled(run_folder, data, tmp_path / "out")) == 3 * 23
+    with monkeypatch.context() as patch:
+        sizes = cut_short(patch, batches=99)
+        assert len(sampled(run_folder, data, tmp_path / "out")) == 3 * 23
+    assert sum(sizes) == 23 - 7
 
 
 def test_uint8_is_truncated_as_released():

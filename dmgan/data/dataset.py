@@ -1,6 +1,7 @@
 """A prepared data set: one folder, whatever it came from."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +11,14 @@ import numpy as np
 from dmgan.captions import Vocabulary, caption_to_words
 from dmgan.data.example import Example
 from dmgan.errors import UserError
-from dmgan.files import file_sha256, read_json, whole_folder, write_json
+from dmgan.files import Made, file_sha256, read_json, whole_folder, write_json
 
 FORMAT = 1
 OVERSIZE = 76 / 64  # the papers' preprocessing keeps this much room for the random crop
 SPLITS = ("train", "test")
 FILES = ("captions.json", "images.bin", "index.npz", "vocabulary.json")  # beside dataset.json
+READ = "read.jsonl"  # while photographs are being read: how far images.bin holds
+PREPARED = Made("prepare", ("dataset.json", READ), "|".join(map(re.escape, ("dataset.json", *FILES, READ))))
 _MEND = "prepare it again: python -m dmgan prepare --out FOLDER, with its source's flags"
 
 
@@ -31,7 +34,7 @@ def pack(examples: Iterable[Example], folder: Path, *, source: dict[str, object]
     stands), captions.json (names, captions, attributes), vocabulary.json, and dataset.json with the
     counts and the SHA-256 of each of them.
     """
-    with whole_folder(folder) as temporary:
+    with whole_folder(folder, PREPARED) as temporary:
         shapes, records = [], []
         with open(temporary / "images.bin", "wb") as images:
             for example in examples:

@@ -11,7 +11,7 @@ from dmgan import files
 from dmgan.data.batches import centre_crop
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.sampling import MANIFEST
+from dmgan.image_folder import MANIFEST
 
 
 class Images(Protocol):

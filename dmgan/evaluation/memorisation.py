@@ -19,9 +19,10 @@ from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation.images import sampled_images
+from dmgan.image_folder import MANIFEST
 from dmgan.progress import say
 from dmgan.provenance import provenance
-from dmgan.sampling import MANIFEST, TrainedModel, generate_images, image_noise, load_run
+from dmgan.sampling import TrainedModel, generate_images, image_noise, load_run
 
 _BATCH = 64
 _HASH_SIDE = 8
