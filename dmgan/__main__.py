@@ -105,8 +105,10 @@ def prepare(arguments: argparse.Namespace) -> None:
     from dmgan.data.coco import list_coco
     from dmgan.data.cub import list_cub
     from dmgan.data.folder import list_folder
-    from dmgan.data.prepare import prepare_photographs
+    from dmgan.data.prepare import prepare_photographs, refuse_sources
 
+    sources = {f"--{flag}": given.get(flag) for flag in ("root", "metadata", "captions")}
+    refuse_sources(arguments.out, sources)
     captions_pickle, vocabulary = given["captions_pickle"], None
     if arguments.source != "cub":
         del given["captions_pickle"]

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import resource
 import shutil
 import signal
 import struct
@@ -25,6 +26,7 @@ from dmgan.data.photographs import papers_crop, read_photograph
 from dmgan.data.prepare import prepare_photographs
 from dmgan.errors import UserError
 from dmgan.files import file_sha256
+from tests.test_files import contents, killed_before
 
 COCO_MINI = Path(os.environ.get("COCO_MINI", Path(__file__).parents[2] / "shared" / "data" / "coco-mini"))
 SPECIES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross", "004.Groove_billed_Ani")
@@ -561,6 +563,31 @@ def test_nothing_is_refused_silently_and_strict_makes_it_an_error(tmp_path, caps
     assert description["sha256"] == {p.name: file_sha256(p) for p in out.iterdir() if p.name != "dataset.json"}
 
 
+def test_a_preparation_replaces_its_own_folder_and_no_other(tmp_path, capsys):
+    root, out = make_odd_folder(tmp_path), tmp_path / "out"
+    photographs = {path: path.read_bytes() for path in root.iterdir()}
+    prepared = ["prepare", "--source", "folder", "--root", str(root), "--image-size", "32", "--workers", "1", "--out"]
+    out.mkdir()  # as Snakemake does
+    assert main([*prepared, str(out)]) == 0 and main([*prepared, str(out)]) == 0
+    for over in (root, tmp_path):
+        assert main([*prepared, str(over)]) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert f"--out {over}: would take the place of --root {root}; give another folder" in line
+    captions = tmp_path / "elsewhere" / "captions.jsonl"
+    captions.parent.mkdir()
+    captions.write_text(json.dumps({"image": "0.jpg", "captions": ["a bird"]}) + "\n")
+    assert main([*prepared, str(captions.parent), "--captions", str(captions)]) == 1
+    assert "would take the place of --captions" in capsys.readouterr().err
+    with pytest.raises(UserError, match="mine: holds 0.jpg, which prepare did not write"):
+        prepare_photographs(list_folder(root), root, 32, workers=1)
+    (out / "notes.md").write_text("mine")
+    assert main([*prepared, str(out)]) == 1
+    said = capsys.readouterr().err
+    assert "out: holds notes.md, which prepare did not write" in said and "photographs" not in said
+    assert {path: path.read_bytes() for path in root.iterdir()} == photographs
+    assert captions.exists() and (out / "notes.md").read_text() == "mine" and len(PreparedDataset(out)) == 11
+
+
 def test_a_killed_preparation_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch, capsys):
     listing = list_folder(make_odd_folder(tmp_path))
     monkeypatch.setattr(prepare, "_CHUNK", 2)
@@ -608,6 +635,88 @@ def test_a_preparation_killed_at_any_moment_leaves_neither_workers_nor_a_lock(tm
     prepare_photographs(listing, tmp_path / "whole", 32, workers=1)
     for path in (tmp_path / "whole").iterdir():
         assert file_sha256(path) == file_sha256(tmp_path / "out" / path.name), path.name
+
+
+def test_a_preparation_killed_while_it_takes_its_place_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "sync", lambda: None)
+    root, home = make_odd_folder(tmp_path), tmp_path / "home"
+    prepare_photographs(list_folder(root), tmp_path / "old", 24, workers=1)
+    prepare_photographs(list_folder(root), tmp_path / "whole", 32, workers=1)
+    old, whole = contents(tmp_path / "old"), contents(tmp_path / "whole")
+    stopped = []
+
+    def stop(photographs) -> None:
+        stopped.append(photographs)
+        raise KeyboardInterrupt
+
+    step, going = 0, True
+    while going:
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(tmp_path / "old", home / "out")
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(prepare._Photographs, "become", stop)
+            prepare_photographs(list_folder(root), home / "out", 32, workers=1)
+        going = killed_before(step, stopped[-1].become)
+        if (home / "out").exists():
+            found = contents(home / "out")
+            assert found in (old, whole) or whole.items() <= found.items(), step
+        else:
+            assert whole.items() <= contents(stopped[-1].folder).items(), step
+        capsys.readouterr()
+        prepare_photographs(list_folder(root), home / "out", 32, workers=1)
+        assert ("going on after 12 of 12 photographs" in capsys.readouterr().err) == going, step
+        assert contents(home / "out") == whole and sorted(os.listdir(home)) == [".out.lock", "out"], step
+        step += 1
+    assert step > 5
+
+
+@pytest.mark.parametrize("name", ["captions.json", "index.npz"])
+def test_a_disk_that_is_full_at_the_end_is_one_line(name, tmp_path, capsys):
+    """A file-size limit stands in for the full disk."""
+    root = make_odd_folder(tmp_path)
+    for path in root.glob("*.txt"):
+        path.write_text("a b c d e f g h\n" * 60)
+    prepared = ["prepare", "--source", "folder", "--root", str(root), "--image-size", "8", "--workers", "1", "--out"]
+    assert main([*prepared, str(tmp_path / "whole")]) == 0
+    limit = (tmp_path / "whole" / name).stat().st_size - 1
+    assert (tmp_path / "whole" / "images.bin").stat().st_size < limit
+    capsys.readouterr()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        assert main([*prepared, str(tmp_path / "out")]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = capsys.readouterr().err
+    assert "out: could not be read or written (File too large); free space or mend the permissions, then run" in said
+    assert "Traceback" not in said and not (tmp_path / "out").exists()
+    assert main([*prepared, str(tmp_path / "out")]) == 0
+    assert "going on after 12 of 12 photographs" in capsys.readouterr().err
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_photograph_that_goes_meanwhile_and_a_folder_that_cannot_be_written_are_one_line(tmp_path):
+    listing = list_folder(make_odd_folder(tmp_path))
+    (tmp_path / ".out.partial").write_text("in the way")
+    with pytest.raises(UserError, match=r"partial: could not be read or written \(.*\); .* run the same command again"):
+        prepare_photographs(listing, tmp_path / "out", 32, workers=1)
+    listing.images[3].path.unlink()
+    with pytest.raises(UserError, match=r"3.jpg: could not be read or written \(No such file or directory\)"):
+        prepare_photographs(listing, tmp_path / "out", 32, workers=1)
+
+
+def test_lines_that_a_power_cut_lost_are_read_again(tmp_path, capsys):
+    listing = list_folder(make_odd_folder(tmp_path))
+    with pytest.raises(UserError, match="--strict"):
+        prepare_photographs(listing, tmp_path / "out", 32, workers=1, strict=True)
+    lines = tmp_path / ".out.partial" / "read.jsonl"
+    text = lines.read_bytes().splitlines(keepends=True)
+    lines.write_bytes(b"".join(text[:6]) + bytes(20) + text[6][20:] + b"".join(text[7:]))
+    capsys.readouterr()
+    prepare_photographs(listing, tmp_path / "out", 32, workers=1)
+    assert "going on after 5 of 12 photographs" in capsys.readouterr().err
+    prepare_photographs(listing, tmp_path / "whole", 32, workers=1)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_a_photograph_changed_after_a_kill_is_read_again(tmp_path, capsys):

@@ -1,14 +1,12 @@
 """From a source of captioned images to a prepared data set."""
 
 import collections
-import fcntl
 import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -20,13 +18,13 @@ from typing import NamedTuple
 import PIL
 
 from dmgan.captions import Vocabulary
-from dmgan.data.dataset import FORMAT, oversize, pack, record, seal
+from dmgan.data.dataset import FORMAT, PREPARED, READ, oversize, pack, record, seal
 from dmgan.data.example import Example
 from dmgan.data.listing import Decision, Listed, Listing
 from dmgan.data.photographs import Photograph, read_photograph
 from dmgan.data.synthbirds import SynthBirds
 from dmgan.errors import UserError
-from dmgan.files import json_sha256, write_json
+from dmgan.files import alone, json_sha256, refuse_foreign, replace_folder, write_json
 from dmgan.progress import Progress, say
 
 _CHUNK = 32  # photographs per task of a worker, and the most that a killed preparation does again
@@ -69,6 +67,13 @@ def _require_workers(workers: int) -> None:
         raise UserError(f"--workers {workers}: must be 1 or more")
 
 
+def refuse_sources(out: Path, sources: Mapping[str, Path | None]) -> None:
+    """UserError where `out`, whose place the prepared set takes, is or holds what it is made from, {flag: path}."""
+    for flag, path in sources.items():
+        if path is not None and Path(path).resolve().is_relative_to(Path(out).resolve()):
+            raise UserError(f"--out {out}: would take the place of {flag} {path}; give another folder")
+
+
 def prepare_photographs(
     listing: Listing,
     out: Path,
@@ -86,15 +91,15 @@ def prepare_photographs(
     if image_size < 8:
         raise UserError(f"--image-size {image_size}: must be 8 or more")
     out = Path(out)
+    refuse_foreign(out, PREPARED)
     if not listing.images:
         raise UserError(f"the source {listing.source['name']} lists no image to prepare; {_summary(listing.decisions)}")
     images, decisions = _known_to(vocabulary, listing.images)
     decisions = [*listing.decisions, *decisions]
     if strict:
         _refuse(decisions, out, "no photograph was looked at yet")
-    partial_folder = out.with_name(f".{out.name}.partial")
-    with _alone(out):
-        photographs = _Photographs(partial_folder, images, oversize(image_size))
+    with alone(out, "prepared"), _going_on_later(out):
+        photographs = _Photographs(out, images, oversize(image_size))
         photographs.read(workers)
         entries = photographs.entries
         for image, entry in zip(images, entries, strict=True):
@@ -108,7 +113,7 @@ def prepare_photographs(
             "decisions": [each._asdict() for each in decisions],
         }
         seal(
-            partial_folder,
+            photographs.folder,
             [entry.shape for _, entry in kept],
             [record(image.name, image.split, image.class_id, image.captions, {}) for image, _ in kept],
             source=listing.source,
@@ -116,26 +121,20 @@ def prepare_photographs(
             vocabulary=vocabulary,
             origin=origin,
         )
-        photographs.become(out)
+        photographs.become()
     say(f"{out}: {len(kept)} images kept of {len(images)}; {_summary(decisions)}")
 
 
 @contextmanager
-def _alone(out: Path):
-    """Hold the preparation of one folder alone."""
-    lock_path = out.with_name(f".{out.name}.lock")
+def _going_on_later(out: Path):
+    """A full disk, or a file that cannot be read, is one line: what was read of the photographs stays."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(lock_path, "w")  # noqa: SIM115 - closed below, after what may raise in between
-    except OSError as error:
-        raise UserError(f"{out}: could not be made ({error.strerror or error})") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{out}: is being prepared by another process; waiting for its end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out}: could not be read or written ({error.strerror or error}); free space or mend "
+            "the permissions, then run the same command again, which goes on"
+        ) from error
 
 
 def _known_to(vocabulary: Vocabulary | None, images: list[Listed]) -> tuple[list[Listed], list[Decision]]:
@@ -188,28 +187,36 @@ class _Entry(NamedTuple):
 
 
 class _Photographs:
-    """The pixels of a set under way: images.bin grows in order, read.jsonl says how far it holds.
+    """The pixels of a set under way, in .NAME.partial: images.bin grows in order, read.jsonl says how far it holds.
 
     A line of read.jsonl is written after its pixels are on the disk, so what a killed job leaves is always good up to
     the last whole line. Other images or another size than before (by path, size, time and box) begin anew.
     """
 
-    def __init__(self, folder: Path, images: list[Listed], shorter_side: int):
-        self._folder, self._images, self._shorter_side = folder, images, shorter_side
-        self._pixels, self._lines = folder / "images.bin", folder / "read.jsonl"
+    def __init__(self, out: Path, images: list[Listed], shorter_side: int):
+        self._out, self._images, self._shorter_side = out, images, shorter_side
+        self.folder = out.with_name(f".{out.name}.partial")
+        self._pixels, self._lines = self.folder / "images.bin", self.folder / READ
         self.entries: list[_Entry] = []
-        folder.mkdir(exist_ok=True)
         wanted = {"format": FORMAT, "shorter_side": shorter_side, "pillow": PIL.__version__}
         self._header = json.dumps(wanted | {"images": json_sha256([_identity(image) for image in images])})
         self._take_up()
 
     def _take_up(self) -> None:
         """Go on from what is there, or begin."""
-        lines = self._lines.read_text(encoding="utf-8").split("\n")[:-1] if self._lines.exists() else []
+        if not self.folder.exists() and _lines_of(self._out / READ)[:1] == [self._header]:
+            os.replace(self._out, self.folder)  # a kill in `become` left it there
+        self.folder.mkdir(exist_ok=True)
+        for name in set(os.listdir(self.folder)) - {self._pixels.name, self._lines.name}:
+            (self.folder / name).unlink()  # what an earlier start wrote for another listing, or half
+        lines = _lines_of(self._lines)
         if lines and lines[0] == self._header and self._pixels.exists():
             there = self._pixels.stat().st_size
             for line in lines[1:]:
-                entry = _Entry(*json.loads(line))
+                try:
+                    entry = _Entry(*json.loads(line))
+                except (ValueError, TypeError):  # a power cut lost it
+                    break
                 if entry.end > there:
                     break
                 self.entries.append(entry)
@@ -237,13 +244,8 @@ class _Photographs:
                     progress.step(len(chunk))
         except BrokenProcessPool as error:
             raise UserError(
-                f"{self._folder}: a reading process was killed, perhaps for its memory; take fewer --workers and run "
+                f"{self._out}: a reading process was killed, perhaps for its memory; take fewer --workers and run "
                 "the same command again, which goes on"
-            ) from error
-        except OSError as error:
-            raise UserError(
-                f"{self._folder}: could not be written ({error.strerror or error}); free space or mend the "
-                "permissions, then run the same command again, which goes on"
             ) from error
         progress.close()
 
@@ -264,12 +266,15 @@ class _Photographs:
         lines.flush()
         self.entries += entries
 
-    def become(self, out: Path) -> None:
+    def become(self) -> None:
         """Give the folder, which is a prepared data set now, its name."""
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(self._folder, out)
-        (out / self._lines.name).unlink()
+        replace_folder(self.folder, self._out, PREPARED)
+        (self._out / READ).unlink()  # last: until then the same command takes the folder up again
+
+
+def _lines_of(path: Path) -> list[str]:
+    """The whole lines of a text file; none where it is not there."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
 
 
 def _identity(image: Listed) -> list[object]:
