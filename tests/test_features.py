@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 from pathlib import Path
 
@@ -193,6 +194,32 @@ def test_features_of_anything_else_are_made_anew(folder, change, capsys):
     count = COUNT - 1 if change == "count" else COUNT
     extract(images_in(folder), count, [network], folder / "store", CPU)
     assert network.seen == 56 and "making them anew" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_not_replaced_by_features(folder):
+    """As that of the species classifier, whose name is that of a rung, would be with another --out."""
+    (folder / "network").mkdir()
+    (folder / "network" / "classifier.safetensors").write_bytes(b"an hour of training")
+    with pytest.raises(UserError, match="network: holds classifier.safetensors, which evaluation did not write"):
+        extracted(folder, Network(), ".")
+    assert (folder / "network" / "classifier.safetensors").read_bytes() == b"an hour of training"
+
+
+def test_no_room_for_the_features_is_said_before_any_image_is_read(folder):
+    """A file-size limit stands in for the full disk."""
+    network = Network()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(
+            UserError, match=r"features.npy: 1,328 bytes could not be had for it \(File too large\); free"
+        ):
+            extracted(folder, network)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert network.seen == 0
+    extracted(folder, network)
+    assert network.seen == 56
 
 
 def test_networks_share_one_pass_and_join_later(folder):

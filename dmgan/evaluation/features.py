@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dmgan import files
+from dmgan.array_file import ArrayFile
 from dmgan.checkpoints import exclusive
 from dmgan.errors import UserError
 from dmgan.evaluation.images import Images
@@ -31,6 +32,7 @@ FORMAT = 2
 FORWARD = 32  # images per forward pass, always: a convolution's rounding depends on the size of its batch
 CHUNK = 8 * FORWARD  # images after which the rows are on the disk
 MANIFEST = "manifest.json"
+_STORE = files.Made("evaluation", (MANIFEST,), r"manifest\.json|\w+\.npy|\.\w+\.copy")
 
 Prepare = Callable[[np.ndarray], np.ndarray] | None
 
@@ -148,10 +150,14 @@ class _Store:
                 return
             changed = [key for key in self._head if found.get(key) != self._head[key]] or ["files"]
             say(f"{self.folder}: holds features of other {' and '.join(changed)}; making them anew")
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+        files.refuse_foreign(self.folder, _STORE)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in files.files_below(self.folder):
+            if name != MANIFEST:  # by which a later start knows the folder, if this one is killed
+                (self.folder / name).unlink()
+        self._mark()
         for array, width in self.network.widths.items():
-            npy.open_memmap(self.path(array), mode="w+", dtype=np.float32, shape=(self.count, width))
+            ArrayFile(self.path(array), (self.count, width), np.float32).close()
 
     def _whole(self, array: str) -> bool:
         """Whether an array's file is there with its shape and length."""
@@ -183,6 +189,10 @@ class _Store:
                 file.flush()
                 os.fsync(file.fileno())
         self.done[chunk] = _Done(images_sha256, _rows_sha256(rows[array] for array in self.network.widths))
+        self._mark()
+
+    def _mark(self) -> None:
+        """Say in the manifest which chunks are on the disk."""
         done = [None if each is None else each._asdict() for each in self.done]
         files.write_json(self.folder / MANIFEST, {**self._head, "done": done})
 
