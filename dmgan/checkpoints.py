@@ -1,12 +1,12 @@
 """Checkpoints that go on to the bit, and the loop that writes and reads them."""
 
 import fcntl
-import io
 import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, NoReturn
 
 import torch
 from torch import Tensor
@@ -17,10 +17,9 @@ from dmgan.errors import UserError
 from dmgan.progress import Progress, say
 from dmgan.ranks import ALONE, Ranks
 from dmgan.tracking import LabBook
+from dmgan.weights import non_finite, shortened
 
 CHECKPOINT = "checkpoint.pt"
-
-
 FAILURE = "failure.json"
 
 
@@ -72,19 +71,28 @@ class Checkpoint:
             return None
         return saved
 
-    def require_parts(self, wanted: Iterable[str], saved: Iterable[str]) -> None:
-        """UserError unless the checkpoint holds the state of just the parts that are wanted."""
+    def require(self, wanted: Iterable[str], saved: dict[str, object]) -> None:
+        """UserError unless the saved state is of just the parts that are wanted, and finite."""
         if differing := sorted(set(wanted) ^ set(saved)):
             raise UserError(
                 f"{self._path}: was made by another version of this program (it differs in {', '.join(differing)}); "
                 "delete it to start anew"
             )
+        if bad := non_finite(saved):
+            raise UserError(f"{self._path}: {shortened(bad)} is not finite; delete it to start anew")
 
     def save(self, content: dict) -> None:
         """Write the checkpoint, whole or not at all."""
-        buffer = io.BytesIO()
-        torch.save({"kind": self._kind, "fingerprint": self._fingerprint, **content}, buffer)
-        files.write_bytes(self._path, buffer.getbuffer())
+
+        def write(file: BinaryIO) -> None:
+            try:
+                torch.save({"kind": self._kind, "fingerprint": self._fingerprint, **content}, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # torch covers up a full disk with an error of its own
+                    raise error.__context__ from error
+                raise
+
+        files.write_through(self._path, write)
 
 
 def run_steps(
@@ -102,17 +110,17 @@ def run_steps(
 
     step_function(step) makes one step and returns its losses as 0-d tensors; it must draw everything
     random from its step's number. `stateful` are the objects with state_dict() and load_state_dict()
-    that the steps change. Returns the history: one row of mean losses per `row_every` steps. A loss
-    that is not finite is a UserError; the last checkpoint stays, and failure.json beside it holds the step,
-    its losses and what describe(step) gives, until the run has passed that step. Losses are read at row
-    ends alone, so that no step waits for the device; checkpoints fall on row ends. The losses of several
-    ranks add up; the first rank writes.
+    that the steps change. Returns the history: one row of mean losses per `row_every` steps. A loss that is
+    not finite is a UserError, and so is a state that would be saved; the last checkpoint stays, and failure.json
+    beside it holds the step, its losses and what describe(step) gives, until the run has passed that step.
+    Losses are read at row ends alone, so that no step waits for the device; checkpoints fall on row ends. The
+    losses of several ranks add up; the first rank writes.
     """
     saved = checkpoint.load()
     start, history = 0, []
     if saved is not None:
         start, history = saved["step"], saved["history"]
-        checkpoint.require_parts(stateful, saved["state"])
+        checkpoint.require(stateful, saved["state"])
         for name, each in stateful.items():
             each.load_state_dict(saved["state"][name])
         if ranks.first:
@@ -120,29 +128,31 @@ def run_steps(
     lab_book.curve(history)
 
     progress = Progress(total_steps, "steps", done=start) if ranks.first else None
-    sums: dict[str, Tensor] = {}
-    steps: list[dict[str, Tensor]] = []  # of the row that is not yet read
+    waiting: list[dict[str, Tensor]] = []  # losses of the row's steps, which nobody has read yet
     last_saved, row_started = start, time.monotonic()
     for step in range(start, total_steps):
-        steps.append({name: loss.detach() for name, loss in step_function(step).items()})
-        for name, loss in steps[-1].items():
-            sums[name] = sums.get(name, 0.0) + loss
+        waiting.append({name: loss.detach() for name, loss in step_function(step).items()})
         done = step + 1
         row_ends = done % row_every == 0 or done == total_steps
         if row_ends:
-            count = done - (step // row_every) * row_every
-            row = {"step": done, **{name: total / count for name, total in _read(sums, ranks).items()}}
-            if not all(map(math.isfinite, row.values())):
-                _refuse_non_finite([_read(each, ranks) for each in steps], done, describe, checkpoint.folder, ranks)
-            history.append(row)
-            lab_book.curve([row])
-            sums, steps = {}, []
+            losses, waiting = _read(waiting, ranks), []
+            for number, each in enumerate(losses, start=done - len(losses) + 1):
+                if bad := [name for name, value in each.items() if not math.isfinite(value)]:
+                    what = f"{', '.join(bad)} is not a finite number"
+                    _stop(number, what, {"losses": each}, describe, checkpoint.folder, ranks)
+            means = {name: sum(each[name] for each in losses) / len(losses) for name in losses[0]}
+            history.append({"step": done, **means})
+            lab_book.curve(history[-1:])
         if progress is not None:
             last_row = history[-1] if history else {}
             progress.step(note="  ".join(f"{name} {value:.3f}" for name, value in last_row.items() if name != "step"))
         if row_ends and (done - last_saved >= checkpoint_every or done == total_steps):
+            state = {name: each.state_dict() for name, each in stateful.items()}
+            bad = non_finite(state)  # the losses, which are finite, were computed before the last update
+            if ranks.any(bool(bad)):
+                what = f"its update left {shortened(bad) or 'the state of another process'} not finite"
+                _stop(done, what, {"losses": losses[-1], "not_finite": bad}, describe, checkpoint.folder, ranks)
             if ranks.first:
-                state = {name: each.state_dict() for name, each in stateful.items()}
                 checkpoint.save({"step": done, "history": history, "state": state})
                 _clear_failure(checkpoint.folder / FAILURE, done)
             last_saved = done
@@ -160,10 +170,11 @@ def describe_batch(batches: TrainingBatches, seed: int, step: int) -> dict[str, 
     return {"seed": seed, "images": batches.rows(step).tolist(), "captions": captions}
 
 
-def _read(losses: dict[str, Tensor], ranks: Ranks) -> dict[str, float]:
-    """Numbers of 0-d tensors, added up over the ranks; the host waits for the device once."""
-    together = ranks.add_up(torch.stack([loss.double() for loss in losses.values()]))
-    return dict(zip(losses, together.tolist(), strict=True))
+def _read(steps: list[dict[str, Tensor]], ranks: Ranks) -> list[dict[str, float]]:
+    """Numbers of steps' 0-d tensors, added up over the ranks; the host waits for the device once."""
+    flat = torch.stack([loss for losses in steps for loss in losses.values()]).double()
+    values = iter(ranks.add_up(flat).tolist())
+    return [{name: next(values) for name in losses} for losses in steps]
 
 
 def _clear_failure(path: Path, done: int) -> None:
@@ -172,17 +183,14 @@ def _clear_failure(path: Path, done: int) -> None:
         path.unlink()
 
 
-def _refuse_non_finite(
-    steps: list[dict[str, float]], done: int, describe: Callable[[int], dict], folder: Path, ranks: Ranks
-) -> None:
-    """Save the data of the first bad step of those that end with step `done`, counted from 1, and stop."""
-    first = next(i for i, losses in enumerate(steps) if not all(map(math.isfinite, losses.values())))
-    number, losses = done - len(steps) + 1 + first, steps[first]
+def _stop(
+    number: int, what: str, found: dict[str, object], describe: Callable[[int], dict], folder: Path, ranks: Ranks
+) -> NoReturn:
+    """Leave what was found in step `number`, counted from 1, and the step's data; raise the UserError saying `what`."""
     if ranks.first:
-        values = {name: value if math.isfinite(value) else str(value) for name, value in losses.items()}
-        files.write_json(folder / FAILURE, {"step": number, "losses": values, **describe(number - 1)})
-    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        losses = {name: value if math.isfinite(value) else str(value) for name, value in found["losses"].items()}
+        files.write_json(folder / FAILURE, {"step": number, **found, "losses": losses, **describe(number - 1)})
     raise UserError(
-        f"{folder}: step {number}: {', '.join(bad)} is not a finite number; the last good checkpoint is kept, "
+        f"{folder}: step {number}: {what}; the last good checkpoint is kept, "
         f"{FAILURE} holds the step's data. Lower the learning rates and run again"
     )

@@ -37,6 +37,10 @@ class Ranks:
             distributed.all_reduce(values)
         return values
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so `here` or on another rank; every rank must ask."""
+        return bool(self.add_up(torch.tensor(float(here), device=_collective_device())).item())
+
     def wait(self) -> None:
         """Go on when every rank has come here."""
         self.add_up(torch.zeros(1, device=_collective_device())).item()  # NCCL only queues the exchange: read it

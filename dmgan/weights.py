@@ -11,9 +11,25 @@ from dmgan.errors import UserError
 from dmgan.files import write_bytes
 
 
+def non_finite(state: object, name: str = "") -> list[str]:
+    """Names, such as `model.fc.weight`, of a nested state's floating-point tensors that hold NaN or infinity."""
+    if isinstance(state, Tensor):
+        return [name] if state.is_floating_point() and not state.isfinite().all() else []
+    state = dict(enumerate(state)) if isinstance(state, (list, tuple)) else state
+    parts = state.items() if isinstance(state, Mapping) else ()
+    return [bad for key, part in parts for bad in non_finite(part, f"{name}.{key}" if name else str(key))]
+
+
+def shortened(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Write every parameter and buffer of `network`, whole or not at all."""
+    """Write every parameter and buffer of `network`, whole or not at all; UserError where one is not finite."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if bad := non_finite(state):
+        raise UserError(f"{path}: is not written, for {shortened(bad)} is not finite; make the weights anew")
     write_bytes(path, save(state))
 
 

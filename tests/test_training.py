@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from dmgan.options import CaptionerOptions, LossOptions, MatchingOptions
 from dmgan.sampling import load_run
 from dmgan.tracking import LabBook
 from dmgan.training import train
+from dmgan.weights import save_weights
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 NO_BOOK = LabBook(None, None, "", {}, {})
@@ -337,6 +339,65 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
         "losses": {"loss": "nan"},
         "images": [6, 7],
     }
+
+
+@pytest.mark.parametrize("buffer", [False, True])
+def test_an_update_that_is_not_finite_is_not_saved(buffer, tmp_path):
+    """The losses of a step are computed before its update: a state that it spoils has finite losses."""
+    network = torch.nn.BatchNorm1d(1)
+    spoilt = network.running_var if buffer else network.weight.data
+
+    def step_function(step):
+        if step == 3:
+            spoilt[0] = float("nan")
+        return {"loss": torch.tensor(float(step))}
+
+    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
+    name = "network.running_var" if buffer else "network.weight"
+    with pytest.raises(UserError, match=f"step 4: its update left {name} .*; the last good checkpoint is kept"):
+        run_steps(step_function, {"network": network}, 8, 2, checkpoint, 2, NO_BOOK, lambda step: {"images": [step]})
+    assert checkpoint.load()["step"] == 2
+    failure = json.loads((tmp_path / "failure.json").read_text())
+    assert failure == {"step": 4, "losses": {"loss": 3.0}, "not_finite": [name], "images": [3]}
+
+
+def test_a_checkpoint_that_is_not_finite_is_refused(tmp_path):
+    """Written by a version that did not look; a finished run's weights would be made of it."""
+    network = torch.nn.Linear(1, 1)
+    content = {"step": 2, "history": [], "state": {"network": {"weight": torch.tensor([[float("inf")]])}}}
+    Checkpoint(tmp_path, "test", "fingerprint").save(content)
+    with pytest.raises(UserError, match="checkpoint.pt: network.weight is not finite; delete it to start anew"):
+        run_steps(None, {"network": network}, 2, 2, Checkpoint(tmp_path, "test", "fingerprint"), 2, NO_BOOK)
+
+
+def test_weights_that_are_not_finite_are_never_written(tmp_path):
+    network = torch.nn.Linear(2, 1)
+    network.weight.data[0, 1] = float("nan")
+    with pytest.raises(UserError, match="generator.safetensors: is not written, for weight is not finite"):
+        save_weights(network, tmp_path / "generator.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_losses_whose_sum_overflows_are_finite(tmp_path):
+    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
+    history = run_steps(lambda step: {"loss": torch.tensor(3e38)}, {}, 2, 2, checkpoint, 2, NO_BOOK)
+    assert history == [{"step": 2, "loss": pytest.approx(3e38)}]
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
+    """A file-size limit stands in for the full disk, wherever in the file it strikes."""
+    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
+    checkpoint.save({"step": 1})
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (64, 50_000, 400_000, 800_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(UserError, match="checkpoint.pt: could not be written .File too large."):
+                checkpoint.save({"step": 2, "state": [torch.zeros(100_000), torch.zeros(100_000)]})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert checkpoint.load()["step"] == 1 and [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_a_failure_is_kept_until_the_run_has_passed_it(tmp_path):
