@@ -116,6 +116,19 @@ def run_steps(
     Losses are read at row ends alone, so that no step waits for the device; checkpoints fall on row ends. The
     losses of several ranks add up; the first rank writes.
     """
+
+    def stop(number: int, what: str, found: dict[str, object]) -> NoReturn:
+        """Leave what was found in step `number`, counted from 1, with the step's data, and say `what`."""
+        lab_book.send()
+        if ranks.first:
+            losses = {name: value if math.isfinite(value) else str(value) for name, value in found["losses"].items()}
+            data = {"step": number, **found, "losses": losses, **describe(number - 1)}
+            files.write_json(checkpoint.folder / FAILURE, data)
+        raise UserError(
+            f"{checkpoint.folder}: step {number}: {what}; the last good checkpoint is kept, "
+            f"{FAILURE} holds the step's data. Lower the learning rates and run again"
+        )
+
     saved = checkpoint.load()
     start, history = 0, []
     if saved is not None:
@@ -139,7 +152,7 @@ def run_steps(
             for number, each in enumerate(losses, start=done - len(losses) + 1):
                 if bad := [name for name, value in each.items() if not math.isfinite(value)]:
                     what = f"{', '.join(bad)} is not a finite number"
-                    _stop(number, what, {"losses": each}, describe, checkpoint.folder, ranks)
+                    stop(number, what, {"losses": each})
             means = {name: sum(each[name] for each in losses) / len(losses) for name in losses[0]}
             history.append({"step": done, **means})
             lab_book.curve(history[-1:])
@@ -151,7 +164,7 @@ def run_steps(
             bad = non_finite(state)  # the losses, which are finite, were computed before the last update
             if ranks.any(bool(bad)):
                 what = f"its update left {shortened(bad) or 'the state of another process'} not finite"
-                _stop(done, what, {"losses": losses[-1], "not_finite": bad}, describe, checkpoint.folder, ranks)
+                stop(done, what, {"losses": losses[-1], "not_finite": bad})
             if ranks.first:
                 checkpoint.save({"step": done, "history": history, "state": state})
                 _clear_failure(checkpoint.folder / FAILURE, done)
@@ -181,16 +194,3 @@ def _clear_failure(path: Path, done: int) -> None:
     """Remove the record of a failure that the run, `done` steps long now, has passed."""
     if path.exists() and files.read_json(path, "delete it")["step"] <= done:
         path.unlink()
-
-
-def _stop(
-    number: int, what: str, found: dict[str, object], describe: Callable[[int], dict], folder: Path, ranks: Ranks
-) -> NoReturn:
-    """Leave what was found in step `number`, counted from 1, and the step's data; raise the UserError saying `what`."""
-    if ranks.first:
-        losses = {name: value if math.isfinite(value) else str(value) for name, value in found["losses"].items()}
-        files.write_json(folder / FAILURE, {"step": number, **found, "losses": losses, **describe(number - 1)})
-    raise UserError(
-        f"{folder}: step {number}: {what}; the last good checkpoint is kept, "
-        f"{FAILURE} holds the step's data. Lower the learning rates and run again"
-    )

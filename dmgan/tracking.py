@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from dmgan.files import read_json, write_json
 
 EXPERIMENT = "dmgan"
 _RUN_FILE = "mlflow.json"
+_SECONDS = 10.0  # between what is sent of a curve: the database takes its time
+_POINTS = 1000  # that MLflow takes at once
 
 
 def _mlflow():
@@ -42,7 +45,8 @@ class LabBook:
     ):
         """Go on with the run that `run_folder` belongs to if its tags are the same, else begin a new one."""
         self._run_id = None
-        self._last_step = 0
+        self._last_step, self._sent_at = 0, 0.0
+        self._waiting: list[dict[str, float]] = []  # rows that are not sent yet
         if uri is None:
             return
         mlflow = _mlflow()
@@ -65,6 +69,11 @@ class LabBook:
         self._client.log_batch(self._run_id, params=flat)
         write_json(note, {"run_id": self._run_id, "uri": uri, "tags": tags})
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is a lab book to write into."""
+        return self._run_id is not None
+
     def _holds(self, run_id: str) -> bool:
         """Whether the database knows the run; it does not when it was deleted and made anew."""
         try:
@@ -78,23 +87,35 @@ class LabBook:
         return max((metric.step for history in histories for metric in history), default=0)
 
     def curve(self, rows: list[dict[str, float]]) -> None:
-        """Add rows of a history; rows that the run already holds are left out."""
-        if self._run_id is None:
+        """Add rows of a history, in a while; rows that the run already holds are left out.
+
+        A killed job loses the rows that it has not sent, and adds them when it goes on from its checkpoint: it gives
+        the checkpoint's history first and makes the rows behind it again.
+        """
+        if not self.kept:
             return
-        points = [
-            self._entities.Metric(key, value, 0, int(row["step"]))
-            for row in rows
-            if row["step"] > self._last_step
-            for key, value in row.items()
-            if key != "step"
-        ]
-        for start in range(0, len(points), 1000):
-            self._client.log_batch(self._run_id, metrics=points[start : start + 1000])
+        self._waiting += [row for row in rows if row["step"] > self._last_step]
         self._last_step = max([self._last_step, *(int(row["step"]) for row in rows)])
+        if time.monotonic() - self._sent_at >= _SECONDS:
+            self.send()
+
+    def send(self) -> None:
+        """Send the rows that wait, whole ones at a time: what the run holds is known by the last row's step."""
+        while self._waiting:
+            count = max(1, _POINTS // len(self._waiting[0]))
+            rows, self._waiting = self._waiting[:count], self._waiting[count:]
+            points = [
+                self._entities.Metric(key, value, 0, int(row["step"]))
+                for row in rows
+                for key, value in row.items()
+                if key != "step"
+            ]
+            self._client.log_batch(self._run_id, metrics=points)
+        self._sent_at = time.monotonic()
 
     def scores(self, values: dict[str, float]) -> None:
         """Add final numbers; MLflow allows no brackets, so that FID(tf) becomes FID/tf."""
-        if self._run_id is not None:
+        if self.kept:
             named = {
                 re.sub(r"[^\w./ -]", "-", name.replace("(", "/").rstrip(")")): each for name, each in values.items()
             }
@@ -102,15 +123,16 @@ class LabBook:
 
     def picture(self, pixels: np.ndarray, name: str) -> None:
         """Add an image, (H, W, 3) uint8, as the PNG file `name`."""
-        if self._run_id is not None:
+        if self.kept:
             self._client.log_image(self._run_id, pixels, artifact_file=name)
 
     def file(self, path: Path) -> None:
         """Add a file, such as options.json."""
-        if self._run_id is not None:
+        if self.kept:
             self._client.log_artifact(self._run_id, str(path))
 
     def close(self) -> None:
         """Mark the run as finished."""
-        if self._run_id is not None:
+        if self.kept:
+            self.send()
             self._client.set_terminated(self._run_id, status="FINISHED")

@@ -33,7 +33,8 @@ def steps(uri: str, run_id: str) -> list[int]:
 
 def test_a_run_and_its_resumption_are_one_flat_run(uri, tmp_path):
     killed = LabBook(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
-    killed.curve(ROWS[:2])  # and the job dies here
+    killed.curve(ROWS[:2])
+    killed.send()  # and the job dies here
     resumed = LabBook(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
     resumed.curve(ROWS[:1])  # its checkpoint was older than its last row
     resumed.curve(ROWS[1:])
@@ -50,6 +51,30 @@ def test_a_run_and_its_resumption_are_one_flat_run(uri, tmp_path):
     assert run.data.params == {"epochs": "8", "batch_size": "12"} and run.data.metrics["FID"] == 10.0
     files = {each.path for each in mlflow.MlflowClient(uri).list_artifacts(run.info.run_id)}
     assert files == {"samples.png", "options.json"}
+
+
+def test_a_curve_is_sent_in_whole_rows_now_and_then(uri, tmp_path, monkeypatch):
+    sent = []
+
+    def log_batch(self, run_id, metrics=(), **others):
+        sent.append([(point.step, point.key) for point in metrics])
+        logged(self, run_id, metrics=metrics, **others)
+
+    logged = mlflow.MlflowClient.log_batch
+    killed = LabBook(uri, tmp_path, "now and then", TAGS, {})
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", log_batch)
+    monkeypatch.setattr("dmgan.tracking._POINTS", 5)
+    rows = [{"step": step, "loss": 1.0, "kl": 2.0} for step in range(1, 8)]
+    for row in rows:
+        killed.curve([row])
+    assert sent == [[(1, "loss"), (1, "kl")]]  # the first at once, the others wait; and the job dies here
+    resumed = LabBook(uri, tmp_path, "now and then", TAGS, {})
+    resumed.curve(rows[:5])  # of its checkpoint
+    resumed.curve(rows[5:])  # made again
+    resumed.close()
+    assert [len(each) for each in sent[1:]] == [2, 2, 2, 2, 2, 2]
+    run = next(run for run in runs(uri) if run.info.run_name == "now and then")
+    assert steps(uri, run.info.run_id) == list(range(1, 8))
 
 
 def test_other_options_begin_another_run(uri, tmp_path):

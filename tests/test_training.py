@@ -22,6 +22,7 @@ from dmgan.errors import UserError
 from dmgan.files import file_sha256
 from dmgan.models.registry import MODELS, model_class
 from dmgan.options import CaptionerOptions, LossOptions, MatchingOptions
+from dmgan.ranks import Ranks
 from dmgan.sampling import load_run
 from dmgan.tracking import LabBook
 from dmgan.training import train
@@ -359,6 +360,14 @@ def test_an_update_that_is_not_finite_is_not_saved(buffer, tmp_path):
     assert checkpoint.load()["step"] == 2
     failure = json.loads((tmp_path / "failure.json").read_text())
     assert failure == {"step": 4, "losses": {"loss": 3.0}, "not_finite": [name], "images": [3]}
+
+
+def test_a_state_that_is_not_finite_on_another_rank_stops_this_one_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(Ranks, "add_up", lambda self, values: values + 1)  # the other one has found something
+    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
+    with pytest.raises(UserError, match="step 2: its update left the state of another process not finite"):
+        run_steps(lambda step: {"loss": torch.ones(())}, {}, 2, 2, checkpoint, 2, NO_BOOK, ranks=Ranks(0, 2))
+    assert checkpoint.load() is None
 
 
 def test_a_checkpoint_that_is_not_finite_is_refused(tmp_path):
