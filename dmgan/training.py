@@ -565,7 +565,9 @@ def train(
             },
         )
         lab_book.file(out / "options.json")
-        lab_book.picture(_samples(model, damsm, batches[0], device), "samples.png")
+        if lab_book.kept:
+            whole = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed)
+            lab_book.picture(_samples(model, damsm, whole[0], device), "samples.png")
         lab_book.close()
 
 
@@ -578,7 +580,7 @@ def pad_words(captions: EncodedCaptions, length: int) -> EncodedCaptions:
 
 @torch.no_grad()
 def _samples(model: TextToImageGAN, damsm: Damsm, batch: Batch, device: torch.device) -> np.ndarray:
-    """One picture of what the trained model makes of a batch's captions: a row per side, the real images below."""
+    """One picture of what the model makes of a whole batch's captions: a row per side, the real images below."""
     captions = damsm.encode(batch.tokens, batch.lengths)
     noise = step_noise(0, 0, len(batch.tokens), model.noise_dim).to(device)
     memory = model.paired_memory([each.to(device) for each in batch.images])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from dmgan.caption_cache import CachedCaptions
@@ -25,6 +26,7 @@ from dmgan.files import file_sha256, read_json
 from dmgan.models.registry import build_model, find
 from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions
 from dmgan.ranks import ALONE, Ranks
+from dmgan.tracking import create_database
 from dmgan.training import Trainer, describe_engine, step_noise, train
 from dmgan.transfer import to_device
 from tests import norm_free
@@ -105,9 +107,9 @@ def test_parts_of_fewer_than_two_images_are_refused(data, damsm_folder, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def flags(data, damsm_folder, out, epochs) -> list:
+def flags(data, damsm_folder, out, epochs, model="dmgan") -> list:
     return [
-        "-m", "dmgan", "train", "--model", "dmgan", "--data", data, "--damsm", damsm_folder, "--out", out, "--device",
+        "-m", "dmgan", "train", "--model", model, "--data", data, "--damsm", damsm_folder, "--out", out, "--device",
         "cpu", "--threads", 2, "--base-size", 8, "--generator-width", 4, "--discriminator-width", 2, "--noise-dim", 6,
         "--condition-dim", 5, "--residual-blocks", 1, "--batch-size", 4, "--epochs", epochs, "--max-words", 12,
         "--checkpoint-every", 20,
@@ -154,6 +156,19 @@ def test_killed_ranks_go_on_and_end_with_the_same_bits(data, damsm_folder, tmp_p
     assert curve(whole) == pytest.approx(curve(one), rel=0.1)  # not closer: each rank's batch norm sees two images
     (stretch,) = read_json(whole / "options.json", "")["engine"]
     assert stretch["processes"] == 2 and stretch["effective_batch"] == 4 and stretch["largest_part"] == 2
+
+
+def test_a_retrieving_model_on_two_ranks_ends_well_and_shows_its_images(data, damsm_folder, tmp_path):
+    """Its memory in training is of images, of which a rank has its own rows alone."""
+    uri, out = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "mdsp" / "seed0"
+    create_database(uri, tmp_path / "artifacts")
+    job = torchrun(*flags(data, damsm_folder, out, 1, "mdsp"), "--feature-network", "small", "--mlflow", uri)
+    _, messages = job.communicate(timeout=300)
+    assert job.returncode == 0, messages
+    (picture,) = (tmp_path / "artifacts").rglob("samples.png")
+    columns = 4  # a batch
+    assert Image.open(picture).width >= columns * 32
+    assert (out / "generator.safetensors").exists()
 
 
 # Precision, layout and memory.
