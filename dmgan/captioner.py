@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmgan import files
-from dmgan.checkpoints import Checkpoint, describe_batch, exclusive, run_steps
+from dmgan.checkpoints import Checkpoint, Fingerprints, describe_batch, exclusive, run_steps
 from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
@@ -105,17 +105,17 @@ def train_captioner(
 
     inputs = {"data": dataset.sha256, "damsm": damsm.sha256}
     written = {"options": asdict(options), "seed": seed, "inputs": inputs}
-    fingerprint = files.json_sha256(written)
+    fingerprints = Fingerprints.of(written, "options")
     with exclusive(out):
         tags = {"stage": "captioner", "dataset": dataset.description["source"]["name"], "model": "captioner"}
-        tags |= {"seed": str(seed), "config": fingerprint[:12], "commit": provenance()["commit"]}
+        tags |= {"seed": str(seed), "config": fingerprints.run[:12], "commit": provenance()["commit"]}
         lab_book = LabBook(mlflow, out, "captioner", tags, asdict(options))
         history = run_steps(
             step_function,
             {"network": network, "adam": adam},
             options.epochs * batches.steps_per_epoch,
             ROW_EVERY,
-            Checkpoint(out, "captioner", fingerprint),
+            Checkpoint(out, "captioner", fingerprints.steps),
             options.checkpoint_every,
             lab_book,
             partial(describe_batch, batches, seed),

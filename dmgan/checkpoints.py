@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -41,34 +41,69 @@ def exclusive(run_folder: Path, ranks: Ranks = ALONE):
         yield
 
 
+class Fingerprints(NamedTuple):
+    """Hashes of what shapes a run."""
+
+    run: str  # of everything, by which its results are told from others
+    steps: str  # of what shapes a step: a checkpoint must agree in it
+
+    @classmethod
+    def of(cls, written: dict, options: str, steps_depend_on_epochs: bool = False) -> "Fingerprints":
+        """Of what options.json holds of a run; `written[options]` are the options of its loop.
+
+        When to save shapes nothing. Where no step depends on how many there are, a run may go on for more epochs.
+        """
+        shaping = {name: value for name, value in written[options].items() if name != "checkpoint_every"}
+        of_a_step = {name: value for name, value in shaping.items() if steps_depend_on_epochs or name != "epochs"}
+        return cls(*(files.json_sha256({**written, options: each}) for each in (shaping, of_a_step)))
+
+
 class Checkpoint:
     """The undeclared file that an interrupted job goes on from."""
 
     def __init__(self, run_folder: Path, kind: str, fingerprint: str):
-        """kind: what is trained, such as the model's name; fingerprint: hash of everything that shapes the run."""
+        """kind: what is trained, such as the model's name; fingerprint: Fingerprints.steps."""
         self.folder, self._path = run_folder, run_folder / CHECKPOINT
         self._kind, self._fingerprint = kind, fingerprint
+
+    def set_aside(self, total_steps: int) -> None:
+        """Rename a checkpoint that a run of `total_steps` steps cannot go on from, and say so.
+
+        It is one under other options, or of a longer run. UserError for one of another model, or a damaged one.
+        """
+        saved = self._read(mmap=True)  # without its tensors
+        if saved is None:
+            return
+        if saved["fingerprint"] != self._fingerprint:
+            why = "was made under other options or inputs"
+        elif saved["step"] > total_steps:
+            why = f"is of a longer run, of {saved['step']} steps,"
+        else:
+            return
+        aside = self._path.with_stem(f"{self._path.stem}-{saved['fingerprint'][:12]}-step{saved['step']}")
+        self._path.replace(aside)
+        say(f"{self._path}: {why} and is kept as {aside.name}; starting from the first step")
 
     def load(self) -> dict | None:
         """The saved content, or None where there is nothing to go on from.
 
-        A checkpoint of the same model under other options is left aside with a line that says so; one of
-        another model, or a damaged one, is a UserError.
+        UserError for a checkpoint of another model, or a damaged one.
         """
+        saved = self._read()
+        return saved if saved is not None and saved["fingerprint"] == self._fingerprint else None
+
+    def _read(self, mmap: bool = False) -> dict | None:
         if not self._path.exists():
             return None
         try:
-            saved = torch.load(self._path, map_location="cpu", weights_only=True)
-            kind, fingerprint = saved["kind"], saved["fingerprint"]
+            saved = torch.load(self._path, map_location="cpu", weights_only=True, mmap=mmap)
+            kind, _, _ = saved["kind"], saved["fingerprint"], saved["step"]
         except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
             raise UserError(f"{self._path}: is not a readable checkpoint ({error}); delete it to start anew") from error
         if kind != self._kind:
             raise UserError(
                 f"{self._path}: is a checkpoint of {kind}, not of {self._kind}; delete it or give another run folder"
             )
-        if fingerprint != self._fingerprint:
-            say(f"{self._path}: was made under other options or inputs; starting from the first step")
-            return None
         return saved
 
     def require(self, wanted: Iterable[str], saved: dict[str, object]) -> None:
@@ -106,7 +141,7 @@ def run_steps(
     describe: Callable[[int], dict[str, object]] = lambda step: {},
     ranks: Ranks = ALONE,
 ) -> list[dict[str, float]]:
-    """Run steps 0 ... total_steps - 1, going on from the checkpoint where there is one.
+    """Run steps 0 ... total_steps - 1, going on from the checkpoint where there is one that fits.
 
     step_function(step) makes one step and returns its losses as 0-d tensors; it must draw everything
     random from its step's number. `stateful` are the objects with state_dict() and load_state_dict()
@@ -129,6 +164,9 @@ def run_steps(
             f"{FAILURE} holds the step's data. Lower the learning rates and run again"
         )
 
+    if ranks.first:
+        checkpoint.set_aside(total_steps)
+    ranks.wait()
     saved = checkpoint.load()
     start, history = 0, []
     if saved is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dmgan import files
 from dmgan.captions import Vocabulary, pad_captions
-from dmgan.checkpoints import Checkpoint, describe_batch, exclusive, run_steps
+from dmgan.checkpoints import Checkpoint, Fingerprints, describe_batch, exclusive, run_steps
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
@@ -204,17 +204,17 @@ def pretrain(
     if inception_weights is not None:
         inputs["inception"] = files.file_sha256(inception_weights)
     written = {"options": asdict(options), "gammas": asdict(gammas), "seed": seed, "inputs": inputs}
-    fingerprint = files.json_sha256(written)
+    fingerprints = Fingerprints.of(written, "options")
     with exclusive(out), batches:
         tags = {"stage": "pretrain", "dataset": dataset.description["source"]["name"], "model": "damsm"}
-        tags |= {"seed": str(seed), "config": fingerprint[:12], "commit": provenance()["commit"]}
+        tags |= {"seed": str(seed), "config": fingerprints.run[:12], "commit": provenance()["commit"]}
         lab_book = LabBook(mlflow, out, f"damsm seed{seed}", tags, asdict(options) | asdict(gammas))
         history = run_steps(
             step_function,
             pretrainer.stateful(),
             options.epochs * batches.steps_per_epoch,
             ROW_EVERY,
-            Checkpoint(out, "damsm", fingerprint),
+            Checkpoint(out, "damsm", fingerprints.steps),
             options.checkpoint_every,
             lab_book,
             partial(describe_batch, reading, seed),

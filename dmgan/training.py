@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dmgan import files
 from dmgan.caption_cache import CachedCaptions
-from dmgan.checkpoints import Checkpoint, describe_batch, exclusive, run_steps
+from dmgan.checkpoints import Checkpoint, Fingerprints, describe_batch, exclusive, run_steps
 from dmgan.companions import read_companions
 from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm, EncodedCaptions
@@ -475,7 +475,8 @@ def train(
     damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
-    if ranks.count > 1 and type(model).begin_step is not TextToImageGAN.begin_step:
+    stagewise = type(model).begin_step is not TextToImageGAN.begin_step
+    if ranks.count > 1 and stagewise:
         raise UserError(f"{name}: trains its stages one by one, which several processes cannot share; give it one GPU")
     initialise(model, model.weight_std)
     give_features(model, None if "perceptual" in model.needs else vgg16_weights)
@@ -503,7 +504,7 @@ def train(
     if model.features is not None:
         inputs["features"] = {"name": model.features.name, "sha256": model.features.sha256}
     written = {"model": name, **parts, "seed": seed, "inputs": inputs}
-    fingerprint = files.json_sha256(written)
+    fingerprints = Fingerprints.of(written, "training", steps_depend_on_epochs=stagewise)
     with exclusive(out, ranks), batches:
         encode = damsm.encode
         if engine.cache_captions:
@@ -526,7 +527,7 @@ def train(
 
         origin = provenance()
         tags = {"stage": "train", "dataset": dataset.description["source"]["name"], "model": name, "seed": str(seed)}
-        tags |= {"config": fingerprint[:12], "commit": origin["commit"]}
+        tags |= {"config": fingerprints.run[:12], "commit": origin["commit"]}
         parameters = {key: value for part in [*parts.values(), asdict(engine)] for key, value in part.items()}
         parameters["processes"] = ranks.count
         lab_book = LabBook(mlflow if ranks.first else None, out, f"{name} seed{seed} train", tags, parameters)
@@ -540,7 +541,7 @@ def train(
             {**trainer.stateful(), "engine": record},
             steps,
             ROW_EVERY,
-            Checkpoint(out, name, fingerprint),
+            Checkpoint(out, name, fingerprints.steps),
             options.checkpoint_every,
             lab_book,
             describe,
@@ -560,7 +561,7 @@ def train(
                 **written,
                 **folders,
                 "engine": record.stretches,
-                "config_sha256": fingerprint,
+                "config_sha256": fingerprints.run,
                 "provenance": origin,
             },
         )

@@ -4,7 +4,9 @@ import copy
 import csv
 import dataclasses
 import json
+import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -15,13 +17,16 @@ import time
 import pytest
 import torch
 
+from dmgan.captioner import TrainedCaptioner, train_captioner
 from dmgan.checkpoints import Checkpoint, run_steps
+from dmgan.damsm import Damsm, pretrain
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
+from dmgan.evaluation.classifier import train_classifier
 from dmgan.files import file_sha256
 from dmgan.models.registry import MODELS, model_class
-from dmgan.options import CaptionerOptions, LossOptions, MatchingOptions
+from dmgan.options import CaptionerOptions, ClassifierOptions, DamsmOptions, LossOptions, MatchingOptions
 from dmgan.ranks import Ranks
 from dmgan.sampling import load_run
 from dmgan.tracking import LabBook
@@ -116,7 +121,6 @@ def test_a_missing_captioner_or_vgg16_is_told(data, damsm_folder, tmp_path):
 
 def test_encoders_of_another_vocabulary_are_refused(dataset, damsm_folder):
     from dmgan.captions import Vocabulary
-    from dmgan.damsm import Damsm
 
     assert Damsm.read_for(dataset, damsm_folder).vocabulary == dataset.vocabulary
     other = copy.copy(dataset)
@@ -166,9 +170,6 @@ def test_vgg16_s_own_weights_are_read_and_recorded(data, damsm_folder, tmp_path)
 
 
 def test_the_captioner_learns_to_describe(data, damsm_folder, tmp_path):
-    from dmgan.captioner import TrainedCaptioner, train_captioner
-    from dmgan.damsm import Damsm
-
     options = CaptionerOptions(embedding_dim=16, hidden_dim=32, epochs=60, batch_size=8, lr=1e-2)
     train_captioner(data, damsm_folder, tmp_path, options, 0, CPU)
     first, last = (float(read_csv(tmp_path / "history.csv")[row]["cross_entropy"]) for row in (0, -1))
@@ -285,23 +286,108 @@ def test_a_checkpoint_of_another_model_is_refused(run_folder, data, damsm_folder
         run(data, damsm_folder, out, "attngan")
 
 
-def test_a_checkpoint_under_other_options_is_left_aside_with_a_word(run_folder, data, damsm_folder, tmp_path, capsys):
+def assert_started_anew(out, checkpoint: str, words: str, said: str):
+    """A run found a checkpoint, by its SHA-256, that it could not go on from, and kept it under another name."""
+    (aside,) = out.glob("checkpoint-*.pt")
+    assert f"checkpoint.pt: {words} and is kept as {aside.name}; starting from the first step" in said
+    assert file_sha256(aside) == checkpoint != file_sha256(out / "checkpoint.pt")
+
+
+def test_a_checkpoint_under_other_options_is_set_aside_with_a_word(run_folder, data, damsm_folder, tmp_path, capsys):
     out = tmp_path / "run"
     shutil.copytree(run_folder, out)
     run(data, damsm_folder, out, training=dataclasses.replace(TRAINING, generator_lr=1e-3))
-    assert "was made under other options or inputs; starting from the first step" in capsys.readouterr().err
+    checkpoint = file_sha256(run_folder / "checkpoint.pt")
+    assert_started_anew(out, checkpoint, "was made under other options or inputs", capsys.readouterr().err)
     assert file_sha256(out / "generator.safetensors") != file_sha256(run_folder / "generator.safetensors")
 
 
-def test_a_checkpoint_under_other_losses_is_left_aside_with_a_word(
+def test_a_checkpoint_under_other_losses_is_set_aside_with_a_word(
     run_folder, data, damsm_folder, tmp_path, capsys, monkeypatch
 ):
     out = tmp_path / "run"
     shutil.copytree(run_folder, out)
     monkeypatch.setitem(MODELS, "dmgan", MODELS["dmgan"]._replace(losses=LossOptions(half_adversarial=True)))
     run(data, damsm_folder, out)
-    assert "was made under other options or inputs; starting from the first step" in capsys.readouterr().err
+    checkpoint = file_sha256(run_folder / "checkpoint.pt")
+    assert_started_anew(out, checkpoint, "was made under other options or inputs", capsys.readouterr().err)
     assert file_sha256(out / "generator.safetensors") != file_sha256(run_folder / "generator.safetensors")
+
+
+def stage(name: str, data, damsm_folder):
+    """(epochs, checkpoint_every, out) -> one of the trainings, made by its own function; 4 or 6 steps an epoch."""
+
+    def make(epochs, checkpoint_every, out):
+        common = {"epochs": epochs, "batch_size": 4, "checkpoint_every": checkpoint_every}
+        if name in MODELS:
+            run(data, damsm_folder, out, name, dataclasses.replace(TRAINING, **common))
+        elif name == "pretrain":
+            options = DamsmOptions(image_encoder="small", image_size=32, width=4, embedding_dim=16, **common)
+            pretrain(data, out, options, MatchingOptions(), 0, CPU)
+        elif name == "captioner":
+            train_captioner(data, damsm_folder, out, CaptionerOptions(8, 8, **common), 0, CPU)
+        else:
+            train_classifier(data, out, ClassifierOptions(32, 4, 16, **common), 0, CPU)
+        weights = sorted(out.glob("*.safetensors"))
+        return [file_sha256(each) for each in weights]
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["dmgan", "pretrain", "captioner", "classifier"])
+def test_a_run_goes_on_when_checkpoints_are_to_fall_elsewhere(name, data, damsm_folder, tmp_path, monkeypatch, capsys):
+    for module in ("training", "damsm", "captioner", "evaluation.classifier"):
+        monkeypatch.setattr(f"dmgan.{module}.ROW_EVERY", 1)
+    make = stage(name, data, damsm_folder)
+    whole = make(2, 3, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(3, patch)
+        make(2, 3, tmp_path / "run")
+    capsys.readouterr()
+    assert make(2, 5, tmp_path / "run") == whole
+    assert "going on from step 3 of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["dmgan", "pretrain", "captioner"])
+def test_a_run_may_go_on_for_more_epochs(name, data, damsm_folder, tmp_path, capsys):
+    make = stage(name, data, damsm_folder)
+    whole = make(2, 100, tmp_path / "whole")
+    assert make(1, 100, tmp_path / "run") != whole
+    capsys.readouterr()
+    assert make(2, 100, tmp_path / "run") == whole
+    assert re.search(r"going on from step (\d+) of ", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["stackgan", "classifier"])
+def test_a_run_whose_steps_depend_on_the_epochs_begins_anew_for_more(name, data, damsm_folder, tmp_path, capsys):
+    make = stage(name, data, damsm_folder)
+    make(1, 100, tmp_path / "run")
+    checkpoint = file_sha256(tmp_path / "run" / "checkpoint.pt")
+    capsys.readouterr()
+    make(2, 100, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert_started_anew(tmp_path / "run", checkpoint, "was made under other options or inputs", said)
+
+
+def test_a_checkpoint_of_a_longer_run_is_set_aside(run_folder, data, damsm_folder, tmp_path, capsys):
+    run(data, damsm_folder, tmp_path / "short", training=dataclasses.replace(TRAINING, epochs=1))
+    shutil.copytree(run_folder, tmp_path / "run")
+    run(data, damsm_folder, tmp_path / "run", training=dataclasses.replace(TRAINING, epochs=1))
+    checkpoint = file_sha256(run_folder / "checkpoint.pt")
+    assert_started_anew(tmp_path / "run", checkpoint, "is of a longer run, of 12 steps,", capsys.readouterr().err)
+    found, expected = (file_sha256(tmp_path / each / "generator.safetensors") for each in ("run", "short"))
+    assert found == expected
+
+
+def test_runs_of_other_epochs_are_other_runs(run_folder, data, damsm_folder, tmp_path):
+    """What identifies a run beside its results is not what a checkpoint must agree in."""
+    for name, changed in (("longer", {"epochs": 3}), ("saved", {"checkpoint_every": 7})):
+        run(data, damsm_folder, tmp_path / name, training=dataclasses.replace(TRAINING, **changed))
+    found = {
+        folder.name: json.loads((folder / "options.json").read_text())["config_sha256"]
+        for folder in (run_folder, tmp_path / "longer", tmp_path / "saved")
+    }
+    assert found["saved"] == found[run_folder.name] != found["longer"]
 
 
 def test_a_damaged_checkpoint_is_refused(run_folder, data, damsm_folder, tmp_path):
@@ -431,10 +517,6 @@ def test_a_failure_is_kept_until_the_run_has_passed_it(tmp_path):
 
 @pytest.mark.parametrize("stage", ["pretrain", "captioner"])
 def test_a_pretraining_that_is_not_finite_leaves_its_data(stage, data, dataset, damsm_folder, tmp_path):
-    from dmgan.captioner import train_captioner
-    from dmgan.damsm import pretrain
-    from dmgan.options import DamsmOptions
-
     common = {"embedding_dim": 16, "epochs": 2, "batch_size": 8, "max_words": 12, "lr": 1e37}
     with pytest.raises(UserError, match="is not a finite number"):
         if stage == "pretrain":
@@ -456,11 +538,6 @@ def test_history_rows_are_means_of_their_steps(tmp_path):
 
 def test_the_image_encoder_learns_to_match(data, tmp_path):
     """Pretraining brings the loss well below that of guessing."""
-    import math
-
-    from dmgan.damsm import pretrain
-    from dmgan.options import DamsmOptions
-
     options = DamsmOptions(
         image_encoder="small", image_size=32, width=8, embedding_dim=32, epochs=30, batch_size=8,
         dropout=0.0, new_adam_each_epoch=False,

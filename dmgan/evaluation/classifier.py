@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmgan import files
-from dmgan.checkpoints import Checkpoint, exclusive, run_steps
+from dmgan.checkpoints import Checkpoint, Fingerprints, exclusive, run_steps
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
@@ -164,17 +164,17 @@ def fit(
         return {"cross_entropy": loss, "accuracy": (labels.predicted(logits) == target).float().mean()}
 
     written = {"options": asdict(options), **task.written, "seed": seed, "inputs": {"data": dataset.sha256}}
-    fingerprint = files.json_sha256(written)
+    fingerprints = Fingerprints.of(written, "options", steps_depend_on_epochs=True)  # the learning rate's one cycle
     with exclusive(out):
         tags = {"stage": "classifier", "dataset": dataset.description["source"]["name"], "model": task.name}
-        tags |= {"seed": str(seed), "config": fingerprint[:12], "commit": provenance()["commit"]}
+        tags |= {"seed": str(seed), "config": fingerprints.run[:12], "commit": provenance()["commit"]}
         lab_book = LabBook(mlflow, out, task.name.replace("-", " "), tags, asdict(options))
         history = run_steps(
             step_function,
             {"network": network, "adam": adam, "schedule": schedule},
             total_steps,
             ROW_EVERY,
-            Checkpoint(out, task.name, fingerprint),
+            Checkpoint(out, task.name, fingerprints.steps),
             options.checkpoint_every,
             lab_book,
         )
