@@ -175,7 +175,8 @@ def run_steps(
         for name, each in stateful.items():
             each.load_state_dict(saved["state"][name])
         if ranks.first:
-            say(f"going on from step {start} of {total_steps}")
+            made = f"all {total_steps} steps are made already; the run stays as it is"
+            say(f"going on from step {start} of {total_steps}" if start < total_steps else made)
     lab_book.curve(history)
 
     progress = Progress(total_steps, "steps", done=start) if ranks.first else None
@@ -210,7 +211,8 @@ def run_steps(
     if progress is not None:
         progress.close()
         (checkpoint.folder / FAILURE).unlink(missing_ok=True)
-        say(f"{total_steps - start} steps in {time.monotonic() - row_started:.1f} s")
+        if start < total_steps:
+            say(f"{total_steps - start} steps in {time.monotonic() - row_started:.1f} s")
     return history
 
 

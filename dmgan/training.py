@@ -56,6 +56,7 @@ from dmgan.weights import save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
 _EPS = 1e-8  # Adam's
+_KERNELS = ("fused", "foreach", "capturable")  # of torch's optimisers: how they compute, not what
 
 
 class Part(NamedTuple):
@@ -95,9 +96,9 @@ class Trainer:
         adam = {"betas": (options.adam_beta1, options.adam_beta2), "eps": _EPS}
         if engine.fused_adam:
             adam["fused"] = True
-        self.generator_adam = torch.optim.Adam(self.model.parameters(), lr=options.generator_lr, **adam)
+        self.generator_adam = Adam(self.model.parameters(), lr=options.generator_lr, **adam)
         self.discriminator_adams = [
-            torch.optim.Adam([p for p in each.parameters() if p.requires_grad], lr=options.discriminator_lr, **adam)
+            Adam([p for p in each.parameters() if p.requires_grad], lr=options.discriminator_lr, **adam)
             for each in self.discriminators
         ]
         self.average = WeightAverage(self.model, options.ema_decay)
@@ -311,6 +312,16 @@ class DiscriminatorLoss(nn.Module):
         return sum(self.further(self.discriminator, real, captions).values(), loss)
 
 
+class Adam(torch.optim.Adam):
+    """torch's, whose saved state says nothing of how it is computed: that is for the engine that goes on to say."""
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on with the saved moments and rates, on the device and by the kernels of this optimiser."""
+        pairs = zip(state["param_groups"], self.param_groups, strict=True)
+        groups = [{**saved, **{name: own[name] for name in _KERNELS}} for saved, own in pairs]
+        super().load_state_dict({**state, "param_groups": groups})  # it moves the counts of steps to where they belong
+
+
 class LossScaler(torch.amp.GradScaler):
     """Scales float16's losses so that small gradients do not vanish; does nothing in other precisions."""
 
@@ -393,20 +404,25 @@ def step_noise(seed: int, step: int, batch_size: int, noise_dim: int) -> Tensor:
 class EngineRecord:
     """How each stretch of a run was computed: a run that goes on may do so on other devices or in other precision."""
 
-    def __init__(self, current: dict[str, object]):
-        self.steps, self.stretches = 0, [{"from_step": 0, **current}]
-        self._current = current
+    def __init__(self, current: dict[str, object], ranks: Ranks = ALONE):
+        self.stretches: list[dict[str, object]] = []
+        self._current, self._ranks = current, ranks
+
+    def begin_step(self, step: int) -> None:
+        """Called before step number `step` is made: where the engine is another one, a stretch begins."""
+        last = {name: value for name, value in self.stretches[-1].items() if name != "from_step"} if step else None
+        if last == self._current:
+            return
+        if step and self._ranks.first:
+            changed = sorted(name for name in self._current if self._current[name] != last.get(name))
+            say(f"from step {step} on with another engine ({', '.join(changed)}); options.json keeps both")
+        self.stretches.append({"from_step": step, **self._current})
 
     def state_dict(self) -> dict[str, object]:
-        return {"steps": self.steps, "stretches": self.stretches}
+        return {"stretches": self.stretches}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        self.steps, self.stretches = state["steps"], list(state["stretches"])
-        last = {name: value for name, value in self.stretches[-1].items() if name != "from_step"}
-        if last != self._current:
-            changed = sorted(name for name in self._current if self._current[name] != last.get(name))
-            say(f"from step {self.steps} on with another engine ({', '.join(changed)}); options.json keeps both")
-            self.stretches.append({"from_step": self.steps, **self._current})
+        self.stretches = list(state["stretches"])
 
 
 def describe_engine(
@@ -496,7 +512,7 @@ def train(
         model, damsm, trainer.discriminators, options, vgg16_weights, captioner, device
     )
     steps = options.epochs * batches.steps_per_epoch
-    record = EngineRecord(current)
+    record = EngineRecord(current, ranks)
 
     parts = {"architecture": asdict(architecture), "training": asdict(options)}
     parts |= {"gammas": asdict(gammas), "losses": asdict(switches)}
@@ -511,6 +527,7 @@ def train(
             encode = CachedCaptions(damsm, dataset, damsm_folder, options.max_words, ranks).encode
 
         def step_function(step: int) -> dict[str, Tensor]:
+            record.begin_step(step)
             model.begin_step(step, steps)
             batch = batches[step]
             captions = encode(batch.tokens, batch.lengths)
@@ -518,9 +535,7 @@ def train(
                 captions = pad_words(captions, options.max_words)
             noise = step_noise(seed, step, options.batch_size, model.noise_dim)
             class_ids, noise = to_device(batch.class_ids, device), to_device(noise, device)
-            losses = trainer.step(batch.images, captions, class_ids, noise)
-            record.steps = step + 1
-            return losses
+            return trainer.step(batch.images, captions, class_ids, noise)
 
         def describe(step: int) -> dict[str, object]:
             return {**describe_batch(reading, seed, step), "engine": current}

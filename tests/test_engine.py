@@ -293,13 +293,48 @@ def test_no_step_waits_for_the_gpu(engine, cached, dataset, damsm_folder, tmp_pa
 # What is kept, and what is refused.
 
 
+def stretches(out) -> list[tuple[int, str]]:
+    return [(each["from_step"], each["precision"]) for each in read_json(out / "options.json", "")["engine"]]
+
+
 def test_a_run_may_go_on_with_another_engine_and_says_so(run_folder, data, damsm_folder, tmp_path, capsys):
     out = tmp_path / "run"
     shutil.copytree(run_folder, out)
-    run(data, damsm_folder, out, EngineOptions(precision="float16"))
+    longer = dataclasses.replace(TRAINING, epochs=3)
+    run(data, damsm_folder, out, EngineOptions(precision="float16"), training=longer)
     assert "from step 12 on with another engine (precision)" in capsys.readouterr().err
-    stretches = read_json(out / "options.json", "")["engine"]
-    assert [(each["from_step"], each["precision"]) for each in stretches] == [(0, "float32"), (12, "float16")]
+    assert stretches(out) == [(0, "float32"), (12, "float16")]
+    run(data, damsm_folder, out, EngineOptions(precision="float16"), training=dataclasses.replace(TRAINING, epochs=4))
+    assert stretches(out) == [(0, "float32"), (12, "float16")]
+
+
+def test_a_finished_run_is_not_relabelled(run_folder, data, damsm_folder, tmp_path, capsys):
+    """It is written again from its checkpoint, as a job must whose outputs were lost, and has made no step."""
+    out = tmp_path / "run"
+    shutil.copytree(run_folder, out)
+    (out / "generator.safetensors").unlink()
+    run(data, damsm_folder, out, EngineOptions(precision="bfloat16"))
+    said = capsys.readouterr().err
+    assert "all 12 steps are made already; the run stays as it is" in said and "another engine" not in said
+    assert stretches(out) == [(0, "float32")]
+    for name in ("generator.safetensors", "history.csv"):
+        assert file_sha256(out / name) == file_sha256(run_folder / name)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_run_goes_on_with_the_optimiser_of_its_own_engine(fused, data, damsm_folder, tmp_path):
+    """torch's optimisers take over with their state whether it was fused."""
+    out = tmp_path / "run"
+    for epochs, each in ((1, not fused), (2, fused)):
+        training = dataclasses.replace(TRAINING, epochs=epochs)
+        run(data, damsm_folder, out, EngineOptions(fused_adam=each), training=training)
+    state = torch.load(out / "checkpoint.pt", weights_only=True)["state"]
+    for name in ("generator_adam", "discriminator_adam0"):
+        (group,) = state[name]["param_groups"]
+        assert bool(group["fused"]) == fused
+        steps = {int(each["step"]) for each in state[name]["state"].values()}
+        assert steps == {12}, "the moments are those of the whole run"
+    assert [each["fused_adam"] for each in read_json(out / "options.json", "")["engine"]] == [not fused, fused]
 
 
 def test_the_loss_scale_of_float16_is_kept(data, damsm_folder, tmp_path):

@@ -269,7 +269,7 @@ def test_two_jobs_on_one_run_folder_wait_for_each_other(data, damsm_folder, tmp_
     messages = [job.communicate()[1] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0]
     assert any("another job is at work on it" in message for message in messages)
-    assert any("going on from step 360 of 360" in message for message in messages)
+    assert any("all 360 steps are made already" in message for message in messages)
 
 
 def test_seeds_differ_and_repeats_do_not(run_folder, data, damsm_folder, tmp_path):
