@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 import sys
+import time
 from pathlib import Path
 
 from dmgan.errors import UserError
@@ -651,7 +652,7 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; a UserError is one line on standard error and exit status 1."""
+    """Run one verb; a UserError is one line on standard error, which names a rank but the first, and exit status 1."""
     parser = argparse.ArgumentParser(prog="python -m dmgan", description="Text-to-image GANs: reproduce and benchmark.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, (function, add_flags, summary) in VERBS.items():
@@ -665,8 +666,9 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError("only train runs in several processes; leave torchrun out")
         arguments.function(arguments)
     except UserError as error:
-        if rank == 0:
-            print(f"dmgan {arguments.verb}: {error}", file=sys.stderr)
+        if rank > 0:  # where the first rank fails alike, torchrun ends this one before it says the same
+            time.sleep(1)
+        print(f"dmgan {arguments.verb}: {f'rank {rank}: ' if rank else ''}{error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,6 +1,7 @@
 """A few training steps of models without batch norm, alone or as one of several ranks: what must be equal, exactly.
 
-torchrun --standalone --nproc-per-node 2 -m tests.norm_free OUT MODEL ... writes the networks that the ranks end with.
+torchrun --standalone --nproc-per-node 2 -m tests.norm_free OUT PARTS MODEL ... writes the networks that the ranks end
+with, each of whose shares of a batch passes in so many parts.
 """
 
 import sys
@@ -46,6 +47,12 @@ def trainer_of(name: str, engine: EngineOptions = PLAIN_ENGINE, ranks: Ranks = A
     return trainer
 
 
+def count_no_passes(trainer: Trainer) -> Trainer:
+    """The trainer without spectral norm's power iteration, which counts passes: parts have more of them."""
+    trainer.discriminators.eval()
+    return trainer
+
+
 def batch(step: int, sizes: tuple[int, ...], noise_dim: int) -> tuple:
     """Images, captions, class ids and noise of a whole batch."""
     random = torch.Generator().manual_seed(step)
@@ -76,5 +83,8 @@ def train(trainer: Trainer) -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined(CPU) as ranks:
-        for name in sys.argv[2:]:
-            torch.save(train(trainer_of(name, ranks=ranks)), Path(sys.argv[1]) / f"{name}-rank{ranks.rank}.pt")
+        out, parts, *names = sys.argv[1:]
+        for name in names:
+            trainer = trainer_of(name, EngineOptions(accumulate=int(parts)), ranks)
+            found = train(trainer if parts == "1" else count_no_passes(trainer))
+            torch.save(found, Path(out) / f"{name}-rank{ranks.rank}.pt")

@@ -62,18 +62,18 @@ def assert_equal(found: dict, expected: dict, tolerance: float):
 @pytest.mark.parametrize("name", ["attngan", "dmgan-paper"])
 def test_a_batch_in_parts_is_the_batch(name):
     engine = EngineOptions(accumulate=3)
-    parts, whole = norm_free.trainer_of(name, engine), norm_free.trainer_of(name)
-    for trainer in (parts, whole):  # the power iteration of spectral norm counts passes, of which parts have more
-        trainer.discriminators.eval()
+    parts, whole = (norm_free.count_no_passes(norm_free.trainer_of(name, *each)) for each in ([engine], []))
     assert_equal(norm_free.train(parts), norm_free.train(whole), 1e-11)
 
 
-def test_two_ranks_are_one_process(tmp_path):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_ranks_are_one_process(accumulate, tmp_path):
     names = ("dmgan", "attngan", "gan-int-cls")  # the last passes its generator twice before one backward
-    job = torchrun("-m", "tests.norm_free", tmp_path, *names)
+    job = torchrun("-m", "tests.norm_free", tmp_path, accumulate, *names)
     assert job.wait(timeout=600) == 0, job.stderr.read()
     for name in names:
-        expected = norm_free.train(norm_free.trainer_of(name))
+        whole = norm_free.trainer_of(name)
+        expected = norm_free.train(whole if accumulate == 1 else norm_free.count_no_passes(whole))
         for rank in range(2):
             assert_equal(torch.load(tmp_path / f"{name}-rank{rank}.pt"), expected, 1e-11)
 
@@ -156,6 +156,24 @@ def test_killed_ranks_go_on_and_end_with_the_same_bits(data, damsm_folder, tmp_p
     assert curve(whole) == pytest.approx(curve(one), rel=0.1)  # not closer: each rank's batch norm sees two images
     (stretch,) = read_json(whole / "options.json", "")["engine"]
     assert stretch["processes"] == 2 and stretch["effective_batch"] == 4 and stretch["largest_part"] == 2
+
+
+@pytest.mark.parametrize("failing", ["1", "[01]"], ids=["one", "all"])
+def test_a_rank_that_fails_alone_says_why(failing, data, damsm_folder, tmp_path):
+    """Where all fail alike, the first rank says it for all, unless the others are quicker than torchrun."""
+    words = flags(data, damsm_folder, tmp_path / "run", 1)
+    words[words.index(damsm_folder)] = "$damsm"
+    command = " ".join(str(word) for word in words)
+    script = f"damsm={damsm_folder}; case $RANK in {failing}) damsm=nowhere;; esac; exec {sys.executable} {command}"
+    job = torchrun("--no-python", "sh", "-c", script)
+    _, messages = job.communicate(timeout=300)
+    assert job.returncode != 0 and not (tmp_path / "run" / "generator.safetensors").exists()
+    said = [line for line in messages.splitlines() if "nowhere/options.json: cannot be read" in line]
+    if failing == "1":
+        (line,) = said
+        assert line.startswith("dmgan train: rank 1: nowhere")
+    else:
+        assert sum(line.startswith("dmgan train: nowhere") for line in said) == 1
 
 
 def test_a_retrieving_model_on_two_ranks_ends_well_and_shows_its_images(data, damsm_folder, tmp_path):
