@@ -173,7 +173,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
 
     run(
         arguments.data, arguments.out, _options(arguments, DamsmOptions), _options(arguments, MatchingOptions),
-        arguments.seed, device, arguments.mlflow, arguments.inception_weights,
+        arguments.seed, device, arguments.mlflow, arguments.inception_weights, arguments.deterministic,
     )  # fmt: skip
 
 
@@ -184,6 +184,10 @@ def _add_pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inception-weights", type=Path, help="torchvision's inception_v3 state dict (for --image-encoder inception)"
     )
+    parser.add_argument(
+        "--deterministic", action=argparse.BooleanOptionalAction, default=False,
+        help=EngineOptions.__dataclass_fields__["deterministic"].metadata["help"],
+    )  # fmt: skip
     _add_run_flags(parser)
     _add_options(parser, DamsmOptions)
     _add_options(parser, MatchingOptions)

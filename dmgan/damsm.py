@@ -20,7 +20,7 @@ from dmgan.encoders import ImageEncoder, TextEncoder, build_image_encoder, paddi
 from dmgan.errors import UserError
 from dmgan.losses import MatchingLosses, matching_losses
 from dmgan.options import DamsmOptions, MatchingOptions, from_dict
-from dmgan.precision import without_tf32
+from dmgan.precision import repeat_bits, without_tf32
 from dmgan.provenance import provenance
 from dmgan.tracking import LabBook
 from dmgan.transfer import to_device
@@ -182,8 +182,13 @@ def pretrain(
     device: torch.device,
     mlflow: str | None = None,
     inception_weights: Path | None = None,
+    deterministic: bool = False,
 ) -> None:
-    """Train both encoders to match images with their captions; writes FILES into `out`."""
+    """Train both encoders to match images with their captions; writes FILES into `out`.
+
+    deterministic: by algorithms that repeat their bits on a GPU too (the CPU always does).
+    """
+    repeat_bits(device, deterministic)
     dataset = PreparedDataset(data)
     torch.manual_seed(seed)
     text_encoder = TextEncoder(len(dataset.vocabulary), options.embedding_dim, options.dropout)

@@ -45,7 +45,7 @@ from dmgan.options import (
     MatchingOptions,
     TrainingOptions,
 )
-from dmgan.precision import full_precision, without_tf32
+from dmgan.precision import full_precision, repeat_bits, without_tf32
 from dmgan.progress import say
 from dmgan.provenance import provenance
 from dmgan.randomness import generator as random_generator
@@ -452,14 +452,6 @@ def describe_engine(
         if engine.accumulate == 1 and (ranks.count == 1 or device.type == "cuda")
         else "each part's own statistics",
     }
-
-
-def repeat_bits(device: torch.device, wanted: bool) -> None:
-    """Choose between algorithms that repeat their bits on a GPU and the fastest ones."""
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
-    torch.use_deterministic_algorithms(wanted)
-    torch.backends.cudnn.benchmark = device.type == "cuda" and not wanted
 
 
 def train(

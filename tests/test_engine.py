@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from dmgan.__main__ import main
 from dmgan.caption_cache import CachedCaptions
 from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
@@ -224,6 +225,18 @@ def test_bits_stay_those_of_plain_float32(engine, run_folder, data, damsm_folder
     torch.use_deterministic_algorithms(False)
     for name in ("generator.safetensors", "history.csv"):
         assert file_sha256(tmp_path / "run" / name) == file_sha256(run_folder / name)
+
+
+def test_encoders_are_pretrained_by_algorithms_that_repeat_their_bits(data, damsm_folder, tmp_path, monkeypatch):
+    wanted = []
+    monkeypatch.setattr("torch.use_deterministic_algorithms", wanted.append)
+    flags = ["--image-encoder", "small", "--image-size", 32, "--width", 4, "--embedding-dim", 16, "--epochs", 1]
+    flags += ["--batch-size", 8, "--threads", 1, "--device", "cpu", "--deterministic"]
+    command = ["pretrain", "--data", data, "--out", tmp_path, *flags]
+    assert main([str(word) for word in command]) == 0 and wanted == [True]
+    assert main([str(word) for word in command[:-1]]) == 0 and wanted == [True, False]
+    for name in ("text_encoder.safetensors", "image_encoder.safetensors"):
+        assert file_sha256(tmp_path / name) == file_sha256(damsm_folder / name)  # it is no part of the experiment
 
 
 @pytest.mark.parametrize("side", [1, 2, 4, 8, 12])

@@ -238,7 +238,7 @@ def dataclass_properties(*kinds) -> dict[str, str]:
     "name, kinds, beside",
     [
         ("hyperparameters", [ArchitectureOptions, TrainingOptions, EngineOptions], {"gpus": "integer"}),
-        ("damsm", [DamsmOptions], {"seed": "integer", "inception_weights": "string"}),
+        ("damsm", [DamsmOptions], {"seed": "integer", "inception_weights": "string", "deterministic": "boolean"}),
         ("classifier", [ClassifierOptions], {"seed": "integer"}),
         ("captioner", [CaptionerOptions], {"seed": "integer"}),
         ("matching", [MatchingOptions], {}),
