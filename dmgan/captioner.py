@@ -48,8 +48,9 @@ class Captioner(nn.Module):
     # MirrorGAN, section 3.4: L_stream = -sum_t log p_t(T_t), here the mean over all words of the batch
     def cross_entropy(self, code: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """Mean over the words (B, T) that are no padding; mask (B, T) true at padding."""
-        logits = self(code, tokens)
-        return F.cross_entropy(logits.transpose(1, 2), tokens.masked_fill(mask, -1), ignore_index=-1)
+        logits, wanted = self(code, tokens), tokens.masked_fill(mask, -1)
+        # Word by word: of a map of words torch's loss cannot repeat its bits on a GPU.
+        return F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=-1)
 
 
 class TrainedCaptioner(NamedTuple):

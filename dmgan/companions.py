@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,8 +29,19 @@ class Companions(NamedTuple):
         """The DAMSM's regions (B, E, h, w) and codes (B, E) of images (B, 3, s, s), at the side it was trained on."""
         encoder, side = self.damsm.image_encoder, self.damsm.options.image_size
         if self.damsm.options.image_encoder != "inception" and images.shape[-1] != side:  # Inception resizes by itself
-            images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+            images = resized(images, side)
         return encoder(images)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Images (B, C, s, s) at another side: bilinear, antialiased.
+
+    As products with the weights of torch's own resizing, whose gradient cannot repeat its bits on a GPU.
+    """
+    identity = torch.eye(images.shape[-1], dtype=images.dtype, device=images.device)[None, None]
+    weights = F.interpolate(identity, size=(side, images.shape[-1]), mode="bilinear", antialias=True)[0, 0]
+    with torch.autocast(images.device.type, enabled=False):  # products would be of half precision
+        return weights @ images @ weights.t()
 
 
 def read_companions(

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from dmgan.__main__ import main
 from dmgan.caption_cache import CachedCaptions
+from dmgan.companions import resized
 from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.prefetch import PrefetchedBatches
@@ -243,6 +244,19 @@ def test_encoders_are_pretrained_by_algorithms_that_repeat_their_bits(data, dams
 def test_place_means_are_adaptive_pooling(side):
     x = torch.randn(2, 3, side, side, dtype=torch.float64, requires_grad=True)
     found, expected = place_means(x, 4), F.adaptive_avg_pool2d(x, 4)
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(found)
+    gradients = [torch.autograd.grad((weight * each).sum(), x)[0] for each in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("side, wanted", [(64, 32), (32, 8), (8, 32), (24, 31), (32, 32)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_companions_resize_as_torch_does(side, wanted, dtype):
+    x = torch.rand(2, 3, side, side, dtype=dtype, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = resized(x, wanted)
+    expected = F.interpolate(x, size=(wanted, wanted), mode="bilinear", align_corners=False, antialias=True)
     torch.testing.assert_close(found, expected)
     weight = torch.randn_like(found)
     gradients = [torch.autograd.grad((weight * each).sum(), x)[0] for each in (found, expected)]
