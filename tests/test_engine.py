@@ -21,24 +21,24 @@ from dmgan.caption_cache import CachedCaptions
 from dmgan.companions import resized
 from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
-from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.encoders import place_means
 from dmgan.errors import UserError
 from dmgan.files import file_sha256, read_json
-from dmgan.models.registry import build_model, find
 from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions
 from dmgan.ranks import ALONE, Ranks
 from dmgan.tracking import create_database
-from dmgan.training import Trainer, describe_engine, step_noise, train
-from dmgan.transfer import to_device
+from dmgan.training import describe_engine, train
 from tests import norm_free
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 PROGRAMS = Path(sys.executable).parent
 
 
-def run(data, damsm_folder, out, engine=PLAIN_ENGINE, name="dmgan", training=TRAINING):
-    train(name, data, damsm_folder, out, ARCHITECTURE, training, MatchingOptions(), 0, CPU, engine=engine)
+def run(data, damsm_folder, out, engine=PLAIN_ENGINE, name="dmgan", training=TRAINING, device=CPU, captioner=None):
+    train(
+        name, data, damsm_folder, out, ARCHITECTURE, training, MatchingOptions(), 0, device, engine=engine,
+        captioner=captioner,
+    )  # fmt: skip
     return out
 
 
@@ -310,29 +310,6 @@ def test_jobs_that_start_together_encode_the_captions_once(dataset, damsm_folder
     with ThreadPoolExecutor(3) as jobs:
         made = [jobs.submit(CachedCaptions, damsm, dataset, tmp_path, 12, ALONE) for _ in range(3)]
     assert {each.result().folder for each in made} == {written[0].folder} and len(written) == 1
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("cached", [False, True])
-@pytest.mark.parametrize("engine", [PLAIN_ENGINE, EngineOptions(rewritten=True)], ids=["plain", "rewritten"])
-def test_no_step_waits_for_the_gpu(engine, cached, dataset, damsm_folder, tmp_path):
-    device = torch.device("cuda")
-    damsm = Damsm.read_for(dataset, damsm_folder).to(device)
-    torch.manual_seed(0)
-    model = build_model("dmgan", ARCHITECTURE, damsm.options.embedding_dim)
-    losses = find("dmgan").losses
-    trainer = Trainer(model, damsm.image_encoder, TRAINING, MatchingOptions(), losses, device, engine)
-    encode = CachedCaptions(damsm, dataset, tmp_path, 12, ALONE).encode if cached else damsm.encode
-    with PrefetchedBatches(TrainingBatches(dataset, model.image_sizes, 4, 12, 0), device) as batches:
-        for step in range(3):  # the first makes what later ones reuse
-            torch.cuda.set_sync_debug_mode("error" if step else "default")
-            try:
-                batch = batches[step]
-                captions = encode(batch.tokens, batch.lengths)
-                class_ids, noise = batch.class_ids, step_noise(0, step, 4, model.noise_dim)
-                trainer.step(batch.images, captions, to_device(class_ids, device), to_device(noise, device))
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
 
 
 # What is kept, and what is refused.

@@ -62,24 +62,33 @@ def run(data, damsm_folder, out, name="dmgan", training=TRAINING, seed=0, captio
     train(name, data, damsm_folder, out, ARCHITECTURE, training, MatchingOptions(), seed, CPU, captioner=captioner)
 
 
+def assert_goes_on_to_the_bit(make, folder, monkeypatch):
+    """make(out) trains; stopped after four steps it goes on to end as one that was not."""
+    monkeypatch.setattr("dmgan.training.ROW_EVERY", 4)  # checkpoints fall on row ends
+    make(folder / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(4, patch)
+        make(folder / "run")
+    assert not (folder / "run" / "generator.safetensors").exists()
+    make(folder / "run")
+    whole, stopped = (
+        torch.load(folder / each / "checkpoint.pt", weights_only=True)["state"] for each in ("whole", "run")
+    )
+    assert_equal_states(stopped, whole)  # of the discriminators, Adams and averages too
+    for file in ("generator.safetensors", "history.csv"):
+        assert file_sha256(folder / "whole" / file) == file_sha256(folder / "run" / file)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_stops_goes_on_to_the_bit_and_writes_its_run_folder(
     name, data, dataset, damsm_folder, captioner_folder, tmp_path, monkeypatch
 ):
     training = dataclasses.replace(TRAINING, epochs=1, perceptual="damsm", **MODELS[name].training)
-    monkeypatch.setattr("dmgan.training.ROW_EVERY", 4)  # checkpoints fall on row ends
-    run(data, damsm_folder, tmp_path / "whole", name, training, captioner=captioner_folder)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_after(4, patch)
-        run(data, damsm_folder, tmp_path / "run", name, training, captioner=captioner_folder)
-    assert not (tmp_path / "run" / "generator.safetensors").exists()
-    run(data, damsm_folder, tmp_path / "run", name, training, captioner=captioner_folder)
-    whole, stopped = (
-        torch.load(tmp_path / each / "checkpoint.pt", weights_only=True)["state"] for each in ("whole", "run")
-    )
-    assert_equal_states(stopped, whole)  # of the discriminators, Adams and averages too
-    for file in ("generator.safetensors", "history.csv"):
-        assert file_sha256(tmp_path / "whole" / file) == file_sha256(tmp_path / "run" / file)
+
+    def make(out):
+        run(data, damsm_folder, out, name, training, captioner=captioner_folder)
+
+    assert_goes_on_to_the_bit(make, tmp_path, monkeypatch)
 
     assert {"generator.safetensors", "history.csv", "options.json"} <= {p.name for p in (tmp_path / "run").iterdir()}
     options = json.loads((tmp_path / "run" / "options.json").read_text())
