@@ -17,11 +17,12 @@ import pytest
 from PIL import Image
 
 from dmgan.__main__ import main
-from dmgan.data import prepare
+from dmgan.data import photographs, prepare
 from dmgan.data.coco import list_coco
 from dmgan.data.cub import list_cub
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.folder import list_folder
+from dmgan.data.listing import files_under
 from dmgan.data.photographs import papers_crop, read_photograph
 from dmgan.data.prepare import prepare_photographs
 from dmgan.errors import UserError
@@ -202,6 +203,16 @@ def _split_that_lists_twice(root: Path, birds: Path) -> None:
         path.write_bytes(pickle.dumps([*entries, entries[0]], 0))
 
 
+def _photograph_that_is_not_listed(root: Path, birds: Path) -> None:
+    save(root / "images" / SPECIES[0] / "another.jpg", picture())
+    (root / "images" / "Thumbs.db").touch()
+
+
+def _caption_file_of_no_image(root: Path, birds: Path) -> None:
+    (birds / "text" / SPECIES[0] / "another.txt").write_text("this bird is another\n")
+    (birds / "text" / "README.txt").write_text("ten captions an image\n")
+
+
 def _other_classes(root: Path, birds: Path) -> None:
     path = birds / "train" / "class_info.pickle"
     ids = pickle.loads(path.read_bytes())
@@ -222,6 +233,8 @@ def _other_classes(root: Path, birds: Path) -> None:
         (_image_of_both_splits, ["image of both splits"], 12),
         (_split_that_lists_twice, ["image that filenames.pickle lists more than once"], 12),
         (_other_classes, ["class_info.pickle that disagrees with the labels"], 12),
+        (_photograph_that_is_not_listed, ["image file that is not listed"], 12),
+        (_caption_file_of_no_image, ["caption file without an image"], 12),
     ],
 )
 def test_what_is_wrong_with_a_listing_is_named(spoil, kinds, images, tmp_path):
@@ -387,6 +400,12 @@ def test_boxes_outside_the_image_are_named(box, kinds, shape, tmp_path):
     assert [each.found for each in photograph.found] == kinds and photograph.pixels.shape[:2] == shape
 
 
+def test_every_file_name_that_pillow_gives_the_kinds_read_is_an_image():
+    registered = Image.registered_extensions().items()
+    assert sorted(photographs.SUFFIXES) == sorted(end for end, kind in registered if kind in photographs.FORMATS)
+    assert not set(photographs.SUFFIXES) & set(photographs.UNREAD_SUFFIXES)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_box_is_of_stored_pixels_and_a_tiff_is_turned_once(orientation, tmp_path):
     """PNG, which Pillow does not turn, and TIFF, which it turns while it loads, end alike."""
@@ -437,6 +456,76 @@ def test_a_folder_with_text_files_is_split_by_name(tmp_path):
         shutil.move(path, tmp_path / "mine" / ("test" if path.stem in "789" else "train") / path.name)
     listing = list_folder(tmp_path / "mine")
     assert [each.name for each in listing.images if each.split == "test"] == ["test/7.jpg", "test/8.jpg", "test/9.jpg"]
+
+
+def test_nothing_beside_an_image_or_a_caption_is_passed_over(tmp_path, capsys):
+    root = tmp_path / "mine"
+    for number in range(4):
+        save(root / f"{number}.jpg", picture(seed=number))
+        (root / f"{number}.txt").write_text(f"bird {number}\n")
+    (root / "4.jfif").write_bytes(jpeg())
+    (root / "4.TXT").write_text("a JPEG by another name\n")
+    for name in (".hidden.jpg", "sub/.DS_Store", "Thumbs.db", "README.txt", "sub/LICENSE.txt", "0.json", "notes.doc"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    prepared = ["prepare", "--source", "folder", "--root", str(root), "--image-size", "32", "--workers", "1"]
+    assert main([*prepared, "--out", str(tmp_path / "plain"), "--strict"]) == 0
+    assert "5 images kept of 5; nothing had to be decided" in capsys.readouterr().err
+    save(root / "0.png", picture())
+    for name in ("5.heic", "6.raw", "7.avif", "orphan.txt", "5.txt", "6.txt"):
+        (root / name).write_text("a bird\n")
+    assert main([*prepared, "--out", str(tmp_path / "odd"), "--strict"]) == 1
+    named = [tuple(each.values()) for each in json.loads((tmp_path / "odd.decisions.json").read_text())]
+    assert sorted(named) == [
+        ("0.txt", "caption file shared by images", "read for each of them", "0.jpg, 0.png"),
+        ("5.heic", "file of an unread kind beside a caption", "left out; convert it to JPEG or PNG", "5.txt"),
+        ("6.raw", "file of an unread kind beside a caption", "left out; convert it to JPEG or PNG", "6.txt"),
+        ("7.avif", "image without a caption", "image left out", ""),
+        ("orphan.txt", "caption file without an image", "captions left out", ""),
+    ]
+    rows = [{"image": f"{number}.jpg", "captions": ["a bird"]} for number in range(4)]
+    (root / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    unnamed = [each.image for each in list_folder(root).decisions if each.found == "image without a caption"]
+    assert unnamed == ["0.png", "4.jfif", "5.heic", "7.avif"]
+
+
+def test_a_folder_without_an_image_that_can_be_read_says_so(tmp_path):
+    (tmp_path / "5.heic").touch()
+    with pytest.raises(UserError, match="holds neither captions.jsonl nor an image of a kind that is read .jpg, "):
+        list_folder(tmp_path)
+
+
+def test_a_caption_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    for number in range(2):
+        save(tmp_path / f"{number}.jpg", picture(seed=number))
+        (tmp_path / f"{number}.txt").write_text("a bird\n")
+    read_bytes = Path.read_bytes
+
+    def denied(path: Path) -> bytes:
+        if path.name == "0.txt":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert found(list_folder(tmp_path)) == {"caption file that cannot be read": 1, "image without a caption": 1}
+
+
+def test_files_are_found_once_through_links_and_in_order(tmp_path, monkeypatch):
+    for name in ("b/2.jpg", "b/c/1.jpg", "0.jpg", ".git/3.jpg", "._4.jpg"):
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "5.jpg").touch()
+    (tmp_path / "root" / "a").symlink_to("b")  # the folder keeps its own name
+    (tmp_path / "root" / "b" / "loop").symlink_to("..")
+    (tmp_path / "root" / "d").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "torn.jpg").symlink_to("nowhere")
+    files = files_under(tmp_path / "root")
+    assert files == ["0.jpg", "b/2.jpg", "b/c/1.jpg", "d/5.jpg", "torn.jpg"]
+    assert files_under(tmp_path / "nowhere") == []
+    monkeypatch.setattr(os, "scandir", lambda path: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(UserError, match="root: cannot be read .Permission denied.; "):
+        files_under(tmp_path / "root")
 
 
 def test_json_lines_without_a_split_have_that_of_their_folders(tmp_path):
@@ -519,6 +608,9 @@ def test_coco_in_the_layout_of_either_year(year, other, tmp_path):
     assert [each.detail for each in listing.decisions[-2:]] == [
         f"2 train images, COCO {year} has {published[0]}", f"1 test images, COCO {year} has {published[1]}"
     ]  # fmt: skip
+    save(root / f"val{year}" / "spare.jpg", picture())
+    (root / f"val{year}" / ".DS_Store").touch()
+    assert found(list_coco(root)) == {"captions of an image that is not listed": 1, "image file that is not listed": 1}
     annotations = root / "annotations"
     shutil.copy(annotations / f"captions_train{year}.json", annotations / f"captions_train{other}.json")
     with pytest.raises(UserError, match="holds COCO 2014 and 2017; say which with --year"):

@@ -9,6 +9,7 @@ from dmgan.data.listing import (
     Listing,
     described,
     unexpected_counts,
+    unlisted_images,
     usable_captions,
     without_duplicates,
     without_missing_files,
@@ -44,6 +45,7 @@ def list_coco(root: Path, year: str | None = None, captions_per_image: int = CAP
             Decision(str(image), "captions of an image that is not listed", "captions left out", path.name)
             for image in sorted(captions.keys() - {image for image, _ in images})
         ]
+        decisions += unlisted_images(root / f"{folder}{year}", {file_name for _, file_name in images})
     listed, twice = without_duplicates(listed)
     listed, missing = without_missing_files(listed)
     counts = unexpected_counts(listed, PUBLISHED[year], f"COCO {year}")

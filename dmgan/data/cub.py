@@ -9,8 +9,11 @@ from dmgan.data.listing import (
     Listing,
     caption_lines,
     described,
+    files_under,
     read_lines,
     unexpected_counts,
+    unlisted_images,
+    unused_captions,
     usable_captions,
     without_duplicates,
     without_missing_files,
@@ -83,6 +86,8 @@ def list_cub(
         if kept:
             path = root / "images" / columns["images.txt"][number]
             listed.append(Listed(name, path, kept, classes[number], splits[name], boxes.get(number)))
+    decisions += unlisted_images(root / "images", set(columns["images.txt"].values()))
+    decisions += unused_captions(files_under(texts), {f"{name}.txt" for name in names.values()})
     inputs[f"{texts.name}/"] = {"bytes": size, "sha256": hasher.hexdigest()}
     listed, twice = without_duplicates(listed)
     listed, missing = without_missing_files(listed)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from dmgan.data.listing import (
@@ -10,7 +12,11 @@ from dmgan.data.listing import (
     Listing,
     caption_lines,
     described,
+    files_under,
+    is_image,
+    is_unread_image,
     read_lines,
+    unused_captions,
     usable_captions,
     without_duplicates,
     without_missing_files,
@@ -69,13 +75,15 @@ def list_folder(
 
 def _rows_of_lines(root: Path, path: Path) -> tuple[list[dict], list[Decision], dict]:
     """The rows of a file of JSON lines; image files that it does not name are decided on."""
-    rows, decisions = [], []
+    rows = []
     for number, line in enumerate(read_lines(path, f"give a file with lines such as {_EXAMPLE}"), 1):
         if line.strip():
             rows.append(_row(line, f"{path}: line {number}"))
     named = {row["image"] for row in rows}
     decisions = [
-        Decision(name, "image without a caption", "image left out") for name in _image_files(root) if name not in named
+        Decision(name, "image without a caption", "image left out")
+        for name in files_under(root)
+        if name not in named and (is_image(name) or is_unread_image(name))
     ]
     return rows, decisions, {path.name: described(path)}
 
@@ -100,25 +108,48 @@ def _row(line: str, where: str) -> dict:
 
 def _rows_of_text_files(root: Path) -> tuple[list[dict], list[Decision], dict]:
     """A row for each image file, its captions from the text file of the same name, one a line."""
-    rows, decisions, hasher, size = [], [], hashlib.sha256(), 0
-    names = _image_files(root)
-    if not names:
-        raise UserError(f"{root}: holds neither {CAPTIONS} nor an image; give the folder of the images")
-    for name in names:
-        path = (root / name).with_suffix(".txt")
-        captions, wrong = caption_lines(path) if path.is_file() else ([], [])
+    files = files_under(root)
+    text_of, decisions = _text_files(files)
+    rows, hasher, size = [], hashlib.sha256(), 0
+    for name in filter(is_image, files):
+        captions, wrong = caption_lines(root / text_of[name]) if name in text_of else ([], [])
         decisions += [Decision(name, found, decision, detail) for found, decision, detail in wrong]
         rows.append({"image": name, "captions": captions})
-        content = path.read_bytes() if path.is_file() else b""
+        content = "\n".join(captions).encode()
         hasher.update(f"{name} {len(content)}\n".encode() + content)
         size += len(content)
+    if not rows:
+        kinds = ", ".join(each[1:] for each in SUFFIXES)
+        raise UserError(
+            f"{root}: holds neither {CAPTIONS} nor an image of a kind that is read ({kinds}); "
+            "give the folder of the images"
+        )
     return rows, decisions, {"*.txt": {"bytes": size, "sha256": hasher.hexdigest()}}
 
 
-def _image_files(root: Path) -> list[str]:
-    """Paths of the image files by their suffix, relative to the folder, in order."""
-    paths = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path.relative_to(root).as_posix() for path in paths)
+def _text_files(files: list[str]) -> tuple[dict[str, str], list[Decision]]:
+    """Image file -> its caption file, and what was decided of what lies beside them."""
+    named_alike, text_of, decisions, used = defaultdict(list), {}, [], set()
+    for name in files:
+        named_alike[os.path.splitext(name)[0]].append(name)
+    for names in named_alike.values():
+        text = next((name for name in names if name.lower().endswith(".txt")), None)
+        images = [name for name in names if is_image(name)]
+        unread = [name for name in names if is_unread_image(name)]
+        if text is None:
+            decisions += [Decision(name, "image without a caption", "image left out") for name in unread]
+            continue
+        if not images:  # whatever else lies beside the captions may be what they describe
+            unread = [name for name in names if not name.lower().endswith(".txt")]
+        text_of |= dict.fromkeys(images, text)
+        if images or unread:
+            used.add(text)
+        if len(images) > 1:
+            detail = ", ".join(images)
+            decisions.append(Decision(text, "caption file shared by images", "read for each of them", detail))
+        mend = "left out; convert it to JPEG or PNG"
+        decisions += [Decision(name, "file of an unread kind beside a caption", mend, text) for name in unread]
+    return text_of, decisions + unused_captions(files, used)
 
 
 def _split_is_given(rows: list[dict]) -> bool:

@@ -1,12 +1,16 @@
 """What a source of photographs lists before any pixel is read, and what was decided where it is not as it should be."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from dmgan.captions import caption_to_words
+from dmgan.data.photographs import SUFFIXES, UNREAD_SUFFIXES
 from dmgan.errors import UserError
 from dmgan.files import file_sha256
+
+_ABOUT = ("readme", "license", "licence", "copying", "copyright")  # how texts that are no captions begin their names
 
 
 class Decision(NamedTuple):
@@ -77,6 +81,64 @@ def without_missing_files(images: Iterable[Listed]) -> tuple[list[Listed], list[
         else:
             decisions.append(Decision(image.name, "image file that is not there", "image left out", image.path.name))
     return kept, decisions
+
+
+def files_under(folder: Path) -> list[str]:
+    """Paths of the files in a folder and in those below it, relative to it, in order; one os.scandir a folder.
+
+    What begins with a dot is passed over (.DS_Store, ._photo.jpg). Links are followed, after all that is no link, and
+    no folder is entered twice. A folder that is not there holds none; UserError where one cannot be read.
+    """
+    files, waiting, entered = [], [""], set()
+    if not Path(folder).is_dir():
+        return []
+    while waiting:
+        below = waiting.pop()
+        here = Path(folder) / below
+        try:
+            status = os.stat(here)
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(here) as entries:
+                seen = sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)
+        except OSError as error:
+            raise UserError(f"{here}: cannot be read ({error.strerror or error}); mend the permissions") from error
+        for entry in seen:
+            path = f"{below}/{entry.name}" if below else entry.name
+            if entry.is_dir():
+                waiting.insert(0 if entry.is_symlink() else len(waiting), path)
+            else:
+                files.append(path)
+    return sorted(files)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image of a kind that is read, by its suffix."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_unread_image(name: str) -> bool:
+    """Whether a file is an image of a kind that is not read, by its suffix."""
+    return name.lower().endswith(UNREAD_SUFFIXES)
+
+
+def unlisted_images(folder: Path, listed: Container[str]) -> list[Decision]:
+    """A decision for each image file under `folder` whose relative path is not listed."""
+    return [
+        Decision(name, "image file that is not listed", "image left out")
+        for name in files_under(folder)
+        if name not in listed and (is_image(name) or is_unread_image(name))
+    ]
+
+
+def unused_captions(files: Iterable[str], used: Container[str]) -> list[Decision]:
+    """A decision for each caption file that no image has; texts that tell of their folder (README.txt) are none."""
+    return [
+        Decision(name, "caption file without an image", "captions left out")
+        for name in files
+        if name not in used and name.lower().endswith(".txt") and not os.path.basename(name).lower().startswith(_ABOUT)
+    ]
 
 
 def unexpected_counts(images: list[Listed], expected: dict[str, int], whose: str) -> list[Decision]:

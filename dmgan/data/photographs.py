@@ -10,7 +10,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # not those for which Pillow starts other programs
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
+)  # fmt: skip
+# Kinds of images that are not read: a source names each, lest it be passed over.
+UNREAD_SUFFIXES = (
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".tga", ".svg", ".eps", ".dng", ".cr2", ".nef", ".arw",
+)  # fmt: skip
 _ORIENTATION = 0x0112  # EXIF tag
 _LARGEST = 100_000_000  # pixels; beyond it a file is taken for a decompression bomb
 _DEEP = ("I", "I;16", "I;16B", "I;16L")
