@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from dmgan.__main__ import main
-from dmgan.data import photographs, prepare
+from dmgan.data import cub, photographs, prepare
 from dmgan.data.coco import list_coco
 from dmgan.data.cub import list_cub
 from dmgan.data.dataset import PreparedDataset
@@ -245,17 +245,37 @@ def test_what_is_wrong_with_a_listing_is_named(spoil, kinds, images, tmp_path):
     assert len(listing.images) == images
 
 
-def test_a_vocabulary_beside_the_metadata_is_taken_or_named(tmp_path):
+def test_a_vocabulary_beside_the_metadata_is_taken_or_said_not_to_be_read(tmp_path, capsys):
     root, birds = make_cub(tmp_path), make_metadata(tmp_path)
     prepared = ["prepare", "--source", "cub", "--root", str(root), "--metadata", str(birds), "--workers", "1"]
     prepared += ["--image-size", "32"]
+    words, said = str(birds / "captions.pickle"), "captions.pickle: is not read, the vocabulary is that of the texts"
     assert main([*prepared, "--out", str(tmp_path / "texts")]) == 0
-    opened = PreparedDataset(tmp_path / "texts")
-    assert found(opened.description["decisions"]) == {"captions.pickle that is not read": 1}
-    assert main([*prepared, "--out", str(tmp_path / "taken"), "--captions-pickle", str(birds / "captions.pickle")]) == 0
-    taken = PreparedDataset(tmp_path / "taken")
-    assert found(taken.description["decisions"]) == {}
+    assert said in capsys.readouterr().err
+    assert main([*prepared, "--out", str(tmp_path / "taken"), "--captions-pickle", words]) == 0
+    assert said not in capsys.readouterr().err
+    opened, taken = PreparedDataset(tmp_path / "texts"), PreparedDataset(tmp_path / "taken")
+    assert found(opened.description["decisions"]) == found(taken.description["decisions"]) == {}
     assert list(taken.vocabulary.words)[1:3] == ["this", "bird"] != list(opened.vocabulary.words)[1:3]
+
+
+@pytest.mark.parametrize("captions", ["metadata", "captions"])
+def test_the_official_files_of_cub_pass_strict(captions, tmp_path, monkeypatch, capsys):
+    """Everything that the archive and the metadata hold, and what a desktop adds, but few images."""
+    monkeypatch.setattr(cub, "PUBLISHED", {"train": 9, "test": 3})
+    root = make_cub(tmp_path)
+    other = make_metadata(tmp_path) if captions == "metadata" else make_reed(tmp_path)
+    official = ["README", "train_test_split.txt", "attributes/attributes.txt", "parts/parts.txt", "parts/part_locs.txt"]
+    official += ["images/.DS_Store", f"images/{SPECIES[0]}/._{SPECIES[0][4:]}_0000_0.jpg", "images/Thumbs.db"]
+    added = ["text.zip", "example_captions.txt", "example_filenames.txt", "train/char-CNN-RNN-embeddings.pickle"]
+    for path in [*(root / name for name in official), *(other / name for name in added)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    flags = ["--root", str(root), f"--{captions}", str(other), "--captions-per-image", "3", "--image-size", "32"]
+    out = ["--out", str(tmp_path / "out"), "--workers", "1", "--strict"]
+    assert main(["prepare", "--source", "cub", *flags, *out]) == 0
+    assert "nothing had to be decided" in capsys.readouterr().err
+    assert PreparedDataset(tmp_path / "out").description["images"] == {"train": 9, "test": 3}
 
 
 def test_papers_crop():

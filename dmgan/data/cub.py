@@ -20,6 +20,7 @@ from dmgan.data.listing import (
 )
 from dmgan.errors import UserError
 from dmgan.plain_pickle import load_plain_pickle
+from dmgan.progress import say
 
 PUBLISHED = {"train": 8_855, "test": 2_933}  # 150 and 50 species
 CAPTIONS_PER_IMAGE = 10
@@ -39,8 +40,8 @@ def list_cub(
 
     metadata holds text/SPECIES/IMAGE.txt, train/filenames.pickle and test/filenames.pickle; captions holds
     text_c10/SPECIES/IMAGE.txt and testclasses.txt, the published list of the 50 test species. Class ids are those of
-    image_class_labels.txt, from 0. captions_pickle: the file whose vocabulary the preparation takes; without one, a
-    captions.pickle in metadata is named as not read.
+    image_class_labels.txt, from 0. captions_pickle: the file whose vocabulary the preparation takes; without one, it is
+    said that a captions.pickle in metadata is not read, which is no decision: it belongs to the metadata.
     """
     root = Path(root)
     if (metadata is None) == (captions is None):
@@ -59,8 +60,10 @@ def list_cub(
         _require_folder(texts, _MEND_METADATA)
         splits, decisions = _split_by_pickles(Path(metadata), {names[n]: classes.get(n) for n in names}, inputs)
         if captions_pickle is None and (Path(metadata) / "captions.pickle").is_file():
-            detail = "give --captions-pickle to train with released encoders, whose words it numbers"
-            decisions.append(Decision(None, "captions.pickle that is not read", "vocabulary of the texts", detail))
+            say(
+                f"{Path(metadata) / 'captions.pickle'}: is not read, the vocabulary is that of the texts; "
+                "give it as --captions-pickle to train with released encoders, whose words it numbers"
+            )
     else:
         texts = Path(captions) / "text_c10"
         _require_folder(texts, _MEND_CAPTIONS)
