@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from dmgan.captions import Vocabulary
+from dmgan.data import prefetch
 from dmgan.data.batches import TrainingBatches, centre_crop, smaller_sides, to_tensor
 from dmgan.data.dataset import PreparedDataset, pack
 from dmgan.data.example import Example
@@ -136,6 +138,25 @@ def test_reading_ahead_changes_nothing_wherever_it_begins(dataset, workers):
         for step in (4, 5, 6, 7, 2, 3, 40):  # from the middle of an epoch, over its border, back, and far on
             assert same(ahead[step], batches[step])
             assert ahead.read(step).images[0].dtype == torch.uint8
+
+
+def test_reading_ahead_is_bounded_by_number_and_by_memory(dataset, monkeypatch):
+    batches = TrainingBatches(dataset, [8, 32], 4, 12, seed=3)
+    halves = TrainingBatches(dataset, [8, 32], 4, 12, seed=3, part=slice(0, 2))
+    pixels = sum(each.numel() for each in batches.read(0).images)
+    read_steps = []
+    read = batches.read
+    monkeypatch.setattr(batches, "read", lambda step: read_steps.append(step) or read(step))
+    for most_bytes, whole, half in ((prefetch.AHEAD_BYTES, 64, 64), (5 * pixels, 5, 10), (1, 2, 2)):
+        monkeypatch.setattr(prefetch, "AHEAD_BYTES", most_bytes)
+        assert (prefetch.batches_ahead(batches), prefetch.batches_ahead(halves)) == (whole, half)
+        read_steps.clear()
+        with PrefetchedBatches(batches, torch.device("cpu")) as ahead:
+            ahead.read(7)
+            deadline = time.monotonic() + 60
+            while len(read_steps) < whole + 1 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert sorted(read_steps) == list(range(7, 8 + whole))
 
 
 def test_reading_ahead_raises_what_reading_raised(dataset, monkeypatch):
