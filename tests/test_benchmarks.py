@@ -1,5 +1,6 @@
 """The benchmarks' frame, and the yardstick that speed is measured against."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from PIL import Image
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import fresh, plot, record, rewrites, sampling, training
+from benchmarks import fresh, plot, preparing, reading, record, rewrites, sampling, synthetic_cub, training
 from benchmarks.record import Figure
 from benchmarks.yardstick import YardstickGenerator
 from dmgan.data import coco, cub
@@ -90,6 +91,36 @@ def test_a_measurement_that_fails_says_why():
 def test_bars_are_drawn(tmp_path):
     plot.bars(tmp_path / "plot.png", "Speed", {"images/s": {"plain": 1.0, "ours": 4.0}}, ours=["ours"], note="a note")
     assert Image.open(tmp_path / "plot.png").size[0] > 300
+
+
+def test_synthetic_photographs_are_as_large_as_cub_s(tmp_path):
+    """CUB's images are about 1.2 GB: 100 to 110 KB each."""
+    root, _ = synthetic_cub.make(tmp_path, 12, workers=1)
+    sizes = [path.stat().st_size for path in (root / "images").rglob("*.jpg")]
+    assert len(sizes) == 12 and 100e3 < sum(sizes) / 12 < 115e3
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_preparing_bounds_the_time_on_the_clock_of_a_whole_run(whole, results, monkeypatch, capsys):
+    monkeypatch.setattr(synthetic_cub, "IMAGES", 20 if whole else 40)
+    monkeypatch.setattr(sys, "argv", ["preparing", "--images", "20"])
+    preparing.main()
+    written = record.read(results / "results" / "preparing.json")
+    assert [each.name for each in written.figures if each.at_most] == (["CUB's 11,788 images"] if whole else [])
+    assert [each.value for each in written.figures if each.name == "mean size of a photograph"] == [
+        written.details["read_bytes"] / 20 / 1e3
+    ]
+
+
+def test_reading_bounds_the_rates_on_the_clock(results, monkeypatch, capsys):
+    monkeypatch.setattr(reading, "_prepare", lambda folder, count: None)
+    monkeypatch.setattr(fresh, "measure", lambda *_: {"images_per_second": 10.0, "images_per_cpu_second": 4.0})
+    monkeypatch.setattr(sys, "argv", ["reading", "--rounds", "1"])
+    reading.main()
+    figures = record.read(results / "results" / "reading.json").figures
+    assert [each.at_least for each in figures if each.name == "ours, bytes: read here"] == [3000]
+    assert not [each for each in figures if "CPU time" in each.name and each.holds is not None]
+    assert sum(each.holds is not None for each in figures) == 3
 
 
 def test_a_pass_of_the_bird_configuration_is_66_gflop():
