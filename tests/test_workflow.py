@@ -178,6 +178,31 @@ def test_a_training_on_several_gpus_is_started_by_torchrun(tmp_path):
     assert one.startswith("1 -- python -m dmgan train --model dmgan ")
 
 
+@pytest.mark.parametrize("offered", [["--resources", "gpu=1"], ["--workflow-profile", "workflow/profiles/gpu"]])
+def test_fewer_gpus_than_a_training_wants_are_refused_before_any_job(offered, tmp_path):
+    config = read_config("smoke.yaml")
+    config["hyperparameters"]["smoke"]["attngan"]["gpus"] = 4
+    written, project = write_config(tmp_path / "gpus.yaml", config), copy_of_project(tmp_path / "project")
+
+    def dry_run(model, *words):
+        goal = f"results/smoke/{model}/seed0/generator.safetensors"
+        words = ["--dry-run", "--cores", 2, "--configfile", written, *words]
+        return run("snakemake", goal, *words, folder=project)
+
+    refused = dry_run("attngan", *offered)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1] == (
+        f"{written}: hyperparameters.smoke.attngan.gpus: 4, but Snakemake is offered 1; "
+        "give --resources gpu=4 (in a profile: gpu: 4), or lower gpus"
+    )
+    assert dry_run("dmgan", *offered).returncode == 0
+    assert dry_run("attngan", "--resources", "gpu=4").returncode == 0
+    there = project / "results" / "smoke" / "attngan" / "seed0" / "generator.safetensors"
+    there.parent.mkdir(parents=True)
+    there.touch()  # a training that is there already wants none
+    assert dry_run("attngan", *offered).returncode == 0
+
+
 def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     project = copy_of_project(tmp_path / "project")
     config = read_config("paper.yaml")
@@ -444,6 +469,14 @@ def test_lease_refuses_more_gpus_than_there_are(tmp_path):
     refused = run(*words, DMGAN_GPU_IDS="0,1", DMGAN_GPU_LOCKS=str(tmp_path))
     assert refused.returncode == 1
     assert refused.stderr == "gpu_lease: 3 GPUs asked for, 2 here (0, 1); ask for fewer\n"
+
+
+def test_lease_refuses_more_processes_than_gpus(tmp_path):
+    command = ["torchrun", "--standalone", "--nproc-per-node", 4, "-m", "dmgan", "train"]
+    refused = run(*LEASE, "--gpus", 1, "--", *command, DMGAN_GPU_IDS="0,1", DMGAN_GPU_LOCKS=str(tmp_path))
+    assert refused.returncode == 1
+    assert refused.stderr == "gpu_lease: --gpus 1 is too few for 4 processes; give Snakemake --resources gpu=4\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 # workflow/run.py: a run alone in its folder, whatever an earlier one left.

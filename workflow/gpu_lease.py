@@ -92,12 +92,22 @@ def visible_devices(count: int) -> str | None:
     return ",".join(held)
 
 
+def processes(command: list[str]) -> int:
+    """How many processes a command starts that want a GPU each: torchrun says so, another command starts one."""
+    option = "--nproc-per-node"
+    return int(command[command.index(option) + 1]) if command[0] == "torchrun" and option in command else 1
+
+
 def main() -> None:
     """Lease the GPUs, then become the command."""
     parser = argparse.ArgumentParser(description="Run a command that holds N GPUs alone.")
     parser.add_argument("--gpus", type=int, required=True, help="GPUs to lease; 0 hides them all")
     parser.add_argument("command", nargs="+", help="the command, after --")
     arguments = parser.parse_args()
+    wanted = processes(arguments.command)
+    if 1 < wanted > arguments.gpus:  # Snakemake cuts --gpus down to what it is offered
+        offer = f"give Snakemake --resources gpu={wanted}"
+        sys.exit(f"gpu_lease: --gpus {arguments.gpus} is too few for {wanted} processes; {offer}")
     devices = visible_devices(arguments.gpus)
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices

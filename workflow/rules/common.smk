@@ -257,6 +257,21 @@ def training_program(wildcards):
     return "python -m dmgan" if count == 1 else f"torchrun --standalone --nproc-per-node {count} -m dmgan"
 
 
+def granted_gpus(wildcards, output, resources):
+    """GPUs that Snakemake grants a training, having cut them down to what it is offered without a word.
+
+    Fewer than its processes are refused before any job runs, where the training is not there yet; one that is to be made
+    anew is refused by its lease.
+    """
+    wanted = training_gpus(wildcards)
+    if 1 < wanted > resources.gpu and not Path(output.generator).exists():
+        refuse(
+            f"hyperparameters.{wildcards.dataset}.{wildcards.model}.gpus: {wanted}, but Snakemake is offered "
+            f"{resources.gpu}; give --resources gpu={wanted} (in a profile: gpu: {wanted}), or lower gpus"
+        )
+    return resources.gpu
+
+
 def sampling_flags(wildcards):
     """How test images are made, on this data set perhaps otherwise; imported models bring their own max_words."""
     block = config["sampling"] | config["datasets"][wildcards.dataset].get("sampling", {})

@@ -75,6 +75,7 @@ rule train:
     resources:
         gpu=training_gpus,
     params:
+        granted=granted_gpus,
         program=training_program,
         damsm_seed=config["damsm"]["seed"],
         flags=training_flags,
