@@ -64,6 +64,15 @@ def planned_jobs(folder: Path, config: Path) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
+INCEPTION = "downloads/inception_v3_google-0cc3c7bd.pth"
+
+
+def give_inception_weights(folder: Path) -> None:
+    """A file where paper.yaml looks for them."""
+    (folder / INCEPTION).parent.mkdir()
+    (folder / INCEPTION).touch()
+
+
 def expected_jobs(config: dict) -> dict[str, int]:
     """Rule -> number of jobs from nothing."""
     datasets = len(config["datasets"])
@@ -121,7 +130,20 @@ def test_dry_run_imports_no_torch():
 
 @pytest.mark.parametrize("name", ["config.yaml", "full-demo.yaml", "mdsp-grid.yaml", "paper.yaml", "smoke.yaml"])
 def test_jobs_from_nothing(name, tmp_path):
-    assert planned_jobs(copy_of_project(tmp_path), CONFIGS / name) == expected_jobs(read_config(name))
+    project = copy_of_project(tmp_path)
+    give_inception_weights(project)
+    assert planned_jobs(project, CONFIGS / name) == expected_jobs(read_config(name))
+
+
+def test_missing_inception_weights_are_found_before_anything_is_prepared(tmp_path):
+    project, goal = copy_of_project(tmp_path), "results/cub/damsm/seed0/options.json"
+    words = ["snakemake", goal, "--dry-run", "--configfile", CONFIGS / "paper.yaml"]
+    dry = run(*words, folder=project)
+    assert dry.returncode == 1 and "Missing input files for rule pretrain" in dry.stdout + dry.stderr
+    assert INCEPTION in dry.stdout + dry.stderr
+    give_inception_weights(project)
+    dry = run(*words, folder=project)
+    assert dry.returncode == 0 and re.search(rf"rule pretrain:\n +input: .*{INCEPTION}", dry.stdout), dry.stdout
 
 
 def test_full_demo_extends_the_demo():
@@ -207,6 +229,7 @@ def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     project = copy_of_project(tmp_path / "project")
     config = read_config("paper.yaml")
     config["datasets"]["cub"]["root"] = "my birds"
+    give_inception_weights(project)
     (project / "my birds").mkdir()
     (project / "my birds" / "images.txt").write_text("")
     path = write_config(tmp_path / "config.yaml", config)
@@ -353,6 +376,10 @@ def _perceptual_loss_without_weights(config):
     config["hyperparameters"]["synthbirds"]["controlgan"] = {}
 
 
+def _inception_without_weights(config):
+    del config["damsm"]["image_encoder"]
+
+
 @pytest.mark.parametrize(
     "spoil, named",
     [
@@ -364,6 +391,7 @@ def _perceptual_loss_without_weights(config):
         (_text_for_a_number, "hyperparameters.synthbirds.dmgan.generator_lr: YAML reads 2e-4 as text; "),
         (_held_out_judge_that_is_none, "held_out_damsm.seed: 0 is damsm.seed; a held-out judge must be of another"),
         (_source_without_root, "datasets.synthbirds: has no root; add it"),
+        (_inception_without_weights, "damsm.image_encoder: inception needs inception_weights, torchvision's "),
         (_block_without_dataset, "hyperparameters.bird: is no data set of this file; "),
         (
             _perceptual_loss_without_weights,

@@ -54,6 +54,11 @@ def describe(error):
     return f"{place}: {error.message}; see workflow/schemas/config.schema.yaml"
 
 
+def damsm_block(dataset):
+    """How the encoders of a data set are pretrained, on it perhaps otherwise than on others."""
+    return config["damsm"] | config["datasets"][dataset].get("damsm", {})
+
+
 def check_config():
     """Validate the configuration, insert the schema's defaults, and ask for every hyperparameter block."""
     try:
@@ -80,6 +85,12 @@ def check_config():
                     f"hyperparameters.{dataset}.{model}.{option}: vgg16 needs a vgg16_weights key with torchvision's "
                     f"vgg16 file; add it, or write {option}: {stand_in} for the stand-in"
                 )
+        damsm = damsm_block(dataset)
+        if damsm.get("image_encoder", "inception") == "inception" and "inception_weights" not in damsm:
+            refuse(
+                "damsm.image_encoder: inception needs inception_weights, torchvision's inception_v3 file; add it, or "
+                "write image_encoder: small"
+            )
     if config.get("held_out_damsm", {}).get("seed") == config["damsm"]["seed"]:
         refuse(f"held_out_damsm.seed: {config['damsm']['seed']} is damsm.seed; a held-out judge must be of another")
     unused = [name for name in config["hyperparameters"] if name not in config["datasets"]]
@@ -135,9 +146,15 @@ def source_files(wildcards):
 
 
 def damsm_flags(wildcards):
-    """How the encoders are pretrained, on this data set perhaps otherwise; their seed is in the path."""
-    block = config["damsm"] | config["datasets"][wildcards.dataset].get("damsm", {})
+    """How the encoders are pretrained; their seed is in the path."""
+    block = damsm_block(wildcards.dataset)
     return flags({name: value for name, value in block.items() if name != "seed"} | config["matching"])
+
+
+def inception_weights(wildcards):
+    """ImageNet's weights that the image encoder begins with, where they are given."""
+    block = damsm_block(wildcards.dataset)
+    return [block["inception_weights"]] if "inception_weights" in block else []
 
 
 def classifier_flags(wildcards):

@@ -1,6 +1,7 @@
 rule pretrain:
     input:
         data=rules.prepare.output,
+        inception=inception_weights,
     output:
         text_encoder="results/{dataset}/damsm/seed{seed}/text_encoder.safetensors",
         image_encoder="results/{dataset}/damsm/seed{seed}/image_encoder.safetensors",
