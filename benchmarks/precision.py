@@ -160,7 +160,8 @@ def main() -> int:
     try:
         if arguments.stored:
             stored = record.read(record.RESULTS / f"{NAME}.json")
-            write(stored.machine, stored.details)
+            trained = {name: getattr(stored, name) for name in ("command", "commit", "date", "versions")}
+            write(stored.machine, {"trained": trained} | stored.details)
             return 0
         if arguments.steps < BLOCKS * ROW_EVERY or arguments.seeds < 3:
             raise UserError(
