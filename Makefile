@@ -54,11 +54,11 @@ report: setup  ## results/report.html: tables, figures, their protocols and run 
 
 docs: setup  ## the generated pages, and the demo's numbers and pictures in README.md (after make demo)
 	python -m dmgan.models.departures
-	python docs/update_assets.py
-	python docs/update_results.py
+	python -m docs.update_assets
+	python -m docs.update_results
 
 full-docs: setup  ## docs/full-demo.md (after make full-demo)
-	python docs/update_full_demo.py
+	python -m docs.update_full_demo
 
 lock: setup  ## resolve requirements.in anew
 	python -m pip install --quiet uv

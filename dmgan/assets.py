@@ -155,7 +155,7 @@ def page() -> str:
     lines = [
         "# Files from elsewhere",
         "",
-        "Made by `python docs/update_assets.py` from the table in `dmgan/assets.py`. The embedded data set needs none",
+        "Made by `python -m docs.update_assets` from the table in `dmgan/assets.py`. The embedded data set needs none",
         "of it. `python -m dmgan fetch NAME --to FOLDER` downloads what has a direct address, goes on after a cut, and",
         "checks size and SHA-256; what has none is downloaded by hand from the page, perhaps under another name.",
         "Where size or hash is not known here, the first download writes it to FILE.origin.json, and a later one must",

@@ -1,4 +1,4 @@
-"""Write docs/assets.md from the table of dmgan/assets.py: python docs/update_assets.py"""
+"""Write docs/assets.md from the table of dmgan/assets.py: python -m docs.update_assets"""
 
 from pathlib import Path
 

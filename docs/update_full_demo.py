@@ -1,4 +1,4 @@
-"""Put the full demo's tables, and what each model costs, into docs/full-demo.md: python docs/update_full_demo.py
+"""Put the full demo's tables, and what each model costs, into docs/full-demo.md: python -m docs.update_full_demo
 
 Run it after `make full-demo`; every number is then of that run, none is typed.
 """
@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import yaml
-from update_results import copy_small
+
+from docs.update_results import copy_small
 
 CONFIG = Path("workflow/config/full-demo.yaml")
 RESULTS, BENCHMARKS, PAGE = Path("results/synthbirds"), Path("results/benchmarks"), Path("docs/full-demo.md")

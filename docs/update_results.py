@@ -1,4 +1,4 @@
-"""Put the demo's tables and small copies of its figures into README.md and docs/: python docs/update_results.py
+"""Put the demo's tables and small copies of its figures into README.md and docs/: python -m docs.update_results
 
 Run it after `make demo`; README's numbers and pictures are then those of that run, none is typed.
 """

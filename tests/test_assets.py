@@ -3,6 +3,8 @@
 import hashlib
 import http.server
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -230,7 +232,15 @@ def test_every_asset_is_whole():
 
 def test_the_page_is_up_to_date():
     page = Path(__file__).parent.parent / "docs" / "assets.md"
-    assert page.read_text(encoding="utf-8") == assets.page(), "run: python docs/update_assets.py"
+    assert page.read_text(encoding="utf-8") == assets.page(), "run: python -m docs.update_assets"
+
+
+@pytest.mark.parametrize("module", ["update_assets", "update_results", "update_full_demo"])
+def test_the_makefile_starts_what_makes_the_pages(module):
+    root = Path(__file__).parent.parent
+    assert f"\tpython -m docs.{module}\n" in (root / "Makefile").read_text()
+    importing = [sys.executable, "-c", f"import docs.{module}"]  # alone: what pytest adds to the path must not help
+    assert subprocess.run(importing, cwd=root, capture_output=True, env={}).returncode == 0
 
 
 def test_the_command_line(server, tmp_path, capsys):
