@@ -34,6 +34,7 @@ class Size(NamedTuple):
     """How large what is trained is."""
 
     side: int = 64  # of the images, in px
+    stages: int = 3
     images: int = 600
     batch: int = 12
     width: int = 8  # of generator and discriminators
@@ -44,15 +45,18 @@ class Size(NamedTuple):
 def train_curves(
     folder: Path, out: Path, engine: dict, seed: int, steps: int, size: Size, lr_factor: float = 1.0
 ) -> np.ndarray:
-    """Mean losses (BLOCKS, len(LOSSES)) of one training in `out`, with what `prepare` left in `folder`."""
+    """Mean losses (BLOCKS, losses) of one training in `out`, with what `prepare` left in `folder`.
+
+    Fewer stages than three have fewer discriminators' losses.
+    """
     import torch
 
     from dmgan.options import ArchitectureOptions, EngineOptions, MatchingOptions, TrainingOptions
     from dmgan.training import train
 
     architecture = ArchitectureOptions(
-        base_size=size.side // 4, stages=3, generator_width=size.width, discriminator_width=size.width,
-        noise_dim=2 * size.width, condition_dim=2 * size.width, residual_blocks=1,
+        base_size=size.side >> (size.stages - 1), stages=size.stages, generator_width=size.width,
+        discriminator_width=size.width, noise_dim=2 * size.width, condition_dim=2 * size.width, residual_blocks=1,
     )  # fmt: skip
     per_epoch = size.images * 3 // 4 // size.batch
     options = TrainingOptions(
@@ -64,7 +68,9 @@ def train_curves(
         torch.device("cpu"), engine=EngineOptions(**engine),
     )  # fmt: skip
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))
-    curve = np.array([[float(row[name]) for name in LOSSES] for row in rows if int(row["step"]) <= steps])
+    curve = np.array(
+        [[float(row[name]) for name in LOSSES if name in row] for row in rows if int(row["step"]) <= steps]
+    )
     return np.stack([block.mean(axis=0) for block in np.array_split(curve, BLOCKS)])
 
 

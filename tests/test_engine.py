@@ -11,11 +11,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from benchmarks import precision
 from dmgan.__main__ import main
 from dmgan.caption_cache import CachedCaptions
 from dmgan.companions import resized
@@ -32,6 +34,8 @@ from tests import norm_free
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 PROGRAMS = Path(sys.executable).parent
+SMALL = precision.Size(side=32, stages=2, images=120, batch=8, width=4, embedding_dim=16, damsm_epochs=3)
+OTHER_OPTIONS = {"rewritten": True, "channels_last": True, "fused_adam": True, "cache_captions": True}
 
 
 def run(data, damsm_folder, out, engine=PLAIN_ENGINE, name="dmgan", training=TRAINING, device=CPU, captioner=None):
@@ -397,3 +401,35 @@ def test_stages_that_are_trained_one_by_one_are_not_shared_by_ranks(data, damsm_
     ranks = Ranks(0, 2)
     with pytest.raises(UserError, match="stackgan: trains its stages one by one, .*; give it one GPU"):
         train("stackgan", data, damsm_folder, tmp_path, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU, ranks=ranks)
+
+
+def test_loss_curves_of_half_precision_stay_within_the_noise_of_float32(tmp_path):
+    """500 steps on synthbirds, judged as benchmarks/precision.py does at a larger size."""
+    precision.prepare(tmp_path, SMALL)
+
+    def curves(name: str, engine: dict, seeds: int = 1, **changes) -> np.ndarray:
+        runs = [
+            precision.train_curves(tmp_path, tmp_path / f"{name}{seed}", engine, seed, 500, SMALL, **changes)
+            for seed in range(seeds)
+        ]
+        return np.stack(runs)
+
+    plain = curves("float32", {}, 3)
+    halves = {
+        "bfloat16": curves("bfloat16", {"precision": "bfloat16", **OTHER_OPTIONS}),
+        "float16": curves("float16", {"precision": "float16"}),
+    }
+    for name, half in halves.items():
+        noise, distance = precision.distances(plain, half)
+        assert distance < precision.NOISES * noise, name
+    # The criterion sees a generator that learns half as fast again.
+    noise, distance = precision.distances(plain, curves("faster", {}, lr_factor=1.5))
+    assert distance > precision.NOISES * noise
+
+
+def test_distances_are_in_deviations_of_the_seeds_pooled_over_blocks():
+    plain = np.zeros((3, 2, 1))
+    plain[:, 0, 0] = [-1.0, 0.0, 1.0]  # variance 1 in one block, 0 in the other: pooled 1/2
+    noise, distance = precision.distances(plain, np.full((1, 2, 1), 2.0))
+    assert noise == pytest.approx(np.mean([1.5, 0.0, 1.5]))  # sqrt((1.5^2 / 0.5 + 0) / 2)
+    assert distance == pytest.approx(np.sqrt((1.5**2 + 2.0**2) / 0.5 / 2))
