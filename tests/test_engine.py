@@ -164,22 +164,16 @@ def test_killed_ranks_go_on_and_end_with_the_same_bits(data, damsm_folder, tmp_p
     assert stretch["processes"] == 2 and stretch["effective_batch"] == 4 and stretch["largest_part"] == 2
 
 
-@pytest.mark.parametrize("failing", ["1", "[01]"], ids=["one", "all"])
-def test_a_rank_that_fails_alone_says_why(failing, data, damsm_folder, tmp_path):
-    """Where all fail alike, the first rank says it for all, unless the others are quicker than torchrun."""
+def test_a_rank_that_fails_alone_says_why(data, damsm_folder, tmp_path):
     words = flags(data, damsm_folder, tmp_path / "run", 1)
     words[words.index(damsm_folder)] = "$damsm"
     command = " ".join(str(word) for word in words)
-    script = f"damsm={damsm_folder}; case $RANK in {failing}) damsm=nowhere;; esac; exec {sys.executable} {command}"
+    script = f"damsm={damsm_folder}; [ $RANK = 0 ] || damsm=nowhere; exec {sys.executable} {command}"
     job = torchrun("--no-python", "sh", "-c", script)
     _, messages = job.communicate(timeout=300)
     assert job.returncode != 0 and not (tmp_path / "run" / "generator.safetensors").exists()
-    said = [line for line in messages.splitlines() if "nowhere/options.json: cannot be read" in line]
-    if failing == "1":
-        (line,) = said
-        assert line.startswith("dmgan train: rank 1: nowhere")
-    else:
-        assert sum(line.startswith("dmgan train: nowhere") for line in said) == 1
+    (line,) = (line for line in messages.splitlines() if "nowhere/options.json: cannot be read" in line)
+    assert line.startswith("dmgan train: rank 1: nowhere")
 
 
 def test_a_retrieving_model_on_two_ranks_ends_well_and_shows_its_images(data, damsm_folder, tmp_path):
