@@ -27,7 +27,7 @@ def bars(
         drawn = axis.barh(
             list(values), list(values.values()), color=[_BLUE if name in ours else _GREY for name in values]
         )
-        axis.bar_label(drawn, labels=[f"{value:.3g}" for value in values.values()], padding=3, fontsize=8)
+        axis.bar_label(drawn, labels=[_number(value) for value in values.values()], padding=3, fontsize=8)
         axis.invert_yaxis()
         axis.margins(x=0.14)
         axis.set_xlabel(quantity, fontsize=9)
@@ -37,3 +37,7 @@ def bars(
     if note:
         figure.supxlabel(note, fontsize=7, color="#555555")
     write_through(path, lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
