@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import record
 from dmgan.errors import UserError
-from dmgan.files import write_text
+from dmgan.storage.files import write_text
 
 FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"

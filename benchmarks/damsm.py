@@ -62,7 +62,7 @@ def losses(device: str) -> dict[str, Callable[[], tuple]]:
 def measure(name: str, repeats: int, threads: int, device: str) -> None:
     """Report the median seconds of one way, and its peak memory."""
     if name != USER:
-        from dmgan.allocator import keep_freed_memory
+        from dmgan.runtime.allocator import keep_freed_memory
 
         keep_freed_memory()
     import torch

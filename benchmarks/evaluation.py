@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks import fresh, plot, record
-from dmgan import files
+from dmgan.storage import files
 
 WAYS = ("separate", "joint", "joint, our allocator", "one pass", "one pass, cached")
 NUMBERS = ("IS", "FID", "KID", "clean-FID")
@@ -122,7 +122,7 @@ def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
 def run_one(way: str, folder: Path, images: int, threads: int) -> None:
     """In a fresh process: one way, its numbers and its CPU seconds."""
     if way not in ("separate", "joint"):
-        from dmgan.allocator import keep_freed_memory
+        from dmgan.runtime.allocator import keep_freed_memory
 
         keep_freed_memory()
     import cleanfid.fid  # noqa: F401  imports are not counted

@@ -12,7 +12,6 @@ import torch
 
 from benchmarks import fresh, plot, record
 from benchmarks.record import Figure
-from dmgan import files
 from dmgan.damsm import pretrain
 from dmgan.data.prepare import prepare_synthbirds
 from dmgan.evaluation.attributes import train_attributes
@@ -27,6 +26,7 @@ from dmgan.options import (
     TrainingOptions,
 )
 from dmgan.sampling import sample_test_captions
+from dmgan.storage import files
 from dmgan.training import train
 
 NAME, TITLE = "evaluation_twice", "One image set evaluated twice"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dmgan.files import write_through
+from dmgan.storage.files import write_with
 
 _GREY, _BLUE = "#9aa5b1", "#2a6f97"
 
@@ -36,7 +36,7 @@ def bars(
     figure.suptitle(title, fontsize=10)
     if note:
         figure.supxlabel(note, fontsize=7, color="#555555")
-    write_through(path, lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}))
+    write_with(path, lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}))
 
 
 def _number(value: float) -> str:

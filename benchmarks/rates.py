@@ -20,8 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import fresh, record
-from dmgan import files
-from dmgan.allocator import keep_freed_memory
 from dmgan.options import (
     ArchitectureOptions,
     ClassifierOptions,
@@ -32,6 +30,8 @@ from dmgan.options import (
     TrainingOptions,
 )
 from dmgan.plan import RATES, engine_of, measured_name, network_of, read_configuration, rungs_of, sampling_block
+from dmgan.runtime.allocator import keep_freed_memory
+from dmgan.storage import files
 
 _WORDS = 15
 _VOCABULARY = 5450
@@ -124,7 +124,7 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
 
     from dmgan.encoders import build_image_encoder
     from dmgan.models.registry import find
-    from dmgan.training import Trainer, repeat_bits
+    from dmgan.training import Trainer, set_deterministic
 
     model = _model(name, block, config)
     if block.get("gpus", 1) > 1:
@@ -133,7 +133,7 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
         return _left_out("train", name, "reads networks or features beside the DAMSM's, which are not made here")
     damsm, engine, device = _chosen(DamsmOptions, config["damsm"]), _chosen(EngineOptions, block), clock.device
     options = _chosen(TrainingOptions, block)
-    repeat_bits(device, engine.deterministic)
+    set_deterministic(device, engine.deterministic)
     encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width)
     encoder.eval().requires_grad_(False).to(device)
     gammas = _chosen(MatchingOptions, config["matching"])
@@ -145,7 +145,7 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     trained = clock.measure(lambda: trainer.step(images, captions, class_ids, noise), batch, engine.compile)
     tensors = [tensor for each in trainer.stateful().values() for tensor in _tensors(each.state_dict())]
     trained["checkpoint_mb"] = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
-    repeat_bits(device, False)
+    set_deterministic(device, False)
     torch.backends.cudnn.benchmark = False  # training alone searches for algorithms
     return trained
 

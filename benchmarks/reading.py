@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from benchmarks import fresh, plot, record
-from dmgan.allocator import keep_freed_memory
+from dmgan.runtime.allocator import keep_freed_memory
 
 BATCH = 10
 WORKERS = 2

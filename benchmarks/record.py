@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from dmgan import files
 from dmgan.errors import UserError
-from dmgan.provenance import commit, versions
+from dmgan.runtime.provenance import commit, versions
+from dmgan.storage import files
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -104,10 +104,10 @@ def write(
 
 def read(path: Path) -> Result:
     """Read results/NAME.json; UserError where it is not what `write` leaves."""
-    mend = f"run it again: python -m benchmarks.{path.stem}"
-    content = files.read_json(path, mend)
+    hint = f"run it again: python -m benchmarks.{path.stem}"
+    content = files.read_json(path, hint)
     try:
         figures = [Figure(**figure) for figure in content["figures"]]
         return Result(**content | {"figures": figures})
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: is not a benchmark's result ({error}); {mend}") from error
+        raise UserError(f"{path}: is not a benchmark's result ({error}); {hint}") from error

@@ -99,7 +99,7 @@ def main() -> int:
     except UserError as error:
         print(f"benchmarks.{NAME}: {error}", file=sys.stderr)
         return 1
-    from dmgan.allocator import keep_freed_memory
+    from dmgan.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
     import torch

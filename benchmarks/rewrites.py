@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from benchmarks import fresh, plot, record
 from benchmarks.record import Figure
-from dmgan.allocator import keep_freed_memory
 from dmgan.models import fast
 from dmgan.models.blocks import ResidualBlock, up_block
+from dmgan.runtime.allocator import keep_freed_memory
 
 NAME, TITLE = "rewrites", "Each rewrite alone: times less CPU time than its plain form"
 WIDTH, SIDE, BATCH = 64, 64, 2  # channels of the bird configuration's features, side of its first refinement

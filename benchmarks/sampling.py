@@ -26,7 +26,7 @@ EMBEDDING_DIM, MAX_WORDS = 256, 25
 class Setting(NamedTuple):
     """One way to sample."""
 
-    allocator: bool  # whether freed memory is kept in the process (dmgan/allocator.py)
+    allocator: bool  # whether freed memory is kept in the process (dmgan/runtime/allocator.py)
     options: SamplingOptions | None = None  # of ours; None: the yardstick
 
 
@@ -53,7 +53,6 @@ def make_run(folder: Path) -> None:
     """A prepared data set, encoders and a run of DM-GAN in its bird configuration, with random weights."""
     import torch
 
-    from dmgan import files
     from dmgan.captions import Vocabulary
     from dmgan.data.dataset import PreparedDataset
     from dmgan.data.prepare import prepare_synthbirds
@@ -61,7 +60,8 @@ def make_run(folder: Path) -> None:
     from dmgan.models.interface import initialise
     from dmgan.models.registry import build_model
     from dmgan.options import DamsmOptions
-    from dmgan.weights import save_weights
+    from dmgan.storage import files
+    from dmgan.storage.weights import save_weights
 
     prepare_synthbirds(folder / "data", 64, 8, 8, 10, seed=0, workers=1)
     vocabulary: Vocabulary = PreparedDataset(folder / "data").vocabulary
@@ -141,7 +141,7 @@ def measure(setting: Setting, folder: Path, images: int, batch: int, threads: in
     Loading and starting are left out: the rate is that of the images which a longer sampling has more than a short one.
     """
     if setting.allocator:
-        from dmgan.allocator import keep_freed_memory
+        from dmgan.runtime.allocator import keep_freed_memory
 
         keep_freed_memory()
     import torch
@@ -184,7 +184,7 @@ def gflop_per_image() -> float:
 
 def profile(folder: Path, threads: int) -> str:
     """Where the time of a batch goes: the plain model, then the fused one in both precisions."""
-    from dmgan.allocator import keep_freed_memory
+    from dmgan.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
     import torch

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from benchmarks import fresh, plot, record
 from benchmarks.record import Figure
 from dmgan.errors import UserError
-from dmgan.files import write_text
 from dmgan.options import (
     PLAIN_ENGINE,
     ArchitectureOptions,
@@ -24,6 +23,7 @@ from dmgan.options import (
     MatchingOptions,
     TrainingOptions,
 )
+from dmgan.storage.files import write_text
 
 NAME, TITLE = "training", "Training step, DM-GAN bird configuration, batch 10"
 EMBEDDING_DIM, MAX_WORDS = 256, 18
@@ -34,7 +34,7 @@ H200_BFLOAT16 = 989.0  # TFLOP/s, dense, by the vendor's data sheet
 class Setting(NamedTuple):
     """One way to train."""
 
-    allocator: bool  # whether freed memory is kept in the process (dmgan/allocator.py)
+    allocator: bool  # whether freed memory is kept in the process (dmgan/runtime/allocator.py)
     engine: EngineOptions | None = None  # of ours; None: the yardstick
     coco_batch: int = 0  # the COCO configuration, three residual blocks, at this batch; 0: the bird configuration
     tf32: bool = True  # whether PyTorch's default stays: convolutions in TF32 on a GPU; ours never use it
@@ -77,20 +77,20 @@ SCHEDULES = {  # the paper's (workflow/config/paper.yaml), and those of the rele
 def make_step(setting: Setting, device_name: str) -> tuple[Callable[[], None], int]:
     """A function that makes one training step, and its batch size."""
     if setting.allocator:
-        from dmgan.allocator import keep_freed_memory
+        from dmgan.runtime.allocator import keep_freed_memory
 
         keep_freed_memory()
     import torch
 
     from dmgan.damsm import EncodedCaptions
     from dmgan.encoders import build_image_encoder, padding_mask
-    from dmgan.precision import without_tf32
+    from dmgan.runtime.device import disable_tf32
 
     torch.manual_seed(0)
     device = torch.device(device_name)
     torch.backends.cudnn.benchmark = device.type == "cuda"
     if not setting.tf32:
-        without_tf32()
+        disable_tf32()
     sizes, options = ArchitectureOptions(), TrainingOptions()
     if setting.coco_batch:
         sizes, options = ArchitectureOptions(residual_blocks=3), TrainingOptions(batch_size=setting.coco_batch)

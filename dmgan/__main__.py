@@ -59,26 +59,13 @@ def _add_run_flags(parser: argparse.ArgumentParser, tracking: bool = True) -> No
 
 
 def _device(arguments: argparse.Namespace):
-    """Set up torch for this process and give the device that the flags name."""
-    from dmgan.allocator import keep_freed_memory
+    """Set up torch for this process and return the device that the flags name."""
+    from dmgan.runtime.allocator import keep_freed_memory
 
-    keep_freed_memory()
-    import torch
+    keep_freed_memory()  # before torch allocates
+    from dmgan.runtime.device import set_up_device
 
-    from dmgan.ranks import local_rank, started_together
-
-    torch.set_num_threads(max(1, arguments.threads // started_together()))
-    name = arguments.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and started_together() > 1:
-        name = f"cuda:{local_rank()}"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: no CUDA device is here; use --device cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name}: is not a device; use auto, cpu or cuda[:N]") from error
+    return set_up_device(arguments.device, arguments.threads)
 
 
 # Flags of prepare that some sources alone read, with their defaults.
@@ -246,14 +233,14 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.model, {name: value for name, value in vars(arguments).items() if name in fields}
     )
     device = _device(arguments)
-    from dmgan.ranks import joined
+    from dmgan.runtime.distributed import process_group
     from dmgan.training import train as run
 
-    with joined(device) as ranks:
+    with process_group(device) as distributed:
         run(
             arguments.model, arguments.data, arguments.damsm, arguments.out,
             _options(arguments, ArchitectureOptions), training, _options(arguments, MatchingOptions),
-            arguments.seed, device, arguments.mlflow, _options(arguments, EngineOptions), ranks,
+            arguments.seed, device, arguments.mlflow, _options(arguments, EngineOptions), distributed,
             arguments.vgg16_weights, arguments.captioner,
         )  # fmt: skip
 
@@ -582,7 +569,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
 
 
 def fetch(arguments: argparse.Namespace) -> None:
-    from dmgan import assets
+    from dmgan.storage import downloads as assets
 
     if arguments.list:
         print(assets.listing())

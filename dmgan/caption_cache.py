@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmgan import files
-from dmgan.array_file import ArrayFile
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import padding_mask
-from dmgan.progress import say
-from dmgan.ranks import Ranks
-from dmgan.transfer import to_device
+from dmgan.runtime.device import to_device
+from dmgan.runtime.distributed import DistributedContext
+from dmgan.runtime.progress import log
+from dmgan.storage import files
+from dmgan.storage.npy import NpyWriter
 
 FORMAT = 1
-_CACHED = files.Made("cache_captions", ("starts.npy",), r"(words|sentences|tokens|starts)\.npy")
+_CACHED = files.OwnFiles("cache_captions", ("starts.npy",), r"(words|sentences|tokens|starts)\.npy")
 _AT_ONCE = 512  # captions of one length per pass
 
 
@@ -30,17 +30,19 @@ class CachedCaptions:
     when it comes. Features may differ in their last bits from those of `Damsm.encode`, which depend on the batch.
     """
 
-    def __init__(self, damsm: Damsm, dataset: PreparedDataset, folder: Path, max_words: int, ranks: Ranks):
+    def __init__(
+        self, damsm: Damsm, dataset: PreparedDataset, folder: Path, max_words: int, distributed: DistributedContext
+    ):
         """folder: that of the encoders; the first rank writes the files where they are not there."""
         self._damsm = damsm
         device = damsm.text_encoder.encoder.weight.device.type
         key = [FORMAT, damsm.sha256, dataset.sha256, max_words, device, torch.__version__]
         self.folder = Path(folder) / f"captions-{files.json_sha256(key)[:16]}"
-        if ranks.first and not self.folder.exists():
-            with files.alone(self.folder, "written", "mend the permissions, or train without cache_captions"):
+        if distributed.is_main and not self.folder.exists():
+            with files.locked(self.folder, "fix the permissions, or train without cache_captions"):
                 if not self.folder.exists():
                     self._write(dataset, max_words)
-        ranks.wait()
+        distributed.barrier()
         self._words = np.load(self.folder / "words.npy", mmap_mode="r")  # (tokens of all captions, E)
         self._sentences = np.load(self.folder / "sentences.npy", mmap_mode="r")  # (captions, E)
         tokens = np.load(self.folder / "tokens.npy")
@@ -53,15 +55,15 @@ class CachedCaptions:
         captions = _distinct_captions(dataset, max_words)
         starts = np.cumsum([0] + [len(each) for each in captions])
         width = self._damsm.options.embedding_dim
-        say(
+        log(
             f"{self.folder}: encoding {len(captions)} captions, {(starts[-1] + len(captions)) * width * 4 / 1e6:.0f} MB"
         )
         for left in self.folder.parent.glob(f".{self.folder.name}.*"):
             if left.is_dir():  # of a job that was killed: this one holds the lock
                 shutil.rmtree(left, ignore_errors=True)
-        with files.whole_folder(self.folder, _CACHED) as temporary:
-            words = ArrayFile(temporary / "words.npy", (starts[-1], width), np.float32)
-            sentences = ArrayFile(temporary / "sentences.npy", (len(captions), width), np.float32)
+        with files.atomic_folder(self.folder, _CACHED) as temporary:
+            words = NpyWriter(temporary / "words.npy", (starts[-1], width), np.float32)
+            sentences = NpyWriter(temporary / "sentences.npy", (len(captions), width), np.float32)
             for first, last in _equal_lengths(captions):
                 encoded = self._damsm.encode_captions(captions[first:last])
                 words.write(starts[first], encoded.words.transpose(1, 2).flatten(0, 1).cpu().numpy())

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan import files
 from dmgan.checkpoints import Checkpoint, Fingerprints, describe_batch, exclusive, run_steps
 from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
@@ -17,11 +16,11 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.encoders import padding_mask
 from dmgan.errors import UserError
 from dmgan.options import CaptionerOptions, from_dict
-from dmgan.precision import without_tf32
-from dmgan.provenance import provenance
+from dmgan.runtime.device import disable_tf32, to_device
+from dmgan.runtime.provenance import provenance
+from dmgan.storage import files
+from dmgan.storage.weights import load_weights, save_weights
 from dmgan.tracking import LabBook
-from dmgan.transfer import to_device
-from dmgan.weights import load_weights, save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
 WEIGHTS = "captioner.safetensors"
@@ -63,13 +62,13 @@ class TrainedCaptioner(NamedTuple):
     def read(cls, folder: Path, damsm: Damsm, device: torch.device) -> "TrainedCaptioner":
         """Read the folder that `train_captioner` wrote with these encoders; UserError where it was with others."""
         folder = Path(folder)
-        mend = f"train it: python -m dmgan captioner --data FOLDER --damsm FOLDER --out {folder}"
-        written = files.read_json(folder / "options.json", mend)
+        hint = f"train it: python -m dmgan captioner --data FOLDER --damsm FOLDER --out {folder}"
+        written = files.read_json(folder / "options.json", hint)
         options = from_dict(CaptionerOptions, written["options"], str(folder / "options.json"))
         if written["inputs"]["damsm"] != damsm.sha256:
-            raise UserError(f"{folder}: was trained with other encoders than the generator is; {mend}")
+            raise UserError(f"{folder}: was trained with other encoders than the generator is; {hint}")
         network = Captioner(len(damsm.vocabulary), damsm.options.embedding_dim, options)
-        load_weights(network, folder / WEIGHTS, mend)
+        load_weights(network, folder / WEIGHTS, hint)
         network.to(device).eval().requires_grad_(False)
         network.lstm.train()  # it has no dropout; on CUDA an LSTM passes gradients on in this mode alone
         return cls(network, files.file_sha256(folder / WEIGHTS))
@@ -85,7 +84,7 @@ def train_captioner(
     mlflow: str | None = None,
 ) -> None:
     """Train the captioner on real images; writes its weights, history.csv and options.json into `out`."""
-    without_tf32()
+    disable_tf32()
     dataset = PreparedDataset(data)
     damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)

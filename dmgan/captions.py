@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dmgan.errors import UserError
-from dmgan.files import read_json, write_json
+from dmgan.storage.files import read_json, write_json
 
 END = 0  # id 0 is both the end of a caption and its padding
 END_WORD = "<end>"

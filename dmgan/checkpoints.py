@@ -1,43 +1,32 @@
 """Checkpoints that go on to the bit, and the loop that writes and reads them."""
 
-import fcntl
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
-from dmgan import files
 from dmgan.data.batches import TrainingBatches
 from dmgan.errors import UserError
-from dmgan.progress import Progress, say
-from dmgan.ranks import ALONE, Ranks
+from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
+from dmgan.runtime.progress import Progress, log
+from dmgan.storage import files
+from dmgan.storage.weights import non_finite, shortened
 from dmgan.tracking import LabBook
-from dmgan.weights import non_finite, shortened
 
 CHECKPOINT = "checkpoint.pt"
 FAILURE = "failure.json"
 
 
 @contextmanager
-def exclusive(run_folder: Path, ranks: Ranks = ALONE):
-    """Hold the run folder alone: a second job on it waits until the first has ended. A job's first rank holds it."""
-    if not ranks.first:
-        ranks.wait()
-        yield
-        return
-    run_folder.mkdir(parents=True, exist_ok=True)
-    with open(run_folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{run_folder}: another job is at work on it; waiting for its end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        ranks.wait()
+def exclusive(run_folder: Path, distributed: DistributedContext = SINGLE_PROCESS):
+    """Lock the run folder: the first process of a training holds the lock, the others wait for it."""
+    with files.locked(run_folder) if distributed.is_main else nullcontext():
+        distributed.barrier()
         yield
 
 
@@ -82,7 +71,7 @@ class Checkpoint:
             return
         aside = self._path.with_stem(f"{self._path.stem}-{saved['fingerprint'][:12]}-step{saved['step']}")
         self._path.replace(aside)
-        say(f"{self._path}: {why} and is kept as {aside.name}; starting from the first step")
+        log(f"{self._path}: {why} and is kept as {aside.name}; starting from the first step")
 
     def load(self) -> dict | None:
         """The saved content, or None where there is nothing to go on from.
@@ -127,7 +116,7 @@ class Checkpoint:
                     raise error.__context__ from error
                 raise
 
-        files.write_through(self._path, write)
+        files.write_with(self._path, write)
 
 
 def run_steps(
@@ -139,7 +128,7 @@ def run_steps(
     checkpoint_every: int,
     lab_book: LabBook,
     describe: Callable[[int], dict[str, object]] = lambda step: {},
-    ranks: Ranks = ALONE,
+    distributed: DistributedContext = SINGLE_PROCESS,
 ) -> list[dict[str, float]]:
     """Run steps 0 ... total_steps - 1, going on from the checkpoint where there is one that fits.
 
@@ -155,7 +144,7 @@ def run_steps(
     def stop(number: int, what: str, found: dict[str, object]) -> NoReturn:
         """Leave what was found in step `number`, counted from 1, with the step's data, and say `what`."""
         lab_book.send()
-        if ranks.first:
+        if distributed.is_main:
             losses = {name: value if math.isfinite(value) else str(value) for name, value in found["losses"].items()}
             data = {"step": number, **found, "losses": losses, **describe(number - 1)}
             files.write_json(checkpoint.folder / FAILURE, data)
@@ -164,9 +153,9 @@ def run_steps(
             f"{FAILURE} holds the step's data. Lower the learning rates and run again"
         )
 
-    if ranks.first:
+    if distributed.is_main:
         checkpoint.set_aside(total_steps)
-    ranks.wait()
+    distributed.barrier()
     saved = checkpoint.load()
     start, history = 0, []
     if saved is not None:
@@ -174,12 +163,12 @@ def run_steps(
         checkpoint.require(stateful, saved["state"])
         for name, each in stateful.items():
             each.load_state_dict(saved["state"][name])
-        if ranks.first:
+        if distributed.is_main:
             made = f"all {total_steps} steps are made already; the run stays as it is"
-            say(f"going on from step {start} of {total_steps}" if start < total_steps else made)
+            log(f"going on from step {start} of {total_steps}" if start < total_steps else made)
     lab_book.curve(history)
 
-    progress = Progress(total_steps, "steps", done=start) if ranks.first else None
+    progress = Progress(total_steps, "steps", done=start) if distributed.is_main else None
     waiting: list[dict[str, Tensor]] = []  # losses of the row's steps, which nobody has read yet
     last_saved, row_started = start, time.monotonic()
     for step in range(start, total_steps):
@@ -187,7 +176,7 @@ def run_steps(
         done = step + 1
         row_ends = done % row_every == 0 or done == total_steps
         if row_ends:
-            losses, waiting = _read(waiting, ranks), []
+            losses, waiting = _read(waiting, distributed), []
             for number, each in enumerate(losses, start=done - len(losses) + 1):
                 if bad := [name for name, value in each.items() if not math.isfinite(value)]:
                     what = f"{', '.join(bad)} is not a finite number"
@@ -201,10 +190,10 @@ def run_steps(
         if row_ends and (done - last_saved >= checkpoint_every or done == total_steps):
             state = {name: each.state_dict() for name, each in stateful.items()}
             bad = non_finite(state)  # the losses, which are finite, were computed before the last update
-            if ranks.any(bool(bad)):
+            if distributed.any(bool(bad)):
                 what = f"its update left {shortened(bad) or 'the state of another process'} not finite"
                 stop(done, what, {"losses": losses[-1], "not_finite": bad})
-            if ranks.first:
+            if distributed.is_main:
                 checkpoint.save({"step": done, "history": history, "state": state})
                 _clear_failure(checkpoint.folder / FAILURE, done)
             last_saved = done
@@ -212,7 +201,7 @@ def run_steps(
         progress.close()
         (checkpoint.folder / FAILURE).unlink(missing_ok=True)
         if start < total_steps:
-            say(f"{total_steps - start} steps in {time.monotonic() - row_started:.1f} s")
+            log(f"{total_steps - start} steps in {time.monotonic() - row_started:.1f} s")
     return history
 
 
@@ -223,10 +212,10 @@ def describe_batch(batches: TrainingBatches, seed: int, step: int) -> dict[str, 
     return {"seed": seed, "images": batches.rows(step).tolist(), "captions": captions}
 
 
-def _read(steps: list[dict[str, Tensor]], ranks: Ranks) -> list[dict[str, float]]:
+def _read(steps: list[dict[str, Tensor]], distributed: DistributedContext) -> list[dict[str, float]]:
     """Numbers of steps' 0-d tensors, added up over the ranks; the host waits for the device once."""
     flat = torch.stack([loss for losses in steps for loss in losses.values()]).double()
-    values = iter(ranks.add_up(flat).tolist())
+    values = iter(distributed.sum(flat).tolist())
     return [{name: next(values) for name in losses} for losses in steps]
 
 

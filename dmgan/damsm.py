@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dmgan import files
 from dmgan.captions import Vocabulary, pad_captions
 from dmgan.checkpoints import Checkpoint, Fingerprints, describe_batch, exclusive, run_steps
 from dmgan.data.batches import TrainingBatches
@@ -20,11 +19,11 @@ from dmgan.encoders import ImageEncoder, TextEncoder, build_image_encoder, paddi
 from dmgan.errors import UserError
 from dmgan.losses import MatchingLosses, matching_losses
 from dmgan.options import DamsmOptions, MatchingOptions, from_dict
-from dmgan.precision import repeat_bits, without_tf32
-from dmgan.provenance import provenance
+from dmgan.runtime.device import disable_tf32, set_deterministic, to_device
+from dmgan.runtime.provenance import provenance
+from dmgan.storage import files
+from dmgan.storage.weights import load_weights, read_state_dict, save_weights
 from dmgan.tracking import LabBook
-from dmgan.transfer import to_device
-from dmgan.weights import load_weights, save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
 FILES = ("text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "history.csv", "options.json")
@@ -54,14 +53,14 @@ class Damsm(NamedTuple):
     def read(cls, folder: Path) -> "Damsm":
         """Read the folder that `pretrain` wrote; the encoders are in evaluation mode and frozen."""
         folder = Path(folder)
-        mend = "pretrain the encoders: python -m dmgan pretrain --data FOLDER --out " + str(folder)
-        written = files.read_json(folder / "options.json", mend)
+        hint = "pretrain the encoders: python -m dmgan pretrain --data FOLDER --out " + str(folder)
+        written = files.read_json(folder / "options.json", hint)
         options = from_dict(DamsmOptions, written["options"], str(folder / "options.json"))
         vocabulary = Vocabulary.read(folder / "vocabulary.json")
         text_encoder = TextEncoder(len(vocabulary), options.embedding_dim, options.dropout)
         image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
-        load_weights(text_encoder, folder / FILES[0], mend)
-        load_weights(image_encoder, folder / FILES[1], mend)
+        load_weights(text_encoder, folder / FILES[0], hint)
+        load_weights(image_encoder, folder / FILES[1], hint)
         for encoder in (text_encoder, image_encoder):
             encoder.eval().requires_grad_(False)
         sha256 = {name: files.file_sha256(folder / name) for name in FILES[:3]}
@@ -138,7 +137,7 @@ class Pretrainer:
         device: torch.device,
     ):
         self.options, self.gammas, self.device = options, gammas, device
-        without_tf32()
+        disable_tf32()
         self.text_encoder = text_encoder.to(device).train()
         self.image_encoder = image_encoder.to(device).train()
         groups = [{"params": image_encoder.trained_parameters()}, {"params": list(text_encoder.parameters())}]
@@ -188,7 +187,7 @@ def pretrain(
 
     deterministic: by algorithms that repeat their bits on a GPU too (the CPU always does).
     """
-    repeat_bits(device, deterministic)
+    set_deterministic(device, deterministic)
     dataset = PreparedDataset(data)
     torch.manual_seed(seed)
     text_encoder = TextEncoder(len(dataset.vocabulary), options.embedding_dim, options.dropout)
@@ -240,12 +239,7 @@ def _load_inception(encoder: ImageEncoder, path: Path | None) -> None:
             "image_encoder inception: needs ImageNet weights; give --inception-weights inception_v3_google-*.pth "
             "(torchvision's file), or use --image-encoder small"
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a file that is no state dict
-        raise UserError(
-            f"{path}: is not a readable state dict ({error}); fetch torchvision's inception_v3 again"
-        ) from error
+    state = read_state_dict(path, "fetch torchvision's inception_v3 again")
     wanted = encoder.state_dict()
     trunk = {key: value for key, value in state.items() if key in wanted}
     missing = [key for key in wanted if key not in trunk and not key.startswith(("emb_",))]

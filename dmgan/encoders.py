@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from dmgan.transfer import to_device
+from dmgan.runtime.device import to_device
 
 WORD_EMBEDDING_DIM = 300
 _INCEPTION_SIZE = 299

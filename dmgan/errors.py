@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """Bad input or a failed environment: names the file, what is wrong and the mend."""
+    """Bad input or a failed environment: names the file, what is wrong and the fix."""

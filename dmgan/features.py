@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dmgan import assets, files
 from dmgan.errors import UserError
 from dmgan.models.interface import TextToImageGAN
-from dmgan.randomness import generator
-from dmgan.released import read_state_dict
-from dmgan.weights import load_state
+from dmgan.runtime.randomness import generator
+from dmgan.storage import downloads as assets
+from dmgan.storage import files
+from dmgan.storage.weights import load_state, read_state_dict
 
 REDUCTION = 16  # side of an image over the side of the feature map that a generator reads, of both networks
 CHANNELS = {"vgg16": 512, "small": 64}
@@ -49,15 +49,15 @@ def vgg16(weights: Path | None, layer: str, wish: str, stand_in: str) -> Feature
     """
     from torchvision.models.vgg import cfgs, make_layers
 
-    mend = f"give --vgg16-weights {_ASSET.file} (python -m dmgan fetch {_ASSET.name}), or use {stand_in}"
+    hint = f"give --vgg16-weights {_ASSET.file} (python -m dmgan fetch {_ASSET.name}), or use {stand_in}"
     if weights is None:
-        raise UserError(f"{wish}: needs VGG-16's weights; {mend}")
+        raise UserError(f"{wish}: needs VGG-16's weights; {hint}")
     layers = make_layers(cfgs["D"])[: _DEPTHS[layer]]  # "D" is VGG-16
-    own = {key.removeprefix("features."): value for key, value in read_state_dict(weights, mend).items()}
-    load_state(layers, {key: own[key] for key in layers.state_dict().keys() & own.keys()}, str(weights), mend)
+    own = {key.removeprefix("features."): value for key, value in read_state_dict(weights, hint).items()}
+    load_state(layers, {key: own[key] for key in layers.state_dict().keys() & own.keys()}, str(weights), hint)
     sha256 = files.file_sha256(weights)
     if Path(weights).name == _ASSET.file and not _ASSET.fits(sha256):
-        raise UserError(f"{weights}: has SHA-256 {sha256}, not {_ASSET.sha256}; {mend}")
+        raise UserError(f"{weights}: has SHA-256 {sha256}, not {_ASSET.sha256}; {hint}")
     return FeatureNetwork("vgg16", layers, sha256)
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dmgan import files
-from dmgan.array_file import ArrayFile
 from dmgan.errors import UserError
-from dmgan.pictures import PngWriters, is_whole_png, read_png
-from dmgan.progress import say
+from dmgan.runtime.progress import log
+from dmgan.storage import files
+from dmgan.storage.npy import NpyWriter
+from dmgan.storage.png import PngWriters, is_whole_png, read_png
 
 MANIFEST, _SUBJECT = "manifest.json", "unfinished.json"
 _NAMES = r"manifest\.json|unfinished\.json|\d{6,}(_\d+)?\.png|images(_\d+)?\.npy"
 _NAMES += r"|done\.txt|\.lock"  # of earlier versions
-SAMPLED = files.Made("sample", (MANIFEST, _SUBJECT), _NAMES)
+SAMPLED = files.OwnFiles("sample", (MANIFEST, _SUBJECT), _NAMES)
 _BATCHES_AHEAD = 3  # that may wait to be written: bounds memory where the generator is the faster one
 
 
@@ -46,17 +46,17 @@ class ImageFolder:
         self._out, self._part = Path(out), Path(out).with_name(Path(out).name + ".part")
         self._subject = {**subject, "num_images": num_images}
         self._num_images, self._sides, self._workers, self._packed = num_images, sides, workers, packed
-        self._arrays: dict[str, ArrayFile] = {}
+        self._arrays: dict[str, NpyWriter] = {}
         self._pending: deque[tuple[Sequence[int], list[Future]]] = deque()
         self.done: set[int] = set()
 
     def __enter__(self) -> "ImageFolder":
         with ExitStack() as opened:
-            opened.enter_context(files.alone(self._out, "sampled"))
+            opened.enter_context(files.locked(self._out))
             try:
                 self._take_up()
                 for suffix, side in self._sides.items() if self._packed else ():
-                    array = ArrayFile(self._part / f"images{suffix}.npy", (self._num_images, side, side, 3), np.uint8)
+                    array = NpyWriter(self._part / f"images{suffix}.npy", (self._num_images, side, side, 3), np.uint8)
                     self._arrays[suffix] = array
                     opened.callback(array.close)
                 self._pack_done()
@@ -74,18 +74,18 @@ class ImageFolder:
         """Go on with the images that an earlier start left, if they are of the same thing; otherwise begin."""
         if not self._part.exists() and _subject_of(self._out) == self._subject:
             os.replace(self._out, self._part)  # a kill in `finish` left it there
-        files.refuse_foreign(self._part, SAMPLED)
+        files.refuse_overwrite(self._part, SAMPLED)
         self._part.mkdir(exist_ok=True)
         subject = _subject_of(self._part)
         if subject == self._subject:
             self.done = {number for number in range(self._num_images) if not self._cut_short(number)}
-            say(f"{self._part}: {len(self.done)} of {self._num_images} images are there; going on")
+            log(f"{self._part}: {len(self.done)} of {self._num_images} images are there; going on")
         elif subject is not None:
             names = sorted(
                 name for name in subject.keys() | self._subject if subject.get(name) != self._subject.get(name)
             )
             images = sum(name.endswith(".png") for name in os.listdir(self._part))
-            say(
+            log(
                 f"{self._part}: {images} images of another run ({', '.join(names)} changed) are deleted; beginning anew"
             )
         kept = {path.name for number in self.done for path in self._paths(number)}
@@ -164,7 +164,7 @@ class ImageFolder:
     def _not_written(self, error: OSError) -> UserError:
         return UserError(
             f"{self._out}: could not be written ({error.strerror or error}); what is complete stays in {self._part}. "
-            "Free space or mend the permissions, then run the same command again to go on"
+            "Free space or fix the permissions, then run the same command again to go on"
         )
 
 

@@ -14,7 +14,7 @@ from dmgan.errors import UserError
 from dmgan.models.fast import fused_for_inference
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.options import SamplingOptions
-from dmgan.precision import without_tf32
+from dmgan.runtime.device import disable_tf32
 
 _CAST_BY_AUTOCAST = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -34,7 +34,7 @@ class InferenceGenerator:
                 if isinstance(layer, _CAST_BY_AUTOCAST):
                     layer.to(torch.bfloat16)
         elif device.type == "cuda":
-            without_tf32()
+            disable_tf32()
         if options.channels_last:
             model.to(memory_format=torch.channels_last)
         self._generate = model.generate
@@ -62,7 +62,7 @@ class InferenceGenerator:
         except BackendCompilerFailed as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"--compile: the generator could not be compiled ({reason}); mend the compiler, or leave --compile out"
+                f"--compile: the generator could not be compiled ({reason}); fix the compiler, or leave --compile out"
             ) from error
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from dmgan.data import coco, cub
 from dmgan.errors import UserError
-from dmgan.files import read_json
 from dmgan.options import (
     PLAIN_ENGINE,
     ArchitectureOptions,
@@ -19,6 +18,7 @@ from dmgan.options import (
     SamplingOptions,
     TrainingOptions,
 )
+from dmgan.storage.files import read_json
 
 ROOT = Path(__file__).parent.parent
 RATES = ROOT / "benchmarks" / "results" / "rates.csv"
@@ -73,7 +73,7 @@ def read_configuration(path: Path) -> dict:
             f"{path}: cannot be read ({error.strerror}); give a file such as those in workflow/config"
         ) from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: is not YAML ({' '.join(str(error).split())}); mend it") from error
+        raise UserError(f"{path}: is not YAML ({' '.join(str(error).split())}); fix it") from error
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     for error in Draft202012Validator(schema).iter_errors(config):
         place = ".".join(map(str, error.absolute_path)) or "top level"

@@ -11,17 +11,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dmgan import files
 from dmgan.captions import END_WORD, Vocabulary
 from dmgan.damsm import FILES
 from dmgan.encoders import WORD_EMBEDDING_DIM, TextEncoder, build_image_encoder
 from dmgan.errors import UserError
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, DamsmOptions, TrainingOptions
-from dmgan.plain_pickle import load_plain_pickle
-from dmgan.progress import say
-from dmgan.provenance import provenance
-from dmgan.weights import load_state, save_weights
+from dmgan.runtime.progress import log
+from dmgan.runtime.provenance import provenance
+from dmgan.storage import files
+from dmgan.storage.plain_pickle import load_plain_pickle
+from dmgan.storage.weights import load_state, read_state_dict, save_weights
 
 _MARKERS = {  # what only one of them has
     "dmgan": {"h_net2.A.weight"},
@@ -31,7 +31,7 @@ _MARKERS = {  # what only one of them has
 _COUNTER = "num_batches_tracked"  # batch norms of torch before 0.4.1 have none
 _INCEPTION_SIZE = 299
 _FILES = "|".join(map(re.escape, ("generator.safetensors", *FILES)))
-_IMPORTED = files.Made("import", ("options.json",), rf"(.*/)?({_FILES})")
+_IMPORTED = files.OwnFiles("import", ("options.json",), rf"(.*/)?({_FILES})")
 _KNOWN = {"generator": ("max_words",), "encoders": ("image_encoder", "image_size", "embedding_dim")}
 
 
@@ -57,7 +57,7 @@ def import_released(
     out = Path(out)
     damsm_out = out / "damsm" if damsm_out is None else Path(damsm_out)
     for folder in (out, damsm_out):
-        files.refuse_foreign(folder, _IMPORTED)
+        files.refuse_overwrite(folder, _IMPORTED)
         _refuse_training(folder)
 
     state = read_state_dict(released.generator)
@@ -77,13 +77,13 @@ def import_released(
         role: {"file": Path(path).name, "sha256": files.file_sha256(path)} for role, path in released._asdict().items()
     }
     with ExitStack() as stack:
-        run = stack.enter_context(files.whole_folder(out, _IMPORTED))
+        run = stack.enter_context(files.atomic_folder(out, _IMPORTED))
         inside = damsm_out.resolve().is_relative_to(out.resolve())
         if inside:
             damsm = run / damsm_out.resolve().relative_to(out.resolve())
             damsm.mkdir(parents=True)
         else:
-            damsm = stack.enter_context(files.whole_folder(damsm_out, _IMPORTED))
+            damsm = stack.enter_context(files.atomic_folder(damsm_out, _IMPORTED))
         damsm_sha256 = _write_encoders(damsm, text_encoder, image_encoder, vocabulary, embedding_dim, origin)
         save_weights(generator, run / "generator.safetensors")
         written = {
@@ -100,7 +100,7 @@ def import_released(
         folders = {"damsm_folder": os.path.relpath(damsm_out, out)}
         fingerprint = {"config_sha256": files.json_sha256(written)}
         files.write_json(run / "options.json", {**written, **folders, **fingerprint, "provenance": provenance()})
-    say(
+    log(
         f"{out}: {model}, {architecture.stages} stages to {architecture.image_size} px, width "
         f"{architecture.generator_width}, {len(vocabulary)} words; encoders in {damsm_out}"
     )
@@ -146,46 +146,6 @@ def _write_encoders(
 
 
 # State dicts.
-
-
-def read_state_dict(path: Path, mend: str = "fetch the released file again") -> dict[str, Tensor]:
-    """Tensors by name of a file that torch.save wrote, on the CPU; UserError for anything else.
-
-    The prefix that DataParallel puts before every name is taken off.
-    """
-    path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-        size = path.stat().st_size
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {mend}") from error
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise UserError(f"{path}: is a web page, not a file of weights (a download that needs a click); {mend}")
-    if not head:
-        raise UserError(f"{path}: is empty; {mend}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a file that is no state dict
-        found = re.search(r"(?:GLOBAL|global) `?([\w.]+ ?[\w.]*)", str(error))
-        asks = f"it asks for {found[1]}, which weights do not need" if found else "damaged, truncated or no weights"
-        raise UserError(f"{path}: is refused, nothing of it was executed: {asks}; {mend}") from error
-    if not isinstance(state, Mapping) or not state or not all(isinstance(key, str) for key in state):
-        raise UserError(f"{path}: holds no state dict (names and tensors); {mend}")
-    for key, value in state.items():
-        _check_tensor(path, key, value, size)
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return dict(state)
-
-
-def _check_tensor(path: Path, key: str, value: object, size: int) -> None:
-    if not isinstance(value, Tensor):
-        raise UserError(f"{path}: holds no state dict ({key} is {type(value).__name__}, not a tensor)")
-    if value.layout != torch.strided or value.numel() * value.element_size() > size:
-        raise UserError(f"{path}: {key} claims {value.numel():,} numbers, more than the file holds")
-    if value.is_floating_point() and not torch.isfinite(value).all():
-        raise UserError(f"{path}: {key} holds values that are not finite; fetch the released file again")
 
 
 def infer_architecture(model: str, state: Mapping[str, Tensor], path: Path) -> tuple[ArchitectureOptions, int]:
@@ -265,18 +225,18 @@ def read_vocabulary(path: Path) -> Vocabulary:
     UserError where the file is no such list, its two maps differ, or a token is no word.
     """
     content = load_plain_pickle(path)
-    mend = "give the captions.pickle that was released with the encoders"
+    hint = "give the captions.pickle that was released with the encoders"
     kinds = [type(each) for each in content] if type(content) in (list, tuple) else []
     if kinds != [list, list, dict, dict]:
-        raise UserError(f"{path}: is not [training captions, test captions, ixtoword, wordtoix]; {mend}")
+        raise UserError(f"{path}: is not [training captions, test captions, ixtoword, wordtoix]; {hint}")
     training, test, words, ids = content
     if set(words) != set(range(len(words))) or not all(type(word) is str for word in words.values()):
-        raise UserError(f"{path}: its ixtoword does not number words from 0 without a gap; {mend}")
+        raise UserError(f"{path}: its ixtoword does not number words from 0 without a gap; {hint}")
     if ids != {word: number for number, word in words.items()}:
-        raise UserError(f"{path}: its wordtoix is not the inverse of its ixtoword; {mend}")
+        raise UserError(f"{path}: its wordtoix is not the inverse of its ixtoword; {hint}")
     if words.get(0) != END_WORD:
-        raise UserError(f"{path}: its word 0 is {words.get(0)!r}, not {END_WORD!r}; {mend}")
+        raise UserError(f"{path}: its word 0 is {words.get(0)!r}, not {END_WORD!r}; {hint}")
     for caption in (caption for captions in (training, test) for caption in captions):
         if type(caption) is not list or not all(type(token) is int and 0 <= token < len(words) for token in caption):
-            raise UserError(f"{path}: holds a caption that is no list of its tokens; {mend}")
+            raise UserError(f"{path}: holds a caption that is no list of its tokens; {hint}")
     return Vocabulary([words[number] for number in range(len(words))])

@@ -29,7 +29,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dmgan import files
 from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import centre_crop, to_tensor
@@ -37,8 +36,9 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.features import FeatureNetwork
 from dmgan.options import MatchingOptions
-from dmgan.progress import say
-from dmgan.randomness import generator
+from dmgan.runtime.progress import log
+from dmgan.runtime.randomness import generator
+from dmgan.storage import files
 
 RERANKED = 200
 REGION_SIDE = 8  # a larger map of regions is averaged to it: COCO's keys are then 2.7 GB, not 12.2
@@ -319,8 +319,8 @@ class MemoryBank:
             return torch.cat([each.to(dtype) for each in pieces])
         path = self.cache / f"{kind}-{self._fingerprint}.bin"
         if not path.exists():
-            say(f"{path}: keeping the memory's {kind}")
-            with files.whole_file(path) as file:
+            log(f"{path}: keeping the memory's {kind}")
+            with files.atomic_file(path) as file:
                 for each in pieces:
                     file.write(each.to(dtype).cpu().contiguous().view(torch.uint8).numpy().tobytes())
         wanted = math.prod(shape) * dtype.itemsize

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmgan import files
 from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import to_uint8
@@ -30,14 +29,15 @@ from dmgan.options import (
     as_dict,
     from_dict,
 )
-from dmgan.pictures import write_pngs
-from dmgan.progress import Progress, say
-from dmgan.provenance import commit, provenance, versions
-from dmgan.randomness import generator
 from dmgan.retrieval import MemoryBank
-from dmgan.weights import load_weights
+from dmgan.runtime.progress import Progress, log
+from dmgan.runtime.provenance import commit, provenance, versions
+from dmgan.runtime.randomness import generator
+from dmgan.storage import files
+from dmgan.storage.png import write_pngs
+from dmgan.storage.weights import load_weights
 
-_GENERATED = files.Made("generate", ("captions.json",), r"captions\.json|caption\d{3,}_\d{3,}_\d+\.png")
+_GENERATED = files.OwnFiles("generate", ("captions.json",), r"captions\.json|caption\d{3,}_\d{3,}_\d+\.png")
 IN_THIS_PROCESS = SamplingOptions(workers=0)
 
 
@@ -60,20 +60,20 @@ def load_run(folder: Path, device: torch.device, memory_cache: Path | None = Non
     The memory of a model that retrieves is the training images of the data set it was trained on.
     """
     folder = Path(folder)
-    mend = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
-    written = files.read_json(folder / "options.json", mend)
+    hint = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
+    written = files.read_json(folder / "options.json", hint)
     try:
         name, damsm_folder = written["model"], folder / written["damsm_folder"]
         architecture = from_dict(ArchitectureOptions, written["architecture"], str(folder / "options.json"))
         training = from_dict(TrainingOptions, written["training"], str(folder / "options.json"))
         recorded, switches = written["inputs"]["damsm"], dict(written.get("switches", {}))
     except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'options.json'}: is not written by training (no {error}); {mend}") from error
+        raise UserError(f"{folder / 'options.json'}: is not written by training (no {error}); {hint}") from error
     damsm = Damsm.read(damsm_folder).to(device)
     if damsm.sha256 != recorded:
         raise UserError(f"{damsm_folder}: the encoders changed since {folder} was trained with them; train it again")
     model = build_model(name, architecture, damsm.options.embedding_dim, **switches)
-    load_weights(model, folder / "generator.safetensors", mend)
+    load_weights(model, folder / "generator.safetensors", hint)
     model.to(device).eval().requires_grad_(False)
     memory = _read_memory(model, damsm, training.max_words, written, folder)
     if memory is None and memory_cache is not None:
@@ -226,7 +226,7 @@ def sample_test_captions(
         raise UserError(f"--num-images {num_images}, --batch-size {batch_size}: must both be 1 or more")
     if max_words is not None and max_words < 1:
         raise UserError(f"--max-words {max_words}: must be 1 or more")
-    files.refuse_foreign(out, SAMPLED)
+    files.refuse_overwrite(out, SAMPLED)
     trained, dataset = load_run(run, device, memory_cache), PreparedDataset(data)
     if max_words is not None:
         trained = trained._replace(max_words=max_words)
@@ -240,7 +240,7 @@ def sample_test_captions(
         num_images, made_for = len(choices), {"soa_classes": classes}
     unknown = sorted({word for each in choices for word in _unknown_words(trained, dataset, each)})
     if unknown:
-        say(f"{run}: left out {len(unknown)} words that its encoders do not know ({', '.join(unknown[:12])})")
+        log(f"{run}: left out {len(unknown)} words that its encoders do not know ({', '.join(unknown[:12])})")
     retrieved = _retrieved(trained, choices, retrieval, seed, dataset)
     manifest = _manifest(trained, dataset, choices, seed, options) | made_for
     manifest |= _memory_used(trained, retrieval, retrieved)
@@ -388,17 +388,17 @@ def generate_from_captions(
         raise UserError("no caption given; use --caption 'this bird has a red crown' or --captions FILE")
     if images_per_caption < 1:
         raise UserError(f"--images-per-caption {images_per_caption}: must be 1 or more")
-    files.refuse_foreign(out, _GENERATED)
+    files.refuse_overwrite(out, _GENERATED)
     trained = load_run(run, device)
     vocabulary = trained.damsm.vocabulary
     encoded = [vocabulary.encode_or_refuse(caption) for caption in captions]
     described = []
-    with files.whole_folder(out, _GENERATED) as folder:
+    with files.atomic_folder(out, _GENERATED) as folder:
         for number, (caption, tokens) in enumerate(zip(captions, encoded, strict=True)):
             kept = fit_caption(tokens, trained.max_words, generator(seed, "own caption", number))
             unknown = vocabulary.unknown(caption)
             if unknown:
-                say(f"caption {caption!r}: left out the unknown words {', '.join(unknown)}")
+                log(f"caption {caption!r}: left out the unknown words {', '.join(unknown)}")
             noise = torch.stack(
                 [image_noise(seed, image, trained.model.noise_dim) for image in range(images_per_caption)]
             )
@@ -409,4 +409,4 @@ def generate_from_captions(
             described.append({"caption": caption, "words_used": vocabulary.decode(kept), "words_unknown": unknown})
         files.write_json(folder / "captions.json", {"run": str(run), "seed": seed, "captions": described})
     sides = ", ".join(str(size) for size in trained.model.image_sizes)
-    say(f"{out}: {len(captions) * images_per_caption} images of each side ({sides} px)")
+    log(f"{out}: {len(captions) * images_per_caption} images of each side ({sides} px)")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dmgan.errors import UserError
-from dmgan.files import read_json, write_json
+from dmgan.storage.files import read_json, write_json
 
 EXPERIMENT = "dmgan"
 _RUN_FILE = "mlflow.json"

@@ -16,11 +16,9 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from dmgan import files
 from dmgan.caption_cache import CachedCaptions
 from dmgan.checkpoints import Checkpoint, Fingerprints, describe_batch, exclusive, run_steps
 from dmgan.companions import read_companions
-from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import Batch, TrainingBatches, to_uint8
 from dmgan.data.dataset import PreparedDataset
@@ -45,14 +43,15 @@ from dmgan.options import (
     MatchingOptions,
     TrainingOptions,
 )
-from dmgan.precision import full_precision, repeat_bits, without_tf32
-from dmgan.progress import say
-from dmgan.provenance import provenance
-from dmgan.randomness import generator as random_generator
-from dmgan.ranks import ALONE, Ranks
+from dmgan.runtime.device import disable_tf32, set_deterministic, to_device, to_float32
+from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
+from dmgan.runtime.progress import log
+from dmgan.runtime.provenance import provenance
+from dmgan.runtime.randomness import generator as random_generator
+from dmgan.storage import files
+from dmgan.storage.png import contact_sheet
+from dmgan.storage.weights import save_weights
 from dmgan.tracking import LabBook
-from dmgan.transfer import to_device
-from dmgan.weights import save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
 _EPS = 1e-8  # Adam's
@@ -82,11 +81,11 @@ class Trainer:
         switches: LossOptions,
         device: torch.device,
         engine: EngineOptions = PLAIN_ENGINE,
-        ranks: Ranks = ALONE,
+        distributed: DistributedContext = SINGLE_PROCESS,
     ):
         self.options, self.gammas, self.switches = options, gammas, switches
-        self.device, self.engine, self.ranks = device, engine, ranks
-        without_tf32()
+        self.device, self.engine, self.distributed = device, engine, distributed
+        disable_tf32()
         self.model = model.to(device).train()
         self.discriminators = model.discriminators()
         initialise(self.discriminators, self.model.weight_std)
@@ -108,7 +107,7 @@ class Trainer:
         """What the engine's options and the ranks change in the networks; no parameter's name or value."""
         if self.engine.rewritten:  # first: it knows blocks by their layers
             rewritten(self.model)
-        if self.ranks.count > 1 and self.device.type == "cuda":  # it has no CPU form
+        if self.distributed.world_size > 1 and self.device.type == "cuda":  # it has no CPU form
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             nn.SyncBatchNorm.convert_sync_batchnorm(self.discriminators)
         if self.engine.channels_last:
@@ -128,7 +127,7 @@ class Trainer:
         self._discriminator_losses = [self._wrapped(each) for each in losses]
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
-        return network if self.ranks.count == 1 else DistributedDataParallel(network)
+        return network if self.distributed.world_size == 1 else DistributedDataParallel(network)
 
     def stateful(self) -> dict[str, object]:
         """Everything a step changes, by name."""
@@ -197,7 +196,7 @@ class Trainer:
 
     def _parts(self, images: Sequence[Tensor], captions: EncodedCaptions, noise: Tensor) -> list[Part]:
         """This rank's rows of the batch, in as many parts as are to pass one after another."""
-        batch_size, mine = len(noise), self.ranks.rows(len(noise))
+        batch_size, mine = len(noise), self.distributed.rows(len(noise))
         layout = torch.channels_last if self.engine.channels_last else torch.preserve_format
         bounds = [
             mine.start + i * (mine.stop - mine.start) // self.engine.accumulate for i in range(self.engine.accumulate)
@@ -219,15 +218,15 @@ class Trainer:
 
     def _whole(self, parts: list[Part]) -> bool:
         """Whether the batch passes at once, on one rank."""
-        return len(parts) == self.ranks.count == 1
+        return len(parts) == self.distributed.world_size == 1
 
     def _generate(self, part: Part) -> Generated:
         """The generator's pass over a part."""
         memory = self.model.paired_memory(part.images)
         with self._autocast():
             made = self._generator(part.noise, part.captions.sentence, part.captions.words, part.captions.mask, memory)
-        condition = {name: full_precision(x) for name in ("mean", "logvar") if (x := getattr(made, name)) is not None}
-        return made._replace(images=[full_precision(each) for each in made.images], **condition)
+        condition = {name: to_float32(x) for name in ("mean", "logvar") if (x := getattr(made, name)) is not None}
+        return made._replace(images=[to_float32(each) for each in made.images], **condition)
 
     def _generator_loss(
         self, part: Part, made: Generated, captions: EncodedCaptions, class_ids: Tensor, scores: Tensor | None
@@ -266,7 +265,7 @@ class Trainer:
             regions, code = self.image_encoder(images)
         return torch.stack(
             matching_scores(
-                full_precision(regions), full_precision(code), captions.words, captions.sentence, captions.lengths,
+                to_float32(regions), to_float32(code), captions.words, captions.sentence, captions.lengths,
                 self.gammas,
             )
         )  # fmt: skip
@@ -278,7 +277,7 @@ class Trainer:
         scores = torch.zeros(2, batch_size, batch_size, device=self.device, dtype=captions.sentence.dtype)
         for part, made in zip(parts, generated, strict=True):
             scores[:, part.rows] = self._scores(made.images[-1], captions)
-        return self.ranks.add_up(scores)
+        return self.distributed.sum(scores)
 
     def _autocast(self) -> torch.autocast:
         """Half-precision passes, where they are asked for."""
@@ -287,11 +286,11 @@ class Trainer:
 
     def _exchange(self, network: nn.Module, last: bool) -> AbstractContextManager:
         """Let the ranks add up a network's gradients in the backward pass of its last part only."""
-        return network.no_sync() if self.ranks.count > 1 and not last else nullcontext()
+        return network.no_sync() if self.distributed.world_size > 1 and not last else nullcontext()
 
     def _backward(self, loss: Tensor) -> None:
         """Gradients of a part's share of a loss; the wrapper takes the ranks' mean, the batch's loss is their sum."""
-        self.scaler.scale(loss * self.ranks.count).backward()
+        self.scaler.scale(loss * self.distributed.world_size).backward()
 
 
 class DiscriminatorLoss(nn.Module):
@@ -404,18 +403,18 @@ def step_noise(seed: int, step: int, batch_size: int, noise_dim: int) -> Tensor:
 class EngineRecord:
     """How each stretch of a run was computed: a run that goes on may do so on other devices or in other precision."""
 
-    def __init__(self, current: dict[str, object], ranks: Ranks = ALONE):
+    def __init__(self, current: dict[str, object], distributed: DistributedContext = SINGLE_PROCESS):
         self.stretches: list[dict[str, object]] = []
-        self._current, self._ranks = current, ranks
+        self._current, self._distributed = current, distributed
 
     def begin_step(self, step: int) -> None:
         """Called before step number `step` is made: where the engine is another one, a stretch begins."""
         last = {name: value for name, value in self.stretches[-1].items() if name != "from_step"} if step else None
         if last == self._current:
             return
-        if step and self._ranks.first:
+        if step and self._distributed.is_main:
             changed = sorted(name for name in self._current if self._current[name] != last.get(name))
-            say(f"from step {step} on with another engine ({', '.join(changed)}); options.json keeps both")
+            log(f"from step {step} on with another engine ({', '.join(changed)}); options.json keeps both")
         self.stretches.append({"from_step": step, **self._current})
 
     def state_dict(self) -> dict[str, object]:
@@ -426,14 +425,14 @@ class EngineRecord:
 
 
 def describe_engine(
-    engine: EngineOptions, options: TrainingOptions, device: torch.device, ranks: Ranks
+    engine: EngineOptions, options: TrainingOptions, device: torch.device, distributed: DistributedContext
 ) -> dict[str, object]:
     """What options.json says of the engine; UserError where the options and the machine do not agree."""
-    parts = ranks.count * engine.accumulate
+    parts = distributed.world_size * engine.accumulate
     if options.batch_size // parts < 2:
         raise UserError(
-            f"batch_size {options.batch_size}: {ranks.count} processes with {engine.accumulate} parts each leave fewer "
-            "than two images to a part; take fewer of either"
+            f"batch_size {options.batch_size}: {distributed.world_size} processes with {engine.accumulate} parts each "
+            "leave fewer than two images to a part; take fewer of either"
         )
     if engine.cuda_graphs and device.type != "cuda":
         raise UserError("cuda_graphs: needs a CUDA device; leave it out on the CPU")
@@ -443,13 +442,13 @@ def describe_engine(
         **asdict(engine),
         "device": device.type,
         **({"tf32": False} if device.type == "cuda" else {}),
-        "processes": ranks.count,
+        "processes": distributed.world_size,
         "effective_batch": options.batch_size,
         "largest_part": -(-options.batch_size // parts),
         "generator_lr": options.generator_lr,
         "discriminator_lr": options.discriminator_lr,
         "batch_norm": "the batch's statistics"
-        if engine.accumulate == 1 and (ranks.count == 1 or device.type == "cuda")
+        if engine.accumulate == 1 and (distributed.world_size == 1 or device.type == "cuda")
         else "each part's own statistics",
     }
 
@@ -466,7 +465,7 @@ def train(
     device: torch.device,
     mlflow: str | None = None,
     engine: EngineOptions = PLAIN_ENGINE,
-    ranks: Ranks = ALONE,
+    distributed: DistributedContext = SINGLE_PROCESS,
     vgg16_weights: Path | None = None,
     captioner: Path | None = None,
 ) -> None:
@@ -477,14 +476,14 @@ def train(
     losses read these networks.
     """
     check_training(name, options)
-    current = describe_engine(engine, options, device, ranks)
-    repeat_bits(device, engine.deterministic)
+    current = describe_engine(engine, options, device, distributed)
+    set_deterministic(device, engine.deterministic)
     dataset = PreparedDataset(data)
     damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)
     model = build_model(name, architecture, damsm.options.embedding_dim)
     stagewise = type(model).begin_step is not TextToImageGAN.begin_step
-    if ranks.count > 1 and stagewise:
+    if distributed.world_size > 1 and stagewise:
         raise UserError(f"{name}: trains its stages one by one, which several processes cannot share; give it one GPU")
     initialise(model, model.weight_std)
     give_features(model, None if "perceptual" in model.needs else vgg16_weights)
@@ -494,17 +493,17 @@ def train(
             f"images of {model.image_sizes[-1]} px are to be trained; prepare it for that size, or change "
             "base_size or stages"
         )
-    mine = ranks.rows(options.batch_size)
+    mine = distributed.rows(options.batch_size)
     reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
     batches = PrefetchedBatches(reading, device)
 
     switches = find(name).losses
-    trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device, engine, ranks)
+    trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device, engine, distributed)
     model.companions, read = read_companions(
         model, damsm, trainer.discriminators, options, vgg16_weights, captioner, device
     )
     steps = options.epochs * batches.steps_per_epoch
-    record = EngineRecord(current, ranks)
+    record = EngineRecord(current, distributed)
 
     parts = {"architecture": asdict(architecture), "training": asdict(options)}
     parts |= {"gammas": asdict(gammas), "losses": asdict(switches)}
@@ -513,10 +512,10 @@ def train(
         inputs["features"] = {"name": model.features.name, "sha256": model.features.sha256}
     written = {"model": name, **parts, "seed": seed, "inputs": inputs}
     fingerprints = Fingerprints.of(written, "training", steps_depend_on_epochs=stagewise)
-    with exclusive(out, ranks), batches:
+    with exclusive(out, distributed), batches:
         encode = damsm.encode
         if engine.cache_captions:
-            encode = CachedCaptions(damsm, dataset, damsm_folder, options.max_words, ranks).encode
+            encode = CachedCaptions(damsm, dataset, damsm_folder, options.max_words, distributed).encode
 
         def step_function(step: int) -> dict[str, Tensor]:
             record.begin_step(step)
@@ -536,12 +535,12 @@ def train(
         tags = {"stage": "train", "dataset": dataset.description["source"]["name"], "model": name, "seed": str(seed)}
         tags |= {"config": fingerprints.run[:12], "commit": origin["commit"]}
         parameters = {key: value for part in [*parts.values(), asdict(engine)] for key, value in part.items()}
-        parameters["processes"] = ranks.count
-        lab_book = LabBook(mlflow if ranks.first else None, out, f"{name} seed{seed} train", tags, parameters)
-        if ranks.first:
-            say(
-                f"batches of {options.batch_size} in {ranks.count} processes of {engine.accumulate} parts each, "
-                f"learning rates {options.generator_lr:g} and {options.discriminator_lr:g}, {engine.precision}"
+        parameters["processes"] = distributed.world_size
+        lab_book = LabBook(mlflow if distributed.is_main else None, out, f"{name} seed{seed} train", tags, parameters)
+        if distributed.is_main:
+            log(
+                f"batches of {options.batch_size} in {distributed.world_size} processes of {engine.accumulate} parts "
+                f"each, learning rates {options.generator_lr:g} and {options.discriminator_lr:g}, {engine.precision}"
             )
         history = run_steps(
             step_function,
@@ -552,9 +551,9 @@ def train(
             options.checkpoint_every,
             lab_book,
             describe,
-            ranks,
+            distributed,
         )
-        if not ranks.first:
+        if not distributed.is_main:
             return
         trainer.average.copy_to(model)
         save_weights(model, out / "generator.safetensors")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dmgan.transfer import to_device
+from dmgan.runtime.device import to_device
 
 
 class PackedWords(NamedTuple):

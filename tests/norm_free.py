@@ -14,7 +14,7 @@ from dmgan.damsm import EncodedCaptions
 from dmgan.encoders import SmallImageEncoder, padding_mask
 from dmgan.models.registry import build_model, find
 from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions, TrainingOptions
-from dmgan.ranks import ALONE, Ranks, joined
+from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext, process_group
 from dmgan.training import Trainer, step_noise
 from tests.conftest import ARCHITECTURE, CPU
 
@@ -31,7 +31,9 @@ def without_batch_norm(network: nn.Module) -> nn.Module:
     return network
 
 
-def trainer_of(name: str, engine: EngineOptions = PLAIN_ENGINE, ranks: Ranks = ALONE) -> Trainer:
+def trainer_of(
+    name: str, engine: EngineOptions = PLAIN_ENGINE, distributed: DistributedContext = SINGLE_PROCESS
+) -> Trainer:
     """A trainer in float64 with plain gradient descent, which does not magnify rounding as Adam's first steps do."""
     torch.manual_seed(0)
     model = without_batch_norm(build_model(name, ARCHITECTURE, EMBEDDING).double())
@@ -39,7 +41,7 @@ def trainer_of(name: str, engine: EngineOptions = PLAIN_ENGINE, ranks: Ranks = A
     model.discriminators = lambda: discriminators
     encoder = SmallImageEncoder(EMBEDDING, 4).double().eval().requires_grad_(False)
     options = TrainingOptions(batch_size=BATCH)
-    trainer = Trainer(model, encoder, options, MatchingOptions(), find(name).losses, CPU, engine, ranks)
+    trainer = Trainer(model, encoder, options, MatchingOptions(), find(name).losses, CPU, engine, distributed)
     trainer.generator_adam = torch.optim.SGD(model.parameters(), lr=0.02)
     trainer.discriminator_adams = [
         torch.optim.SGD([p for p in each.parameters() if p.requires_grad], lr=0.02) for each in discriminators
@@ -72,19 +74,19 @@ def train(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Every weight, average and spectral vector after a few steps, and the losses of the last one."""
     for step in range(STEPS):
         images, captions, class_ids, noise = batch(step, trainer.model.image_sizes, trainer.model.noise_dim)
-        mine = trainer.ranks.rows(BATCH)
+        mine = trainer.distributed.rows(BATCH)
         losses = trainer.step([each[mine] for each in images], captions, class_ids, noise)
     found = {f"generator.{name}": value for name, value in trainer.model.state_dict().items()}
     found |= {f"discriminators.{name}": value for name, value in trainer.discriminators.state_dict().items()}
     found |= {f"average.{name}": value for name, value in trainer.average.state_dict().items()}
-    return found | {f"loss.{name}": trainer.ranks.add_up(value.clone()) for name, value in losses.items()}
+    return found | {f"loss.{name}": trainer.distributed.sum(value.clone()) for name, value in losses.items()}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined(CPU) as ranks:
+    with process_group(CPU) as distributed:
         out, parts, *names = sys.argv[1:]
         for name in names:
-            trainer = trainer_of(name, EngineOptions(accumulate=int(parts)), ranks)
+            trainer = trainer_of(name, EngineOptions(accumulate=int(parts)), distributed)
             found = train(trainer if parts == "1" else count_no_passes(trainer))
-            torch.save(found, Path(out) / f"{name}-rank{ranks.rank}.pt")
+            torch.save(found, Path(out) / f"{name}-rank{distributed.rank}.pt")

@@ -5,7 +5,7 @@ import pytest
 
 from dmgan.captions import Vocabulary, caption_to_words, fit_caption, pad_captions
 from dmgan.errors import UserError
-from dmgan.randomness import generator
+from dmgan.runtime.randomness import generator
 
 WORDS = Vocabulary(["<end>", "a", "bird", "red", "with", "wings"])
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dmgan import files
 from dmgan.__main__ import VERBS, main
 from dmgan.errors import UserError
 from dmgan.options import TrainingOptions
+from dmgan.storage import files
 
-IMAGES = files.Made("sample", ("1.png",), r"\d+\.png")
+IMAGES = files.OwnFiles("sample", ("1.png",), r"\d+\.png")
 
 
 def error_line(capsys, *arguments) -> str:
@@ -102,7 +102,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
             files.write_bytes(target, b"new" * 10_000)
         with (
             pytest.raises(UserError, match=r"images: could not be written"),
-            files.whole_folder(tmp_path / "images", IMAGES) as folder,
+            files.atomic_folder(tmp_path / "images", IMAGES) as folder,
         ):
             (folder / "1.png").write_bytes(b"x")
             (folder / "2.png").write_bytes(b"x" * 10_000)
@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
 
 
 def test_an_interrupted_folder_is_not_there(tmp_path):
-    with pytest.raises(KeyboardInterrupt), files.whole_folder(tmp_path / "images", IMAGES) as folder:
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(tmp_path / "images", IMAGES) as folder:
         (folder / "1.png").write_bytes(b"x")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
@@ -126,7 +126,7 @@ def test_nan_is_never_written(tmp_path):
 
 
 def test_logs_get_plain_lines(capsys):
-    from dmgan.progress import Progress
+    from dmgan.runtime.progress import Progress
 
     progress = Progress(3, "steps", seconds_between_lines=0)
     for _ in range(3):

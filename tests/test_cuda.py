@@ -12,12 +12,12 @@ from dmgan.caption_cache import CachedCaptions
 from dmgan.damsm import Damsm, pretrain
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.prefetch import PrefetchedBatches
-from dmgan.files import file_sha256
 from dmgan.models.registry import MODELS, build_model, find
 from dmgan.options import PLAIN_ENGINE, DamsmOptions, EngineOptions, MatchingOptions
-from dmgan.ranks import ALONE
+from dmgan.runtime.device import to_device
+from dmgan.runtime.distributed import SINGLE_PROCESS
+from dmgan.storage.files import file_sha256
 from dmgan.training import Trainer, step_noise
-from dmgan.transfer import to_device
 from tests import norm_free
 from tests.conftest import ARCHITECTURE, TRAINING
 from tests.test_engine import curve, run
@@ -119,7 +119,7 @@ def test_no_step_waits_for_the_gpu(engine, cached, dataset, damsm_folder, tmp_pa
     model = build_model("dmgan", ARCHITECTURE, damsm.options.embedding_dim)
     losses = find("dmgan").losses
     trainer = Trainer(model, damsm.image_encoder, TRAINING, MatchingOptions(), losses, GPU, engine)
-    encode = CachedCaptions(damsm, dataset, tmp_path, 12, ALONE).encode if cached else damsm.encode
+    encode = CachedCaptions(damsm, dataset, tmp_path, 12, SINGLE_PROCESS).encode if cached else damsm.encode
     with PrefetchedBatches(TrainingBatches(dataset, model.image_sizes, 4, 12, 0), GPU) as batches:
         for step in range(3):  # the first makes what later ones reuse
             torch.cuda.set_sync_debug_mode("error" if step else "default")

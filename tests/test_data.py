@@ -18,7 +18,7 @@ from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.data.prepare import prepare_synthbirds
 from dmgan.data.synthbirds import SynthBirds
 from dmgan.errors import UserError
-from dmgan.files import file_sha256
+from dmgan.storage.files import file_sha256
 
 
 def example(name="a", split="train", image=None, captions=("a red bird", "the bird is red"), class_id=0) -> Example:

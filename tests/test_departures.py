@@ -23,15 +23,15 @@ def values_of(entry) -> dict[type, object]:
 
 
 def test_the_page_is_the_generated_one():
-    mend = "write it anew: python -m dmgan.models.departures"
-    assert (ROOT / PAGE).read_text(encoding="utf-8") == page(), mend
+    hint = "write it anew: python -m dmgan.models.departures"
+    assert (ROOT / PAGE).read_text(encoding="utf-8") == page(), hint
 
 
 @pytest.mark.parametrize("departure", SWITCHED, ids=lambda each: each.here.name)
 def test_a_switch_has_the_release_s_value_by_default_and_the_paper_s_in_dmgan_paper(departure):
     kind, name, release, paper = departure.here
     default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
-    assert default == (paper if departure.mended else release) != (release if departure.mended else paper)
+    assert default == (paper if departure.fixed else release) != (release if departure.fixed else paper)
     assert getattr(values_of(RELEASE)[kind], name) == default
     assert getattr(values_of(PAPER)[kind], name) == paper
     for value in (release, paper):
@@ -45,7 +45,7 @@ def test_every_switch_of_dmgan_paper_is_on_the_page():
         for field in dataclasses.fields(kind)
         if getattr(ours, field.name) != field.default
     }
-    assert changed == {each.here[:2] for each in SWITCHED if not each.mended}
+    assert changed == {each.here[:2] for each in SWITCHED if not each.fixed}
 
 
 def test_names_on_the_page_exist():

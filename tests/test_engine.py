@@ -25,9 +25,9 @@ from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
 from dmgan.encoders import place_means
 from dmgan.errors import UserError
-from dmgan.files import file_sha256, read_json
 from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions
-from dmgan.ranks import ALONE, Ranks
+from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
+from dmgan.storage.files import file_sha256, read_json
 from dmgan.tracking import create_database
 from dmgan.training import describe_engine, train
 from tests import norm_free
@@ -92,14 +92,14 @@ def test_a_rank_that_waits_reads_what_the_ranks_exchanged(monkeypatch):
         def item(self):
             read.append(self)
 
-    monkeypatch.setattr(Ranks, "add_up", lambda self, values: Queued())
-    Ranks(1, 2).wait()
+    monkeypatch.setattr(DistributedContext, "sum", lambda self, values: Queued())
+    DistributedContext(1, 2).barrier()
     assert len(read) == 1
 
 
 def test_ranks_read_the_rows_of_one_batch(dataset):
     whole = TrainingBatches(dataset, [8, 32], 7, 12, seed=3)
-    shares = [TrainingBatches(dataset, [8, 32], 7, 12, 3, Ranks(rank, 3).rows(7)) for rank in range(3)]
+    shares = [TrainingBatches(dataset, [8, 32], 7, 12, 3, DistributedContext(rank, 3).rows(7)) for rank in range(3)]
     for step in (0, 5):
         assert all(torch.equal(each[step].tokens, whole[step].tokens) for each in shares)
         for size in range(2):
@@ -265,7 +265,7 @@ def test_float32_on_a_gpu_is_no_tf32():
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     norm_free.trainer_of("dmgan")
     assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
-    assert describe_engine(PLAIN_ENGINE, TRAINING, torch.device("cuda"), ALONE)["tf32"] is False
+    assert describe_engine(PLAIN_ENGINE, TRAINING, torch.device("cuda"), SINGLE_PROCESS)["tf32"] is False
 
 
 def test_a_compiled_generator_gives_the_same_losses(data, damsm_folder, tmp_path):
@@ -284,13 +284,13 @@ def test_cached_features_are_those_of_the_encoder(dataset, damsm_folder, tmp_pat
     damsm = Damsm.read(damsm_folder)
     lengths = sorted(len(dataset.tokens(i, 0)) for i in dataset.indices("train"))
     limit = lengths[len(lengths) // 2]  # half of the captions are longer, and encoded when they come
-    cached = CachedCaptions(damsm, dataset, tmp_path, limit, ALONE)
+    cached = CachedCaptions(damsm, dataset, tmp_path, limit, SINGLE_PROCESS)
     batch = TrainingBatches(dataset, [32], 12, limit, 0)[0]
     found, expected = (each.encode(batch.tokens, batch.lengths) for each in (cached, damsm))
     for name in expected._fields:
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), msg=lambda m, n=name: f"{n}: {m}")
     written = {path: path.stat().st_mtime_ns for path in cached.folder.iterdir()}
-    again = CachedCaptions(damsm, dataset, tmp_path, limit, ALONE)
+    again = CachedCaptions(damsm, dataset, tmp_path, limit, SINGLE_PROCESS)
     assert written == {path: path.stat().st_mtime_ns for path in again.folder.iterdir()}
 
 
@@ -306,7 +306,7 @@ def test_jobs_that_start_together_encode_the_captions_once(dataset, damsm_folder
     monkeypatch.setattr(CachedCaptions, "_write", write)
     damsm = Damsm.read(damsm_folder)
     with ThreadPoolExecutor(3) as jobs:
-        made = [jobs.submit(CachedCaptions, damsm, dataset, tmp_path, 12, ALONE) for _ in range(3)]
+        made = [jobs.submit(CachedCaptions, damsm, dataset, tmp_path, 12, SINGLE_PROCESS) for _ in range(3)]
     assert {each.result().folder for each in made} == {written[0].folder} and len(written) == 1
 
 
@@ -392,9 +392,20 @@ def test_an_engine_that_cannot_be_is_refused(options, words, data, damsm_folder,
 
 
 def test_stages_that_are_trained_one_by_one_are_not_shared_by_ranks(data, damsm_folder, tmp_path):
-    ranks = Ranks(0, 2)
+    distributed = DistributedContext(0, 2)
     with pytest.raises(UserError, match="stackgan: trains its stages one by one, .*; give it one GPU"):
-        train("stackgan", data, damsm_folder, tmp_path, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU, ranks=ranks)
+        train(
+            "stackgan",
+            data,
+            damsm_folder,
+            tmp_path,
+            ARCHITECTURE,
+            TRAINING,
+            MatchingOptions(),
+            0,
+            CPU,
+            distributed=distributed,
+        )
 
 
 def test_loss_curves_of_half_precision_stay_within_the_noise_of_float32(tmp_path):

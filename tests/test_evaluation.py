@@ -309,8 +309,8 @@ def test_a_png_whose_header_is_cut_is_named(tmp_path):
         + bytes(5)
         + zlib.crc32(b"IHDR" + bytes(5)).to_bytes(4, "big")
     )
-    with pytest.raises(UserError, match="000000.png: is not a readable image .*Truncated IHDR.*; mend it"):
-        ImageFiles([path], 8, "mend it")(0)
+    with pytest.raises(UserError, match="000000.png: is not a readable image .*Truncated IHDR.*; fix it"):
+        ImageFiles([path], 8, "fix it")(0)
 
 
 def test_a_score_that_is_no_number_is_refused_before_anything_is_written(

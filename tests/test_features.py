@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dmgan import assets, files
 from dmgan.damsm import Damsm
 from dmgan.errors import UserError
 from dmgan.evaluation import classifier, features, networks
@@ -21,6 +20,8 @@ from dmgan.evaluation.classifier import TrainedClassifier
 from dmgan.evaluation.controls import NoiseImages
 from dmgan.evaluation.features import Rows, extract
 from dmgan.evaluation.images import ImageFiles, RealImages
+from dmgan.storage import downloads as assets
+from dmgan.storage import files
 from tests.conftest import CPU
 
 COUNT = 50
@@ -320,7 +321,7 @@ def test_a_weights_file_runs_no_code(tmp_path):
             return Path(tmp_path / "ran").touch, ()
 
     torch.save({"fc.weight": Payload()}, tmp_path / "bad.pth")
-    with pytest.raises(UserError, match="is not a readable state dict"):
+    with pytest.raises(UserError, match="is refused, nothing of it was executed"):
         networks.read_weights(tmp_path / "bad.pth")
     assert not (tmp_path / "ran").exists()
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmgan import files
 from dmgan.errors import UserError
 from dmgan.image_folder import ImageFolder
-from tests.test_files import contents, killed_before
+from dmgan.storage import files
+from tests.storage.test_files import contents, killed_before
 
 COUNT, SIDES = 4, {"_4": 4, "_8": 8}
 
@@ -160,9 +160,9 @@ def test_no_room_for_the_packed_file_is_said_before_any_image_is_made(tmp_path):
 
 def test_a_second_job_waits_for_the_first(whole, tmp_path, capsys):
     with ThreadPoolExecutor(1) as other:
-        with files.alone(tmp_path / "out", "sampled"):
+        with files.locked(tmp_path / "out"):
             made = other.submit(sample, tmp_path / "out")
-            while "out: is being sampled by another process; waiting" not in capsys.readouterr().err:
+            while "out: is being written by another process; waiting" not in capsys.readouterr().err:
                 time.sleep(0.01)
             assert os.listdir(tmp_path) == [".out.lock"]
         assert made.result() == [0, 1, 2, 3]

@@ -19,9 +19,10 @@ from dmgan.errors import UserError
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, EvaluationOptions
-from dmgan.plain_pickle import load_plain_pickle
-from dmgan.released import ReleasedFiles, import_released, infer_architecture, read_state_dict, read_vocabulary
+from dmgan.released import ReleasedFiles, import_released, infer_architecture, read_vocabulary
 from dmgan.sampling import generate_from_captions, load_run, sample_test_captions
+from dmgan.storage.plain_pickle import load_plain_pickle
+from dmgan.storage.weights import read_state_dict
 from tests.conftest import CPU
 from tests.golden_recipe import load
 from tests.test_cli import error_line
@@ -318,11 +319,11 @@ def test_other_pickles_are_refused(data, message, tmp_path):
 
 def test_pickles_have_a_size_limit(tmp_path, monkeypatch):
     (tmp_path / "x.pickle").write_bytes(pickle.dumps(PLAIN, 2))
-    monkeypatch.setattr("dmgan.plain_pickle.MAX_BYTES", 10)
+    monkeypatch.setattr("dmgan.storage.plain_pickle.MAX_BYTES", 10)
     with pytest.raises(UserError, match="more than 10"):
         load_plain_pickle(tmp_path / "x.pickle")
     monkeypatch.undo()
-    monkeypatch.setattr("dmgan.plain_pickle._MAX_OBJECTS", 3)
+    monkeypatch.setattr("dmgan.storage.plain_pickle._MAX_OBJECTS", 3)
     with pytest.raises(UserError, match="more than 3"):
         load_plain_pickle(tmp_path / "x.pickle")
 

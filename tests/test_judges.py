@@ -23,8 +23,8 @@ from dmgan.evaluation.features import Rows, StoredFeatures
 from dmgan.evaluation.images import ImageSet
 from dmgan.evaluation.judges import ClipJudge, read_damsm_judges
 from dmgan.options import ClassifierOptions, DamsmOptions, EvaluationOptions, MatchingOptions
-from dmgan.randomness import generator
 from dmgan.report.comparisons import write_comparisons
+from dmgan.runtime.randomness import generator
 from dmgan.sampling import sample_test_captions
 from tests.conftest import CPU
 from tests.test_rprecision import literal_hit

@@ -18,8 +18,8 @@ from dmgan.models.interface import Generated, TextToImageGAN, initialise
 from dmgan.models.registry import MODELS, build_model
 from dmgan.options import ArchitectureOptions, CaptionerOptions, DamsmOptions, MatchingOptions, TrainingOptions
 from dmgan.perceptual import perceptual_features
+from dmgan.storage.weights import load_weights, save_weights
 from dmgan.training import train
-from dmgan.weights import load_weights, save_weights
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 EMBEDDING_DIM = 12
@@ -170,7 +170,7 @@ def test_attention_is_there(name):
 
 @pytest.mark.parametrize("name", ["dmgan", "attngan", "attngan-dcgan"])
 def test_the_released_mask_does_depend_on_them(name):
-    """The defect that `corrected` mends is really there under `released`."""
+    """The defect that `corrected` fixes is really there under `released`."""
     model = build(name, word_mask="released").eval()
     noise, sentence, words, mask, memory = inputs(model)
     alone = model(noise[:1], sentence[:1], words[:1], mask[:1]).images[-1]

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fasterrcnn_resnet50_fpn_v2
 
-from dmgan import assets
 from dmgan.__main__ import main
 from dmgan.data.coco_objects import COCO_CLASSES, named_coco_classes, plan_coco_images
 from dmgan.errors import UserError
@@ -18,6 +17,7 @@ from dmgan.evaluation.images import ImageSet, RealImages, sampled_images
 from dmgan.evaluation.soa import DetectedObjects, TrueObjects, semantic_object_accuracy, soa_scores
 from dmgan.options import EvaluationOptions
 from dmgan.sampling import sample_test_captions
+from dmgan.storage import downloads as assets
 from tests.conftest import CPU
 
 

@@ -26,8 +26,8 @@ from dmgan.data.listing import files_under
 from dmgan.data.photographs import papers_crop, read_photograph
 from dmgan.data.prepare import prepare_photographs
 from dmgan.errors import UserError
-from dmgan.files import file_sha256
-from tests.test_files import contents, killed_before
+from dmgan.storage.files import file_sha256
+from tests.storage.test_files import contents, killed_before
 
 COCO_MINI = Path(os.environ.get("COCO_MINI", Path(__file__).parents[2] / "shared" / "data" / "coco-mini"))
 SPECIES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross", "004.Groove_billed_Ani")
@@ -800,7 +800,7 @@ def test_a_disk_that_is_full_at_the_end_is_one_line(name, tmp_path, capsys):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     said = capsys.readouterr().err
-    assert "out: could not be read or written (File too large); free space or mend the permissions, then run" in said
+    assert "out: could not be read or written (File too large); free space or fix the permissions, then run" in said
     assert "Traceback" not in said and not (tmp_path / "out").exists()
     assert main([*prepared, str(tmp_path / "out")]) == 0
     assert "going on after 12 of 12 photographs" in capsys.readouterr().err

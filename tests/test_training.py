@@ -24,14 +24,14 @@ from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation.classifier import train_classifier
-from dmgan.files import file_sha256
 from dmgan.models.registry import MODELS, model_class
 from dmgan.options import CaptionerOptions, ClassifierOptions, DamsmOptions, LossOptions, MatchingOptions
-from dmgan.ranks import Ranks
+from dmgan.runtime.distributed import DistributedContext
 from dmgan.sampling import load_run
+from dmgan.storage.files import file_sha256
+from dmgan.storage.weights import save_weights
 from dmgan.tracking import LabBook
 from dmgan.training import train
-from dmgan.weights import save_weights
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 NO_BOOK = LabBook(None, None, "", {}, {})
@@ -277,7 +277,7 @@ def test_two_jobs_on_one_run_folder_wait_for_each_other(data, damsm_folder, tmp_
     jobs = [subprocess.Popen(command(data, damsm_folder, out), stderr=subprocess.PIPE, text=True) for _ in range(2)]
     messages = [job.communicate()[1] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0]
-    assert any("another job is at work on it" in message for message in messages)
+    assert any("is being written by another process" in message for message in messages)
     assert any("all 360 steps are made already" in message for message in messages)
 
 
@@ -458,10 +458,19 @@ def test_an_update_that_is_not_finite_is_not_saved(buffer, tmp_path):
 
 
 def test_a_state_that_is_not_finite_on_another_rank_stops_this_one_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(Ranks, "add_up", lambda self, values: values + 1)  # the other one has found something
+    monkeypatch.setattr(DistributedContext, "sum", lambda self, values: values + 1)  # the other process found something
     checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
     with pytest.raises(UserError, match="step 2: its update left the state of another process not finite"):
-        run_steps(lambda step: {"loss": torch.ones(())}, {}, 2, 2, checkpoint, 2, NO_BOOK, ranks=Ranks(0, 2))
+        run_steps(
+            lambda step: {"loss": torch.ones(())},
+            {},
+            2,
+            2,
+            checkpoint,
+            2,
+            NO_BOOK,
+            distributed=DistributedContext(0, 2),
+        )
     assert checkpoint.load() is None
 
 

@@ -332,7 +332,7 @@ def test_schema_has_the_models_of_the_registry():
     assert SCHEMA["$defs"]["model"]["enum"] == list(MODELS)
 
 
-# Refused configurations: one line that names file, key and mend.
+# Refused configurations: one line that names file, key and fix.
 
 
 def _unknown_key(config):

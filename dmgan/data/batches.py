@@ -12,7 +12,7 @@ from torch import Tensor
 from dmgan.captions import fit_caption, pad_captions
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.randomness import generator
+from dmgan.runtime.randomness import generator
 
 
 class Batch(NamedTuple):

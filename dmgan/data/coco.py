@@ -15,12 +15,12 @@ from dmgan.data.listing import (
     without_missing_files,
 )
 from dmgan.errors import UserError
-from dmgan.files import read_json
+from dmgan.storage.files import read_json
 
 FOLDERS = {"train": "train", "test": "val"}  # the papers test on the validation images
 PUBLISHED = {"2014": {"train": 82_783, "test": 40_504}, "2017": {"train": 118_287, "test": 5_000}}
 CAPTIONS_PER_IMAGE = 5
-_MEND = "give the folder that holds annotations/captions_train2014.json, train2014/, val2014/ (or 2017)"
+_HINT = "give the folder that holds annotations/captions_train2014.json, train2014/, val2014/ (or 2017)"
 
 
 def list_coco(root: Path, year: str | None = None, captions_per_image: int = CAPTIONS_PER_IMAGE) -> Listing:
@@ -60,12 +60,12 @@ def _year(root: Path) -> str:
         return found[0]
     if found:
         raise UserError(f"{root}: holds COCO {' and '.join(found)}; say which with --year")
-    raise UserError(f"{root}: holds no COCO captions; {_MEND}")
+    raise UserError(f"{root}: holds no COCO captions; {_HINT}")
 
 
 def _read(path: Path) -> tuple[list[tuple[int, str]], dict[int, list[str]]]:
     """(id, file name) of the images of an annotation file in their order, and the captions of each id."""
-    content = read_json(path, _MEND)
+    content = read_json(path, _HINT)
     captions: dict[int, list[str]] = defaultdict(list)
     try:
         images = [(int(each["id"]), str(each["file_name"])) for each in content["images"]]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dmgan.randomness import generator
+from dmgan.runtime.randomness import generator
 
 IMAGES_PER_CAPTION = 3
 PERSON_IMAGES = 30_000  # captions of "person", drawn at random, one image each

@@ -19,14 +19,14 @@ from dmgan.data.listing import (
     without_missing_files,
 )
 from dmgan.errors import UserError
-from dmgan.plain_pickle import load_plain_pickle
-from dmgan.progress import say
+from dmgan.runtime.progress import log
+from dmgan.storage.plain_pickle import load_plain_pickle
 
 PUBLISHED = {"train": 8_855, "test": 2_933}  # 150 and 50 species
 CAPTIONS_PER_IMAGE = 10
-_MEND = "give the folder CUB_200_2011 of the original archive (fetch cub-images)"
-_MEND_METADATA = "give the folder birds of AttnGAN's metadata, its text.zip unpacked (fetch cub-captions)"
-_MEND_CAPTIONS = "give the folder cvpr2016_cub of Reed et al.: text_c10/ and testclasses.txt"
+_HINT = "give the folder CUB_200_2011 of the original archive (fetch cub-images)"
+_HINT_METADATA = "give the folder birds of AttnGAN's metadata, its text.zip unpacked (fetch cub-captions)"
+_HINT_CAPTIONS = "give the folder cvpr2016_cub of Reed et al.: text_c10/ and testclasses.txt"
 
 
 def list_cub(
@@ -57,16 +57,16 @@ def list_cub(
     classes = _classes(root / "image_class_labels.txt", columns["image_class_labels.txt"])
     if metadata is not None:
         texts = Path(metadata) / "text"
-        _require_folder(texts, _MEND_METADATA)
+        _require_folder(texts, _HINT_METADATA)
         splits, decisions = _split_by_pickles(Path(metadata), {names[n]: classes.get(n) for n in names}, inputs)
         if captions_pickle is None and (Path(metadata) / "captions.pickle").is_file():
-            say(
+            log(
                 f"{Path(metadata) / 'captions.pickle'}: is not read, the vocabulary is that of the texts; "
                 "give it as --captions-pickle to train with released encoders, whose words it numbers"
             )
     else:
         texts = Path(captions) / "text_c10"
-        _require_folder(texts, _MEND_CAPTIONS)
+        _require_folder(texts, _HINT_CAPTIONS)
         splits, decisions = _split_by_species(Path(captions) / "testclasses.txt", species, names, inputs)
     listed, hasher, size = [], hashlib.sha256(), 0
     for number, name in names.items():
@@ -100,20 +100,20 @@ def list_cub(
     return Listing(source, listed, decisions + twice + missing + counts, inputs)
 
 
-def _require_folder(folder: Path, mend: str) -> None:
+def _require_folder(folder: Path, hint: str) -> None:
     if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder; {mend}")
+        raise UserError(f"{folder}: is no folder; {hint}")
 
 
 def _table(path: Path, inputs: dict) -> dict[int, str]:
     """Number -> text of a file of lines such as "1 001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg"."""
     table = {}
-    for line in read_lines(path, _MEND):
+    for line in read_lines(path, _HINT):
         number, _, text = line.strip().partition(" ")
         if not number.isdigit() or not text:
-            raise UserError(f"{path}: line {line!r} is not a number and a text; {_MEND}")
+            raise UserError(f"{path}: line {line!r} is not a number and a text; {_HINT}")
         if int(number) in table:
-            raise UserError(f"{path}: number {number} occurs more than once; {_MEND}")
+            raise UserError(f"{path}: number {number} occurs more than once; {_HINT}")
         table[int(number)] = text
     inputs[path.name] = described(path)
     return table
@@ -124,7 +124,7 @@ def _classes(path: Path, labels: dict[int, str]) -> dict[int, int]:
     classes = {}
     for number, text in labels.items():
         if not text.isdecimal() or int(text) < 1:
-            raise UserError(f"{path}: label {text!r} of image {number} is not a number from 1; {_MEND}")
+            raise UserError(f"{path}: label {text!r} of image {number} is not a number from 1; {_HINT}")
         classes[number] = int(text) - 1
     return classes
 
@@ -136,7 +136,7 @@ def _boxes(path: Path, inputs: dict) -> dict[int, tuple[int, int, int, int]]:
         try:
             left, top, width, height = (int(float(each)) for each in text.split())
         except (ValueError, OverflowError) as error:
-            raise UserError(f"{path}: line of image {number} is not four numbers; {_MEND}") from error
+            raise UserError(f"{path}: line of image {number} is not four numbers; {_HINT}") from error
         boxes[number] = (left, top, width, height)
     return boxes
 
@@ -147,9 +147,9 @@ def _split_by_pickles(metadata: Path, class_of: dict[str, int | None], inputs: d
     decisions = []
     for split in ("train", "test"):
         path = metadata / split / "filenames.pickle"
-        names = load_plain_pickle(path, _MEND_METADATA)
+        names = load_plain_pickle(path, _HINT_METADATA)
         if type(names) not in (list, tuple) or not all(type(name) is str for name in names):
-            raise UserError(f"{path}: is no list of file names; {_MEND_METADATA}")
+            raise UserError(f"{path}: is no list of file names; {_HINT_METADATA}")
         inputs[f"{split}/{path.name}"] = described(path)
         for name in names:
             if name not in class_of:
@@ -168,7 +168,7 @@ def _compare_classes(path: Path, names: list[str], class_of: dict[str, int | Non
     """Whether class_info.pickle groups the images as image_class_labels.txt does; it may number them otherwise."""
     if not path.is_file():
         return []
-    ids = load_plain_pickle(path, f"take it away (image_class_labels.txt says the same), or {_MEND_METADATA}")
+    ids = load_plain_pickle(path, f"take it away (image_class_labels.txt says the same), or {_HINT_METADATA}")
     inputs[f"{path.parent.name}/{path.name}"] = described(path)
     if type(ids) not in (list, tuple) or len(ids) != len(names):
         detail = f"{path.parent.name}: {len(ids) if type(ids) in (list, tuple) else 'no list'}, {len(names)} names"
@@ -184,9 +184,9 @@ def _compare_classes(path: Path, names: list[str], class_of: dict[str, int | Non
 
 def _split_by_species(path: Path, species: dict[int, str], names: dict[int, str], inputs: dict):
     """Name -> split from the list of the test species, lines such as "004.Groove_billed_Ani"."""
-    test = {line.strip() for line in read_lines(path, _MEND_CAPTIONS) if line.strip()}
+    test = {line.strip() for line in read_lines(path, _HINT_CAPTIONS) if line.strip()}
     inputs[path.name] = described(path)
     unknown = sorted(test - set(species.values()))
     if unknown:
-        raise UserError(f"{path}: {unknown[0]} is no species of classes.txt; {_MEND_CAPTIONS}")
+        raise UserError(f"{path}: {unknown[0]} is no species of classes.txt; {_HINT_CAPTIONS}")
     return {name: "test" if name.split("/")[0] in test else "train" for name in names.values()}, []

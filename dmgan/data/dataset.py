@@ -11,15 +11,15 @@ import numpy as np
 from dmgan.captions import Vocabulary, caption_to_words
 from dmgan.data.example import Example
 from dmgan.errors import UserError
-from dmgan.files import Made, file_sha256, read_json, whole_folder, write_json
+from dmgan.storage.files import OwnFiles, atomic_folder, file_sha256, read_json, write_json
 
 FORMAT = 1
 OVERSIZE = 76 / 64  # the papers' preprocessing keeps this much room for the random crop
 SPLITS = ("train", "test")
 FILES = ("captions.json", "images.bin", "index.npz", "vocabulary.json")  # beside dataset.json
 READ = "read.jsonl"  # while photographs are being read: how far images.bin holds
-PREPARED = Made("prepare", ("dataset.json", READ), "|".join(map(re.escape, ("dataset.json", *FILES, READ))))
-_MEND = "prepare it again: python -m dmgan prepare --out FOLDER, with its source's flags"
+PREPARED = OwnFiles("prepare", ("dataset.json", READ), "|".join(map(re.escape, ("dataset.json", *FILES, READ))))
+_HINT = "prepare it again: python -m dmgan prepare --out FOLDER, with its source's flags"
 
 
 def oversize(image_size: int) -> int:
@@ -34,7 +34,7 @@ def pack(examples: Iterable[Example], folder: Path, *, source: dict[str, object]
     stands), captions.json (names, captions, attributes), vocabulary.json, and dataset.json with the
     counts and the SHA-256 of each of them.
     """
-    with whole_folder(folder, PREPARED) as temporary:
+    with atomic_folder(folder, PREPARED) as temporary:
         shapes, records = [], []
         with open(temporary / "images.bin", "wb") as images:
             for example in examples:
@@ -133,10 +133,10 @@ class PreparedDataset:
         self.folder = Path(folder)
         if not (self.folder / "dataset.json").exists():
             state = "is not a prepared data set" if self.folder.exists() else "does not exist"
-            raise UserError(f"{self.folder}: {state}; {_MEND}")
-        self.description = read_json(self.folder / "dataset.json", _MEND)
+            raise UserError(f"{self.folder}: {state}; {_HINT}")
+        self.description = read_json(self.folder / "dataset.json", _HINT)
         if self.description.get("format") != FORMAT:
-            raise UserError(f"{self.folder}: was prepared by another version of this program; {_MEND}")
+            raise UserError(f"{self.folder}: was prepared by another version of this program; {_HINT}")
         try:
             with np.load(self.folder / "index.npz", allow_pickle=False) as index:
                 self._shapes, self.class_ids = index["shapes"], index["class_ids"]
@@ -144,12 +144,12 @@ class PreparedDataset:
                 self._token_starts, self._tokens = index["token_starts"], index["tokens"]
             self._pixels = np.memmap(self.folder / "images.bin", dtype=np.uint8, mode="r")
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{self.folder}: is damaged ({error}); {_MEND}") from error
+            raise UserError(f"{self.folder}: is damaged ({error}); {_HINT}") from error
         sizes = self._shapes.astype(np.int64).prod(axis=1) * 3
         self._offsets = np.concatenate([[0], np.cumsum(sizes)])
         if self._offsets[-1] != len(self._pixels):
             raise UserError(
-                f"{self.folder / 'images.bin'}: holds {len(self._pixels)} bytes, not {self._offsets[-1]}; {_MEND}"
+                f"{self.folder / 'images.bin'}: holds {len(self._pixels)} bytes, not {self._offsets[-1]}; {_HINT}"
             )
         self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
 
@@ -186,7 +186,7 @@ class PreparedDataset:
 
     @cached_property
     def _records(self) -> list[dict]:
-        return read_json(self.folder / "captions.json", _MEND)
+        return read_json(self.folder / "captions.json", _HINT)
 
     def name(self, index: int) -> str:
         """The image's name in its source."""

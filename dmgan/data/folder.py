@@ -147,8 +147,8 @@ def _text_files(files: list[str]) -> tuple[dict[str, str], list[Decision]]:
         if len(images) > 1:
             detail = ", ".join(images)
             decisions.append(Decision(text, "caption file shared by images", "read for each of them", detail))
-        mend = "left out; convert it to JPEG or PNG"
-        decisions += [Decision(name, "file of an unread kind beside a caption", mend, text) for name in unread]
+        hint = "left out; convert it to JPEG or PNG"
+        decisions += [Decision(name, "file of an unread kind beside a caption", hint, text) for name in unread]
     return text_of, decisions + unused_captions(files, used)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dmgan.captions import caption_to_words
 from dmgan.data.photographs import SUFFIXES, UNREAD_SUFFIXES
 from dmgan.errors import UserError
-from dmgan.files import file_sha256
+from dmgan.storage.files import file_sha256
 
 _ABOUT = ("readme", "license", "licence", "copying", "copyright")  # how texts that are no captions begin their names
 
@@ -103,7 +103,7 @@ def files_under(folder: Path) -> list[str]:
             with os.scandir(here) as entries:
                 seen = sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)
         except OSError as error:
-            raise UserError(f"{here}: cannot be read ({error.strerror or error}); mend the permissions") from error
+            raise UserError(f"{here}: cannot be read ({error.strerror or error}); fix the permissions") from error
         for entry in seen:
             path = f"{below}/{entry.name}" if below else entry.name
             if entry.is_dir():
@@ -152,14 +152,14 @@ def unexpected_counts(images: list[Listed], expected: dict[str, int], whose: str
     return decisions
 
 
-def read_lines(path: Path, mend: str) -> list[str]:
-    """The lines of a UTF-8 text file without their ends; UserError that ends with `mend` where it cannot be read."""
+def read_lines(path: Path, hint: str) -> list[str]:
+    """The lines of a UTF-8 text file without their ends; UserError that ends with `hint` where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {mend}") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {hint}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text ({error}); {mend}") from error
+        raise UserError(f"{path}: is not UTF-8 text ({error}); {hint}") from error
 
 
 def caption_lines(path: Path) -> tuple[list[str], list[tuple[str, str, str]]]:

@@ -3,9 +3,7 @@
 import collections
 import hashlib
 import json
-import multiprocessing
 import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,8 +22,9 @@ from dmgan.data.listing import Decision, Listed, Listing
 from dmgan.data.photographs import Photograph, read_photograph
 from dmgan.data.synthbirds import SynthBirds
 from dmgan.errors import UserError
-from dmgan.files import alone, json_sha256, refuse_foreign, replace_folder, write_json
-from dmgan.progress import Progress, say
+from dmgan.runtime.parent import end_with_parent
+from dmgan.runtime.progress import Progress, log
+from dmgan.storage.files import json_sha256, locked, refuse_overwrite, replace_folder, write_json
 
 _CHUNK = 32  # photographs per task of a worker, and the most that a killed preparation does again
 
@@ -91,14 +90,14 @@ def prepare_photographs(
     if image_size < 8:
         raise UserError(f"--image-size {image_size}: must be 8 or more")
     out = Path(out)
-    refuse_foreign(out, PREPARED)
+    refuse_overwrite(out, PREPARED)
     if not listing.images:
         raise UserError(f"the source {listing.source['name']} lists no image to prepare; {_summary(listing.decisions)}")
     images, decisions = _known_to(vocabulary, listing.images)
     decisions = [*listing.decisions, *decisions]
     if strict:
         _refuse(decisions, out, "no photograph was looked at yet")
-    with alone(out, "prepared"), _going_on_later(out):
+    with locked(out), _going_on_later(out):
         photographs = _Photographs(out, images, oversize(image_size))
         photographs.read(workers)
         entries = photographs.entries
@@ -122,7 +121,7 @@ def prepare_photographs(
             origin=origin,
         )
         photographs.become()
-    say(f"{out}: {len(kept)} images kept of {len(images)}; {_summary(decisions)}")
+    log(f"{out}: {len(kept)} images kept of {len(images)}; {_summary(decisions)}")
 
 
 @contextmanager
@@ -132,7 +131,7 @@ def _going_on_later(out: Path):
         yield
     except OSError as error:
         raise UserError(
-            f"{error.filename or out}: could not be read or written ({error.strerror or error}); free space or mend "
+            f"{error.filename or out}: could not be read or written ({error.strerror or error}); free space or fix "
             "the permissions, then run the same command again, which goes on"
         ) from error
 
@@ -220,7 +219,7 @@ class _Photographs:
                 if entry.end > there:
                     break
                 self.entries.append(entry)
-            say(f"going on after {len(self.entries)} of {len(self._images)} photographs")
+            log(f"going on after {len(self.entries)} of {len(self._images)} photographs")
         with open(self._pixels, "ab") as pixels:
             pixels.truncate(self.entries[-1].end if self.entries else 0)
         kept = [self._header, *map(json.dumps, self.entries)]
@@ -235,7 +234,7 @@ class _Photographs:
             with (
                 open(self._pixels, "ab") as pixels,
                 open(self._lines, "a", encoding="utf-8") as lines,
-                ProcessPoolExecutor(workers, initializer=_end_with_parent) as pool,
+                ProcessPoolExecutor(workers, initializer=end_with_parent) as pool,
             ):
                 for chunk in _in_order(
                     pool, partial(_read_chunk, shorter_side=self._shorter_side), chunks, 3 * workers
@@ -281,12 +280,6 @@ def _identity(image: Listed) -> list[object]:
     """What pixels depend on; a file changed after a kill is read again."""
     status = image.path.stat()
     return [str(image.path), status.st_size, status.st_mtime_ns, image.box]
-
-
-def _end_with_parent() -> None:
-    """In a worker: end when the preparation is killed, for a worker inherits the lock on the folder."""
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _read_chunk(images: list[Listed], shorter_side: int) -> list[Photograph]:

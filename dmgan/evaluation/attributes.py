@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from dmgan import files
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.synthbirds.attributes import SPECIES_ATTRIBUTES
 from dmgan.data.synthbirds.captions import named_attributes
 from dmgan.errors import UserError
 from dmgan.evaluation.classifier import WEIGHTS, ImageClassifier, Labels, Task, fit, predictions
 from dmgan.options import ClassifierOptions, from_dict
-from dmgan.weights import load_weights
+from dmgan.storage import files
+from dmgan.storage.weights import load_weights
 
 METRIC = "attribute accuracy(attribute classifier)"
 NAMES = tuple(SPECIES_ATTRIBUTES)  # what captions speak of
@@ -61,13 +61,13 @@ class TrainedAttributes(NamedTuple):
     def read(cls, folder: Path, device: torch.device) -> "TrainedAttributes":
         """Read the folder that `train_attributes` wrote."""
         folder = Path(folder)
-        mend = f"train it: python -m dmgan attributes --data FOLDER --out {folder}"
-        written = files.read_json(folder / "options.json", mend)
+        hint = f"train it: python -m dmgan attributes --data FOLDER --out {folder}"
+        written = files.read_json(folder / "options.json", hint)
         options = from_dict(ClassifierOptions, written["options"], str(folder / "options.json"))
         if written.get("attributes") != {name: list(values) for name, values in SPECIES_ATTRIBUTES.items()}:
-            raise UserError(f"{folder / 'options.json'}: is no classifier of these attributes; {mend}")
+            raise UserError(f"{folder / 'options.json'}: is no classifier of these attributes; {hint}")
         network = ImageClassifier(options.width, options.features, sum(SIZES), _PLACES)
-        load_weights(network, folder / WEIGHTS, mend)
+        load_weights(network, folder / WEIGHTS, hint)
         network.to(device).eval().requires_grad_(False)
         protocol = {
             "feature_network": "attribute-classifier",

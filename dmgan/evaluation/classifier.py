@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan import files
 from dmgan.checkpoints import Checkpoint, Fingerprints, exclusive, run_steps
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.options import ClassifierOptions, from_dict
-from dmgan.provenance import provenance
-from dmgan.randomness import generator
+from dmgan.runtime.provenance import provenance
+from dmgan.runtime.randomness import generator
+from dmgan.storage import files
+from dmgan.storage.weights import load_weights, save_weights
 from dmgan.tracking import LabBook
-from dmgan.weights import load_weights, save_weights
 
 ROW_EVERY = 20  # steps per row of history.csv
 WEIGHTS = "classifier.safetensors"
@@ -66,11 +66,11 @@ class TrainedClassifier(NamedTuple):
     def read(cls, folder: Path, device: torch.device) -> "TrainedClassifier":
         """Read the folder that `train_classifier` wrote."""
         folder = Path(folder)
-        mend = f"train it: python -m dmgan classifier --data FOLDER --out {folder}"
-        written = files.read_json(folder / "options.json", mend)
+        hint = f"train it: python -m dmgan classifier --data FOLDER --out {folder}"
+        written = files.read_json(folder / "options.json", hint)
         options = from_dict(ClassifierOptions, written["options"], str(folder / "options.json"))
         network = ImageClassifier(options.width, options.features, written["classes"])
-        load_weights(network, folder / WEIGHTS, mend)
+        load_weights(network, folder / WEIGHTS, hint)
         network.to(device).eval().requires_grad_(False)
         return cls(network, options, files.file_sha256(folder / WEIGHTS), written["validation_accuracy"])
 

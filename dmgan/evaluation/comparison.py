@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dmgan import files
 from dmgan.errors import UserError
 from dmgan.evaluation.uncertainty import (
     Difference,
@@ -18,11 +17,12 @@ from dmgan.evaluation.uncertainty import (
     paired_difference_of_folds,
     paired_difference_of_shares,
 )
+from dmgan.storage import files
 
 METRICS = "metrics.json"  # what one evaluation writes, unless another name is given
 PER_IMAGE = "per_image.npz"  # beside it
 IMAGES_SHA256 = "images_sha256"  # of the pixels, in both
-_MEND = "evaluate both again: python -m dmgan evaluate"
+_HINT = "evaluate both again: python -m dmgan evaluate"
 _SAME = ("sampling_seed", "data")  # inputs that two models must share for their images to pair
 
 
@@ -49,17 +49,17 @@ def beside(file: Path, name: str) -> Path:
 def read_per_image(file: Path) -> PerImage:
     """Read metrics.json and what lies beside it; UserError where the two are not of the same images."""
     file = Path(file)
-    content = files.read_json(file, _MEND)
+    content = files.read_json(file, _HINT)
     path = beside(file, PER_IMAGE)
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); {_MEND}") from error
+        raise UserError(f"{path}: cannot be read ({error}); {_HINT}") from error
     if str(arrays.pop(IMAGES_SHA256, None)) != content["inputs"].get(IMAGES_SHA256):
-        raise UserError(f"{path}: is not of the images that {file} was measured on; {_MEND}")
+        raise UserError(f"{path}: is not of the images that {file} was measured on; {_HINT}")
     if "folds" not in arrays:
-        raise UserError(f"{path}: does not say its folds of whole test images; {_MEND}")
+        raise UserError(f"{path}: does not say its folds of whole test images; {_HINT}")
     measures = {key: measure for key, measure in content["metrics"].items() if measure is not None}
     values = {key: measure.get("interval_centre", measure["value"]) for key, measure in measures.items()}
     return PerImage(file, values, content["inputs"], arrays)

@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dmgan import files
 from dmgan.damsm import Damsm
 from dmgan.data.batches import to_tensor, to_uint8
 from dmgan.data.dataset import PreparedDataset
@@ -24,13 +23,14 @@ from dmgan.evaluation.images import ImageFiles, ImageSet, RealImages
 from dmgan.evaluation.networks import resized
 from dmgan.evaluation.rprecision import mismatched_captions
 from dmgan.image_folder import MANIFEST
-from dmgan.progress import Progress
-from dmgan.randomness import generator
+from dmgan.runtime.progress import Progress
+from dmgan.runtime.randomness import generator
+from dmgan.storage import files
 
 CONTROLS = ("real", "shuffled", "nearest", "noise", "adversarial")
 ADVERSARIAL_STEPS, ADVERSARIAL_LR = 40, 0.05
 ADVERSARIAL_IMAGES = 1000  # at most: 40 steps through an Inception take their time
-_ADVERSARIAL = files.Made("controls", (MANIFEST,), r"manifest\.json|\d+\.png")
+_ADVERSARIAL = files.OwnFiles("controls", (MANIFEST,), r"manifest\.json|\d+\.png")
 _BATCH = 64
 _ALL, _HALF = "all real test images, centre crop", "the other half of the real test images, centre crop"
 
@@ -153,7 +153,7 @@ def adversarial_images(
         return images
     wanted = F.normalize(sentences(encoders, captions), dim=1)
     progress = Progress(len(captions), "adversarial images")
-    with files.whole_folder(folder, _ADVERSARIAL) as temporary:
+    with files.atomic_folder(folder, _ADVERSARIAL) as temporary:
         for first in range(0, len(captions), _BATCH):
             numbers = range(first, min(first + _BATCH, len(captions)))
             noise = to_tensor([start(number) for number in numbers]).to(device)

@@ -10,9 +10,11 @@ import torchvision
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fasterrcnn_resnet50_fpn_v2
 
-from dmgan import assets, files
 from dmgan.data.coco_objects import COCO_CLASSES
 from dmgan.errors import UserError
+from dmgan.storage import downloads as assets
+from dmgan.storage import files
+from dmgan.storage.weights import load_state, read_state_dict
 
 ASSET = "faster-rcnn"
 THRESHOLD = 0.5  # smallest score of a box that counts
@@ -44,12 +46,12 @@ class FasterRcnn:
     def read(cls, weights: Path, device: torch.device) -> "FasterRcnn":
         """Read torchvision's state dict of the network; UserError where it is missing or another file."""
         weights, asset = Path(weights), assets.find(ASSET)
-        mend = f"python -m dmgan fetch {ASSET} --to {weights.parent} ({asset.url}, SHA-256 {asset.sha256})"
+        hint = f"python -m dmgan fetch {ASSET} --to {weights.parent} ({asset.url}, SHA-256 {asset.sha256})"
         if not weights.is_file():
-            raise UserError(f"{weights}: is not there; the detector of SOA is torchvision's {asset.file}: {mend}")
+            raise UserError(f"{weights}: is not there; the detector of SOA is torchvision's {asset.file}: {hint}")
         sha256 = files.file_sha256(weights)
         if not asset.fits(sha256):
-            raise UserError(f"{weights}: is another file than {asset.file} (its SHA-256 is {sha256[:8]}…): {mend}")
+            raise UserError(f"{weights}: is another file than {asset.file} (its SHA-256 is {sha256[:8]}…): {hint}")
         return cls(network_with(weights), sha256).to(device)
 
     def to(self, device: torch.device) -> "FasterRcnn":
@@ -72,12 +74,6 @@ class FasterRcnn:
 def network_with(weights: Path) -> torch.nn.Module:
     """The network with the state dict in a file; UserError where it does not fit."""
     network = fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, box_score_thresh=THRESHOLD)
-    try:
-        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch.load raises many kinds for a file that is no state dict
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{weights}: is no state dict of Faster R-CNN v2 ({reason}); give the file that "
-            f"'python -m dmgan fetch {ASSET}' downloads"
-        ) from error
+    hint = f"give the file that 'python -m dmgan fetch {ASSET}' downloads"
+    load_state(network, read_state_dict(weights, hint), str(weights), hint)
     return network

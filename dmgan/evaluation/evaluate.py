@@ -7,8 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dmgan import files
-from dmgan.contact_sheet import contact_sheet
 from dmgan.damsm import Damsm
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
@@ -31,8 +29,10 @@ from dmgan.evaluation.networks import FeatureNetwork, ReleasedTorchvisionIncepti
 from dmgan.evaluation.soa import ObjectJudge, read_object_judges, soa_keys, soa_scores
 from dmgan.evaluation.uncertainty import Bootstrap, bootstrap_inception_score
 from dmgan.options import EvaluationOptions
-from dmgan.progress import say
-from dmgan.provenance import provenance
+from dmgan.runtime.progress import log
+from dmgan.runtime.provenance import provenance
+from dmgan.storage import files
+from dmgan.storage.png import contact_sheet
 from dmgan.tracking import LabBook
 
 SCHEMA = 2
@@ -235,7 +235,7 @@ def _write_per_image(
     for name, verdict in verdicts.items():
         arrays |= {f"hits/{name}": verdict.hits, f"counts/{name}": verdict.counts}
     arrays |= {f"without/{name}": np.array(score.without) for name, (score, _, _) in scores.items() if score.without}
-    files.write_through(path, lambda file: np.savez_compressed(file, **arrays))
+    files.write_with(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def _further(
@@ -385,7 +385,7 @@ def _write(
     }
     files.write_json(out, content)
     for name, (score, _, _) in scores.items():
-        say(f"{subject.name}: {name} {score.value:.4g}  ({score.interval[0]:.4g} to {score.interval[1]:.4g})")
+        log(f"{subject.name}: {name} {score.value:.4g}  ({score.interval[0]:.4g} to {score.interval[1]:.4g})")
     which = "" if subject.seed is None else f" seed{subject.seed}"
     name = f"{subject.name}{' released weights' if subject.imported else which}"
     tags = {"stage": "evaluate", "dataset": source, "model": subject.name, "seed": str(subject.seed)}

@@ -20,19 +20,18 @@ from numpy.lib import format as npy
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dmgan import files
-from dmgan.array_file import ArrayFile
-from dmgan.checkpoints import exclusive
 from dmgan.errors import UserError
 from dmgan.evaluation.images import Images
 from dmgan.evaluation.networks import FeatureNetwork
-from dmgan.progress import Progress, say
+from dmgan.runtime.progress import Progress, log
+from dmgan.storage import files
+from dmgan.storage.npy import NpyWriter
 
 FORMAT = 2
 FORWARD = 32  # images per forward pass, always: a convolution's rounding depends on the size of its batch
 CHUNK = 8 * FORWARD  # images after which the rows are on the disk
 MANIFEST = "manifest.json"
-_STORE = files.Made("evaluation", (MANIFEST,), r"manifest\.json|\w+\.npy|\.\w+\.copy")
+_STORE = files.OwnFiles("evaluation", (MANIFEST,), r"manifest\.json|\w+\.npy|\.\w+\.copy")
 
 Prepare = Callable[[np.ndarray], np.ndarray] | None
 
@@ -149,15 +148,15 @@ class _Store:
                 self._leave_out_changed()
                 return
             changed = [key for key in self._head if found.get(key) != self._head[key]] or ["files"]
-            say(f"{self.folder}: holds features of other {' and '.join(changed)}; making them anew")
-        files.refuse_foreign(self.folder, _STORE)
+            log(f"{self.folder}: holds features of other {' and '.join(changed)}; making them anew")
+        files.refuse_overwrite(self.folder, _STORE)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in files.files_below(self.folder):
             if name != MANIFEST:  # by which a later start knows the folder, if this one is killed
                 (self.folder / name).unlink()
         self._mark()
         for array, width in self.network.widths.items():
-            ArrayFile(self.path(array), (self.count, width), np.float32).close()
+            NpyWriter(self.path(array), (self.count, width), np.float32).close()
 
     def _whole(self, array: str) -> bool:
         """Whether an array's file is there with its shape and length."""
@@ -173,7 +172,7 @@ class _Store:
         for chunk, done in enumerate(self.done):
             numbers = np.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, self.count))
             if done is not None and _rows_sha256(each.take(numbers) for each in arrays) != done.rows:
-                say(f"{self.folder}: features of images {numbers[0]} to {numbers[-1]} are damaged; making them anew")
+                log(f"{self.folder}: features of images {numbers[0]} to {numbers[-1]} are damaged; making them anew")
                 self.done[chunk] = None
 
     def write(self, chunk: int, rows: dict[str, np.ndarray], images_sha256: str) -> None:
@@ -269,7 +268,7 @@ def extract(
     if batch_size < 1 or workers < 0:
         raise UserError(f"--batch-size {batch_size}, --workers {workers}: must be 1 or more, and 0 or more")
     folder = Path(folder)
-    with exclusive(folder):
+    with files.locked(folder):
         stores = [_Store(folder / network.name, network, count, device) for network in networks]
         for store in stores:
             store.open()
@@ -291,7 +290,7 @@ def _fill(stores: Sequence[_Store], images: Images, count: int, device, batch_si
             store.write(chunk, rows[store.network.name], sha256)
         stale = [store for store in stores if store.done[chunk].images != sha256]
         if stale:
-            say(f"{stale[0].folder.parent}: images {numbers[0]} to {numbers[-1]} have changed; their features anew")
+            log(f"{stale[0].folder.parent}: images {numbers[0]} to {numbers[-1]} have changed; their features anew")
             again = [()] * chunk + [_prepares(stale)]
             reread = _loaded(images, numbers, again, batch_size, workers)
             sha256, rows = _chunk_rows(reread, numbers, stale, again[chunk], images, device)

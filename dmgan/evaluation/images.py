@@ -7,11 +7,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dmgan import files
 from dmgan.data.batches import centre_crop
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.image_folder import MANIFEST
+from dmgan.storage import files
 
 
 class Images(Protocol):
@@ -27,8 +27,8 @@ class Images(Protocol):
 class ImageFiles:
     """Images in files, in the order given; all of one side."""
 
-    def __init__(self, paths: Sequence[Path], size: int, mend: str):
-        self.paths, self.size, self.mend = list(paths), size, mend
+    def __init__(self, paths: Sequence[Path], size: int, hint: str):
+        self.paths, self.size, self.hint = list(paths), size, hint
 
     def __call__(self, number: int) -> np.ndarray:
         try:
@@ -36,11 +36,11 @@ class ImageFiles:
                 pixels = np.asarray(image.convert("RGB"))
         # Pillow raises SyntaxError or ValueError for a broken PNG.
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            raise UserError(f"{self.name(number)}: is not a readable image ({error}); {self.mend}") from error
+            raise UserError(f"{self.name(number)}: is not a readable image ({error}); {self.hint}") from error
         if pixels.shape[:2] != (self.size, self.size):
             raise UserError(
                 f"{self.name(number)}: is {pixels.shape[1]}x{pixels.shape[0]} px, not {self.size}x{self.size}; "
-                f"{self.mend}"
+                f"{self.hint}"
             )
         return pixels
 
@@ -95,23 +95,23 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
     The manifest says which images there are and in which order: nothing hangs on how the folder lists its files.
     """
     folder = Path(folder)
-    mend = "sample the images again: python -m dmgan sample --run FOLDER --data FOLDER --out " + str(folder)
-    manifest = files.read_json(folder / MANIFEST, mend)
+    hint = "sample the images again: python -m dmgan sample --run FOLDER --data FOLDER --out " + str(folder)
+    manifest = files.read_json(folder / MANIFEST, hint)
     if manifest["data_sha256"] != dataset.sha256:
-        raise UserError(f"{folder}: was sampled from captions of another data set than {dataset.folder}; {mend}")
+        raise UserError(f"{folder}: was sampled from captions of another data set than {dataset.folder}; {hint}")
     suffix = "" if (folder / "000000.png").exists() else f"_{manifest['image_size']}"
     paths = [folder / f"{number:06d}{suffix}.png" for number in range(len(manifest["images"]))]
     missing = [path.name for path in paths if not path.exists()]
     if missing:
         raise UserError(
-            f"{folder}: {len(missing)} of {len(paths)} images are missing, the first is {missing[0]}; {mend}"
+            f"{folder}: {len(missing)} of {len(paths)} images are missing, the first is {missing[0]}; {hint}"
         )
     return ImageSet(
         kind="model",
         name=manifest["model"],
         seed=manifest["training_seed"],
         size=manifest["image_size"],
-        read=ImageFiles(paths, manifest["image_size"], mend),
+        read=ImageFiles(paths, manifest["image_size"], hint),
         test_images=np.array([each["test_image"] for each in manifest["images"]]),
         captions=np.array([each["caption"] for each in manifest["images"]]),
         tokens=[np.array(tokens, dtype=np.int32) for tokens in manifest["tokens"]],

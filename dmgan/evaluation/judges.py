@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dmgan import files
 from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm
 from dmgan.data.dataset import PreparedDataset
@@ -20,7 +19,7 @@ from dmgan.evaluation.attributes import TrainedAttributes
 from dmgan.evaluation.controls import sentences
 from dmgan.evaluation.features import StoredFeatures
 from dmgan.evaluation.images import ImageSet
-from dmgan.evaluation.networks import DamsmCodes, FeatureNetwork, read_weights, resized
+from dmgan.evaluation.networks import DamsmCodes, FeatureNetwork, resized
 from dmgan.evaluation.rprecision import (
     CANDIDATES,
     MISMATCHED,
@@ -33,8 +32,9 @@ from dmgan.evaluation.rprecision import (
 )
 from dmgan.evaluation.uncertainty import Bootstrap, bootstrap_share
 from dmgan.options import EvaluationOptions
-from dmgan.randomness import generator
-from dmgan.weights import load_state, load_weights
+from dmgan.runtime.randomness import generator
+from dmgan.storage import files
+from dmgan.storage.weights import load_state, load_weights, read_state_dict
 
 TRAINING, HELD_OUT, RELEASED = "training DAMSM", "held-out DAMSM", "released DAMSM"
 _KINDS = {
@@ -288,12 +288,11 @@ def _read_clip(model: str, weights: Path) -> tuple[str, torch.nn.Module, Callabl
     if name not in open_clip.list_models():
         raise UserError(f"--clip {model}: is not known to open_clip; see open_clip.list_models()")
     network = open_clip.create_model(name, pretrained=None)
-    mend = f"give the weights of CLIP {name}"
+    hint = f"give the weights of CLIP {name}"
     if Path(weights).suffix == ".safetensors":
-        load_weights(network, weights, mend)
+        load_weights(network, weights, hint)
     else:
-        state = read_weights(weights).state
-        load_state(network, state.get("state_dict", state), str(weights), mend)
+        load_state(network, read_state_dict(weights, hint), str(weights), hint)
     return name, network, open_clip.get_tokenizer(name), files.file_sha256(weights)
 
 

@@ -14,15 +14,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dmgan import files
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation.images import sampled_images
 from dmgan.image_folder import MANIFEST
-from dmgan.progress import say
-from dmgan.provenance import provenance
+from dmgan.runtime.progress import log
+from dmgan.runtime.provenance import provenance
 from dmgan.sampling import TrainedModel, generate_images, image_noise, load_run
+from dmgan.storage import files
 
 _BATCH = 64
 _HASH_SIDE = 8
@@ -98,7 +98,7 @@ def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int
     }
     files.write_json(out, content)
     for kind, rows in content["distances"]["mean"].items():
-        say(f"{subject.name}, distance in {kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in rows.items()))
+        log(f"{subject.name}, distance in {kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in rows.items()))
 
 
 def refuse_test_images(retrieved: np.ndarray, method: str, dataset: PreparedDataset, source: Path) -> None:

@@ -16,7 +16,7 @@ from dmgan.errors import UserError
 from dmgan.evaluation.features import Rows
 from dmgan.evaluation.prdc import features_to_manifolds
 from dmgan.evaluation.statistics import merge, moments_to_reference, rows_to_moments, statistics_to_fid
-from dmgan.randomness import generator
+from dmgan.runtime.randomness import generator
 
 FOLDS = 10
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # torch-fidelity's

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dmgan import assets, files
 from dmgan.damsm import Damsm
 from dmgan.errors import UserError
 from dmgan.evaluation.classifier import TrainedClassifier
 from dmgan.options import RUNGS
-from dmgan.provenance import versions
-from dmgan.weights import load_state
+from dmgan.runtime.provenance import versions
+from dmgan.storage import downloads as assets
+from dmgan.storage import files
+from dmgan.storage.weights import load_state, read_state_dict
 
 INCEPTION_SIZE = 299
 POOL, CLASSES = 2048, 1008  # widths of Inception's last pool, and of the logits of 2015
@@ -164,12 +165,8 @@ class Weights(NamedTuple):
 
 
 def read_weights(path: Path) -> Weights:
-    """Read a state dict without running what its file may hold (weights_only)."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a file that is no state dict
-        raise UserError(f"{path}: is not a readable state dict ({error}); fetch it again") from error
-    return Weights(state, files.file_sha256(path), str(path))
+    """Read a state dict and the hash of its file."""
+    return Weights(read_state_dict(path, "fetch it again"), files.file_sha256(path), str(path))
 
 
 def find_weights(name: str, folder: Path) -> Weights:

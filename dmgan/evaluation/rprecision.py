@@ -9,7 +9,7 @@ import numpy as np
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.randomness import generator
+from dmgan.runtime.randomness import generator
 
 CANDIDATES = 100
 MISMATCHED = "captions of test images of another class (of another image where a set has no classes), with replacement"

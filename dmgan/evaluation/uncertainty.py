@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from dmgan.randomness import generator
+from dmgan.runtime.randomness import generator
 
 LEVEL = 0.95
 RESAMPLES = 2000

@@ -29,7 +29,7 @@ class Departure(NamedTuple):
     release: str
     here: Switch | str  # without a switch: why
     note: str = ""
-    mended: bool = False  # every model here takes the paper's side by default, not the release's
+    fixed: bool = False  # every model here takes the paper's side by default, not the release's
 
 
 DEPARTURES = (
@@ -73,7 +73,7 @@ DEPARTURES = (
         "padded words are masked, but with misaligned rows: row r of the B N rows has the mask of sample r mod B",
         Switch(MemoryOptions, "word_mask", release="released", paper="corrected"),
         "A defect: an image then depends on its batch mates.",
-        mended=True,
+        fixed=True,
     ),
     # The losses' equations.
     Departure(
@@ -201,7 +201,7 @@ def _here(departure: Departure) -> str:
     else:
         options, name, release, paper = departure.here
         text = f"`{options.__name__}.{name}`: "
-        if departure.mended:
+        if departure.fixed:
             text += f"`{paper}` in every model by default, `{release}` for comparison with the release"
         else:
             text += f"`{release}` in `dmgan`, `{paper}` in `dmgan-paper`"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.precision import full_precision
+from dmgan.runtime.device import to_float32
 
 
 class SpectralNormConv2d(nn.Module):
@@ -78,7 +78,7 @@ class LogitHead(nn.Module):
             repeated = sentence[:, :, None, None].expand(-1, -1, 4, 4)
             features = self.jointConv(torch.cat([features, repeated], dim=1))
         with torch.autocast(features.device.type, enabled=False):  # losses read the logits: 8 bits would be too few
-            return self.outlogits(full_precision(features)).view(-1)
+            return self.outlogits(to_float32(features)).view(-1)
 
 
 class Discriminator(nn.Module):

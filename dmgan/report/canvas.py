@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
-from dmgan.files import write_through
+from dmgan.storage.files import write_with
 
 DPI = 200
 SIDE = 0.96  # of an image, inches: 192 dots, a whole multiple of 64, 32 and 16 px
@@ -122,4 +122,4 @@ class Canvas:
         with matplotlib.rc_context(_STYLE):
             for kind, undated in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
                 save = partial(self.figure.savefig, format=kind, dpi=DPI, metadata=undated)
-                write_through(stem.with_suffix(f".{kind}"), save)
+                write_with(stem.with_suffix(f".{kind}"), save)

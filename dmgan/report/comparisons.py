@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dmgan import files
 from dmgan.evaluation.comparison import Comparison, PerImage, check_pairs, compare, holds, read_per_image
 from dmgan.evaluation.uncertainty import LEVEL, holm
 from dmgan.report.layouts import CONTROL_TITLES, better, is_better, title_of
 from dmgan.report.markup import Cell, Column, Note, Row, Table, to_latex, to_markdown
 from dmgan.report.measured import Measured, judge_of, metric_of, read_measured
 from dmgan.report.notes import DAGGER, MEANINGS, may_rank, should_lose
+from dmgan.storage import files
 
 NAME = "comparisons"
 NOT_SHOWN = "no difference shown"

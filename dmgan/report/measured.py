@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dmgan.errors import UserError
-from dmgan.files import read_json
+from dmgan.storage.files import read_json
 
 SCHEMA = 2
 RELEASED = " (released weights)"  # behind the name and the title of a model that was imported, not trained here
@@ -17,7 +17,7 @@ SEEDS = "seeds of training"  # what a spread over several runs is over
 CONTROLS = ("real", "shuffled", "nearest", "noise", "adversarial")
 # What a control may have otherwise than the models, as real images compared with real ones must; a note then says so.
 _CONTROLS_OWN = ("num_images", "reference", "reference_num_images", "subset_size")
-_MEND = "evaluate again: python -m dmgan evaluate"
+_HINT = "evaluate again: python -m dmgan evaluate"
 _MISSING = object()
 
 
@@ -135,7 +135,7 @@ def read_measured(files: Sequence[Path]) -> Measured:
     """Read metrics.json files of one data set; UserError where they do not belong together."""
     evaluations = [_read(Path(file)) for file in files]
     if not evaluations:
-        raise UserError(f"no metrics.json given; {_MEND}")
+        raise UserError(f"no metrics.json given; {_HINT}")
     models: dict[str, list[Evaluation]] = {}
     controls: dict[str, Evaluation] = {}
     seen: dict[tuple, Evaluation] = {}
@@ -182,9 +182,9 @@ def _run_name(each: Evaluation) -> str:
 
 
 def _read(file: Path) -> Evaluation:
-    content = read_json(file, _MEND)
+    content = read_json(file, _HINT)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise UserError(f"{file}: is not a metrics.json of this version (schema {SCHEMA}); {_MEND}")
+        raise UserError(f"{file}: is not a metrics.json of this version (schema {SCHEMA}); {_HINT}")
     try:
         subject = content["subject"]
         evaluation = Evaluation(
@@ -198,7 +198,7 @@ def _read(file: Path) -> Evaluation:
             data=dict(content["inputs"]["data"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: is damaged (no {error}); {_MEND}") from error
+        raise UserError(f"{file}: is damaged (no {error}); {_HINT}") from error
     _check_subject(evaluation)
     return evaluation
 
@@ -208,16 +208,16 @@ def _check_subject(evaluation: Evaluation) -> None:
     nameless = [metric for metric in evaluation.metrics if not judge_of(metric)]
     if nameless or not evaluation.metrics:
         what = f"{nameless[0]} names no judge" if nameless else "it holds no metric"
-        raise UserError(f"{file}: is damaged ({what}); {_MEND}")
+        raise UserError(f"{file}: is damaged ({what}); {_HINT}")
     if evaluation.kind == "control" and name in CONTROLS:
         return
     if evaluation.kind != "model":
-        raise UserError(f"{file}: its subject, {evaluation.kind} {name!r}, is no model and no known control; {_MEND}")
+        raise UserError(f"{file}: its subject, {evaluation.kind} {name!r}, is no model and no known control; {_HINT}")
     if not isinstance(evaluation.seed, int) and not name.endswith(RELEASED):
-        raise UserError(f"{file}: does not say the training seed of {name}; {_MEND}")
+        raise UserError(f"{file}: does not say the training seed of {name}; {_HINT}")
     missing = [metric for metric, measure in evaluation.metrics.items() if measure is None]
     if missing:
-        raise UserError(f"{file}: has no {missing[0]}, which every model has; {_MEND}")
+        raise UserError(f"{file}: has no {missing[0]}, which every model has; {_HINT}")
 
 
 def _measure(content: dict | None) -> Measure | None:

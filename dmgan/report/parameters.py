@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from dmgan import files
 from dmgan.errors import UserError
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, DamsmOptions
+from dmgan.storage import files
 
 _PRINTED_TOTALS = {"generator": 21_449_042, "discriminator of 256 px": 18_264_546}
 _FIRST_OF_FIGURE_3 = "h_net3.M_w.0.weight"  # where the report breaks its one listing in two
@@ -61,7 +61,7 @@ def write_parameters(out: Path) -> None:
         if total != _PRINTED_TOTALS[network]:
             raise UserError(
                 f"dmgan: its {network} has {total:,} parameters at the sizes of CUB, not the released "
-                f"{_PRINTED_TOTALS[network]:,}; mend dmgan/models/ or the defaults of ArchitectureOptions"
+                f"{_PRINTED_TOTALS[network]:,}; fix dmgan/models/ or the defaults of ArchitectureOptions"
             )
     generator, discriminator = networks.values()
     at = [each.name for each in generator].index(_FIRST_OF_FIGURE_3)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dmgan import files
 from dmgan.errors import UserError
 from dmgan.options import RETRIEVALS
+from dmgan.storage import files
 
-_MEND = "sample and evaluate the images again"
+_HINT = "sample and evaluate the images again"
 _BOUNDS = {"random": "random (lower bound)", "oracle": "oracle: the described test image itself (upper bound)"}
 
 
@@ -17,7 +17,7 @@ def write_retrieval(metrics: Sequence[Path], memorisation: Sequence[Path], out: 
     UserError where they are of several models or data sets, or two are of one method and seed.
     """
     evaluated = _evaluated(metrics)
-    checked = [files.read_json(path, _MEND) for path in memorisation]
+    checked = [files.read_json(path, _HINT) for path in memorisation]
     subjects = [each["subject"] for each in (*evaluated.values(), *checked)]
     names = sorted({f"{each['name']} on {each['dataset']}" for each in subjects})
     if len(names) > 1:
@@ -30,7 +30,7 @@ def _evaluated(metrics: Sequence[Path]) -> dict[tuple[str, int], dict]:
     """Contents of metrics.json files by method and training seed, in the order of the methods."""
     found: dict[tuple[str, int], dict] = {}
     for path in metrics:
-        content = files.read_json(path, _MEND)
+        content = files.read_json(path, _HINT)
         used = content["inputs"].get("retrieval")
         if used is None:
             raise UserError(f"{path}: is of a model that retrieves nothing; leave it out")

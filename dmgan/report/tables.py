@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dmgan import files
 from dmgan.errors import UserError
 from dmgan.models.registry import MODELS
 from dmgan.report.layouts import CONTROL_TITLES, LAYOUTS, Results, better, is_better
@@ -11,6 +10,7 @@ from dmgan.report.markup import Cell, Column, Row, Table, to_latex, to_markdown
 from dmgan.report.measured import CONTROLS, RELEASED, Summary, judge_of, metric_of, read_measured
 from dmgan.report.notes import MEANINGS, Marks, published_spread, table_caption, table_notes
 from dmgan.report.published import Published
+from dmgan.storage import files
 
 
 def write_tables(metrics: Sequence[Path], out: Path) -> None:

@@ -40,7 +40,7 @@ def refuse(message):
 
 
 def describe(error):
-    """One line for a jsonschema error: the key, what is wrong with it, the mend."""
+    """One line for a jsonschema error: the key, what is wrong with it, the fix."""
     place = ".".join(map(str, error.absolute_path)) or "top level"
     if error.validator == "additionalProperties":
         known = error.schema["properties"]

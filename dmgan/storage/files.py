@@ -1,4 +1,4 @@
-"""Durable files: whole or not there at all."""
+"""Files and folders that are written whole or not at all; locks; JSON, CSV and hashes."""
 
 import csv
 import fcntl
@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from dmgan.errors import UserError
-from dmgan.progress import say
+from dmgan.runtime.progress import log
 
 
 @contextmanager
-def whole_file(path: Path):
-    """Yield a binary file that becomes `path` only when the block ends well.
+def atomic_file(path: Path):
+    """Yield a binary file that becomes `path` when the block ends without an exception.
 
-    The bytes go to a temporary neighbour, are flushed to the disk and renamed. A full disk or a
-    refused write raises UserError and leaves neither a part of the new file nor the old one harmed.
+    The bytes go to a temporary file in the same folder, are flushed to the disk and renamed. A full disk or a refused
+    write raises UserError; the old file stays as it was.
     """
     path = Path(path)
     temporary = None
@@ -44,44 +44,44 @@ def whole_file(path: Path):
             os.unlink(temporary)
 
 
-class Made(NamedTuple):
-    """How the files of a folder show that a verb made it, so that the verb may replace it."""
+class OwnFiles(NamedTuple):
+    """The files that a subcommand writes into a folder, by which it recognises a folder that it may replace."""
 
-    by: str  # the verb
-    markers: tuple[str, ...]  # files of which one at least is always there
-    names: str  # regular expression of the paths of all its files within it
-
-
-_NOBODYS = (".snakemake_timestamp", ".DS_Store")  # laid into folders by Snakemake and macOS
+    command: str  # the subcommand
+    markers: tuple[str, ...]  # at least one of these files is always there
+    names: str  # regular expression of the relative paths of all its files
 
 
-def refuse_foreign(folder: Path, made: Made) -> None:
-    """UserError unless `folder` is missing, empty, or of that verb alone: what a new folder replaces is lost.
+_IGNORED_FILES = (".snakemake_timestamp", ".DS_Store")  # written by Snakemake and macOS
 
-    Folders without a file, as Snakemake makes them, count as empty; files that a kill left half-written do not count.
+
+def refuse_overwrite(folder: Path, own: OwnFiles) -> None:
+    """Raise UserError if `folder` holds files that the subcommand did not write, since replacing it would lose them.
+
+    Empty sub-folders, as Snakemake makes them, and half-written temporary files do not count.
     """
     folder = Path(folder)
     if folder.name in ("", ".."):
         raise UserError(f"{folder}: cannot be replaced by a new folder; give a folder with a name of its own")
-    ours = re.compile(made.names)
-    half_written = re.compile(rf"\.({made.names})\.\w{{8}}")
+    own_names = re.compile(own.names)
+    half_written = re.compile(rf"\.({own.names})\.\w{{8}}")
     try:
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise UserError(f"{folder}: is no folder but a file or a link; give a new or empty folder")
         found = [name for name in files_below(folder) if not half_written.fullmatch(name)]
-        found = [name for name in found if name.rpartition("/")[2] not in _NOBODYS]
+        found = [name for name in found if name.rpartition("/")[2] not in _IGNORED_FILES]
     except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror or error}); mend the permissions") from error
-    foreign = [name for name in found if not ours.fullmatch(name)] if set(made.markers) & set(found) else found
+        raise UserError(f"{folder}: cannot be listed ({error.strerror or error}); fix the permissions") from error
+    foreign = [name for name in found if not own_names.fullmatch(name)] if set(own.markers) & set(found) else found
     if foreign:
         raise UserError(
-            f"{folder}: holds {min(foreign)}, which {made.by} did not write, and would be replaced; move it elsewhere, "
-            "or give a new or empty folder"
+            f"{folder}: holds {min(foreign)}, which {own.command} did not write, and would be replaced; move it "
+            "elsewhere, or give a new or empty folder"
         )
 
 
 def files_below(folder: Path) -> Iterator[str]:
-    """Paths within `folder` of all that is no folder, links among them; none where it is missing."""
+    """Yield the relative paths of all files and symlinks under `folder`; nothing if it is missing."""
 
     def fail(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
@@ -93,31 +93,31 @@ def files_below(folder: Path) -> Iterator[str]:
             yield Path(place, name).relative_to(folder).as_posix()
 
 
-def replace_folder(new: Path, folder: Path, made: Made) -> None:
-    """Put `new`, complete, in the place of `folder`; UserError where that came to hold what `made` does not know.
+def replace_folder(new: Path, folder: Path, own: OwnFiles) -> None:
+    """Rename the complete folder `new` to `folder`; UserError if `folder` holds files that are not in `own`.
 
-    Killed between any two steps the new folder is whole, under one name or the other. The old one stands aside as
-    .NAME.replaced meanwhile; what a kill leaves of it the next replacement deletes.
+    If the process is killed between two steps, the new folder is complete under one of the two names. The old folder
+    is renamed to .NAME.replaced and deleted; a leftover is deleted by the next replacement.
     """
-    refuse_foreign(folder, made)
-    os.sync()  # a power cut later must not find the new name there and the files' bytes not
+    refuse_overwrite(folder, own)
+    os.sync()  # after a power cut the new name must not stand for files without their bytes
     aside = folder.with_name(f".{folder.name}.replaced")
     if folder.exists():
         if aside.exists():
             shutil.rmtree(aside)
         os.replace(folder, aside)
     os.replace(new, folder)
-    shutil.rmtree(aside, ignore_errors=True)  # it may not be there, and is in nobody's way
+    shutil.rmtree(aside, ignore_errors=True)  # there is none if `folder` was missing
 
 
 @contextmanager
-def whole_folder(path: Path, made: Made):
-    """Yield a temporary folder that takes the place of `path` only when the block ends well.
+def atomic_folder(path: Path, own: OwnFiles):
+    """Yield a temporary folder that replaces `path` when the block ends without an exception.
 
-    UserError where `path` holds what `made` does not know.
+    UserError if `path` holds files that are not in `own`, or if the disk refuses a write.
     """
     path = Path(path)
-    refuse_foreign(path, made)
+    refuse_overwrite(path, own)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -126,7 +126,7 @@ def whole_folder(path: Path, made: Made):
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
-        replace_folder(temporary, path, made)
+        replace_folder(temporary, path, own)
     except OSError as error:
         raise _not_written(path, error) from error
     finally:
@@ -134,24 +134,24 @@ def whole_folder(path: Path, made: Made):
 
 
 @contextmanager
-def alone(path: Path, doing: str, mend: str = "mend the permissions, or give another folder"):
-    """Hold the making of `path` alone, by a lock on .NAME.lock beside it; a second job waits for the end of the first.
+def locked(path: Path, hint: str = "fix the permissions, or give another folder"):
+    """Hold an exclusive lock while the file or folder `path` is being written.
 
-    doing: what is said to be done to it meanwhile, such as "prepared". UserError that ends with `mend` where the lock
-    cannot be made.
+    A second process waits until the first has ended, however that ends. The lock is the file .NAME.lock beside `path`.
+    UserError that ends with `hint` if it cannot be made.
     """
     path = Path(path)
     lock_path = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(lock_path, "w")  # noqa: SIM115 - closed below, after what may raise in between
+        lock = open(lock_path, "w")  # noqa: SIM115 - closed below; open() alone is inside the try
     except OSError as error:
-        raise UserError(f"{lock_path}: could not be made ({error.strerror or error}); {mend}") from error
+        raise UserError(f"{lock_path}: could not be made ({error.strerror or error}); {hint}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"{path}: is being {doing} by another process; waiting for its end")
+            log(f"{path}: is being written by another process; waiting for its end")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -159,12 +159,12 @@ def alone(path: Path, doing: str, mend: str = "mend the permissions, or give ano
 def _not_written(path: Path, error: OSError) -> UserError:
     return UserError(
         f"{path}: could not be written ({error.strerror or error}); nothing was left half-written. "
-        "Free space or mend the permissions, then run the same command again"
+        "Free space or fix the permissions, then run the same command again"
     )
 
 
 def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -172,7 +172,7 @@ def _umask() -> int:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(content)
 
 
@@ -182,12 +182,12 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write `content` as indented JSON to `path`; NaN and infinity are refused (ValueError)."""
+    """Write `content` as indented JSON to `path`, whole or not at all; ValueError for NaN and infinity."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows (mappings with the same keys) as CSV to `path`."""
+    """Write rows (mappings with the same keys) as CSV to `path`, whole or not at all."""
     rows = list(rows)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
@@ -196,29 +196,29 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     write_text(path, text.getvalue())
 
 
-def write_through(path: Path, save: Callable[[BinaryIO], None]) -> None:
-    """Let `save` write into a file object that becomes `path` only when it ends well."""
-    with whole_file(path) as file:
+def write_with(path: Path, save: Callable[[BinaryIO], None]) -> None:
+    """Call `save` with a binary file that becomes `path` when it returns."""
+    with atomic_file(path) as file:
         save(file)
 
 
-def read_json(path: Path, mend: str) -> object:
-    """Read JSON from `path`; a missing or broken file is a UserError that ends with `mend`."""
+def read_json(path: Path, hint: str) -> object:
+    """Read JSON from `path`; UserError that ends with `hint` if the file is missing or broken."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {mend}") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {hint}") from error
     except ValueError as error:
-        raise UserError(f"{path}: is not valid JSON ({error}); {mend}") from error
+        raise UserError(f"{path}: is not valid JSON ({error}); {hint}") from error
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def json_sha256(content: object) -> str:
-    """SHA-256 of the canonical JSON of `content`: equal for equal content, whatever the order of keys."""
+    """Return the SHA-256 of `content` as canonical JSON, which does not depend on the order of keys."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, command, versions."""
+"""Provenance of a result: commit, command line, package versions, machine."""
 
 import importlib.metadata
 import platform

@@ -15,31 +15,31 @@ from dmgan.errors import UserError
 MAX_BYTES = 64 << 20  # COCO's captions.pickle is about a third of it
 _MAX_OBJECTS = 5_000_000  # containers and remembered objects, which cost far more memory than their bytes
 _MAX_DEPTH = 32
-_MEND = "give the captions.pickle that was released with the encoders"
+_HINT = "give the captions.pickle that was released with the encoders"
 
 
 class _Refused(Exception):
     """Why a pickle is not read."""
 
 
-def load_plain_pickle(path: Path, mend: str = _MEND) -> object:
+def load_plain_pickle(path: Path, hint: str = _HINT) -> object:
     """What a pickle file holds: lists, tuples, dictionaries, strings, numbers, booleans and None.
 
-    Byte strings of Python 2 become text (latin-1). UserError that ends with `mend` for anything else, a damaged or too
+    Byte strings of Python 2 become text (latin-1). UserError that ends with `hint` for anything else, a damaged or too
     large file.
     """
     path = Path(path)
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise UserError(f"{path}: holds {size:,} bytes, more than {MAX_BYTES:,}; {mend}")
+            raise UserError(f"{path}: holds {size:,} bytes, more than {MAX_BYTES:,}; {hint}")
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {mend}") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {hint}") from error
     try:
         return _Machine(data).run()
     except _Refused as reason:
-        raise UserError(f"{path}: is refused, nothing of it was executed: {reason}; {mend}") from None
+        raise UserError(f"{path}: is refused, nothing of it was executed: {reason}; {hint}") from None
 
 
 class _Machine:

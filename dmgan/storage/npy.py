@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 from dmgan.errors import UserError
 
 
-class ArrayFile:
+class NpyWriter:
     """A new .npy file of known shape, zeros at first, whose rows come in any order.
 
     Its whole place on the disk is reserved when it is made, and rows are plain writes: in a memory map a full disk is a

@@ -1,8 +1,10 @@
-"""PNG files, written here or by worker processes; without torch, so that a worker starts at once."""
+"""PNG files: written by worker processes, checked, and put together as contact sheets.
+
+No torch here, so that a worker starts at once.
+"""
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from dmgan.errors import UserError
+from dmgan.runtime.parent import end_with_parent
 
 
 def write_pngs(paths: Sequence[Path], pixels: np.ndarray) -> None:
-    """One PNG file per image of `pixels` (B, s, s, 3), uint8."""
+    """Write one PNG file per image of `pixels` (B, s, s, 3), uint8."""
     for path, image in zip(paths, pixels, strict=True):
         Image.fromarray(image).save(path)
 
@@ -24,7 +27,7 @@ _END = b"\0\0\0\0IEND\xaeB`\x82"  # the chunk that every PNG file ends with
 
 
 def is_whole_png(path: Path) -> bool:
-    """Whether a file is there and ends as PNG files do; one that a kill or a power cut left in the middle does not."""
+    """Return whether a file exists and ends with PNG's last chunk; a file that a kill or power cut left does not."""
     try:
         with open(path, "rb") as file:
             file.seek(-len(_END), os.SEEK_END)
@@ -34,13 +37,13 @@ def is_whole_png(path: Path) -> bool:
 
 
 def read_png(path: Path) -> np.ndarray:
-    """Pixels (s, s, 3) uint8 of a PNG file; OSError, SyntaxError or ValueError where it is damaged."""
+    """Return the pixels (s, s, 3) uint8 of a PNG file; OSError, SyntaxError or ValueError if it is damaged."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 
 
 class PngWriters:
-    """Writes PNG files in `workers` processes beside the caller; with none, in the caller itself."""
+    """Writes PNG files in `workers` processes; with 0 workers in the calling process."""
 
     def __init__(self, workers: int):
         self._workers = workers
@@ -48,10 +51,10 @@ class PngWriters:
         if workers:
             # spawn: a fork would copy a process whose torch threads hold locks
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+            self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
 
     def write(self, paths: Sequence[Path], pixels: np.ndarray) -> list[Future]:
-        """Begin to write images (B, s, s, 3); the files are there once `wait` has returned."""
+        """Start writing images (B, s, s, 3), uint8; the files are complete after `wait`."""
         if self._pool is None:
             write_pngs(paths, pixels)
             return []
@@ -64,7 +67,7 @@ class PngWriters:
 
     @staticmethod
     def wait(writes: Sequence[Future]) -> None:
-        """Until these files are written; OSError where one could not be."""
+        """Wait until these files are written; OSError if a file could not be."""
         try:
             for write in writes:
                 write.result()
@@ -72,7 +75,7 @@ class PngWriters:
             raise _worker_ended() from error
 
     def close(self) -> None:
-        """End the processes; what they have not begun is not written."""
+        """End the worker processes; files that they have not started are not written."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -83,12 +86,17 @@ def _worker_ended() -> UserError:
     )
 
 
-def _end_with_parent() -> None:
-    """In a worker: end when the parent does, however it ends; it would else wait for work for ever."""
-    parent = multiprocessing.parent_process()
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> np.ndarray:
+    """Return rows of uint8 images (s, s, 3) of any sides as one picture (H, W, 3) on white.
 
-    def end() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end, daemon=True).start()
+    Smaller images are enlarged by whole factors to the side of the largest; sides must divide it.
+    """
+    side = max(image.shape[0] for row in rows for image in row)
+    columns = max(len(row) for row in rows)
+    sheet = np.full((len(rows) * (side + gap) - gap, columns * (side + gap) - gap, 3), 255, dtype=np.uint8)
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            factor = side // image.shape[0]
+            top, left = y * (side + gap), x * (side + gap)
+            sheet[top : top + side, left : left + side] = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    return sheet

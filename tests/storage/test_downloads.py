@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dmgan import assets
 from dmgan.__main__ import main
-from dmgan.assets import ASSETS, Asset, fetch, find
 from dmgan.errors import UserError
+from dmgan.storage import downloads as assets
+from dmgan.storage.downloads import ASSETS, Asset, fetch, find
 from tests.test_cli import error_line
 
 CONTENT = bytes(range(256)) * 8192  # 2 MB

@@ -7,7 +7,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, threading
-from dmgan.allocator import keep_freed_memory
+from dmgan.runtime.allocator import keep_freed_memory
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()

@@ -1,4 +1,4 @@
-"""Folders that are replaced: nobody else's is touched, and a kill at any moment is mended by the same command."""
+"""Folders that are replaced: nobody else's is touched, and a kill at any moment is repaired by the same command."""
 
 import os
 import shutil
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dmgan import files
 from dmgan.errors import UserError
+from dmgan.storage import files
 
-MADE = files.Made("sample", ("manifest.json", "unfinished.json"), r"(manifest|unfinished)\.json|\d+\.png")
+MADE = files.OwnFiles("sample", ("manifest.json", "unfinished.json"), r"(manifest|unfinished)\.json|\d+\.png")
 _STEPS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 KILLED, FAILED = 9, 1
 
@@ -74,14 +74,14 @@ def test_a_folder_is_replaced_that_is_empty_or_of_the_verb_alone(found, named, t
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     if named is None:
-        files.refuse_foreign(folder, MADE)
-        with files.whole_folder(folder, MADE) as new:
+        files.refuse_overwrite(folder, MADE)
+        with files.atomic_folder(folder, MADE) as new:
             (new / "manifest.json").write_text("new")
         assert contents(folder) == {"manifest.json": b"new"}
     else:
         with (
             pytest.raises(UserError, match=f"out: holds {named}, which sample did not write, and would be replaced"),
-            files.whole_folder(folder, MADE),
+            files.atomic_folder(folder, MADE),
         ):
             raise AssertionError("not before the check")
         assert contents(folder) == {name: text.encode() for name, text in found.items()}
@@ -94,22 +94,22 @@ def test_a_link_a_file_and_a_folder_without_a_name_are_not_replaced(tmp_path, mo
     (tmp_path / "file").write_text("mine")
     for name in ("link", "file"):
         with pytest.raises(UserError, match=f"{name}: is no folder but a file or a link"):
-            files.refuse_foreign(tmp_path / name, MADE)
+            files.refuse_overwrite(tmp_path / name, MADE)
     monkeypatch.chdir(tmp_path)
     for name in (".", ".."):
         with pytest.raises(UserError, match="cannot be replaced .* give a folder with a name of its own"):
-            files.refuse_foreign(Path(name), MADE)
+            files.refuse_overwrite(Path(name), MADE)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").touch()
     (tmp_path / "out" / "letters").symlink_to(tmp_path / "photographs")
     with pytest.raises(UserError, match="out: holds letters, which"):
-        files.refuse_foreign(tmp_path / "out", MADE)
+        files.refuse_overwrite(tmp_path / "out", MADE)
 
 
 def test_a_file_that_comes_during_the_work_is_not_lost(tmp_path):
     with (
         pytest.raises(UserError, match="out: holds letter.txt, which sample did not write"),
-        files.whole_folder(tmp_path / "out", MADE) as new,
+        files.atomic_folder(tmp_path / "out", MADE) as new,
     ):
         (new / "manifest.json").write_text("new")
         (tmp_path / "out").mkdir()
@@ -122,7 +122,7 @@ def test_a_replacement_killed_at_any_step_is_mended_by_the_same_command(tmp_path
     new = {"manifest.json": b"new", "1.png": b"new"}
 
     def replace() -> None:
-        with files.whole_folder(tmp_path / "out", MADE) as folder:
+        with files.atomic_folder(tmp_path / "out", MADE) as folder:
             for name, content in new.items():
                 (folder / name).write_bytes(content)
 

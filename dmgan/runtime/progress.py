@@ -6,7 +6,7 @@ import time
 from tqdm import tqdm
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """Print one line of progress, at once, without tearing a progress bar."""
     tqdm.write(message, file=sys.stderr)
     sys.stderr.flush()
@@ -30,7 +30,7 @@ class Progress:
         elif time.monotonic() - self._last_line >= self._between or self._done == self._total:
             self._last_line = time.monotonic()
             rate = (self._done - self._started_at) / max(self._last_line - self._started, 1e-9)
-            say(f"{self._unit} {self._done}/{self._total}  {rate:.2f}/s  {note}".rstrip())
+            log(f"{self._unit} {self._done}/{self._total}  {rate:.2f}/s  {note}".rstrip())
 
     def close(self) -> None:
         """End the bar's line."""

@@ -13,9 +13,9 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from dmgan import files
 from dmgan.errors import UserError
-from dmgan.progress import Progress, say
+from dmgan.runtime.progress import Progress, log
+from dmgan.storage import files
 
 _ATTEMPTS = 5  # without a single new byte
 _BACKOFF = 1.0  # seconds before the second attempt; doubled before each further one
@@ -155,9 +155,10 @@ def page() -> str:
     lines = [
         "# Files from elsewhere",
         "",
-        "Made by `python -m docs.update_assets` from the table in `dmgan/assets.py`. The embedded data set needs none",
-        "of it. `python -m dmgan fetch NAME --to FOLDER` downloads what has a direct address, goes on after a cut, and",
-        "checks size and SHA-256; what has none is downloaded by hand from the page, perhaps under another name.",
+        "Made by `python -m docs.update_assets` from the table in `dmgan/storage/downloads.py`. The embedded data set",
+        "needs none. `python -m dmgan fetch NAME --to FOLDER` downloads a file that has a direct address, resumes",
+        "after an interruption and checks size and SHA-256. A file without a direct address is downloaded by hand from",
+        "its page, perhaps under another name.",
         "Where size or hash is not known here, the first download writes it to FILE.origin.json, and a later one must",
         "agree with it. A hash with … is known by its ends only, and checked there: torchvision's files by the first",
         "eight digits, which their official names carry; they tell files apart, and are no proof against a forged one.",
@@ -219,7 +220,7 @@ def fetch(asset: Asset, folder: Path, url: str | None = None) -> Path:
                     download.state.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"{download.path}: could not be written ({error.strerror or error}); free space or mend the permissions, "
+            f"{download.path}: could not be written ({error.strerror or error}); free space or fix the permissions, "
             "then run the same command again: it goes on where it stopped"
         ) from error
     return download.path
@@ -247,7 +248,7 @@ class _Download:
         wrong = self.differs(self.path.stat().st_size, sha256)
         if wrong:
             raise UserError(f"{self.path}: is there, but {wrong}; move it away and fetch it again")
-        say(f"{self.path}: is there already, SHA-256 {sha256}")
+        log(f"{self.path}: is there already, SHA-256 {sha256}")
         return self.path
 
     def differs(self, size: int, sha256: str) -> str:
@@ -278,7 +279,7 @@ class _Download:
                 if attempts >= _ATTEMPTS:
                     raise self.fail(f"gave up after {_ATTEMPTS} attempts: {cut}; what came is kept") from None
                 wait = _BACKOFF * 2**attempts
-                say(f"{self.asset.name}: {cut}; going on in {wait:.0f} s")
+                log(f"{self.asset.name}: {cut}; going on in {wait:.0f} s")
                 time.sleep(wait)
         part.flush()
         os.fsync(part.fileno())
@@ -371,7 +372,7 @@ class _Download:
         os.replace(self.part, self.path)
         self.state.unlink(missing_ok=True)
         known = "as known" if self.asset.sha256 else f"not known before, recorded in {self.record.name}"
-        say(f"{self.path}: {size:,} bytes, SHA-256 {sha256} ({known})")
+        log(f"{self.path}: {size:,} bytes, SHA-256 {sha256} ({known})")
 
 
 def _read(response) -> bytes:

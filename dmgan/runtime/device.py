@@ -1,0 +1,54 @@
+"""The device of a process: choice, float32 precision, deterministic algorithms, copies from the host."""
+
+import os
+
+import torch
+from torch import Tensor
+
+from dmgan.errors import UserError
+from dmgan.runtime.distributed import local_rank, world_size
+
+
+def set_up_device(name: str, threads: int) -> torch.device:
+    """Set the CPU threads of this process, and return the device called `name`.
+
+    name: "auto", "cpu" or "cuda[:N]". threads: CPU threads of all processes that torchrun started together.
+    UserError if there is no such device.
+    """
+    torch.set_num_threads(max(1, threads // world_size()))
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and world_size() > 1:
+        name = f"cuda:{local_rank()}"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: no CUDA device is here; use --device cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: is not a device; use auto, cpu or cuda[:N]") from error
+
+
+def to_float32(x: Tensor) -> Tensor:
+    """Return bfloat16 and float16 tensors as float32, other tensors unchanged."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def disable_tf32() -> None:
+    """Compute float32 operations in float32 on a GPU too: cuDNN's convolutions round to TF32 by default."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def set_deterministic(device: torch.device, deterministic: bool) -> None:
+    """Choose between bit-exact algorithms and the fastest ones on a GPU; the CPU's are always bit-exact."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to `device`. A copy to a GPU goes through pinned memory, so that the host does not wait for it."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -1,0 +1,82 @@
+"""The processes of one training: a single one, or several that torchrun started together."""
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dmgan.runtime.parent import end_with_parent
+
+_TIMEOUT = timedelta(days=30)  # a process may wait for a lock on the run folder; torchrun notices a process that died
+
+
+@dataclass(frozen=True)
+class DistributedContext:
+    """This process among the processes of one training."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and logs."""
+        return self.rank == 0
+
+    def rows(self, batch_size: int) -> slice:
+        """Consecutive rows of the batch that this process computes; all processes together cover the batch."""
+        return slice(self.rank * batch_size // self.world_size, (self.rank + 1) * batch_size // self.world_size)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum `values` over all processes, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any(self, condition: bool) -> bool:
+        """Return whether `condition` holds in at least one process; every process must call this."""
+        return bool(self.sum(torch.tensor(float(condition), device=_collective_device())).item())
+
+    def barrier(self) -> None:
+        """Wait until every process has called this."""
+        self.sum(torch.zeros(1, device=_collective_device())).item()  # .item() waits; NCCL only queues the reduction
+
+
+SINGLE_PROCESS = DistributedContext()
+
+
+def _collective_device() -> str:
+    """Device of the tensors that are reduced: NCCL reads GPU memory, gloo reads host memory."""
+    return "cuda" if dist.is_initialized() and dist.get_backend() == "nccl" else "cpu"
+
+
+def world_size() -> int:
+    """Number of processes that torchrun started; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Number of this process among those that torchrun started; 0 without torchrun."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, which is also the number of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def process_group(device: torch.device):
+    """Connect the processes of this training (NCCL on GPUs, gloo on CPUs) and yield the DistributedContext."""
+    if world_size() == 1:
+        yield SINGLE_PROCESS
+        return
+    end_with_parent()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    yield DistributedContext(dist.get_rank(), dist.get_world_size())
+    dist.destroy_process_group()  # not after an error: it would wait for the other processes

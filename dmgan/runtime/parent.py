@@ -1,0 +1,27 @@
+"""Workers that end with the process that started them. No torch here: workers that need none start at once."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+
+_PR_SET_PDEATHSIG = 1  # sys/prctl.h
+
+
+def end_with_parent() -> None:
+    """End this process when its parent ends, even if the parent is killed.
+
+    A worker of a killed parent would keep its locks and wait for work forever. In a multiprocessing worker a thread
+    watches the parent, whatever the start method. A process that another program started (torchrun) asks the kernel
+    for a signal instead, which also ends a process that waits inside NCCL; Linux only.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    elif sys.platform.startswith("linux"):
+        started_by = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != started_by:  # the parent ended before the call
+            os.kill(os.getpid(), signal.SIGKILL)

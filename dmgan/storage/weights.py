@@ -1,0 +1,110 @@
+"""Weights as safetensors and as torch's state dicts, read safely and loaded strictly."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from dmgan.errors import UserError
+from dmgan.storage.files import write_bytes
+
+
+def non_finite(state: object, name: str = "") -> list[str]:
+    """Names, such as `model.fc.weight`, of the floating-point tensors of a nested state that hold NaN or infinity."""
+    if isinstance(state, Tensor):
+        return [name] if state.is_floating_point() and not state.isfinite().all() else []
+    state = dict(enumerate(state)) if isinstance(state, (list, tuple)) else state
+    parts = state.items() if isinstance(state, Mapping) else ()
+    return [bad for key, part in parts for bad in non_finite(part, f"{name}.{key}" if name else str(key))]
+
+
+def shortened(names: list[str]) -> str:
+    """The first three names, and the number of the others."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write every parameter and buffer of `network` as safetensors, whole or not at all.
+
+    UserError if a value is not finite.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if bad := non_finite(state):
+        raise UserError(f"{path}: is not written, for {shortened(bad)} is not finite; make the weights anew")
+    write_bytes(path, save(state))
+
+
+def load_weights(network: nn.Module, path: Path, hint: str) -> None:
+    """Load the safetensors file `path` into `network`.
+
+    UserError that ends with `hint` if the file is missing, damaged, or of another network.
+    """
+    if not Path(path).exists():
+        raise UserError(f"{path}: does not exist; {hint}")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: is not a readable safetensors file ({error}); {hint}") from error
+    load_state(network, state, str(path), hint)
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, hint: str) -> None:
+    """Load a state dict, which must have the names and shapes of `network`; otherwise UserError naming `source`."""
+    wanted = network.state_dict()
+    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    shapes = [name for name in wanted.keys() & state.keys() if wanted[name].shape != state[name].shape]
+    if missing or unexpected or shapes:
+        raise UserError(
+            f"{source}: holds the weights of another network than {type(network).__name__} of these options "
+            f"({len(missing)} entries missing, {len(unexpected)} unexpected, {len(shapes)} of another shape, "
+            f"such as {(missing + unexpected + sorted(shapes))[0]}); {hint}"
+        )
+    network.load_state_dict(state)
+
+
+def read_state_dict(path: Path, hint: str = "fetch the released file again") -> dict[str, Tensor]:
+    """Read the state dict in a file that torch.save wrote, on the CPU, without executing anything in it.
+
+    A state dict under the key "state_dict" is taken out; the prefix that DataParallel puts before every name is taken
+    off. UserError that ends with `hint` if the file is missing, damaged, or no state dict, or if a value is not finite.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+        size = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {hint}") from error
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise UserError(f"{path}: is a web page, not a file of weights (a download that needs a click); {hint}")
+    if not head:
+        raise UserError(f"{path}: is empty; {hint}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for a file that is no state dict
+        found = re.search(r"(?:GLOBAL|global) `?([\w.]+ ?[\w.]*)", str(error))
+        asks = f"it asks for {found[1]}, which weights do not need" if found else "damaged, truncated or no weights"
+        raise UserError(f"{path}: is refused, nothing of it was executed: {asks}; {hint}") from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(key, str) for key in state):
+        raise UserError(f"{path}: holds no state dict (names and tensors); {hint}")
+    for key, value in state.items():
+        _check_tensor(path, key, value, size, hint)
+    if all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    return dict(state)
+
+
+def _check_tensor(path: Path, key: str, value: object, size: int, hint: str) -> None:
+    """Raise UserError unless `value` is a dense, finite tensor that fits into the file's `size` bytes."""
+    if not isinstance(value, Tensor):
+        raise UserError(f"{path}: holds no state dict ({key} is {type(value).__name__}, not a tensor); {hint}")
+    if value.layout != torch.strided or value.numel() * value.element_size() > size:
+        raise UserError(f"{path}: {key} claims {value.numel():,} numbers, more than the file holds; {hint}")
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise UserError(f"{path}: {key} holds values that are not finite; {hint}")
