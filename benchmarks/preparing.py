@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from benchmarks import fresh, plot, record, synthetic_cub
-from dmgan.data.cub import list_cub
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_photographs
+from dmgan.data.sources.cub import list_cub
 
 WORKERS = 2
 

@@ -124,7 +124,8 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
 
     from dmgan.encoders import build_image_encoder
     from dmgan.models.registry import find
-    from dmgan.training import Trainer, set_deterministic
+    from dmgan.runtime.device import set_deterministic
+    from dmgan.training import Trainer
 
     model = _model(name, block, config)
     if block.get("gpus", 1) > 1:

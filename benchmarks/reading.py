@@ -27,7 +27,7 @@ def _measure(folder: Path, side: str, seconds: float) -> None:
     torch.set_num_threads(1)
     if side == "released":
         from benchmarks import released_loader
-        from dmgan.data.cub import list_cub
+        from dmgan.data.sources.cub import list_cub
 
         listing = list_cub(folder / "CUB_200_2011", captions=folder / "cvpr2016_cub")
         stream = released_loader.batches([(each.path, each.box) for each in listing.images], BATCH, WORKERS)
@@ -64,8 +64,8 @@ def _cpu_of_all() -> float:
 
 def _prepare(folder: Path, count: int) -> None:
     from benchmarks import synthetic_cub
-    from dmgan.data.cub import list_cub
     from dmgan.data.prepare import prepare_photographs
+    from dmgan.data.sources.cub import list_cub
 
     root, captions = synthetic_cub.make(folder, count, WORKERS)
     prepare_photographs(list_cub(root, captions=captions), folder / "prepared", 256, WORKERS)

@@ -53,9 +53,9 @@ def make_run(folder: Path) -> None:
     """A prepared data set, encoders and a run of DM-GAN in its bird configuration, with random weights."""
     import torch
 
-    from dmgan.captions import Vocabulary
     from dmgan.data.dataset import PreparedDataset
     from dmgan.data.prepare import prepare_synthbirds
+    from dmgan.data.vocabulary import Vocabulary
     from dmgan.encoders import TextEncoder, build_image_encoder
     from dmgan.models.interface import initialise
     from dmgan.models.registry import build_model
@@ -95,8 +95,8 @@ def _yardstick(folder: Path, batch: int, device) -> Callable[[int], None]:
     from PIL import Image
 
     from benchmarks.yardstick import YardstickGenerator
-    from dmgan.captions import pad_captions
     from dmgan.data.dataset import PreparedDataset
+    from dmgan.data.vocabulary import pad_captions
     from dmgan.encoders import padding_mask
     from dmgan.sampling import choose_test_caption, load_run
 

@@ -90,10 +90,10 @@ def prepare(arguments: argparse.Namespace) -> None:
         return
     if given["root"] is None:
         raise UserError(f"--source {arguments.source}: needs --root, the folder that holds it")
-    from dmgan.data.coco import list_coco
-    from dmgan.data.cub import list_cub
-    from dmgan.data.folder import list_folder
     from dmgan.data.prepare import prepare_photographs, refuse_sources
+    from dmgan.data.sources.coco import list_coco
+    from dmgan.data.sources.cub import list_cub
+    from dmgan.data.sources.folder import list_folder
 
     sources = {f"--{flag}": given.get(flag) for flag in ("root", "metadata", "captions")}
     refuse_sources(arguments.out, sources)
@@ -102,7 +102,7 @@ def prepare(arguments: argparse.Namespace) -> None:
         del given["captions_pickle"]
     listing = {"cub": list_cub, "coco": list_coco, "folder": list_folder}[arguments.source](**given)
     if captions_pickle is not None:
-        from dmgan.released import read_vocabulary
+        from dmgan.data.vocabulary import read_vocabulary
 
         vocabulary = read_vocabulary(captions_pickle)
     prepare_photographs(

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dmgan.captions import Vocabulary, pad_captions
 from dmgan.checkpoints import Checkpoint, Fingerprints, describe_batch, exclusive, run_steps
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
+from dmgan.data.vocabulary import Vocabulary, pad_captions
 from dmgan.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
 from dmgan.errors import UserError
 from dmgan.losses import MatchingLosses, matching_losses

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dmgan.data import coco, cub
+from dmgan.data.sources import coco, cub
 from dmgan.errors import UserError
 from dmgan.options import (
     PLAIN_ENGINE,
@@ -173,7 +173,7 @@ def image_counts(name: str, block: dict, results: Path = Path("results")) -> tup
         test = min(max(1, round(wanted["num_species"] / 4)), wanted["num_species"] - 1)
         return (wanted["num_species"] - test) * wanted["images_per_species"], test * wanted["images_per_species"]
     if source == "folder":
-        from dmgan.data.folder import TEST_SHARE, list_folder
+        from dmgan.data.sources.folder import TEST_SHARE, list_folder
 
         captions = block.get("captions")
         images = list_folder(

@@ -29,10 +29,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
+from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
 from dmgan.features import FeatureNetwork
 from dmgan.options import MatchingOptions

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import to_uint8
 from dmgan.data.coco_objects import plan_coco_images
 from dmgan.data.dataset import PreparedDataset
+from dmgan.data.vocabulary import fit_caption
 from dmgan.encoders import padding_mask
 from dmgan.errors import UserError
 from dmgan.features import give_features

@@ -3,7 +3,6 @@
 import json
 import math
 import zlib
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,13 +13,12 @@ from dmgan.damsm import EncodedCaptions
 from dmgan.encoders import TextEncoder
 from dmgan.models.dmgan import DMGAN
 from dmgan.options import ArchitectureOptions
-
-FOLDER = Path(__file__).parent / "golden"
+from tests.paths import GOLDEN
 
 
 def load(name: str) -> dict:
     """One golden file."""
-    return json.loads((FOLDER / name).read_text())
+    return json.loads((GOLDEN / name).read_text())
 
 
 def uniform(name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The benchmarks' frame, and the yardstick that speed is measured against."""
 
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +11,12 @@ from benchmarks import __main__ as benchmarks
 from benchmarks import fresh, plot, preparing, reading, record, rewrites, sampling, synthetic_cub, training
 from benchmarks.record import Figure
 from benchmarks.yardstick import YardstickGenerator
-from dmgan.data import coco, cub
+from dmgan.data.sources import coco, cub
 from dmgan.errors import UserError
 from dmgan.models.dmgan import DMGAN
 from dmgan.models.interface import initialise
 from tests.conftest import ARCHITECTURE
+from tests.paths import CONFIGS
 
 
 def test_the_yardstick_generates_what_dmgan_does():
@@ -136,7 +136,7 @@ def test_a_rewrite_is_measured_against_what_it_equals():
 
 
 def test_the_projected_schedules_are_the_paper_s_and_the_release_s():
-    text = (Path(__file__).parent.parent / "workflow" / "config" / "paper.yaml").read_text(encoding="utf-8")
+    text = (CONFIGS / "paper.yaml").read_text(encoding="utf-8")
     blocks = yaml.safe_load(text)["hyperparameters"]
     images = {"CUB": cub.PUBLISHED["train"], "COCO": coco.PUBLISHED["2014"]["train"]}
     release = {"CUB": (800, 10), "COCO": (200, 16)}  # epochs and batch of the released code's files

@@ -5,7 +5,6 @@ import resource
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,6 +12,7 @@ from dmgan.__main__ import VERBS, main
 from dmgan.errors import UserError
 from dmgan.options import TrainingOptions
 from dmgan.storage import files
+from tests.paths import ROOT
 
 IMAGES = files.OwnFiles("sample", ("1.png",), r"\d+\.png")
 
@@ -137,6 +137,6 @@ def test_logs_get_plain_lines(capsys):
 
 
 def test_the_readme_names_every_verb():
-    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     sentence = text.split("Every stage is also a verb of its own")[1].split("\n\n")[0]
     assert set(VERBS) <= set(re.findall(r"[\w-]+", sentence))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,8 @@ from dmgan.models.departures import DEPARTURES, PAGE, page
 from dmgan.models.dmgan import MemoryOptions
 from dmgan.models.registry import MODELS
 from dmgan.options import LossOptions
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAPER, RELEASE = MODELS["dmgan-paper"], MODELS["dmgan"]
 SWITCHED = [each for each in DEPARTURES if not isinstance(each.here, str)]
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from dmgan.captions import Vocabulary
 from dmgan.damsm import Damsm
+from dmgan.data.vocabulary import Vocabulary, read_vocabulary
 from dmgan.encoders import InceptionImageEncoder, TextEncoder
 from dmgan.errors import UserError
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, EvaluationOptions
-from dmgan.released import ReleasedFiles, import_released, infer_architecture, read_vocabulary
+from dmgan.released import ReleasedFiles, import_released, infer_architecture
 from dmgan.sampling import generate_from_captions, load_run, sample_test_captions
 from dmgan.storage.plain_pickle import load_plain_pickle
 from dmgan.storage.weights import read_state_dict

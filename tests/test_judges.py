@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm, pretrain
-from dmgan.data.synthbirds import named_attributes
+from dmgan.data.sources.synthbirds import named_attributes
+from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
 from dmgan.evaluation import attributes, controls, metrics, uncertainty
 from dmgan.evaluation.controls import CONTROLS, control_images, nearest_training_images

@@ -9,9 +9,10 @@ from dmgan.errors import UserError
 from dmgan.options import ArchitectureOptions
 from dmgan.report import parameters
 from dmgan.report.parameters import write_parameters
+from tests.paths import GOLDEN
 
 # The report's Figures 2 and 3, line by line.
-PRINTED = Path(__file__).parent / "golden" / "parameters_004.csv"
+PRINTED = GOLDEN / "parameters_004.csv"
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -25,9 +25,9 @@ from dmgan.plan import (
     read_configuration,
     read_rates,
 )
+from tests.paths import CONFIGS
 from tests.test_workflow import expected_jobs
 
-CONFIGS = Path(__file__).parent.parent / "workflow" / "config"
 PAPER = CONFIGS / "paper.yaml"
 COLUMNS = ("device", "stage", "network", "batch", "images_per_second", "gflop_per_image", "checkpoint_mb",
            "precision", "over", "date")  # fmt: skip

@@ -129,7 +129,7 @@ def test_a_missing_captioner_or_vgg16_is_told(data, damsm_folder, tmp_path):
 
 
 def test_encoders_of_another_vocabulary_are_refused(dataset, damsm_folder):
-    from dmgan.captions import Vocabulary
+    from dmgan.data.vocabulary import Vocabulary
 
     assert Damsm.read_for(dataset, damsm_folder).vocabulary == dataset.vocabulary
     other = copy.copy(dataset)

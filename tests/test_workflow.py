@@ -28,9 +28,8 @@ from dmgan.options import (
     SamplingOptions,
     TrainingOptions,
 )
+from tests.paths import CONFIGS, ROOT
 
-ROOT = Path(__file__).parent.parent
-CONFIGS = ROOT / "workflow" / "config"
 SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dmgan.captions import fit_caption, pad_captions
 from dmgan.data.dataset import PreparedDataset
+from dmgan.data.vocabulary import fit_caption, pad_captions
 from dmgan.errors import UserError
 from dmgan.runtime.randomness import generator
 

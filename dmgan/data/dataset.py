@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dmgan.captions import Vocabulary, caption_to_words
-from dmgan.data.example import Example
+from dmgan.data.sources.example import Example
+from dmgan.data.vocabulary import Vocabulary, caption_to_words
 from dmgan.errors import UserError
 from dmgan.storage.files import OwnFiles, atomic_folder, file_sha256, read_json, write_json
 

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import PIL
 
-from dmgan.captions import Vocabulary
 from dmgan.data.dataset import FORMAT, PREPARED, READ, oversize, pack, record, seal
-from dmgan.data.example import Example
-from dmgan.data.listing import Decision, Listed, Listing
-from dmgan.data.photographs import Photograph, read_photograph
-from dmgan.data.synthbirds import SynthBirds
+from dmgan.data.sources.example import Example
+from dmgan.data.sources.listing import Decision, Listed, Listing
+from dmgan.data.sources.photographs import Photograph, read_photograph
+from dmgan.data.sources.synthbirds import SynthBirds
+from dmgan.data.vocabulary import Vocabulary
 from dmgan.errors import UserError
 from dmgan.runtime.parent import end_with_parent
 from dmgan.runtime.progress import Progress, log

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from dmgan.data.dataset import PreparedDataset
-from dmgan.data.synthbirds.attributes import SPECIES_ATTRIBUTES
-from dmgan.data.synthbirds.captions import named_attributes
+from dmgan.data.sources.synthbirds.attributes import SPECIES_ATTRIBUTES
+from dmgan.data.sources.synthbirds.captions import named_attributes
 from dmgan.errors import UserError
 from dmgan.evaluation.classifier import WEIGHTS, ImageClassifier, Labels, Task, fit, predictions
 from dmgan.options import ClassifierOptions, from_dict

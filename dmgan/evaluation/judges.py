@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dmgan.captions import fit_caption
 from dmgan.damsm import Damsm
 from dmgan.data.dataset import PreparedDataset
+from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
 from dmgan.evaluation import attributes, metrics
 from dmgan.evaluation.attributes import TrainedAttributes

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dmgan.data.coco_objects import COCO_CLASSES, named_coco_classes
 from dmgan.data.dataset import PreparedDataset
-from dmgan.data.synthbirds.attributes import SPECIES_ATTRIBUTES
+from dmgan.data.sources.synthbirds.attributes import SPECIES_ATTRIBUTES
 from dmgan.errors import UserError
 from dmgan.evaluation import attributes, metrics
 from dmgan.evaluation.features import StoredFeatures

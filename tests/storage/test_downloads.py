@@ -14,6 +14,7 @@ from dmgan.__main__ import main
 from dmgan.errors import UserError
 from dmgan.storage import downloads as assets
 from dmgan.storage.downloads import ASSETS, Asset, fetch, find
+from tests.paths import ROOT
 from tests.test_cli import error_line
 
 CONTENT = bytes(range(256)) * 8192  # 2 MB
@@ -231,13 +232,13 @@ def test_every_asset_is_whole():
 
 
 def test_the_page_is_up_to_date():
-    page = Path(__file__).parent.parent / "docs" / "assets.md"
+    page = ROOT / "docs" / "assets.md"
     assert page.read_text(encoding="utf-8") == assets.page(), "run: python -m docs.update_assets"
 
 
 @pytest.mark.parametrize("module", ["update_assets", "update_results", "update_full_demo"])
 def test_the_makefile_starts_what_makes_the_pages(module):
-    root = Path(__file__).parent.parent
+    root = ROOT
     assert f"\tpython -m docs.{module}\n" in (root / "Makefile").read_text()
     importing = [sys.executable, "-c", f"import docs.{module}"]  # alone: what pytest adds to the path must not help
     assert subprocess.run(importing, cwd=root, capture_output=True, env={}).returncode == 0

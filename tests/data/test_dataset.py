@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from dmgan.captions import Vocabulary
 from dmgan.data import prefetch
 from dmgan.data.batches import TrainingBatches, centre_crop, smaller_sides, to_tensor
 from dmgan.data.dataset import PreparedDataset, pack
-from dmgan.data.example import Example
 from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.data.prepare import prepare_synthbirds
-from dmgan.data.synthbirds import SynthBirds
+from dmgan.data.sources.example import Example
+from dmgan.data.sources.synthbirds import SynthBirds
+from dmgan.data.vocabulary import Vocabulary
 from dmgan.errors import UserError
 from dmgan.storage.files import file_sha256
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmgan.data.synthbirds.attributes import COLOURS, LARGE_PARTS, pick
+from dmgan.data.sources.synthbirds.attributes import COLOURS, LARGE_PARTS, pick
 
 MIN_WORDS, MAX_WORDS = 8, 22
 _FACT_COUNTS = (3, 4, 4, 4, 5, 5)  # how many attributes a caption names

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from dmgan.data.listing import (
+from dmgan.data.sources.listing import (
     Decision,
     Listed,
     Listing,

@@ -17,19 +17,21 @@ import pytest
 from PIL import Image
 
 from dmgan.__main__ import main
-from dmgan.data import cub, photographs, prepare
-from dmgan.data.coco import list_coco
-from dmgan.data.cub import list_cub
+from dmgan.data import prepare
 from dmgan.data.dataset import PreparedDataset
-from dmgan.data.folder import list_folder
-from dmgan.data.listing import files_under
-from dmgan.data.photographs import papers_crop, read_photograph
 from dmgan.data.prepare import prepare_photographs
+from dmgan.data.sources import cub, photographs
+from dmgan.data.sources.coco import list_coco
+from dmgan.data.sources.cub import list_cub
+from dmgan.data.sources.folder import list_folder
+from dmgan.data.sources.listing import files_under
+from dmgan.data.sources.photographs import papers_crop, read_photograph
 from dmgan.errors import UserError
 from dmgan.storage.files import file_sha256
+from tests.paths import SHARED
 from tests.storage.test_files import contents, killed_before
 
-COCO_MINI = Path(os.environ.get("COCO_MINI", Path(__file__).parents[2] / "shared" / "data" / "coco-mini"))
+COCO_MINI = Path(os.environ.get("COCO_MINI", SHARED / "data" / "coco-mini"))
 SPECIES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross", "004.Groove_billed_Ani")
 PER_SPECIES = 3
 

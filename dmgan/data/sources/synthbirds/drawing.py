@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dmgan.data.synthbirds.attributes import COLOURS, LARGE_PARTS
-from dmgan.data.synthbirds.backgrounds import BRANCH_BACKGROUNDS, draw_background, draw_perch
+from dmgan.data.sources.synthbirds.attributes import COLOURS, LARGE_PARTS
+from dmgan.data.sources.synthbirds.backgrounds import BRANCH_BACKGROUNDS, draw_background, draw_perch
 
 OVERSAMPLING = 4
 SCALES = {"small": 0.64, "medium": 0.72, "large": 0.80}  # bird unit as a share of the frame

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dmgan.data.synthbirds import ATTRIBUTES, COLOURS, SynthBirds, attributes, named_attributes
-from dmgan.data.synthbirds.attributes import LARGE_PARTS, MIN_DIFFERENCE, stream
-from dmgan.data.synthbirds.captions import MAX_WORDS, MIN_WORDS
-from dmgan.data.synthbirds.drawing import draw_bird
+from dmgan.data.sources.synthbirds import ATTRIBUTES, COLOURS, SynthBirds, attributes, named_attributes
+from dmgan.data.sources.synthbirds.attributes import LARGE_PARTS, MIN_DIFFERENCE, stream
+from dmgan.data.sources.synthbirds.captions import MAX_WORDS, MIN_WORDS
+from dmgan.data.sources.synthbirds.drawing import draw_bird
 from dmgan.errors import UserError
 
 GOLDEN_INDICES = (0, 777, 3199)

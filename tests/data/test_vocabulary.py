@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmgan.captions import Vocabulary, caption_to_words, fit_caption, pad_captions
+from dmgan.data.vocabulary import Vocabulary, caption_to_words, fit_caption, pad_captions
 from dmgan.errors import UserError
 from dmgan.runtime.randomness import generator
 

@@ -5,8 +5,8 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dmgan.captions import caption_to_words
-from dmgan.data.photographs import SUFFIXES, UNREAD_SUFFIXES
+from dmgan.data.sources.photographs import SUFFIXES, UNREAD_SUFFIXES
+from dmgan.data.vocabulary import caption_to_words
 from dmgan.errors import UserError
 from dmgan.storage.files import file_sha256
 

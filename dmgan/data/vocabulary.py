@@ -8,6 +8,7 @@ import numpy as np
 
 from dmgan.errors import UserError
 from dmgan.storage.files import read_json, write_json
+from dmgan.storage.plain_pickle import load_plain_pickle
 
 END = 0  # id 0 is both the end of a caption and its padding
 END_WORD = "<end>"
@@ -109,3 +110,26 @@ def pad_captions(captions: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray
     for row, tokens in zip(padded, captions, strict=True):
         row[: len(tokens)] = tokens
     return padded, lengths
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """The words of captions.pickle ([training captions, test captions, ixtoword, wordtoix]), in the order of their ids.
+
+    UserError where the file is no such list, its two maps differ, or a token is no word.
+    """
+    content = load_plain_pickle(path)
+    hint = "give the captions.pickle that was released with the encoders"
+    kinds = [type(each) for each in content] if type(content) in (list, tuple) else []
+    if kinds != [list, list, dict, dict]:
+        raise UserError(f"{path}: is not [training captions, test captions, ixtoword, wordtoix]; {hint}")
+    training, test, words, ids = content
+    if set(words) != set(range(len(words))) or not all(type(word) is str for word in words.values()):
+        raise UserError(f"{path}: its ixtoword does not number words from 0 without a gap; {hint}")
+    if ids != {word: number for number, word in words.items()}:
+        raise UserError(f"{path}: its wordtoix is not the inverse of its ixtoword; {hint}")
+    if words.get(0) != END_WORD:
+        raise UserError(f"{path}: its word 0 is {words.get(0)!r}, not {END_WORD!r}; {hint}")
+    for caption in (caption for captions in (training, test) for caption in captions):
+        if type(caption) is not list or not all(type(token) is int and 0 <= token < len(words) for token in caption):
+            raise UserError(f"{path}: holds a caption that is no list of its tokens; {hint}")
+    return Vocabulary([words[number] for number in range(len(words))])

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from dmgan.data.listing import (
+from dmgan.data.sources.listing import (
     Decision,
     Listed,
     Listing,
@@ -21,7 +21,7 @@ from dmgan.data.listing import (
     without_duplicates,
     without_missing_files,
 )
-from dmgan.data.photographs import SUFFIXES
+from dmgan.data.sources.photographs import SUFFIXES
 from dmgan.errors import UserError
 
 CAPTIONS = "captions.jsonl"

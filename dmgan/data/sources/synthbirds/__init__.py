@@ -3,8 +3,8 @@
 import operator
 from dataclasses import dataclass
 
-from dmgan.data.example import Example
-from dmgan.data.synthbirds.attributes import (
+from dmgan.data.sources.example import Example
+from dmgan.data.sources.synthbirds.attributes import (
     ATTRIBUTES,
     COLOURS,
     draw_image_attributes,
@@ -12,8 +12,8 @@ from dmgan.data.synthbirds.attributes import (
     species_templates,
     stream,
 )
-from dmgan.data.synthbirds.captions import named_attributes, write_captions
-from dmgan.data.synthbirds.drawing import draw_bird
+from dmgan.data.sources.synthbirds.captions import named_attributes, write_captions
+from dmgan.data.sources.synthbirds.drawing import draw_bird
 from dmgan.errors import UserError
 
 __all__ = ["ATTRIBUTES", "COLOURS", "SynthBirds", "named_attributes"]
