@@ -2,7 +2,8 @@
 
 One generator and one discriminator, no stages: the sentence steers the image through affine transformations of the
 features, and the discriminator gives one answer for image and sentence together. Letters: z noise, e sentence, h
-features of the generator. Its loss (hinge, matching-aware gradient penalty: DF-GAN Eq. 1) is in dmgan/losses.py.
+features of the generator. Its loss (hinge, matching-aware gradient penalty: DF-GAN Eq. 1) is in
+dmgan/training/gan_losses.py.
 """
 
 import math

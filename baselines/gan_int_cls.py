@@ -1,8 +1,8 @@
 """GAN-INT-CLS: generative adversarial text to image synthesis (Reed et al., ICML 2016).
 
 A DCGAN with the compressed sentence beside the noise. CLS: the discriminator also sees real images with another's
-caption; INT: the generator also draws sentences halfway between two captions. Both are in dmgan/losses.py and
-dmgan/training.py. Letters: z noise, phi sentence (here the DAMSM's).
+caption; INT: the generator also draws sentences halfway between two captions. Both are in
+dmgan/training/gan_losses.py and dmgan/training/trainer.py. Letters: z noise, phi sentence (here the DAMSM's).
 """
 
 import math

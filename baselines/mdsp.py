@@ -4,7 +4,7 @@ Equation numbers are the paper's. It gives two modules in words alone, which are
 the affine combination module is ManiGAN's (Li et al., CVPR 2020), the content features are its section 4.2. Letters:
 S sentence, c its augmented condition, z noise, v image features (B, C, h, w) of the retrieved image, v_g their mean,
 V_k what stage k makes of v, h_k hidden features of stage k, a^l content features, x_k image of stage k.
-Retrieval is in dmgan/retrieval.py, VGG-16's features are in dmgan/features.py, Eq. 1-4 in dmgan/losses.py.
+Retrieval is in dmgan/retrieval.py, VGG-16's features are in dmgan/features.py, Eq. 1-4 in dmgan/training/gan_losses.py.
 """
 
 import math
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.damsm import Damsm
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.features import CHANNELS, REDUCTION
@@ -23,6 +22,7 @@ from dmgan.models.discriminators import LogitHead, SpectralNormConv2d
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.options import ArchitectureOptions, MatchingOptions
 from dmgan.retrieval import MemoryBank
+from dmgan.text.damsm import Damsm
 
 # Section 4.1: the generator.
 

@@ -3,7 +3,7 @@
 Its first version: Stage-I draws a small image, and when it is trained, it is frozen and Stage-II learns to draw the
 image anew, twice as large with two stages, four times with the paper's three. Letters: z noise, c0 and c the augmented
 conditions of the stages, s0 Stage-I's image. Its losses, Eq. 3-4 of Stage-I and Eq. 5-6 of Stage-II, are in
-dmgan/losses.py; `begin_step` says which of them a step has.
+dmgan/training/gan_losses.py; `begin_step` says which of them a step has.
 """
 
 import math

@@ -25,8 +25,7 @@ def losses(device: str) -> dict[str, Callable[[], tuple]]:
     import torch
 
     from benchmarks.training_yardstick import words_loss
-    from dmgan.losses import both_ways
-    from dmgan.word_scores import word_scores
+    from dmgan.training.damsm_loss import both_ways, word_scores
 
     torch.manual_seed(0)
     regions = torch.randn(BATCH, EMBEDDING_DIM, SIDE, SIDE, device=device) * 0.3

@@ -12,7 +12,6 @@ import torch
 
 from benchmarks import fresh, plot, record
 from benchmarks.record import Figure
-from dmgan.damsm import pretrain
 from dmgan.data.prepare import prepare_synthbirds
 from dmgan.evaluation.attributes import train_attributes
 from dmgan.evaluation.classifier import train_classifier
@@ -27,7 +26,8 @@ from dmgan.options import (
 )
 from dmgan.sampling import sample_test_captions
 from dmgan.storage import files
-from dmgan.training import train
+from dmgan.training.pretrain_damsm import pretrain
+from dmgan.training.train import train
 
 NAME, TITLE = "evaluation_twice", "One image set evaluated twice"
 CPU, SIDE = torch.device("cpu"), 32

@@ -52,7 +52,7 @@ def train_curves(
     import torch
 
     from dmgan.options import ArchitectureOptions, EngineOptions, MatchingOptions, TrainingOptions
-    from dmgan.training import train
+    from dmgan.training.train import train
 
     architecture = ArchitectureOptions(
         base_size=size.side >> (size.stages - 1), stages=size.stages, generator_width=size.width,
@@ -78,9 +78,9 @@ def prepare(folder: Path, size: Size) -> None:
     """A small synthbirds and encoders for it."""
     import torch
 
-    from dmgan.damsm import pretrain
     from dmgan.data.prepare import prepare_synthbirds
     from dmgan.options import DamsmOptions, MatchingOptions
+    from dmgan.training.pretrain_damsm import pretrain
 
     prepare_synthbirds(folder / "data", size.side, size.images // 6, 6, 10, seed=0, workers=1)
     options = DamsmOptions(
@@ -161,7 +161,7 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--stored", action="store_true", help="judge the curves of results/precision.json anew")
     arguments = parser.parse_args()
-    from dmgan.training import ROW_EVERY
+    from dmgan.training.train import ROW_EVERY
 
     try:
         if arguments.stored:

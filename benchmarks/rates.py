@@ -85,7 +85,7 @@ def _cores() -> int:
 def _captions(batch: int, embedding_dim: int, device):
     import torch
 
-    from dmgan.damsm import EncodedCaptions
+    from dmgan.text.damsm import EncodedCaptions
 
     words = torch.randn(batch, embedding_dim, _WORDS, device=device)
     mask = torch.zeros(batch, _WORDS, dtype=torch.bool, device=device)
@@ -122,10 +122,10 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     """Rate of a training step as its engine runs it, and megabytes of a checkpoint."""
     import torch
 
-    from dmgan.encoders import build_image_encoder
     from dmgan.models.registry import find
     from dmgan.runtime.device import set_deterministic
-    from dmgan.training import Trainer
+    from dmgan.text.encoders import build_image_encoder
+    from dmgan.training.trainer import Trainer
 
     model = _model(name, block, config)
     if block.get("gpus", 1) > 1:
@@ -180,8 +180,8 @@ def _tensors(state) -> list:
 def _pretrain(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
     import torch
 
-    from dmgan.damsm import Pretrainer
-    from dmgan.encoders import TextEncoder, build_image_encoder
+    from dmgan.text.encoders import TextEncoder, build_image_encoder
+    from dmgan.training.pretrain_damsm import Pretrainer
 
     options, device = _chosen(DamsmOptions, config["damsm"]), clock.device
     text = TextEncoder(_VOCABULARY, options.embedding_dim, options.dropout)
@@ -196,7 +196,7 @@ def _evaluate(batch: int, clock: _Clock) -> dict[str, float]:
     """One pass of Inception-v3 at 299 px: each rung of the ladder, and the DAMSM's judge, takes one."""
     import torch
 
-    from dmgan.encoders import build_image_encoder
+    from dmgan.text.encoders import build_image_encoder
 
     encoder = build_image_encoder("inception", 256, 32).eval().to(clock.device)
     images = torch.rand(batch, 3, 299, 299, device=clock.device)

@@ -52,7 +52,7 @@ def queries(count: int):
     """Captions of WORDS random words each."""
     import torch
 
-    from dmgan.damsm import EncodedCaptions
+    from dmgan.text.damsm import EncodedCaptions
 
     random = torch.Generator().manual_seed(1)
     words = torch.randn(count, EMBEDDING_DIM, WORDS, generator=random)

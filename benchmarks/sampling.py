@@ -56,12 +56,12 @@ def make_run(folder: Path) -> None:
     from dmgan.data.dataset import PreparedDataset
     from dmgan.data.prepare import prepare_synthbirds
     from dmgan.data.vocabulary import Vocabulary
-    from dmgan.encoders import TextEncoder, build_image_encoder
     from dmgan.models.interface import initialise
     from dmgan.models.registry import build_model
     from dmgan.options import DamsmOptions
     from dmgan.storage import files
     from dmgan.storage.weights import save_weights
+    from dmgan.text.encoders import TextEncoder, build_image_encoder
 
     prepare_synthbirds(folder / "data", 64, 8, 8, 10, seed=0, workers=1)
     vocabulary: Vocabulary = PreparedDataset(folder / "data").vocabulary
@@ -97,8 +97,8 @@ def _yardstick(folder: Path, batch: int, device) -> Callable[[int], None]:
     from benchmarks.yardstick import YardstickGenerator
     from dmgan.data.dataset import PreparedDataset
     from dmgan.data.vocabulary import pad_captions
-    from dmgan.encoders import padding_mask
     from dmgan.sampling import choose_test_caption, load_run
+    from dmgan.text.encoders import padding_mask
 
     trained, dataset = load_run(folder / "run", device), PreparedDataset(folder / "data")
     network = YardstickGenerator(ArchitectureOptions(), EMBEDDING_DIM).to(device)
@@ -191,9 +191,9 @@ def profile(folder: Path, threads: int) -> str:
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
-    from dmgan.damsm import EncodedCaptions
     from dmgan.inference import InferenceGenerator
     from dmgan.sampling import load_run
+    from dmgan.text.damsm import EncodedCaptions
 
     torch.set_num_threads(threads)
     trained, text = load_run(folder / "run", torch.device("cpu")), []

@@ -1,6 +1,7 @@
 """Training steps of DM-GAN at batch 10, bird configuration (64, 128 and 256 px), Inception as the image encoder.
 
-The yardstick's step is the released code's way (benchmarks/training_yardstick.py). Ours is `dmgan.training.Trainer`'s.
+The yardstick's step is the released code's way (benchmarks/training_yardstick.py). Ours is that
+of `dmgan.training.trainer.Trainer`.
 Weights, images and encoded captions are random: they cost the same. On a CUDA device the schedules of the papers are
 projected from the measured steps.
 """
@@ -82,9 +83,9 @@ def make_step(setting: Setting, device_name: str) -> tuple[Callable[[], None], i
         keep_freed_memory()
     import torch
 
-    from dmgan.damsm import EncodedCaptions
-    from dmgan.encoders import build_image_encoder, padding_mask
     from dmgan.runtime.device import disable_tf32
+    from dmgan.text.damsm import EncodedCaptions
+    from dmgan.text.encoders import build_image_encoder, padding_mask
 
     torch.manual_seed(0)
     device = torch.device(device_name)
@@ -113,7 +114,7 @@ def make_step(setting: Setting, device_name: str) -> tuple[Callable[[], None], i
 
     from dmgan.models.interface import initialise
     from dmgan.models.registry import build_model
-    from dmgan.training import Trainer
+    from dmgan.training.trainer import Trainer
 
     model = build_model("dmgan", sizes, EMBEDDING_DIM)
     initialise(model)

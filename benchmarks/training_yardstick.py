@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.yardstick import YardstickGenerator
-from dmgan.encoders import ImageEncoder
 from dmgan.options import ArchitectureOptions, MatchingOptions, TrainingOptions
+from dmgan.text.encoders import ImageEncoder
 
 
 def _unit(vector: Tensor) -> Tensor:

@@ -156,7 +156,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
 
 def pretrain(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
-    from dmgan.damsm import pretrain as run
+    from dmgan.training.pretrain_damsm import pretrain as run
 
     run(
         arguments.data, arguments.out, _options(arguments, DamsmOptions), _options(arguments, MatchingOptions),
@@ -208,7 +208,7 @@ def attributes(arguments: argparse.Namespace) -> None:
 
 def captioner(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
-    from dmgan.captioner import train_captioner
+    from dmgan.training.pretrain_captioner import train_captioner
 
     train_captioner(
         arguments.data, arguments.damsm, arguments.out, _options(arguments, CaptionerOptions),
@@ -234,7 +234,7 @@ def train(arguments: argparse.Namespace) -> None:
     )
     device = _device(arguments)
     from dmgan.runtime.distributed import process_group
-    from dmgan.training import train as run
+    from dmgan.training.train import train as run
 
     with process_group(device) as distributed:
         run(
@@ -270,7 +270,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def import_(arguments: argparse.Namespace) -> None:
-    from dmgan.released import ReleasedFiles, import_released
+    from dmgan.training.import_released import ReleasedFiles, import_released
 
     released = ReleasedFiles(
         arguments.generator, arguments.text_encoder, arguments.image_encoder, arguments.captions_pickle
@@ -605,7 +605,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def lab_book(arguments: argparse.Namespace) -> None:
-    from dmgan.tracking import create_database
+    from dmgan.training.mlflow_run import create_database
 
     create_database(arguments.mlflow, arguments.artifacts)
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.captioner import TrainedCaptioner
-from dmgan.damsm import Damsm
 from dmgan.errors import UserError
 from dmgan.features import FeatureNetwork
 from dmgan.models.interface import TextToImageGAN
 from dmgan.options import TrainingOptions
 from dmgan.perceptual import perceptual_features
+from dmgan.text.captioner import TrainedCaptioner
+from dmgan.text.damsm import Damsm
 
 
 class Companions(NamedTuple):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.damsm import EncodedCaptions
 from dmgan.errors import UserError
 from dmgan.models.fast import fused_for_inference
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.options import SamplingOptions
 from dmgan.runtime.device import disable_tf32
+from dmgan.text.damsm import EncodedCaptions
 
 _CAST_BY_AUTOCAST = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 

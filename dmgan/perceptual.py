@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from dmgan.damsm import Damsm
-from dmgan.encoders import SmallImageEncoder
 from dmgan.errors import UserError
 from dmgan.features import FeatureNetwork, vgg16
 from dmgan.storage import files
+from dmgan.text.damsm import Damsm
+from dmgan.text.encoders import SmallImageEncoder
 
 _SMALL_LAYERS = 6  # of the small image encoder: two blocks, a quarter of the side
 

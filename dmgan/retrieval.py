@@ -29,7 +29,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.vocabulary import fit_caption
@@ -39,6 +38,7 @@ from dmgan.options import MatchingOptions
 from dmgan.runtime.progress import log
 from dmgan.runtime.randomness import generator
 from dmgan.storage import files
+from dmgan.text.damsm import Damsm, EncodedCaptions
 
 RERANKED = 200
 REGION_SIDE = 8  # a larger map of regions is averaged to it: COCO's keys are then 2.7 GB, not 12.2

@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import to_uint8
 from dmgan.data.coco_objects import plan_coco_images
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.vocabulary import fit_caption
-from dmgan.encoders import padding_mask
 from dmgan.errors import UserError
 from dmgan.features import give_features
 from dmgan.image_folder import SAMPLED, ImageFolder
@@ -36,6 +34,8 @@ from dmgan.runtime.randomness import generator
 from dmgan.storage import files
 from dmgan.storage.png import write_pngs
 from dmgan.storage.weights import load_weights
+from dmgan.text.damsm import Damsm, EncodedCaptions
+from dmgan.text.encoders import padding_mask
 
 _GENERATED = files.OwnFiles("generate", ("captions.json",), r"captions\.json|caption\d{3,}_\d{3,}_\d+\.png")
 IN_THIS_PROCESS = SamplingOptions(workers=0)

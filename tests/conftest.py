@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmgan.captioner import train_captioner
-from dmgan.damsm import pretrain
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_synthbirds
 from dmgan.evaluation.attributes import train_attributes
@@ -19,6 +17,8 @@ from dmgan.options import (
     MatchingOptions,
     TrainingOptions,
 )
+from dmgan.training.pretrain_captioner import train_captioner
+from dmgan.training.pretrain_damsm import pretrain
 
 torch.set_num_threads(1)
 
@@ -94,7 +94,7 @@ def attributes_folder(data, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def run_folder(data, damsm_folder, tmp_path_factory) -> Path:
     """A DM-GAN after two short epochs."""
-    from dmgan.training import train
+    from dmgan.training.train import train
 
     folder = tmp_path_factory.mktemp("run") / "seed0"
     train("dmgan", data, damsm_folder, folder, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
@@ -104,7 +104,7 @@ def run_folder(data, damsm_folder, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def one_image_folder(data, damsm_folder, tmp_path_factory) -> Path:
     """A model of three stages that makes the last one's image alone, after two short epochs."""
-    from dmgan.training import train
+    from dmgan.training.train import train
 
     folder = tmp_path_factory.mktemp("one-image") / "seed0"
     train("attngan-dcgan", data, damsm_folder, folder, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)

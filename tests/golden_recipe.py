@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from baselines.attngan import AttnGAN
-from dmgan.damsm import EncodedCaptions
-from dmgan.encoders import TextEncoder
 from dmgan.models.dmgan import DMGAN
 from dmgan.options import ArchitectureOptions
+from dmgan.text.damsm import EncodedCaptions
+from dmgan.text.encoders import TextEncoder
 from tests.paths import GOLDEN
 
 

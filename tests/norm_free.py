@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dmgan.damsm import EncodedCaptions
-from dmgan.encoders import SmallImageEncoder, padding_mask
 from dmgan.models.registry import build_model, find
 from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions, TrainingOptions
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext, process_group
-from dmgan.training import Trainer, step_noise
+from dmgan.text.damsm import EncodedCaptions
+from dmgan.text.encoders import SmallImageEncoder, padding_mask
+from dmgan.training.train import step_noise
+from dmgan.training.trainer import Trainer
 from tests.conftest import ARCHITECTURE, CPU
 
 BATCH, EMBEDDING, STEPS = 7, 16, 3  # two ranks take 3 and 4 rows

@@ -84,7 +84,7 @@ def test_bad_input_is_one_clear_line(capsys, tmp_path, data, damsm_folder, run_f
 )
 def test_a_model_has_its_own_defaults_where_no_flag_is_given(model, flags, wanted, monkeypatch):
     seen = []
-    monkeypatch.setattr("dmgan.training.train", lambda *arguments: seen.append(arguments))
+    monkeypatch.setattr("dmgan.training.train.train", lambda *arguments: seen.append(arguments))
     paths = ["--data", "data", "--damsm", "damsm", "--out", "out"]
     assert main(["train", "--model", model, *paths, *flags, "--device", "cpu"]) == 0
     assert seen[0][5] == TrainingOptions(**wanted)

@@ -11,18 +11,19 @@ from baselines.attngan import WordAttention
 from baselines.controlgan import ChannelAttention, WordLevelDiscriminator
 from baselines.dfgan import Affine, OneWayDiscriminator
 from baselines.mirrorgan import GlobalLocalAttention
-from dmgan.captioner import Captioner
-from dmgan.damsm import EncodedCaptions
 from dmgan.errors import UserError
-from dmgan.losses import adversarial_loss, discriminator_loss, kl_loss, matching_losses
 from dmgan.models.blocks import ConditioningAugmentation
 from dmgan.models.discriminators import Discriminator, SpectralNormConv2d
 from dmgan.models.dmgan import MemoryOptions, MemoryRefinement
 from dmgan.models.interface import initialise
 from dmgan.models.registry import MODELS, build_model
 from dmgan.options import ArchitectureOptions, CaptionerOptions, LossOptions, MatchingOptions, TrainingOptions
-from dmgan.training import Trainer, WeightAverage
-from dmgan.word_scores import word_scores
+from dmgan.text.captioner import Captioner
+from dmgan.text.damsm import EncodedCaptions
+from dmgan.training.damsm_loss import matching_losses, word_scores
+from dmgan.training.gan_losses import adversarial_loss, discriminator_loss, kl_loss
+from dmgan.training.optimizers import WeightAverage
+from dmgan.training.trainer import Trainer
 
 torch.set_default_dtype(torch.float32)
 T, N_W, N_R, SIDE = 4, 5, 3, 2

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from dmgan.damsm import Damsm
 from dmgan.errors import UserError
 from dmgan.evaluation import features, metrics, networks
 from dmgan.evaluation.classifier import ImageClassifier
@@ -25,6 +24,7 @@ from dmgan.evaluation.images import ImageFiles, sampled_images
 from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, statistics_to_fid
 from dmgan.options import RUNGS, EvaluationOptions
 from dmgan.sampling import sample_test_captions
+from dmgan.text.damsm import Damsm
 from tests.conftest import CPU
 from tests.golden_recipe import load, uniform
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dmgan.damsm import Damsm
 from dmgan.errors import UserError
 from dmgan.evaluation import classifier, features, networks
 from dmgan.evaluation.classifier import TrainedClassifier
@@ -22,6 +21,7 @@ from dmgan.evaluation.features import Rows, extract
 from dmgan.evaluation.images import ImageFiles, RealImages
 from dmgan.storage import downloads as assets
 from dmgan.storage import files
+from dmgan.text.damsm import Damsm
 from tests.conftest import CPU
 
 COUNT = 50
@@ -346,4 +346,4 @@ def test_the_code_that_a_forward_runs_through_is_part_of_the_identity(classifier
     assert set(species) == {"dmgan.evaluation.networks", "dmgan.evaluation.classifier"}
     assert species["dmgan.evaluation.classifier"] == files.file_sha256(Path(classifier.__file__))
     codes = networks.DamsmCodes(Damsm.read(damsm_folder), "damsm").identity()["code_sha256"]
-    assert {"dmgan.evaluation.networks", "dmgan.encoders"} <= set(codes) and "dmgan.options" not in codes
+    assert {"dmgan.evaluation.networks", "dmgan.text.encoders"} <= set(codes) and "dmgan.options" not in codes

@@ -21,7 +21,7 @@ from dmgan.report.scene import Scene
 from dmgan.report.word_choice import draw_words, lit, refinement_choice
 from dmgan.report.words import attention_weights, told_apart, top_words
 from dmgan.sampling import load_run, sample_test_captions
-from dmgan.training import train
+from dmgan.training.train import train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 DRAWINGS = (draw_models, draw_rivals, draw_stages, draw_noises, draw_words)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmgan.damsm import Pretrainer
-from dmgan.encoders import ImageEncoder, InceptionImageEncoder, TextEncoder
-from dmgan.losses import MatchingLosses, kl_loss, matching_losses
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, DamsmOptions, LossOptions, MatchingOptions, TrainingOptions
-from dmgan.training import Trainer
-from dmgan.word_scores import pack_words, word_attention
+from dmgan.text.encoders import ImageEncoder, InceptionImageEncoder, TextEncoder
+from dmgan.training.damsm_loss import MatchingLosses, matching_losses, pack_words, word_attention
+from dmgan.training.gan_losses import kl_loss
+from dmgan.training.pretrain_damsm import Pretrainer
+from dmgan.training.trainer import Trainer
 from tests.golden_recipe import Small, deviation, fill, load, uniform
 
 REPOSITORIES = ("dmgan", "attngan")

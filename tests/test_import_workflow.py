@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from dmgan.report.tables import write_tables
-from tests.test_import import released  # noqa: F401
 from tests.test_workflow import copy_of_project, planned_jobs, read_config, run, write_config
+from tests.training.test_import_released import released  # noqa: F401
 
 
 def test_released_weights_go_through_the_workflow(

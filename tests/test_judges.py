@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dmgan.damsm import Damsm, pretrain
 from dmgan.data.sources.synthbirds import named_attributes
 from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
@@ -26,6 +25,8 @@ from dmgan.options import ClassifierOptions, DamsmOptions, EvaluationOptions, Ma
 from dmgan.report.comparisons import write_comparisons
 from dmgan.runtime.randomness import generator
 from dmgan.sampling import sample_test_captions
+from dmgan.text.damsm import Damsm
+from dmgan.training.pretrain_damsm import pretrain
 from tests.conftest import CPU
 from tests.test_rprecision import literal_hit
 

@@ -11,13 +11,13 @@ from baselines.mdsp import AffineCombination, ContentDiscriminator, channel_mean
 from dmgan.data.batches import TrainingBatches
 from dmgan.errors import UserError
 from dmgan.features import CHANNELS, REDUCTION, give_features, small
-from dmgan.losses import discriminator_loss, r1_penalty
 from dmgan.models.interface import initialise
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions
 from dmgan.report.figures import write_figures
 from dmgan.sampling import load_run
-from dmgan.training import train
+from dmgan.training.gan_losses import discriminator_loss, r1_penalty
+from dmgan.training.train import train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 

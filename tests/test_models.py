@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmgan.captioner import Captioner, TrainedCaptioner
 from dmgan.companions import Companions
-from dmgan.damsm import Damsm, EncodedCaptions
-from dmgan.encoders import build_image_encoder
 from dmgan.features import give_features
-from dmgan.losses import adversarial_loss, discriminator_loss
 from dmgan.models.interface import Generated, TextToImageGAN, initialise
 from dmgan.models.registry import MODELS, build_model
 from dmgan.options import ArchitectureOptions, CaptionerOptions, DamsmOptions, MatchingOptions, TrainingOptions
 from dmgan.perceptual import perceptual_features
 from dmgan.storage.weights import load_weights, save_weights
-from dmgan.training import train
+from dmgan.text.captioner import Captioner, TrainedCaptioner
+from dmgan.text.damsm import Damsm, EncodedCaptions
+from dmgan.text.encoders import build_image_encoder
+from dmgan.training.gan_losses import adversarial_loss, discriminator_loss
+from dmgan.training.train import train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 EMBEDDING_DIM = 12

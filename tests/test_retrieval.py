@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.batches import centre_crop
 from dmgan.errors import UserError
 from dmgan.evaluation.evaluate import Judges, evaluate, sampled_images
@@ -28,7 +27,8 @@ from dmgan.retrieval import (
     words_to_regions,
 )
 from dmgan.sampling import load_run, retrieve, sample_test_captions
-from dmgan.training import train
+from dmgan.text.damsm import Damsm, EncodedCaptions
+from dmgan.training.train import train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 E, N, CAPTIONS, U, REGIONS = 6, 9, 2, 3, 4

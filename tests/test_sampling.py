@@ -9,7 +9,6 @@ import torch
 import torch._inductor.config
 from PIL import Image
 
-from dmgan.damsm import Damsm
 from dmgan.data.batches import to_uint8
 from dmgan.errors import UserError
 from dmgan.inference import InferenceGenerator
@@ -23,6 +22,7 @@ from dmgan.sampling import (
     read_captions,
     sample_test_captions,
 )
+from dmgan.text.damsm import Damsm
 from tests.conftest import CPU
 
 PLAIN = SamplingOptions(fused=False, channels_last=False, workers=0)

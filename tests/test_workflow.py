@@ -657,7 +657,7 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
             | dict.fromkeys(["evaluate_retrieval", "memorisation", "retrieval_table"], 1),
         ),
         ("dmgan/report/tables.py", {"tables": 1, "compare": 1, "figures": 1, "retrieval_table": 1}),
-        ("dmgan/training.py", {}),
+        ("dmgan/training/train.py", {}),
     ],
 )
 def test_edited_code_runs_the_cheap_rules_that_use_it(finished, module, rerun):

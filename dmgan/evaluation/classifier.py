@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.checkpoints import Checkpoint, Fingerprints, exclusive, run_steps
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
@@ -23,7 +22,9 @@ from dmgan.runtime.provenance import provenance
 from dmgan.runtime.randomness import generator
 from dmgan.storage import files
 from dmgan.storage.weights import load_weights, save_weights
-from dmgan.tracking import LabBook
+from dmgan.training.checkpoints import Checkpoint, Fingerprints, exclusive
+from dmgan.training.loop import run_steps
+from dmgan.training.mlflow_run import LabBook
 
 ROW_EVERY = 20  # steps per row of history.csv
 WEIGHTS = "classifier.safetensors"

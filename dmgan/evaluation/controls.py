@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dmgan.damsm import Damsm
 from dmgan.data.batches import to_tensor, to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
@@ -26,6 +25,7 @@ from dmgan.image_folder import MANIFEST
 from dmgan.runtime.progress import Progress
 from dmgan.runtime.randomness import generator
 from dmgan.storage import files
+from dmgan.text.damsm import Damsm
 
 CONTROLS = ("real", "shuffled", "nearest", "noise", "adversarial")
 ADVERSARIAL_STEPS, ADVERSARIAL_LR = 40, 0.05

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dmgan.damsm import Damsm
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation import metrics
@@ -33,7 +32,8 @@ from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
 from dmgan.storage.png import contact_sheet
-from dmgan.tracking import LabBook
+from dmgan.text.damsm import Damsm
+from dmgan.training.mlflow_run import LabBook
 
 SCHEMA = 2
 REFERENCE = "reference.json"

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dmgan.damsm import Damsm
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
@@ -35,6 +34,7 @@ from dmgan.options import EvaluationOptions
 from dmgan.runtime.randomness import generator
 from dmgan.storage import files
 from dmgan.storage.weights import load_state, load_weights, read_state_dict
+from dmgan.text.damsm import Damsm
 
 TRAINING, HELD_OUT, RELEASED = "training DAMSM", "held-out DAMSM", "released DAMSM"
 _KINDS = {

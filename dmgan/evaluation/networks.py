@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dmgan.damsm import Damsm
 from dmgan.errors import UserError
 from dmgan.evaluation.classifier import TrainedClassifier
 from dmgan.options import RUNGS
@@ -27,6 +26,7 @@ from dmgan.runtime.provenance import versions
 from dmgan.storage import downloads as assets
 from dmgan.storage import files
 from dmgan.storage.weights import load_state, read_state_dict
+from dmgan.text.damsm import Damsm
 
 INCEPTION_SIZE = 299
 POOL, CLASSES = 2048, 1008  # widths of Inception's last pool, and of the logits of 2015

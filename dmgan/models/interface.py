@@ -10,10 +10,10 @@ from dmgan.options import ArchitectureOptions, MatchingOptions
 
 if TYPE_CHECKING:
     from dmgan.companions import Companions
-    from dmgan.damsm import Damsm, EncodedCaptions
     from dmgan.data.dataset import PreparedDataset
     from dmgan.features import FeatureNetwork
     from dmgan.retrieval import MemoryBank
+    from dmgan.text.damsm import Damsm, EncodedCaptions
 
 
 class Generated(NamedTuple):

@@ -877,10 +877,10 @@ def test_photographs_of_coco_are_prepared_trained_on_and_drawn(tmp_path):
     """159 photographs with their captions; training and sampling are tiny."""
     import torch
 
-    from dmgan.damsm import pretrain
     from dmgan.options import ArchitectureOptions, DamsmOptions, MatchingOptions, TrainingOptions
     from dmgan.sampling import sample_test_captions
-    from dmgan.training import train
+    from dmgan.training.pretrain_damsm import pretrain
+    from dmgan.training.train import train
 
     cpu = torch.device("cpu")
     prepare_photographs(list_coco(COCO_MINI), tmp_path / "data", 32, workers=2)

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
+from dmgan.options import MatchingOptions
 from dmgan.runtime.device import to_device
 
 
@@ -111,3 +113,55 @@ def word_scores(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float, 
     by_caption = cosines.new_full((len(regions), len(words), len(packed.counts)), -torch.inf)
     by_caption[:, packed.captions, packed.positions] = gamma2 * cosines
     return by_caption.logsumexp(dim=2)
+
+
+class MatchingLosses(NamedTuple):
+    """The DAMSM's four cross entropies; 0: an image picks its caption, 1: a caption picks its image."""
+
+    word0: Tensor
+    word1: Tensor
+    sentence0: Tensor
+    sentence1: Tensor
+
+
+def sentence_scores(codes: Tensor, sentences: Tensor) -> Tensor:
+    """Cosine of every image code (B_i, E) with every sentence (B_j, E), (B_i, B_j)."""
+    return F.normalize(codes, dim=1, eps=1e-8) @ F.normalize(sentences, dim=1, eps=1e-8).t()
+
+
+# AttnGAN Eq. 11-13
+def both_ways(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Cross entropies over rows and over columns; other samples of the same class do not compete."""
+    labels = torch.arange(len(scores), device=scores.device)
+    if class_ids is not None:
+        same = class_ids[:, None] == class_ids[None, :]
+        same.fill_diagonal_(False)
+        scores = scores.masked_fill(same, -torch.inf)
+    return F.cross_entropy(scores, labels), F.cross_entropy(scores.t(), labels)
+
+
+def matching_scores(
+    regions: Tensor, code: Tensor, words: Tensor, sentence: Tensor, lengths: Tensor, gammas: MatchingOptions
+) -> tuple[Tensor, Tensor]:
+    """Word and sentence scores (I, J) of I images with J captions, times gamma3."""
+    by_word = gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2)
+    return by_word, gammas.gamma3 * sentence_scores(code, sentence)
+
+
+def losses_of_scores(by_word: Tensor, by_sentence: Tensor, class_ids: Tensor | None) -> MatchingLosses:
+    """The DAMSM loss's four parts from the scores (B, B) of a whole batch; class_ids (B,) or None."""
+    return MatchingLosses(*both_ways(by_word, class_ids), *both_ways(by_sentence, class_ids))
+
+
+def matching_losses(
+    regions: Tensor,
+    code: Tensor,
+    words: Tensor,
+    sentence: Tensor,
+    lengths: Tensor,
+    class_ids: Tensor | None,
+    gammas: MatchingOptions,
+) -> MatchingLosses:
+    """The DAMSM loss's four parts for B images and their B captions; class_ids (B,) or None."""
+    scores = matching_scores(regions, code, words, sentence, lengths, gammas)
+    return losses_of_scores(*scores, class_ids)

@@ -11,9 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dmgan.damsm import FILES
 from dmgan.data.vocabulary import Vocabulary, read_vocabulary
-from dmgan.encoders import WORD_EMBEDDING_DIM, TextEncoder, build_image_encoder
 from dmgan.errors import UserError
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, DamsmOptions, TrainingOptions
@@ -21,6 +19,8 @@ from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
 from dmgan.storage.weights import load_state, read_state_dict, save_weights
+from dmgan.text.damsm import FILES
+from dmgan.text.encoders import WORD_EMBEDDING_DIM, TextEncoder, build_image_encoder
 
 _MARKERS = {  # what only one of them has
     "dmgan": {"h_net2.A.weight"},

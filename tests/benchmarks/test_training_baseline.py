@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from benchmarks.training_yardstick import YardstickStep, words_loss
-from dmgan.damsm import EncodedCaptions
-from dmgan.encoders import SmallImageEncoder, padding_mask
-from dmgan.losses import both_ways
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions
-from dmgan.training import Trainer
-from dmgan.word_scores import word_scores
+from dmgan.text.damsm import EncodedCaptions
+from dmgan.text.encoders import SmallImageEncoder, padding_mask
+from dmgan.training.damsm_loss import both_ways, word_scores
+from dmgan.training.trainer import Trainer
 from tests.conftest import CPU
 
 BATCH, EMBEDDING = 3, 8

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmgan.damsm import Damsm, EncodedCaptions
 from dmgan.data.dataset import PreparedDataset
-from dmgan.encoders import padding_mask
 from dmgan.runtime.device import to_device
 from dmgan.runtime.distributed import DistributedContext
 from dmgan.runtime.progress import log
 from dmgan.storage import files
 from dmgan.storage.npy import NpyWriter
+from dmgan.text.damsm import Damsm, EncodedCaptions
+from dmgan.text.encoders import padding_mask
 
 FORMAT = 1
 _CACHED = files.OwnFiles("cache_captions", ("starts.npy",), r"(words|sentences|tokens|starts)\.npy")

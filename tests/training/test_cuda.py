@@ -8,8 +8,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dmgan.caption_cache import CachedCaptions
-from dmgan.damsm import Damsm, pretrain
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.models.registry import MODELS, build_model, find
@@ -17,11 +15,15 @@ from dmgan.options import PLAIN_ENGINE, DamsmOptions, EngineOptions, MatchingOpt
 from dmgan.runtime.device import to_device
 from dmgan.runtime.distributed import SINGLE_PROCESS
 from dmgan.storage.files import file_sha256
-from dmgan.training import Trainer, step_noise
+from dmgan.text.caption_cache import CachedCaptions
+from dmgan.text.damsm import Damsm
+from dmgan.training.pretrain_damsm import pretrain
+from dmgan.training.train import step_noise
+from dmgan.training.trainer import Trainer
 from tests import norm_free
 from tests.conftest import ARCHITECTURE, TRAINING
-from tests.test_engine import curve, run
-from tests.test_training import assert_goes_on_to_the_bit
+from tests.training.test_engine import curve, run
+from tests.training.test_training import assert_goes_on_to_the_bit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first test uses cuBLAS

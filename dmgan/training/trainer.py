@@ -1,61 +1,30 @@
-"""One training loop for every model."""
+"""Networks, optimisers and averaged weights of one model, and the training step."""
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from dmgan.caption_cache import CachedCaptions
-from dmgan.checkpoints import Checkpoint, Fingerprints, describe_batch, exclusive, run_steps
-from dmgan.companions import read_companions
-from dmgan.damsm import Damsm, EncodedCaptions
-from dmgan.data.batches import Batch, TrainingBatches, to_uint8
-from dmgan.data.dataset import PreparedDataset
-from dmgan.data.prefetch import PrefetchedBatches
-from dmgan.errors import UserError
-from dmgan.features import give_features
-from dmgan.losses import (
-    adversarial_loss,
-    discriminator_loss,
-    kl_loss,
-    losses_of_scores,
-    matching_scores,
-)
 from dmgan.models.fast import rewritten
 from dmgan.models.interface import Generated, TextToImageGAN, initialise
-from dmgan.models.registry import build_model, check_training, find
 from dmgan.options import (
     PLAIN_ENGINE,
-    ArchitectureOptions,
     EngineOptions,
     LossOptions,
     MatchingOptions,
     TrainingOptions,
 )
-from dmgan.runtime.device import disable_tf32, set_deterministic, to_device, to_float32
+from dmgan.runtime.device import disable_tf32, to_float32
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
-from dmgan.runtime.progress import log
-from dmgan.runtime.provenance import provenance
-from dmgan.runtime.randomness import generator as random_generator
-from dmgan.storage import files
-from dmgan.storage.png import contact_sheet
-from dmgan.storage.weights import save_weights
-from dmgan.tracking import LabBook
-
-ROW_EVERY = 20  # steps per row of history.csv
-_EPS = 1e-8  # Adam's
-_KERNELS = ("fused", "foreach", "capturable")  # of torch's optimisers: how they compute, not what
+from dmgan.text.damsm import EncodedCaptions
+from dmgan.training.damsm_loss import losses_of_scores, matching_scores
+from dmgan.training.gan_losses import adversarial_loss, discriminator_loss, kl_loss
+from dmgan.training.optimizers import _EPS, Adam, LossScaler, WeightAverage
 
 
 class Part(NamedTuple):
@@ -311,25 +280,6 @@ class DiscriminatorLoss(nn.Module):
         return sum(self.further(self.discriminator, real, captions).values(), loss)
 
 
-class Adam(torch.optim.Adam):
-    """torch's, whose saved state says nothing of how it is computed: that is for the engine that goes on to say."""
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on with the saved moments and rates, on the device and by the kernels of this optimiser."""
-        pairs = zip(state["param_groups"], self.param_groups, strict=True)
-        groups = [{**saved, **{name: own[name] for name in _KERNELS}} for saved, own in pairs]
-        super().load_state_dict({**state, "param_groups": groups})  # it moves the counts of steps to where they belong
-
-
-class LossScaler(torch.amp.GradScaler):
-    """Scales float16's losses so that small gradients do not vanish; does nothing in other precisions."""
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on with the saved scale; a run that comes from another precision has none and begins anew."""
-        if self.is_enabled() and state:
-            super().load_state_dict(state)
-
-
 def recompute_in_backward(model: nn.Module) -> None:
     """Keep only what passes between the model's stages, and compute each again in the backward pass."""
     for child in model.children():
@@ -365,231 +315,3 @@ def _require_gradients(discriminators: nn.ModuleList, required: bool) -> None:
     for name, parameter in discriminators.named_parameters():
         if not name.endswith(("weight_u", "weight_v")):
             parameter.requires_grad_(required)
-
-
-class WeightAverage:
-    """Exponential moving average of the parameters; batch-norm statistics stay the live ones (released code)."""
-
-    def __init__(self, model: nn.Module, decay: float):
-        self.decay = decay
-        self.parameters = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """average = decay * average + (1 - decay) * parameter."""
-        live = [parameter.detach() for parameter in model.parameters()]
-        torch._foreach_lerp_(list(self.parameters.values()), live, 1 - self.decay)
-
-    @torch.no_grad()
-    def copy_to(self, model: nn.Module) -> None:
-        """Give the averaged parameters to `model`."""
-        for name, parameter in model.named_parameters():
-            parameter.copy_(self.parameters[name])
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return self.parameters
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name, tensor in self.parameters.items():
-            tensor.copy_(state[name])
-
-
-def step_noise(seed: int, step: int, batch_size: int, noise_dim: int) -> Tensor:
-    """The noise (batch_size, noise_dim) of one step: a pure function of seed and step."""
-    random = random_generator(seed, "training noise", step)
-    return torch.from_numpy(random.standard_normal((batch_size, noise_dim), dtype=np.float32))
-
-
-class EngineRecord:
-    """How each stretch of a run was computed: a run that goes on may do so on other devices or in other precision."""
-
-    def __init__(self, current: dict[str, object], distributed: DistributedContext = SINGLE_PROCESS):
-        self.stretches: list[dict[str, object]] = []
-        self._current, self._distributed = current, distributed
-
-    def begin_step(self, step: int) -> None:
-        """Called before step number `step` is made: where the engine is another one, a stretch begins."""
-        last = {name: value for name, value in self.stretches[-1].items() if name != "from_step"} if step else None
-        if last == self._current:
-            return
-        if step and self._distributed.is_main:
-            changed = sorted(name for name in self._current if self._current[name] != last.get(name))
-            log(f"from step {step} on with another engine ({', '.join(changed)}); options.json keeps both")
-        self.stretches.append({"from_step": step, **self._current})
-
-    def state_dict(self) -> dict[str, object]:
-        return {"stretches": self.stretches}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        self.stretches = list(state["stretches"])
-
-
-def describe_engine(
-    engine: EngineOptions, options: TrainingOptions, device: torch.device, distributed: DistributedContext
-) -> dict[str, object]:
-    """What options.json says of the engine; UserError where the options and the machine do not agree."""
-    parts = distributed.world_size * engine.accumulate
-    if options.batch_size // parts < 2:
-        raise UserError(
-            f"batch_size {options.batch_size}: {distributed.world_size} processes with {engine.accumulate} parts each "
-            "leave fewer than two images to a part; take fewer of either"
-        )
-    if engine.cuda_graphs and device.type != "cuda":
-        raise UserError("cuda_graphs: needs a CUDA device; leave it out on the CPU")
-    if engine.compile and not any(shutil.which(each) for each in (os.environ.get("CXX", "g++"), "g++", "clang++")):
-        raise UserError("compile: needs a C++ compiler; install g++, or leave compile out")
-    return {
-        **asdict(engine),
-        "device": device.type,
-        **({"tf32": False} if device.type == "cuda" else {}),
-        "processes": distributed.world_size,
-        "effective_batch": options.batch_size,
-        "largest_part": -(-options.batch_size // parts),
-        "generator_lr": options.generator_lr,
-        "discriminator_lr": options.discriminator_lr,
-        "batch_norm": "the batch's statistics"
-        if engine.accumulate == 1 and (distributed.world_size == 1 or device.type == "cuda")
-        else "each part's own statistics",
-    }
-
-
-def train(
-    name: str,
-    data: Path,
-    damsm_folder: Path,
-    out: Path,
-    architecture: ArchitectureOptions,
-    options: TrainingOptions,
-    gammas: MatchingOptions,
-    seed: int,
-    device: torch.device,
-    mlflow: str | None = None,
-    engine: EngineOptions = PLAIN_ENGINE,
-    distributed: DistributedContext = SINGLE_PROCESS,
-    vgg16_weights: Path | None = None,
-    captioner: Path | None = None,
-) -> None:
-    """Train the model called `name`; writes generator.safetensors, history.csv and options.json into `out`.
-
-    An interrupted run in `out` goes on from its checkpoint, to the bit on the CPU. Several ranks share each batch.
-    vgg16_weights (torchvision's state dict) and captioner (a folder that `train_captioner` wrote) are for models whose
-    losses read these networks.
-    """
-    check_training(name, options)
-    current = describe_engine(engine, options, device, distributed)
-    set_deterministic(device, engine.deterministic)
-    dataset = PreparedDataset(data)
-    damsm = Damsm.read_for(dataset, damsm_folder).to(device)
-    torch.manual_seed(seed)
-    model = build_model(name, architecture, damsm.options.embedding_dim)
-    stagewise = type(model).begin_step is not TextToImageGAN.begin_step
-    if distributed.world_size > 1 and stagewise:
-        raise UserError(f"{name}: trains its stages one by one, which several processes cannot share; give it one GPU")
-    initialise(model, model.weight_std)
-    give_features(model, None if "perceptual" in model.needs else vgg16_weights)
-    if model.features is not None and model.image_sizes[-1] != dataset.image_size:
-        raise UserError(
-            f"{dataset.folder}: holds images of {dataset.image_size} px, of which {name} retrieves features, and "
-            f"images of {model.image_sizes[-1]} px are to be trained; prepare it for that size, or change "
-            "base_size or stages"
-        )
-    mine = distributed.rows(options.batch_size)
-    reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
-    batches = PrefetchedBatches(reading, device)
-
-    switches = find(name).losses
-    trainer = Trainer(model, damsm.image_encoder, options, gammas, switches, device, engine, distributed)
-    model.companions, read = read_companions(
-        model, damsm, trainer.discriminators, options, vgg16_weights, captioner, device
-    )
-    steps = options.epochs * batches.steps_per_epoch
-    record = EngineRecord(current, distributed)
-
-    parts = {"architecture": asdict(architecture), "training": asdict(options)}
-    parts |= {"gammas": asdict(gammas), "losses": asdict(switches)}
-    inputs = {"data": dataset.sha256, "damsm": damsm.sha256, **read}
-    if model.features is not None:
-        inputs["features"] = {"name": model.features.name, "sha256": model.features.sha256}
-    written = {"model": name, **parts, "seed": seed, "inputs": inputs}
-    fingerprints = Fingerprints.of(written, "training", steps_depend_on_epochs=stagewise)
-    with exclusive(out, distributed), batches:
-        encode = damsm.encode
-        if engine.cache_captions:
-            encode = CachedCaptions(damsm, dataset, damsm_folder, options.max_words, distributed).encode
-
-        def step_function(step: int) -> dict[str, Tensor]:
-            record.begin_step(step)
-            model.begin_step(step, steps)
-            batch = batches[step]
-            captions = encode(batch.tokens, batch.lengths)
-            if engine.compile:  # one length, so that one compilation serves all batches
-                captions = pad_words(captions, options.max_words)
-            noise = step_noise(seed, step, options.batch_size, model.noise_dim)
-            class_ids, noise = to_device(batch.class_ids, device), to_device(noise, device)
-            return trainer.step(batch.images, captions, class_ids, noise)
-
-        def describe(step: int) -> dict[str, object]:
-            return {**describe_batch(reading, seed, step), "engine": current}
-
-        origin = provenance()
-        tags = {"stage": "train", "dataset": dataset.description["source"]["name"], "model": name, "seed": str(seed)}
-        tags |= {"config": fingerprints.run[:12], "commit": origin["commit"]}
-        parameters = {key: value for part in [*parts.values(), asdict(engine)] for key, value in part.items()}
-        parameters["processes"] = distributed.world_size
-        lab_book = LabBook(mlflow if distributed.is_main else None, out, f"{name} seed{seed} train", tags, parameters)
-        if distributed.is_main:
-            log(
-                f"batches of {options.batch_size} in {distributed.world_size} processes of {engine.accumulate} parts "
-                f"each, learning rates {options.generator_lr:g} and {options.discriminator_lr:g}, {engine.precision}"
-            )
-        history = run_steps(
-            step_function,
-            {**trainer.stateful(), "engine": record},
-            steps,
-            ROW_EVERY,
-            Checkpoint(out, name, fingerprints.steps),
-            options.checkpoint_every,
-            lab_book,
-            describe,
-            distributed,
-        )
-        if not distributed.is_main:
-            return
-        trainer.average.copy_to(model)
-        save_weights(model, out / "generator.safetensors")
-        files.write_csv(out / "history.csv", history)
-        folders = {"damsm_folder": os.path.relpath(damsm_folder, out), "data_folder": os.path.relpath(data, out)}
-        if vgg16_weights is not None:
-            folders["vgg16_weights"] = os.path.relpath(vgg16_weights, out)
-        files.write_json(
-            out / "options.json",
-            {
-                **written,
-                **folders,
-                "engine": record.stretches,
-                "config_sha256": fingerprints.run,
-                "provenance": origin,
-            },
-        )
-        lab_book.file(out / "options.json")
-        if lab_book.kept:
-            whole = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed)
-            lab_book.picture(_samples(model, damsm, whole[0], device), "samples.png")
-        lab_book.close()
-
-
-def pad_words(captions: EncodedCaptions, length: int) -> EncodedCaptions:
-    """The same captions with words (B, E, length) and mask (B, length): more padding, which the mask hides."""
-    more = length - captions.words.shape[2]
-    words, mask = F.pad(captions.words, (0, more)), F.pad(captions.mask, (0, more), value=True)
-    return captions._replace(words=words, mask=mask, tokens=F.pad(captions.tokens, (0, more)))
-
-
-@torch.no_grad()
-def _samples(model: TextToImageGAN, damsm: Damsm, batch: Batch, device: torch.device) -> np.ndarray:
-    """One picture of what the model makes of a whole batch's captions: a row per side, the real images below."""
-    captions = damsm.encode(batch.tokens, batch.lengths)
-    noise = step_noise(0, 0, len(batch.tokens), model.noise_dim).to(device)
-    memory = model.paired_memory([each.to(device) for each in batch.images])
-    generated = model.eval().generate(noise, captions.sentence, captions.words, captions.mask, memory).images
-    return contact_sheet([list(to_uint8(images)) for images in [*generated, batch.images[-1]]])

@@ -6,10 +6,10 @@ import resource
 import numpy as np
 import pytest
 
-from dmgan.caption_cache import CachedCaptions
-from dmgan.damsm import Damsm
 from dmgan.errors import UserError
 from dmgan.runtime.distributed import SINGLE_PROCESS
+from dmgan.text.caption_cache import CachedCaptions
+from dmgan.text.damsm import Damsm
 
 
 def test_no_room_for_the_features_is_one_line_that_names_the_bytes(dataset, damsm_folder, tmp_path):

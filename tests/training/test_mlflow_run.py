@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dmgan.errors import UserError
-from dmgan.tracking import EXPERIMENT, LabBook, create_database
+from dmgan.training.mlflow_run import EXPERIMENT, LabBook, create_database
 
 TAGS = {"stage": "train", "dataset": "synthbirds", "model": "dmgan", "seed": "0", "config": "abc", "commit": "def"}
 ROWS = [{"step": step, "loss": 1.0 / step} for step in (20, 40, 60)]
@@ -63,7 +63,7 @@ def test_a_curve_is_sent_in_whole_rows_now_and_then(uri, tmp_path, monkeypatch):
     logged = mlflow.MlflowClient.log_batch
     killed = LabBook(uri, tmp_path, "now and then", TAGS, {})
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", log_batch)
-    monkeypatch.setattr("dmgan.tracking._POINTS", 5)
+    monkeypatch.setattr("dmgan.training.mlflow_run._POINTS", 5)
     rows = [{"step": step, "loss": 1.0, "kl": 2.0} for step in range(1, 8)]
     for row in rows:
         killed.curve([row])
@@ -95,7 +95,7 @@ def test_parallel_jobs_lose_nothing(uri, tmp_path):
     code = """
 import sys
 from pathlib import Path
-from dmgan.tracking import LabBook
+from dmgan.training.mlflow_run import LabBook
 uri, folder = sys.argv[1:]
 book = LabBook(uri, Path(folder), "parallel", {"folder": folder}, {})
 for step in range(1, 21):

@@ -19,17 +19,18 @@ from torch.nn import functional as F
 
 from benchmarks import precision
 from dmgan.__main__ import main
-from dmgan.caption_cache import CachedCaptions
 from dmgan.companions import resized
-from dmgan.damsm import Damsm
 from dmgan.data.batches import TrainingBatches
-from dmgan.encoders import place_means
 from dmgan.errors import UserError
 from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.storage.files import file_sha256, read_json
-from dmgan.tracking import create_database
-from dmgan.training import describe_engine, train
+from dmgan.text.caption_cache import CachedCaptions
+from dmgan.text.damsm import Damsm
+from dmgan.text.encoders import place_means
+from dmgan.training.engine import describe_engine
+from dmgan.training.mlflow_run import create_database
+from dmgan.training.train import train
 from tests import norm_free
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from dmgan.damsm import Damsm
 from dmgan.data.vocabulary import Vocabulary, read_vocabulary
-from dmgan.encoders import InceptionImageEncoder, TextEncoder
 from dmgan.errors import UserError
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, EvaluationOptions
-from dmgan.released import ReleasedFiles, import_released, infer_architecture
 from dmgan.sampling import generate_from_captions, load_run, sample_test_captions
 from dmgan.storage.plain_pickle import load_plain_pickle
 from dmgan.storage.weights import read_state_dict
+from dmgan.text.damsm import Damsm
+from dmgan.text.encoders import InceptionImageEncoder, TextEncoder
+from dmgan.training.import_released import ReleasedFiles, import_released, infer_architecture
 from tests.conftest import CPU
 from tests.golden_recipe import load
 from tests.test_cli import error_line
@@ -242,7 +242,7 @@ def test_a_failed_import_leaves_nothing(released, tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dmgan.released.save_weights", full_disk)
+    monkeypatch.setattr("dmgan.training.import_released.save_weights", full_disk)
     with pytest.raises(UserError, match="No space left on device"):
         brought_in(released, tmp_path / "run", damsm_out=tmp_path / "encoders")
     assert list(tmp_path.iterdir()) == []

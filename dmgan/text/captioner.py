@@ -1,7 +1,5 @@
 """The captioner of MirrorGAN's STREAM: an LSTM behind the DAMSM's image encoder, pretrained on real images."""
 
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,20 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.checkpoints import Checkpoint, Fingerprints, describe_batch, exclusive, run_steps
-from dmgan.damsm import Damsm
-from dmgan.data.batches import TrainingBatches
-from dmgan.data.dataset import PreparedDataset
-from dmgan.encoders import padding_mask
 from dmgan.errors import UserError
 from dmgan.options import CaptionerOptions, from_dict
-from dmgan.runtime.device import disable_tf32, to_device
-from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
-from dmgan.storage.weights import load_weights, save_weights
-from dmgan.tracking import LabBook
+from dmgan.storage.weights import load_weights
+from dmgan.text.damsm import Damsm
 
-ROW_EVERY = 20  # steps per row of history.csv
 WEIGHTS = "captioner.safetensors"
 
 
@@ -72,56 +62,3 @@ class TrainedCaptioner(NamedTuple):
         network.to(device).eval().requires_grad_(False)
         network.lstm.train()  # it has no dropout; on CUDA an LSTM passes gradients on in this mode alone
         return cls(network, files.file_sha256(folder / WEIGHTS))
-
-
-def train_captioner(
-    data: Path,
-    damsm_folder: Path,
-    out: Path,
-    options: CaptionerOptions,
-    seed: int,
-    device: torch.device,
-    mlflow: str | None = None,
-) -> None:
-    """Train the captioner on real images; writes its weights, history.csv and options.json into `out`."""
-    disable_tf32()
-    dataset = PreparedDataset(data)
-    damsm = Damsm.read_for(dataset, damsm_folder).to(device)
-    torch.manual_seed(seed)
-    network = Captioner(len(damsm.vocabulary), damsm.options.embedding_dim, options).to(device).train()
-    adam = torch.optim.Adam(network.parameters(), lr=options.lr)
-    batches = TrainingBatches(dataset, [damsm.options.image_size], options.batch_size, options.max_words, seed)
-
-    def step_function(step: int) -> dict[str, Tensor]:
-        batch = batches[step]
-        with torch.no_grad():
-            _, code = damsm.image_encoder(to_device(batch.images[0], device))
-        mask = to_device(padding_mask(batch.lengths), device)
-        loss = network.cross_entropy(code, to_device(batch.tokens, device)[:, : mask.shape[1]], mask)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
-        return {"cross_entropy": loss}
-
-    inputs = {"data": dataset.sha256, "damsm": damsm.sha256}
-    written = {"options": asdict(options), "seed": seed, "inputs": inputs}
-    fingerprints = Fingerprints.of(written, "options")
-    with exclusive(out):
-        tags = {"stage": "captioner", "dataset": dataset.description["source"]["name"], "model": "captioner"}
-        tags |= {"seed": str(seed), "config": fingerprints.run[:12], "commit": provenance()["commit"]}
-        lab_book = LabBook(mlflow, out, "captioner", tags, asdict(options))
-        history = run_steps(
-            step_function,
-            {"network": network, "adam": adam},
-            options.epochs * batches.steps_per_epoch,
-            ROW_EVERY,
-            Checkpoint(out, "captioner", fingerprints.steps),
-            options.checkpoint_every,
-            lab_book,
-            partial(describe_batch, batches, seed),
-        )
-        save_weights(network, out / WEIGHTS)
-        files.write_csv(out / "history.csv", history)
-        files.write_json(out / "options.json", {**written, "provenance": provenance()})
-        lab_book.file(out / "options.json")
-        lab_book.close()

@@ -1,13 +1,10 @@
 """Losses that all models share: adversarial, conditioning augmentation and DAMSM."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.options import LossOptions, MatchingOptions
-from dmgan.word_scores import word_scores
+from dmgan.options import LossOptions
 
 
 def _bce(logits: Tensor, real: bool) -> Tensor:
@@ -124,55 +121,3 @@ def kl_loss(mean: Tensor, logvar: Tensor, switches: LossOptions) -> Tensor:
     """KL divergence of the condition (B, C) from the standard normal, mean over the batch."""
     divergence = -0.5 * (1 + logvar - mean.square() - logvar.exp())  # (B, C)
     return divergence.sum(dim=1).mean() if switches.kl == "sum" else divergence.mean()
-
-
-class MatchingLosses(NamedTuple):
-    """The DAMSM's four cross entropies; 0: an image picks its caption, 1: a caption picks its image."""
-
-    word0: Tensor
-    word1: Tensor
-    sentence0: Tensor
-    sentence1: Tensor
-
-
-def sentence_scores(codes: Tensor, sentences: Tensor) -> Tensor:
-    """Cosine of every image code (B_i, E) with every sentence (B_j, E), (B_i, B_j)."""
-    return F.normalize(codes, dim=1, eps=1e-8) @ F.normalize(sentences, dim=1, eps=1e-8).t()
-
-
-# AttnGAN Eq. 11-13
-def both_ways(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Cross entropies over rows and over columns; other samples of the same class do not compete."""
-    labels = torch.arange(len(scores), device=scores.device)
-    if class_ids is not None:
-        same = class_ids[:, None] == class_ids[None, :]
-        same.fill_diagonal_(False)
-        scores = scores.masked_fill(same, -torch.inf)
-    return F.cross_entropy(scores, labels), F.cross_entropy(scores.t(), labels)
-
-
-def matching_scores(
-    regions: Tensor, code: Tensor, words: Tensor, sentence: Tensor, lengths: Tensor, gammas: MatchingOptions
-) -> tuple[Tensor, Tensor]:
-    """Word and sentence scores (I, J) of I images with J captions, times gamma3."""
-    by_word = gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2)
-    return by_word, gammas.gamma3 * sentence_scores(code, sentence)
-
-
-def losses_of_scores(by_word: Tensor, by_sentence: Tensor, class_ids: Tensor | None) -> MatchingLosses:
-    """The DAMSM loss's four parts from the scores (B, B) of a whole batch; class_ids (B,) or None."""
-    return MatchingLosses(*both_ways(by_word, class_ids), *both_ways(by_sentence, class_ids))
-
-
-def matching_losses(
-    regions: Tensor,
-    code: Tensor,
-    words: Tensor,
-    sentence: Tensor,
-    lengths: Tensor,
-    class_ids: Tensor | None,
-    gammas: MatchingOptions,
-) -> MatchingLosses:
-    """The DAMSM loss's four parts for B images and their B captions; class_ids (B,) or None."""
-    scores = matching_scores(regions, code, words, sentence, lengths, gammas)
-    return losses_of_scores(*scores, class_ids)

@@ -17,9 +17,6 @@ import time
 import pytest
 import torch
 
-from dmgan.captioner import TrainedCaptioner, train_captioner
-from dmgan.checkpoints import Checkpoint, run_steps
-from dmgan.damsm import Damsm, pretrain
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
@@ -30,8 +27,14 @@ from dmgan.runtime.distributed import DistributedContext
 from dmgan.sampling import load_run
 from dmgan.storage.files import file_sha256
 from dmgan.storage.weights import save_weights
-from dmgan.tracking import LabBook
-from dmgan.training import train
+from dmgan.text.captioner import TrainedCaptioner
+from dmgan.text.damsm import Damsm
+from dmgan.training.checkpoints import Checkpoint
+from dmgan.training.loop import run_steps
+from dmgan.training.mlflow_run import LabBook
+from dmgan.training.pretrain_captioner import train_captioner
+from dmgan.training.pretrain_damsm import pretrain
+from dmgan.training.train import train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 NO_BOOK = LabBook(None, None, "", {}, {})
@@ -64,7 +67,7 @@ def run(data, damsm_folder, out, name="dmgan", training=TRAINING, seed=0, captio
 
 def assert_goes_on_to_the_bit(make, folder, monkeypatch):
     """make(out) trains; stopped after four steps it goes on to end as one that was not."""
-    monkeypatch.setattr("dmgan.training.ROW_EVERY", 4)  # checkpoints fall on row ends
+    monkeypatch.setattr("dmgan.training.train.ROW_EVERY", 4)  # checkpoints fall on row ends
     make(folder / "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_after(4, patch)
@@ -227,15 +230,15 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(data, damsm_folde
 
 def stop_after(steps: int, monkeypatch) -> None:
     """Training stops there as a killed one does: after a checkpoint, without any result."""
-    import dmgan.checkpoints
+    import dmgan.training.checkpoints
 
     def save(self, content):
         saved(self, content)
         if content["step"] >= steps:
             raise KeyboardInterrupt
 
-    saved = dmgan.checkpoints.Checkpoint.save
-    monkeypatch.setattr(dmgan.checkpoints.Checkpoint, "save", save)
+    saved = dmgan.training.checkpoints.Checkpoint.save
+    monkeypatch.setattr(dmgan.training.checkpoints.Checkpoint, "save", save)
 
 
 @pytest.mark.parametrize("stop", [20, 40])
@@ -260,7 +263,7 @@ def test_the_first_stage_is_trained_first_and_then_left_alone(data, damsm_folder
     def save(self, content):
         states[content["step"]] = {name: each.clone() for name, each in content["state"]["model"].items()}
 
-    monkeypatch.setattr("dmgan.checkpoints.Checkpoint.save", save)
+    monkeypatch.setattr("dmgan.training.checkpoints.Checkpoint.save", save)
     run(data, damsm_folder, tmp_path / "run", "stackgan", training)
     for before, after, moved in ((20, 60, "stage1"), (80, 120, "stage2")):
         changed = {

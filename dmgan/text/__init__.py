@@ -1,0 +1,1 @@
+"""Captions to features: the DAMSM's encoders, their cache, and a captioner."""

@@ -1,0 +1,111 @@
+"""DAMSM pretraining (AttnGAN, section 3.2), and the pair of encoders it leaves."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dmgan.data.dataset import PreparedDataset
+from dmgan.data.vocabulary import Vocabulary, pad_captions
+from dmgan.errors import UserError
+from dmgan.options import DamsmOptions, from_dict
+from dmgan.runtime.device import to_device
+from dmgan.storage import files
+from dmgan.storage.weights import load_weights
+from dmgan.text.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
+
+FILES = ("text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "history.csv", "options.json")
+
+
+class EncodedCaptions(NamedTuple):
+    """What a generator is told of B captions."""
+
+    sentence: Tensor  # (B, E)
+    words: Tensor  # (B, E, T)
+    mask: Tensor  # (B, T) true at padding
+    lengths: Tensor  # (B,)
+    tokens: Tensor | None = None  # (B, T) ids of the words, where they were encoded from ids
+
+
+class Damsm(NamedTuple):
+    """A pretrained, frozen pair of encoders and the vocabulary that belongs to them."""
+
+    text_encoder: TextEncoder
+    image_encoder: ImageEncoder
+    vocabulary: Vocabulary
+    options: DamsmOptions
+    sha256: dict[str, str]
+    imported: bool = False  # released weights, with the vocabulary that they were trained with
+
+    @classmethod
+    def read(cls, folder: Path) -> "Damsm":
+        """Read the folder that `pretrain` wrote; the encoders are in evaluation mode and frozen."""
+        folder = Path(folder)
+        hint = "pretrain the encoders: python -m dmgan pretrain --data FOLDER --out " + str(folder)
+        written = files.read_json(folder / "options.json", hint)
+        options = from_dict(DamsmOptions, written["options"], str(folder / "options.json"))
+        vocabulary = Vocabulary.read(folder / "vocabulary.json")
+        text_encoder = TextEncoder(len(vocabulary), options.embedding_dim, options.dropout)
+        image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
+        load_weights(text_encoder, folder / FILES[0], hint)
+        load_weights(image_encoder, folder / FILES[1], hint)
+        for encoder in (text_encoder, image_encoder):
+            encoder.eval().requires_grad_(False)
+        sha256 = {name: files.file_sha256(folder / name) for name in FILES[:3]}
+        return cls(text_encoder, image_encoder, vocabulary, options, sha256, written.get("imported", False))
+
+    @classmethod
+    def read_for(cls, dataset: PreparedDataset, folder: Path) -> "Damsm":
+        """Read it for training on `dataset`; UserError where it was pretrained with another vocabulary."""
+        damsm = cls.read(folder)
+        if damsm.vocabulary != dataset.vocabulary:
+            raise UserError(
+                f"{folder}: its vocabulary is not that of {dataset.folder}; pretrain the encoders on this data set"
+            )
+        return damsm
+
+    def to(self, device: torch.device) -> "Damsm":
+        """Move both encoders."""
+        self.text_encoder.to(device)
+        self.image_encoder.to(device)
+        return self
+
+    def caption_reader(self, dataset: PreparedDataset, refusal: str) -> Callable[[int, int], np.ndarray]:
+        """How these encoders read a data set: (image, caption) -> token ids (length,) int32 of their own vocabulary.
+
+        Released encoders number the words as their own data set did: captions are encoded anew, words that they do
+        not know are left out, a caption of which nothing stays is a UserError naming it. Encoders of this project
+        belong to one data set: with another one it is a UserError saying `refusal`.
+        """
+        if self.vocabulary == dataset.vocabulary:
+            return dataset.tokens
+        if not self.imported:
+            raise UserError(refusal)
+
+        def read(image: int, caption: int) -> np.ndarray:
+            text = dataset.caption(image, caption)
+            tokens = self.vocabulary.encode(text)
+            if not len(tokens):
+                raise UserError(
+                    f"{dataset.folder}: caption {caption} of {dataset.name(image)} ({text!r}) holds no word that the "
+                    "imported encoders know; give the data set that they were trained on"
+                )
+            return tokens
+
+        return read
+
+    @torch.no_grad()
+    def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
+        """Features of captions, tokens (B, T') padded with 0 and lengths (B,)."""
+        device = self.text_encoder.encoder.weight.device
+        tokens, mask = to_device(tokens, device), to_device(padding_mask(lengths), device)
+        words, sentence = self.text_encoder(tokens, lengths)
+        return EncodedCaptions(sentence, words, mask, lengths, tokens[:, : mask.shape[1]])
+
+    def encode_captions(self, captions: list[np.ndarray]) -> EncodedCaptions:
+        """Features of captions given as token arrays."""
+        tokens, lengths = pad_captions(captions)
+        return self.encode(torch.from_numpy(tokens), torch.from_numpy(lengths))
