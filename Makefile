@@ -53,7 +53,7 @@ report: setup  ## results/report.html: tables, figures, their protocols and run 
 	snakemake --report results/report.html
 
 docs: setup  ## the generated pages, and the demo's numbers and pictures in README.md (after make demo)
-	python -m dmgan.models.departures
+	python -m docs.paper_vs_release
 	python -m docs.update_assets
 	python -m docs.update_results
 

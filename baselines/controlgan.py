@@ -86,8 +86,6 @@ class ControlDiscriminator(Discriminator):
 class ControlGAN(TextToImageGAN):
     """The generator of ControlGAN: an initial image, then refinements with both attentions."""
 
-    needs = frozenset({"perceptual"})
-
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)
         width = architecture.generator_width
@@ -117,24 +115,25 @@ class ControlGAN(TextToImageGAN):
         return nn.ModuleList(ControlDiscriminator(size, width, self.embedding_dim) for size in self.image_sizes)
 
     # ControlGAN, section 3.5, lambda_1: real images show their own words and not those of another caption
-    def further_discriminator_losses(self, discriminator, real, captions) -> dict[str, Tensor]:
+    def extra_discriminator_losses(self, discriminator, real, captions, context) -> dict[str, Tensor]:
         with torch.no_grad():
-            n, _ = self.companions.encode_images(real)
+            n, _ = context.encode_images(real)
         own = discriminator.words(n, captions.words, captions.mask)
         others = discriminator.words(n[:-1], captions.words[1:], captions.mask[1:])
         loss = F.softplus(-own).mean() + F.softplus(others).mean()
         return {"words": WORDS_IN_DISCRIMINATOR * loss}
 
     # ControlGAN, sections 3.4 (perceptual loss) and 3.5, lambda_2 and lambda_3, summed over the stages
-    def further_losses(self, generated, images, captions) -> dict[str, Tensor]:
+    def extra_losses(self, generated, real, captions, context) -> dict[str, Tensor]:
         words = perceptual = 0.0
-        for discriminator, fake, real in zip(self.companions.discriminators, generated.images, images, strict=True):
-            n, _ = self.companions.encode_images(fake)
+        features = context.networks.perceptual
+        for discriminator, fake, wanted in zip(context.discriminators, generated.images, real, strict=True):
+            n, _ = context.encode_images(fake)
             words = words + F.softplus(-discriminator.words(n, captions.words, captions.mask)).mean()
             with torch.no_grad():
-                wanted = self.companions.perceptual(real)
-            perceptual = perceptual + F.mse_loss(self.companions.perceptual(fake), wanted)
+                target = features(wanted)
+            perceptual = perceptual + F.mse_loss(features(fake), target)
         return {
             "words": WORDS_IN_GENERATOR * words,
-            "perceptual": self.companions.options.perceptual_weight * perceptual,
+            "perceptual": context.options.perceptual_weight * perceptual,
         }

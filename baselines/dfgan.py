@@ -19,10 +19,9 @@ _MOST = 8  # channels of the widest block, in generator_width or discriminator_w
 
 
 class AffineHead(nn.Linear):
-    """Last layer of an affine transformation's perceptron: starts near the constant `start`.
+    """Last layer of an affine transformation's perceptron: starts near the constant `start`."""
 
-    The name keeps it out of the shared orthogonal initialisation, under which gamma would start around 0.
-    """
+    keeps_initialisation = True  # with orthogonal weights gamma would start around 0
 
     def __init__(self, inputs: int, outputs: int, start: float):
         super().__init__(inputs, outputs)
@@ -94,7 +93,7 @@ class DownBlock(nn.Module):
 class OneWayDiscriminator(nn.Module):
     """Target-aware discriminator: one logit for image and sentence together, none for the image alone."""
 
-    judges_alone = False
+    has_unconditional_head = False
 
     def __init__(self, size: int, width: int, embedding_dim: int):
         super().__init__()

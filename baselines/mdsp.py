@@ -4,7 +4,8 @@ Equation numbers are the paper's. It gives two modules in words alone, which are
 the affine combination module is ManiGAN's (Li et al., CVPR 2020), the content features are its section 4.2. Letters:
 S sentence, c its augmented condition, z noise, v image features (B, C, h, w) of the retrieved image, v_g their mean,
 V_k what stage k makes of v, h_k hidden features of stage k, a^l content features, x_k image of stage k.
-Retrieval is in dmgan/retrieval.py, VGG-16's features are in dmgan/features.py, Eq. 1-4 in dmgan/training/gan_losses.py.
+Retrieval is in dmgan/models/retrieval.py, VGG-16's features are in dmgan/models/vgg.py, Eq. 1-4 in
+dmgan/training/gan_losses.py.
 """
 
 import math
@@ -14,15 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.features import CHANNELS, REDUCTION
 from dmgan.models.blocks import ConditioningAugmentation, ImageHead, InitialStage, ResidualBlock, conv3x3, up_block
 from dmgan.models.discriminators import LogitHead, SpectralNormConv2d
 from dmgan.models.interface import Generated, TextToImageGAN
-from dmgan.options import ArchitectureOptions, MatchingOptions
-from dmgan.retrieval import MemoryBank
-from dmgan.text.damsm import Damsm
+from dmgan.models.vgg import CHANNELS, REDUCTION
+from dmgan.options import ArchitectureOptions
 
 # Section 4.1: the generator.
 
@@ -157,13 +155,9 @@ class MDSP(TextToImageGAN):
         for stage in range(2, stages + 1):
             setattr(self, f"v_net{stage}", up_block(width, width))
 
-    @property
-    def reads_features(self) -> bool:
-        return self.first_stage != "none" or self.later_stages != "none"
-
     def generate(self, noise: Tensor, sentence: Tensor, words: Tensor, word_mask: Tensor, memory=None) -> Generated:
-        if self.reads_features and memory is None:
-            raise ValueError("MDSP makes its images from retrieved features, and none are given")
+        if memory is None and (self.first_stage != "none" or self.later_stages != "none"):
+            raise ValueError("MDSP generates from retrieved features, and none are given")
         z, epsilon = noise.split([self.architecture.noise_dim, self.architecture.condition_dim], dim=1)
         mean, logvar = self.ca_net(sentence)
         c, v = mean + epsilon * torch.exp(0.5 * logvar), memory
@@ -189,17 +183,6 @@ class MDSP(TextToImageGAN):
         for stage in range(2, self.architecture.stages + 1):
             V.append(getattr(self, f"v_net{stage}")(V[-1]))
         return V
-
-    # Section 3: in training v is of the paired real image, without retrieval
-    @torch.no_grad()
-    def paired_memory(self, images: list[Tensor]) -> Tensor | None:
-        return self.features(images[-1]) if self.reads_features else None
-
-    # Section 3.1: the training images, with their captions
-    def fit_memory(
-        self, dataset: PreparedDataset, damsm: Damsm, gammas: MatchingOptions, max_words: int
-    ) -> MemoryBank | None:
-        return MemoryBank(dataset, damsm, self.features, gammas, max_words) if self.reads_features else None
 
     def discriminators(self) -> nn.ModuleList:
         width = self.architecture.discriminator_width
@@ -230,7 +213,7 @@ class ContentDiscriminator(nn.Module):
 
     def __init__(self, size: int, width: int, embedding_dim: int, content: str):
         super().__init__()
-        self.content, self.judges_alone = content, True
+        self.content, self.has_unconditional_head = content, True
         extra = 0 if content == "none" else 3
         halvings = int(math.log2(size // 4))
         widest = max(halvings, 4)  # as AttnGAN's: 8 width at 4x4, more on the way above 64 px

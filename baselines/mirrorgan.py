@@ -61,8 +61,6 @@ class MirrorRefinement(nn.Module):
 class MirrorGAN(TextToImageGAN):
     """The generator of MirrorGAN."""
 
-    needs = frozenset({"captioner"})
-
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)
         width, condition_dim = architecture.generator_width, architecture.condition_dim
@@ -92,7 +90,7 @@ class MirrorGAN(TextToImageGAN):
         return discriminators_for(self.image_sizes, width, self.embedding_dim, normalisation="batch")
 
     # MirrorGAN, section 3.4: lambda L_stream, the last image described
-    def further_losses(self, generated, images, captions) -> dict[str, Tensor]:
-        _, code = self.companions.encode_images(generated.images[-1])
-        loss = self.companions.captioner.network.cross_entropy(code, captions.tokens, captions.mask)
-        return {"stream": self.companions.options.caption_weight * loss}
+    def extra_losses(self, generated, real, captions, context) -> dict[str, Tensor]:
+        _, embedding = context.encode_images(generated.images[-1])
+        loss = context.networks.captioner.network.cross_entropy(embedding, captions.tokens, captions.mask)
+        return {"stream": context.options.caption_weight * loss}

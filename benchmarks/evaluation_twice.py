@@ -23,11 +23,12 @@ from dmgan.options import (
     EvaluationOptions,
     MatchingOptions,
     TrainingOptions,
+    TrainingSettings,
 )
-from dmgan.sampling import sample_test_captions
+from dmgan.sampling.sample import sample_test_captions
 from dmgan.storage import files
 from dmgan.training.pretrain_damsm import pretrain
-from dmgan.training.train import train
+from dmgan.training.train import TrainingInputs, train
 
 NAME, TITLE = "evaluation_twice", "One image set evaluated twice"
 CPU, SIDE = torch.device("cpu"), 32
@@ -55,7 +56,7 @@ def make_images(folder: Path, counts: dict[str, int]) -> None:
         base_size=8, stages=3, generator_width=4, discriminator_width=4, noise_dim=8, condition_dim=8
     )
     training = TrainingOptions(epochs=1, batch_size=16)
-    train("dmgan", data, damsm, folder / "run", architecture, training, MatchingOptions(), 0, CPU)
+    train("dmgan", TrainingInputs(data, damsm), folder / "run", TrainingSettings(architecture, training), 0, CPU)
     for name, count in counts.items():
         sample_test_captions(folder / "run", data, folder / name, count, 100, 64, False, CPU)
 

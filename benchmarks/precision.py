@@ -25,7 +25,7 @@ ENGINES = {  # options of each setting that is compared
     "float32": {},
     "bfloat16": {"precision": "bfloat16"},
     "float16": {"precision": "float16"},
-    "bfloat16, rewritten, channels_last": {"precision": "bfloat16", "rewritten": True, "channels_last": True},
+    "bfloat16, fused, channels_last": {"precision": "bfloat16", "fused": True, "channels_last": True},
 }
 COMPARED = [name for name in ENGINES if name != "float32"]
 
@@ -51,8 +51,8 @@ def train_curves(
     """
     import torch
 
-    from dmgan.options import ArchitectureOptions, EngineOptions, MatchingOptions, TrainingOptions
-    from dmgan.training.train import train
+    from dmgan.options import ArchitectureOptions, EngineOptions, MatchingOptions, TrainingOptions, TrainingSettings
+    from dmgan.training.train import TrainingInputs, train
 
     architecture = ArchitectureOptions(
         base_size=size.side >> (size.stages - 1), stages=size.stages, generator_width=size.width,
@@ -63,10 +63,8 @@ def train_curves(
         epochs=-(-steps // per_epoch), batch_size=size.batch, generator_lr=lr_factor * 8e-4, discriminator_lr=1e-3,
         damsm_weight=0.5,
     )  # fmt: skip
-    train(
-        "dmgan", folder / "data", folder / "damsm", out, architecture, options, MatchingOptions(gamma3=20.0), seed,
-        torch.device("cpu"), engine=EngineOptions(**engine),
-    )  # fmt: skip
+    settings = TrainingSettings(architecture, options, MatchingOptions(gamma3=20.0), EngineOptions(**engine))
+    train("dmgan", TrainingInputs(folder / "data", folder / "damsm"), out, settings, seed, torch.device("cpu"))
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))
     curve = np.array(
         [[float(row[name]) for name in LOSSES if name in row] for row in rows if int(row["step"]) <= steps]

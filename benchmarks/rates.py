@@ -28,6 +28,7 @@ from dmgan.options import (
     MatchingOptions,
     SamplingOptions,
     TrainingOptions,
+    TrainingSettings,
 )
 from dmgan.plan import RATES, engine_of, measured_name, network_of, read_configuration, rungs_of, sampling_block
 from dmgan.runtime.allocator import keep_freed_memory
@@ -95,7 +96,7 @@ def _captions(batch: int, embedding_dim: int, device):
 
 def _model(name: str, block: dict, config: dict):
     """A model of a configuration with random weights."""
-    from dmgan.models.interface import initialise
+    from dmgan.models.initialisation import initialise
     from dmgan.models.registry import build_model
 
     damsm = _chosen(DamsmOptions, config["damsm"])
@@ -106,16 +107,6 @@ def _model(name: str, block: dict, config: dict):
 
 def _left_out(stage: str, name: str, reason: str) -> None:
     print(f"{stage} {name}: {reason}; left out", file=sys.stderr)
-
-
-def _reads_more(model) -> bool:
-    """Whether training it needs more than the DAMSM and random inputs."""
-    from dmgan.models.interface import TextToImageGAN
-
-    return model.reads_features or any(
-        getattr(type(model), name) is not getattr(TextToImageGAN, name)
-        for name in ("further_losses", "further_discriminator_losses")
-    )
 
 
 def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> dict[str, float] | None:
@@ -130,7 +121,7 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     model = _model(name, block, config)
     if block.get("gpus", 1) > 1:
         return _left_out("train", name, "is configured for several GPUs, and one is measured")
-    if _reads_more(model):
+    if find(name).needs:
         return _left_out("train", name, "reads networks or features beside the DAMSM's, which are not made here")
     damsm, engine, device = _chosen(DamsmOptions, config["damsm"]), _chosen(EngineOptions, block), clock.device
     options = _chosen(TrainingOptions, block)
@@ -138,7 +129,8 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width)
     encoder.eval().requires_grad_(False).to(device)
     gammas = _chosen(MatchingOptions, config["matching"])
-    trainer = Trainer(model, encoder, options, gammas, find(name).losses, device, engine)
+    settings = TrainingSettings(model.architecture, options, gammas, engine)
+    trainer = Trainer(model, encoder, settings, find(name).losses, device)
     captions = _captions(batch, damsm.embedding_dim, device)
     noise = torch.randn(batch, model.noise_dim, device=device)
     images = [torch.rand(batch, 3, side, side, device=device) * 2 - 1 for side in model.image_sizes]
@@ -155,10 +147,11 @@ def _sample(name: str, block: dict, config: dict, dataset: str, batch: int, cloc
     """Rate of a generator's pass as images of this data set are made."""
     import torch
 
-    from dmgan.inference import InferenceGenerator
+    from dmgan.models.registry import find
+    from dmgan.sampling.inference import InferenceGenerator
 
     model, options = _model(name, block, config), _chosen(SamplingOptions, sampling_block(config, dataset))
-    if model.reads_features:
+    if find(name).retrieves:
         return _left_out("sample", name, "retrieves from a memory, which is not made here")
     model.to(clock.device).eval().requires_grad_(False)
     captions = _captions(batch, _chosen(DamsmOptions, config["damsm"]).embedding_dim, clock.device)

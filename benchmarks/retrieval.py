@@ -1,8 +1,8 @@
 """Milliseconds a query of each method of retrieval, over a memory of COCO's 82,783 training images.
 
 Keys are random, of the sizes that COCO's would have: five captions an image, 256 numbers a key, regions averaged to
-8 x 8. Queries come in the batches of 256 that sampling searches with. What is measured is `dmgan.retrieval.search`
-alone: encoding a caption and reading the retrieved image's features are not in it.
+8 x 8. Queries come in the batches of 256 that sampling searches with. Only `dmgan.models.retrieval.search` is
+measured: encoding a caption and reading the retrieved image's features are not in it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def synthetic_keys(entries: int):
     import torch
     from torch.nn import functional as F
 
-    from dmgan.retrieval import REGION_SIDE
+    from dmgan.models.retrieval import REGION_SIDE
 
     random = torch.Generator().manual_seed(0)
 
@@ -65,7 +65,7 @@ def measure(entries: int, batch: int, rounds: int) -> dict[str, dict[str, list[f
     """Wall and CPU milliseconds a query, of each method in every round; the methods take turns."""
     import torch
 
-    from dmgan.retrieval import search
+    from dmgan.models.retrieval import search
 
     keys, captions = synthetic_keys(entries), queries(batch)
     measured: dict[str, dict[str, list[float]]] = {method: {"wall": [], "cpu": []} for method in SEARCHES}

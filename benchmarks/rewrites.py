@@ -1,4 +1,4 @@
-"""Each rewrite of dmgan/models/fast.py alone, against its plain form, at the shape of DM-GAN's first refinement.
+"""Each rewrite of dmgan/models/fused.py alone, against its plain form, at the shape of DM-GAN's first refinement.
 
 CPU seconds are compared, alternately and on one thread, so that what else runs on the machine matters little.
 """
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from benchmarks import fresh, plot, record
 from benchmarks.record import Figure
-from dmgan.models import fast
+from dmgan.models import fused
 from dmgan.models.blocks import ResidualBlock, up_block
 from dmgan.runtime.allocator import keep_freed_memory
 
@@ -45,10 +45,10 @@ def pairs() -> dict[str, Pair]:
     up, block = up_block(2 * WIDTH, WIDTH), ResidualBlock(2 * WIDTH)
     modules = nn.ModuleList([conv, norm, up, block]).eval().requires_grad_(False)
     single = nn.Conv2d(WIDTH, 4 * WIDTH, kernel_size=3, padding=1, bias=False)
-    single.weight.data = fast.duplicated_input_weight(conv.weight)
+    single.weight.data = fused.duplicated_input_weight(conv.weight)
     folded = nn.Conv2d(2 * WIDTH, 4 * WIDTH, kernel_size=3, padding=1)
-    folded.weight.data, folded.bias.data = fast.folded_batch_norm(conv.weight, norm)
-    fused_up, fused_block = fast.fused_up_block(up), fast.FusedResidualBlock(block, duplicated=True)
+    folded.weight.data, folded.bias.data = fused.folded_batch_norm(conv.weight, norm)
+    fused_up, fused_block = fused.fused_up_block(up), fused.FusedResidualBlock(block, duplicated=True)
     modules += [single, folded, fused_up, fused_block]
     modules.requires_grad_(False)
 
@@ -62,11 +62,11 @@ def pairs() -> dict[str, Pair]:
         ),
         "whole up-block": Pair(2 * WIDTH, up, fused_up, modules),
         "residual block of a duplicated input": Pair(WIDTH, lambda x: block(_twice(x)), fused_block, modules),
-        "training, up-block": Pair(2 * WIDTH, training_up, fast.FastUpBlock(training_up), trained, trains=True),
+        "training, up-block": Pair(2 * WIDTH, training_up, fused.FastUpBlock(training_up), trained, trains=True),
         "training, residual block of a duplicated input": Pair(
             WIDTH,
             lambda x: training_block(_twice(x)),
-            fast.DuplicatedResidualBlock(training_block),
+            fused.DuplicatedResidualBlock(training_block),
             trained,
             trains=True,
         ),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from benchmarks import fresh, plot, record
 from benchmarks.record import Figure
 from dmgan.errors import UserError
+from dmgan.models.initialisation import initialise
 from dmgan.options import ArchitectureOptions, SamplingOptions, TrainingOptions, as_dict
 
 NAME, TITLE = "sampling", "Sampling, DM-GAN bird configuration"
@@ -56,7 +57,6 @@ def make_run(folder: Path) -> None:
     from dmgan.data.dataset import PreparedDataset
     from dmgan.data.prepare import prepare_synthbirds
     from dmgan.data.vocabulary import Vocabulary
-    from dmgan.models.interface import initialise
     from dmgan.models.registry import build_model
     from dmgan.options import DamsmOptions
     from dmgan.storage import files
@@ -97,7 +97,8 @@ def _yardstick(folder: Path, batch: int, device) -> Callable[[int], None]:
     from benchmarks.yardstick import YardstickGenerator
     from dmgan.data.dataset import PreparedDataset
     from dmgan.data.vocabulary import pad_captions
-    from dmgan.sampling import choose_test_caption, load_run
+    from dmgan.sampling.captions import choose_test_caption
+    from dmgan.sampling.trained_model import load_run
     from dmgan.text.encoders import padding_mask
 
     trained, dataset = load_run(folder / "run", device), PreparedDataset(folder / "data")
@@ -124,7 +125,7 @@ def _yardstick(folder: Path, batch: int, device) -> Callable[[int], None]:
 
 def _ours(folder: Path, options: SamplingOptions, batch: int, device) -> Callable[[int], None]:
     """A function that samples so many images as `python -m dmgan sample` does."""
-    from dmgan.sampling import sample_test_captions
+    from dmgan.sampling.sample import sample_test_captions
 
     def sample(count: int) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as out:
@@ -191,8 +192,8 @@ def profile(folder: Path, threads: int) -> str:
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
-    from dmgan.inference import InferenceGenerator
-    from dmgan.sampling import load_run
+    from dmgan.sampling.inference import InferenceGenerator
+    from dmgan.sampling.trained_model import load_run
     from dmgan.text.damsm import EncodedCaptions
 
     torch.set_num_threads(threads)

@@ -21,6 +21,7 @@ from dmgan.options import (
     MatchingOptions,
     SamplingOptions,
     TrainingOptions,
+    TrainingSettings,
 )
 
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
@@ -156,11 +157,13 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
 
 def pretrain(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
+    from dmgan.runtime.device import set_deterministic
     from dmgan.training.pretrain_damsm import pretrain as run
 
+    set_deterministic(device, arguments.deterministic)
     run(
         arguments.data, arguments.out, _options(arguments, DamsmOptions), _options(arguments, MatchingOptions),
-        arguments.seed, device, arguments.mlflow, arguments.inception_weights, arguments.deterministic,
+        arguments.seed, device, arguments.mlflow, arguments.inception_weights,
     )  # fmt: skip
 
 
@@ -229,20 +232,20 @@ def train(arguments: argparse.Namespace) -> None:
     from dmgan.models.registry import training_options
 
     fields = {field.name for field in dataclasses.fields(TrainingOptions)}
-    training = training_options(
-        arguments.model, {name: value for name, value in vars(arguments).items() if name in fields}
-    )
+    given = {name: value for name, value in vars(arguments).items() if name in fields}
+    training = training_options(arguments.model, given)
     device = _device(arguments)
     from dmgan.runtime.distributed import process_group
+    from dmgan.training.train import TrainingInputs
     from dmgan.training.train import train as run
 
+    inputs = TrainingInputs(arguments.data, arguments.damsm, arguments.vgg16_weights, arguments.captioner)
+    settings = TrainingSettings(
+        _options(arguments, ArchitectureOptions), training, _options(arguments, MatchingOptions),
+        _options(arguments, EngineOptions),
+    )  # fmt: skip
     with process_group(device) as distributed:
-        run(
-            arguments.model, arguments.data, arguments.damsm, arguments.out,
-            _options(arguments, ArchitectureOptions), training, _options(arguments, MatchingOptions),
-            arguments.seed, device, arguments.mlflow, _options(arguments, EngineOptions), distributed,
-            arguments.vgg16_weights, arguments.captioner,
-        )  # fmt: skip
+        run(arguments.model, inputs, arguments.out, settings, arguments.seed, device, arguments.mlflow, distributed)
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -305,7 +308,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
 
 def sample(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
-    from dmgan.sampling import sample_test_captions
+    from dmgan.sampling.sample import sample_test_captions
 
     sample_test_captions(
         arguments.run, arguments.data, arguments.out, arguments.num_images, arguments.seed,
@@ -546,11 +549,11 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
 
 def generate(arguments: argparse.Namespace) -> None:
     device = _device(arguments)
-    from dmgan.sampling import generate_from_captions
+    from dmgan.sampling.generate import generate_from_captions
 
     captions = list(arguments.caption or [])
     if arguments.captions is not None:
-        from dmgan.sampling import read_captions
+        from dmgan.sampling.generate import read_captions
 
         captions += read_captions(arguments.captions)
     generate_from_captions(arguments.run, captions, arguments.out, arguments.images_per_caption, arguments.seed, device)

@@ -64,7 +64,7 @@ class MatchingOptions:
     gamma3: float = option(10.0, "sharpness of the choice among captions (AttnGAN Eq. 11)")
 
 
-SEARCHES = ("S-S", "S-I", "S-R", "W-W", "W-I", "S-SI", "W-WI")  # how a caption retrieves (dmgan/retrieval.py)
+SEARCHES = ("S-S", "S-I", "S-R", "W-W", "W-I", "S-SI", "W-WI")  # how a caption retrieves (dmgan/models/retrieval.py)
 RETRIEVALS = (*SEARCHES, "random", "oracle")  # a lower and an upper bound: any image, the described one itself
 DEFAULT_METHOD = "S-S"
 
@@ -162,7 +162,7 @@ class EngineOptions:
         ("float32", "bfloat16", "float16"),
     )
     channels_last: bool = option(False, "keep images and features with their channels innermost")
-    rewritten: bool = option(False, "the generator's convolutions with less work and equal values")
+    fused: bool = option(False, "compute the generator's blocks with fewer products: the same values to rounding")
     compile: bool = option(False, "compile the generator and the image encoder (needs a C++ compiler)")
     cuda_graphs: bool = option(False, "replay the compiled networks as CUDA graphs (a GPU, with --compile)")
     fused_adam: bool = option(False, "one kernel per optimiser step")
@@ -185,6 +185,16 @@ class EngineOptions:
 
 
 PLAIN_ENGINE = EngineOptions()
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Every option of one generator's training."""
+
+    architecture: ArchitectureOptions
+    training: TrainingOptions
+    matching: MatchingOptions = MatchingOptions()
+    engine: EngineOptions = PLAIN_ENGINE
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dmgan.options import (
     DamsmOptions,
     MatchingOptions,
     TrainingOptions,
+    TrainingSettings,
 )
 from dmgan.training.pretrain_captioner import train_captioner
 from dmgan.training.pretrain_damsm import pretrain
@@ -94,18 +95,18 @@ def attributes_folder(data, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def run_folder(data, damsm_folder, tmp_path_factory) -> Path:
     """A DM-GAN after two short epochs."""
-    from dmgan.training.train import train
+    from dmgan.training.train import TrainingInputs, train
 
     folder = tmp_path_factory.mktemp("run") / "seed0"
-    train("dmgan", data, damsm_folder, folder, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
+    train("dmgan", TrainingInputs(data, damsm_folder), folder, TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU)
     return folder
 
 
 @pytest.fixture(scope="session")
 def one_image_folder(data, damsm_folder, tmp_path_factory) -> Path:
     """A model of three stages that makes the last one's image alone, after two short epochs."""
-    from dmgan.training.train import train
+    from dmgan.training.train import TrainingInputs, train
 
     folder = tmp_path_factory.mktemp("one-image") / "seed0"
-    train("attngan-dcgan", data, damsm_folder, folder, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
+    train("attngan-dcgan", TrainingInputs(data, damsm_folder), folder, TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU)
     return folder

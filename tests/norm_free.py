@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dmgan.models.registry import build_model, find
-from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions, TrainingOptions
+from dmgan.options import PLAIN_ENGINE, EngineOptions, TrainingOptions, TrainingSettings
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext, process_group
 from dmgan.text.damsm import EncodedCaptions
 from dmgan.text.encoders import SmallImageEncoder, padding_mask
@@ -41,8 +41,8 @@ def trainer_of(
     discriminators = without_batch_norm(model.discriminators().double())
     model.discriminators = lambda: discriminators
     encoder = SmallImageEncoder(EMBEDDING, 4).double().eval().requires_grad_(False)
-    options = TrainingOptions(batch_size=BATCH)
-    trainer = Trainer(model, encoder, options, MatchingOptions(), find(name).losses, CPU, engine, distributed)
+    settings = TrainingSettings(ARCHITECTURE, TrainingOptions(batch_size=BATCH), engine=engine)
+    trainer = Trainer(model, encoder, settings, find(name).losses, CPU, distributed)
     trainer.generator_adam = torch.optim.SGD(model.parameters(), lr=0.02)
     trainer.discriminator_adams = [
         torch.optim.SGD([p for p in each.parameters() if p.requires_grad], lr=0.02) for each in discriminators

@@ -23,7 +23,7 @@ from dmgan.evaluation.features import Rows
 from dmgan.evaluation.images import ImageFiles, sampled_images
 from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, statistics_to_fid
 from dmgan.options import RUNGS, EvaluationOptions
-from dmgan.sampling import sample_test_captions
+from dmgan.sampling.sample import sample_test_captions
 from dmgan.text.damsm import Damsm
 from tests.conftest import CPU
 from tests.golden_recipe import load, uniform

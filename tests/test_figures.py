@@ -13,15 +13,16 @@ from dmgan.data.prepare import prepare_synthbirds
 from dmgan.errors import UserError
 from dmgan.models.dmgan import DMGAN
 from dmgan.models.interface import Generated
-from dmgan.options import MatchingOptions
+from dmgan.options import TrainingSettings
 from dmgan.report.canvas import Canvas, text_width, wrap
 from dmgan.report.figures import write_figures
 from dmgan.report.galleries import draw_models, draw_noises, draw_rivals, draw_stages
 from dmgan.report.scene import Scene
 from dmgan.report.word_choice import draw_words, lit, refinement_choice
 from dmgan.report.words import attention_weights, told_apart, top_words
-from dmgan.sampling import load_run, sample_test_captions
-from dmgan.training.train import train
+from dmgan.sampling.sample import sample_test_captions
+from dmgan.sampling.trained_model import load_run
+from dmgan.training.train import TrainingInputs, train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 DRAWINGS = (draw_models, draw_rivals, draw_stages, draw_noises, draw_words)
@@ -30,7 +31,7 @@ DRAWINGS = (draw_models, draw_rivals, draw_stages, draw_noises, draw_words)
 @pytest.fixture(scope="module")
 def attngan_folder(data, damsm_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("attngan") / "seed0"
-    train("attngan", data, damsm_folder, folder, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
+    train("attngan", TrainingInputs(data, damsm_folder), folder, TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU)
     return folder
 
 

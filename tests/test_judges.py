@@ -24,7 +24,7 @@ from dmgan.evaluation.judges import ClipJudge, read_damsm_judges
 from dmgan.options import ClassifierOptions, DamsmOptions, EvaluationOptions, MatchingOptions
 from dmgan.report.comparisons import write_comparisons
 from dmgan.runtime.randomness import generator
-from dmgan.sampling import sample_test_captions
+from dmgan.sampling.sample import sample_test_captions
 from dmgan.text.damsm import Damsm
 from dmgan.training.pretrain_damsm import pretrain
 from tests.conftest import CPU

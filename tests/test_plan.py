@@ -195,9 +195,9 @@ def test_rates_are_measured_as_configured():
         config["hyperparameters"]["smoke"]["dmgan"] | {"stages": 2},
     )
     plain = measuring._train("dmgan", block, config, 2, clock)
-    fast = {"precision": "bfloat16", "rewritten": True, "fused_adam": True, "channels_last": True}
-    rewritten = measuring._train("dmgan", block | fast, config, 2, clock)
-    assert 0 < rewritten["gflop_per_image"] < plain["gflop_per_image"]
+    fast = {"precision": "bfloat16", "fused": True, "fused_adam": True, "channels_last": True}
+    quick = measuring._train("dmgan", block | fast, config, 2, clock)
+    assert 0 < quick["gflop_per_image"] < plain["gflop_per_image"]
     assert measuring._train("dmgan", block | {"gpus": 2}, config, 2, clock) is None
     fused = measuring._sample("dmgan", block, config, "smoke", 2, clock)
     config["datasets"]["smoke"]["sampling"] = {"fused": False}

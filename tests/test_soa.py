@@ -16,7 +16,7 @@ from dmgan.evaluation.features import extract
 from dmgan.evaluation.images import ImageSet, RealImages, sampled_images
 from dmgan.evaluation.soa import DetectedObjects, TrueObjects, semantic_object_accuracy, soa_scores
 from dmgan.options import EvaluationOptions
-from dmgan.sampling import sample_test_captions
+from dmgan.sampling.sample import sample_test_captions
 from dmgan.storage import downloads as assets
 from tests.conftest import CPU
 

@@ -243,7 +243,7 @@ def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     assert ["--classifier" in each[2] for each in sorted(references)] == [False, True]
     trained = re.findall(r"dmgan train .*", dry.stdout)
     assert len(trained) == 12
-    engine = "--precision bfloat16 --channels-last --rewritten --fused-adam --cache-captions"
+    engine = "--precision bfloat16 --channels-last --fused --fused-adam --cache-captions"
     assert all(engine in each for each in trained)
     limits = set(re.findall(r"dmgan sample --data results/data/(\w+) .*--max-words (\d+)", dry.stdout))
     assert limits == {("cub", "25"), ("coco", "20")}

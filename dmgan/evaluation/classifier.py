@@ -18,15 +18,11 @@ from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.options import ClassifierOptions, from_dict
-from dmgan.runtime.provenance import provenance
 from dmgan.runtime.randomness import generator
 from dmgan.storage import files
-from dmgan.storage.weights import load_weights, save_weights
-from dmgan.training.checkpoints import Checkpoint, Fingerprints, exclusive
-from dmgan.training.loop import run_steps
-from dmgan.training.mlflow_run import LabBook
+from dmgan.storage.weights import load_weights
+from dmgan.training.run_folder import RunDescription, RunFolder
 
-ROW_EVERY = 20  # steps per row of history.csv
 WEIGHTS = "classifier.safetensors"
 
 
@@ -165,34 +161,17 @@ def fit(
         return {"cross_entropy": loss, "accuracy": (labels.predicted(logits) == target).float().mean()}
 
     written = {"options": asdict(options), **task.written, "seed": seed, "inputs": {"data": dataset.sha256}}
-    fingerprints = Fingerprints.of(written, "options", steps_depend_on_epochs=True)  # the learning rate's one cycle
-    with exclusive(out):
-        tags = {"stage": "classifier", "dataset": dataset.description["source"]["name"], "model": task.name}
-        tags |= {"seed": str(seed), "config": fingerprints.run[:12], "commit": provenance()["commit"]}
-        lab_book = LabBook(mlflow, out, task.name.replace("-", " "), tags, asdict(options))
-        history = run_steps(
-            step_function,
-            {"network": network, "adam": adam, "schedule": schedule},
-            total_steps,
-            ROW_EVERY,
-            Checkpoint(out, task.name, fingerprints.steps),
-            options.checkpoint_every,
-            lab_book,
-        )
+    title = task.name.replace("-", " ")
+    run = RunDescription(task.name, "classifier", title, dataset, seed, written, steps_depend_on_epochs=True)
+    with RunFolder(out, run, mlflow) as folder:
+        folder.train(step_function, {"network": network, "adam": adam, "schedule": schedule}, total_steps)
         network.eval()
         predicted = predictions(network, dataset, validation_indices, labels, options.image_size, device)
         accuracy = float((predicted == labels.of_image[validation_indices]).mean())
-        save_weights(network, out / WEIGHTS)
-        files.write_csv(out / "history.csv", history)
-        written |= {
-            "validation_accuracy": accuracy,
-            "validation_images": len(validation_indices),
-            **task.measured(network),
-        }
-        files.write_json(out / "options.json", {**written, "provenance": provenance()})
-        lab_book.scores({"validation_accuracy": accuracy})
-        lab_book.file(out / "options.json")
-        lab_book.close()
+        further = {"validation_accuracy": accuracy, "validation_images": len(validation_indices)}
+        further |= task.measured(network)
+        folder.finish({WEIGHTS: network}, further, {"validation_accuracy": accuracy})
+        folder.close()
 
 
 def _divide(dataset: PreparedDataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,9 +21,9 @@ from dmgan.errors import UserError
 from dmgan.evaluation.images import ImageFiles, ImageSet, RealImages
 from dmgan.evaluation.networks import resized
 from dmgan.evaluation.rprecision import mismatched_captions
-from dmgan.image_folder import MANIFEST
 from dmgan.runtime.progress import Progress
 from dmgan.runtime.randomness import generator
+from dmgan.sampling.image_folder import MANIFEST
 from dmgan.storage import files
 from dmgan.text.damsm import Damsm
 

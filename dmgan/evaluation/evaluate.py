@@ -33,7 +33,7 @@ from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
 from dmgan.storage.png import contact_sheet
 from dmgan.text.damsm import Damsm
-from dmgan.training.mlflow_run import LabBook
+from dmgan.training.mlflow_run import MlflowRun
 
 SCHEMA = 2
 REFERENCE = "reference.json"
@@ -395,8 +395,8 @@ def _write(
         "commit": content["provenance"]["commit"],
     }
     parameters = {"num_images": len(subject), "reference": subject.reference_name}
-    lab_book = LabBook(mlflow, beside(out, "evaluation"), f"{name} evaluate", tags, parameters)
-    lab_book.scores({metric: score.value for metric, (score, _, _) in scores.items()})
-    lab_book.file(out)
-    lab_book.picture(_first_images(subject), "images.png")
-    lab_book.close()
+    mlflow_run = MlflowRun(mlflow, beside(out, "evaluation"), f"{name} evaluate", tags, parameters)
+    mlflow_run.log_scores({metric: score.value for metric, (score, _, _) in scores.items()})
+    mlflow_run.log_file(out)
+    mlflow_run.log_image(_first_images(subject), "images.png")
+    mlflow_run.close()

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from dmgan.data.batches import centre_crop
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.image_folder import MANIFEST
+from dmgan.sampling.image_folder import MANIFEST
 from dmgan.storage import files
 
 
@@ -121,7 +121,7 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
             "generator_sha256": manifest["generator_sha256"],
             "sampling_seed": manifest["seed"],
             "vocabulary_sha256": manifest["vocabulary_sha256"],
-            "switches": manifest["switches"],
+            "variant": manifest["variant"],
             "longest_caption_read": max(len(tokens) for tokens in manifest["tokens"]),  # in words, by the generator
             **_memory_used(manifest),
         },

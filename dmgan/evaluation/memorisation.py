@@ -18,10 +18,10 @@ from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation.images import sampled_images
-from dmgan.image_folder import MANIFEST
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
-from dmgan.sampling import TrainedModel, generate_images, image_noise, load_run
+from dmgan.sampling.image_folder import MANIFEST
+from dmgan.sampling.trained_model import TrainedModel, generate_images, image_noise, load_run
 from dmgan.storage import files
 
 _BATCH = 64
@@ -77,8 +77,10 @@ def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int
     subject = sampled_images(images, dataset)
     manifest = files.read_json(Path(images) / MANIFEST, "sample the images again")
     used = manifest.get("retrieval")
-    if trained.memory is None or used is None:
-        raise UserError(f"{run if trained.memory is None else images}: its model retrieves nothing; give one that does")
+    if trained.memory_bank is None or used is None:
+        raise UserError(
+            f"{run if trained.memory_bank is None else images}: its model retrieves nothing; give one that does"
+        )
     if manifest["generator_sha256"] != files.file_sha256(Path(run) / "generator.safetensors"):
         raise UserError(f"{images}: was sampled with other weights than those of {run}; sample the images again")
     if used["data_sha256"] != dataset.sha256:
@@ -146,7 +148,7 @@ def _apart(first: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor
 def _seen(trained: TrainedModel, images: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Images uint8 as tensors, and their features."""
     batch = to_tensor(images).to(trained.device)
-    return batch, trained.model.features(batch)
+    return batch, trained.memory_bank.features(batch)
 
 
 def _diversity(
@@ -176,5 +178,5 @@ def _diversity(
 def _pairwise(trained: TrainedModel, images: Tensor) -> np.ndarray:
     """Mean distance (2,) of all pairs of images (B, 3, s, s): in pixels, in features."""
     first, second = torch.triu_indices(len(images), len(images), offset=1)
-    features = trained.model.features(images)
+    features = trained.memory_bank.features(images)
     return _apart((images[first], features[first]), (images[second], features[second])).mean(dim=1).numpy()

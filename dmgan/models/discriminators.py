@@ -107,7 +107,7 @@ class Discriminator(nn.Module):
             name = f"img_code_s{1 << halvings}_{halvings - i + 1}"
             self._add(name, _layers(normalisation, channels[i], channels[i - 1], halve=False))
 
-        self.judges_alone = unconditional
+        self.has_unconditional_head = unconditional
         if unconditional:
             self.UNCOND_DNET = LogitHead(8 * width, 0, normalisation)
         self.COND_DNET = LogitHead(8 * width, embedding_dim, normalisation)
@@ -123,7 +123,7 @@ class Discriminator(nn.Module):
         return images
 
     def unconditional(self, features: Tensor) -> Tensor:
-        """Logits (B,): is the image real? Only where `judges_alone`."""
+        """Logits (B,): is the image real? Only where `has_unconditional_head`."""
         return self.UNCOND_DNET(features)
 
     def conditional(self, features: Tensor, sentence: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""DM-GAN: dynamic memory generative adversarial networks (Zhu et al., CVPR 2019); and KVM-GAN, by switches.
+"""DM-GAN: dynamic memory generative adversarial networks (Zhu et al., CVPR 2019); and KVM-GAN, as a variant.
 
 Equation numbers are the paper's. Letters: w_i word features (N_w = embedding_dim), r_j image features at
 pixel j (N_r = generator_width), m_i memory slots (N_m = 2 N_r), T words, N pixels.
@@ -29,7 +29,7 @@ from dmgan.options import ArchitectureOptions
 
 @dataclass(frozen=True)
 class MemoryOptions:
-    """Switches of the memory; the defaults are the released code's."""
+    """Variant of the memory; the defaults are the released code's."""
 
     key_value: bool = (
         True  # Eq. 4-5: separate phi_K and phi_V; false: one projection is key and value (Table 3, baseline)
@@ -64,13 +64,12 @@ _CHOICES = {
 
 
 class UnboundedGate(nn.Linear):
-    """A or B of a writing gate without sigmoid; small weights, so that the gate begins near `start`.
+    """A or B of a writing gate without sigmoid; small weights, so that the gate begins near `start`."""
 
-    `initialise`, which goes by class names, passes it by: it would set the bias, and with it the gate, to 0.
-    """
+    keeps_initialisation = True  # `initialise` would set the bias, and with it the gate, to 0
 
     def __init__(self, inputs: int, outputs: int, start: float | None):
-        """start: the bias' first value; None: no bias."""
+        """start: initial bias; None: no bias."""
         self.start = start
         super().__init__(inputs, outputs, bias=start is not None)
 
@@ -144,7 +143,7 @@ class MemoryRefinement(nn.Module):
             words, image = self.M(words), self.M(image)
         return g * words + (1 - g) * image, g
 
-    # DM-GAN Eq. 4-5; over pixels KVM-GAN Eq. 4, and Eq. 5 summed over the words, as its response needs
+    # DM-GAN Eq. 4-5; with address_axis="pixel": KVM-GAN Eq. 4-5, summed over words
     def read(self, R: Tensor, m: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Reads o (B, N_r, s, s) and addressing weights alpha (B, T, s, s)."""
         keys, values = (self.key(m), self.value(m)) if self.memory.key_value else (m, m)
@@ -171,9 +170,9 @@ class MemoryRefinement(nn.Module):
 class DMGAN(TextToImageGAN):
     """The generator of DM-GAN and KVM-GAN: an initial image, then dynamic-memory refinements of it."""
 
-    def __init__(self, architecture: ArchitectureOptions, embedding_dim: int, **switches):
+    def __init__(self, architecture: ArchitectureOptions, embedding_dim: int, **variant):
         super().__init__(architecture, embedding_dim)
-        self.memory = MemoryOptions(**switches)
+        self.memory = MemoryOptions(**variant)
         width = architecture.generator_width
         self.ca_net = ConditioningAugmentation(embedding_dim, architecture.condition_dim)
         self.h_net1 = InitialStage(architecture.condition_dim + architecture.noise_dim, width, architecture.base_size)

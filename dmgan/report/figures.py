@@ -11,7 +11,7 @@ from dmgan.report.galleries import draw_models, draw_noises, draw_rivals, draw_s
 from dmgan.report.retrieved import RETRIEVING, draw_retrieved, draw_retrieved_noises
 from dmgan.report.scene import Scene, one_of_each
 from dmgan.report.word_choice import draw_words
-from dmgan.sampling import load_run
+from dmgan.sampling.trained_model import load_run
 
 _FIGURES = {"figure3": draw_models, "figure4": draw_stages, "figure5": draw_noises, "figure6": draw_words}
 _FIGURES["002-figure1"] = draw_rivals  # of the memory-driven model's paper
@@ -28,8 +28,8 @@ def write_figures(
     """
     scene = Scene(one_of_each([load_run(run, device) for run in runs]), PreparedDataset(data), seed)
     for run in scene.runs:
-        if run.memory is not None:
-            run.memory.cache = memory_cache
+        if run.memory_bank is not None:
+            run.memory_bank.cache = memory_cache
     if not scene.runs:
         raise UserError("no run given; give run folders of trained models, such as results/synthbirds/dmgan/seed0")
     for run in scene.runs:

@@ -8,7 +8,7 @@ import torch
 from dmgan.data.batches import to_uint8
 from dmgan.report.canvas import GAP, LABEL, MARGIN, MEDIUM, SIDE, SMALL, Canvas, line_height, wrap
 from dmgan.report.scene import Scene, title
-from dmgan.sampling import generate_images, image_noise
+from dmgan.sampling.trained_model import generate_images, image_noise
 
 COLUMNS = 8  # captions of Figures 3 and 4, noises of Figure 5
 _RIVALS = {"stackganpp": "StackGAN++", "attngan": "AttnGAN", "dfgan": "DF-GAN", "mdsp": "MDSP"}

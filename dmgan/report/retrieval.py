@@ -58,7 +58,7 @@ def _markdown(subject: str, evaluated: dict[tuple[str, int], dict], checked: Seq
         ),
         "",
         f"± is over {first['metrics'][names[0]]['spread_over']}. The formulas, which the paper does not print, are in "
-        "dmgan/retrieval.py.",
+        "dmgan/models/retrieval.py.",
         "",
         "**Memorisation.** Mean distances; an output much nearer to its retrieved image than a real image is would be "
         "a copy.",

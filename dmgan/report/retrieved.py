@@ -9,7 +9,7 @@ from dmgan.data.batches import centre_crop, to_uint8
 from dmgan.report.canvas import GAP, MARGIN, MEDIUM, SIDE, SMALL, Canvas, line_height, wrap
 from dmgan.report.galleries import COLUMNS, draw_gallery
 from dmgan.report.scene import Scene, title
-from dmgan.sampling import TrainedModel, generate_images, image_noise, retrieve
+from dmgan.sampling.trained_model import TrainedModel, generate_images, image_noise, retrieve
 
 RETRIEVING = "mdsp"  # the model of that paper
 _CAPTIONS = 4  # of Figure 5
@@ -63,5 +63,5 @@ def _named(run: TrainedModel, between: str = "\n") -> str:
 
 def _retrieved_images(scene: Scene, run: TrainedModel, numbers: Sequence[int]) -> list[np.ndarray]:
     indices = retrieve(run, [scene.tokens(run, number) for number in numbers])
-    dataset = run.memory.dataset
+    dataset = run.memory_bank.dataset
     return [centre_crop(dataset, int(index), dataset.image_size) for index in indices]

@@ -10,7 +10,8 @@ from dmgan.data.batches import centre_crop
 from dmgan.data.dataset import PreparedDataset
 from dmgan.models.interface import Generated
 from dmgan.models.registry import find
-from dmgan.sampling import TrainedModel, choose_test_caption, generate_images, image_noise
+from dmgan.sampling.captions import choose_test_caption
+from dmgan.sampling.trained_model import TrainedModel, generate_images, image_noise
 
 MAIN, RIVAL = "dmgan", "attngan"  # whom the paper's figures show
 

@@ -10,7 +10,7 @@ from dmgan.models.dmgan import DMGAN
 from dmgan.report.canvas import GAP, GREY, LABEL, MARGIN, MEDIUM, SIDE, SMALL, Canvas, line_height, wrap
 from dmgan.report.scene import MAIN, RIVAL, Scene, title
 from dmgan.report.words import attention_weights, told_apart, top_words
-from dmgan.sampling import TrainedModel
+from dmgan.sampling.trained_model import TrainedModel
 
 _STEP = SIDE + GAP
 _HEAD = line_height(SMALL) + 0.04  # what stands above an image

@@ -17,28 +17,28 @@ WEIGHTS = "captioner.safetensors"
 
 
 class Captioner(nn.Module):
-    """Codes of images -> how likely captions are, word by word."""
+    """Image embeddings -> probabilities of captions, word by word."""
 
-    def __init__(self, vocabulary_size: int, code_dim: int, options: CaptionerOptions):
+    def __init__(self, vocabulary_size: int, image_dim: int, options: CaptionerOptions):
         super().__init__()
         dim = options.embedding_dim
-        self.read_code = nn.Sequential(nn.Linear(code_dim, dim), nn.BatchNorm1d(dim))
+        self.read_code = nn.Sequential(nn.Linear(image_dim, dim), nn.BatchNorm1d(dim))
         self.embedding = nn.Embedding(vocabulary_size, dim)
         self.lstm = nn.LSTM(dim, options.hidden_dim, batch_first=True)
         self.logits = nn.Linear(options.hidden_dim, vocabulary_size)
 
     # MirrorGAN, section 3.3: x_{-1} = CNN(I), x_t = W_e T_t, p_{t+1} = RNN(x_t)
-    def forward(self, code: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) of every word, each from the image's code (B, E) and the words (B, T) before it."""
-        x = torch.cat([self.read_code(code)[:, None, :], self.embedding(tokens[:, :-1])], dim=1)
+    def forward(self, embedding: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V) of every word, each from the image's embedding (B, E) and the words (B, T) before it."""
+        x = torch.cat([self.read_code(embedding)[:, None, :], self.embedding(tokens[:, :-1])], dim=1)
         hidden, _ = self.lstm(x)
         return self.logits(hidden)
 
     # MirrorGAN, section 3.4: L_stream = -sum_t log p_t(T_t), here the mean over all words of the batch
-    def cross_entropy(self, code: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    def cross_entropy(self, embedding: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """Mean over the words (B, T) that are no padding; mask (B, T) true at padding."""
-        logits, wanted = self(code, tokens), tokens.masked_fill(mask, -1)
-        # Word by word: of a map of words torch's loss cannot repeat its bits on a GPU.
+        logits, wanted = self(embedding, tokens), tokens.masked_fill(mask, -1)
+        # Over (B T, V): torch's loss over (B, V, T) is not bit-exact on a GPU.
         return F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=-1)
 
 

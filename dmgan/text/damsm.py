@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.vocabulary import Vocabulary, pad_captions
@@ -17,17 +18,28 @@ from dmgan.storage import files
 from dmgan.storage.weights import load_weights
 from dmgan.text.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
 
-FILES = ("text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "history.csv", "options.json")
+TEXT_ENCODER, IMAGE_ENCODER, VOCABULARY = "text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json"
+HASHED = (TEXT_ENCODER, IMAGE_ENCODER, VOCABULARY)  # the files by which a run records its encoders
 
 
 class EncodedCaptions(NamedTuple):
-    """What a generator is told of B captions."""
+    """Features of B captions, as a generator reads them."""
 
     sentence: Tensor  # (B, E)
     words: Tensor  # (B, E, T)
     mask: Tensor  # (B, T) true at padding
     lengths: Tensor  # (B,)
-    tokens: Tensor | None = None  # (B, T) ids of the words, where they were encoded from ids
+    tokens: Tensor | None = None  # (B, T) ids of the words, if they were encoded from ids
+
+    def rows(self, rows: slice) -> "EncodedCaptions":
+        """The captions of some rows."""
+        return EncodedCaptions(*(None if each is None else each[rows] for each in self))
+
+    def padded_to(self, length: int) -> "EncodedCaptions":
+        """The same captions with `length` words; the mask hides the padding."""
+        more = length - self.words.shape[2]
+        words, mask = F.pad(self.words, (0, more)), F.pad(self.mask, (0, more), value=True)
+        return self._replace(words=words, mask=mask, tokens=F.pad(self.tokens, (0, more)))
 
 
 class Damsm(NamedTuple):
@@ -47,14 +59,14 @@ class Damsm(NamedTuple):
         hint = "pretrain the encoders: python -m dmgan pretrain --data FOLDER --out " + str(folder)
         written = files.read_json(folder / "options.json", hint)
         options = from_dict(DamsmOptions, written["options"], str(folder / "options.json"))
-        vocabulary = Vocabulary.read(folder / "vocabulary.json")
+        vocabulary = Vocabulary.read(folder / VOCABULARY)
         text_encoder = TextEncoder(len(vocabulary), options.embedding_dim, options.dropout)
         image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
-        load_weights(text_encoder, folder / FILES[0], hint)
-        load_weights(image_encoder, folder / FILES[1], hint)
+        load_weights(text_encoder, folder / TEXT_ENCODER, hint)
+        load_weights(image_encoder, folder / IMAGE_ENCODER, hint)
         for encoder in (text_encoder, image_encoder):
             encoder.eval().requires_grad_(False)
-        sha256 = {name: files.file_sha256(folder / name) for name in FILES[:3]}
+        sha256 = {name: files.file_sha256(folder / name) for name in HASHED}
         return cls(text_encoder, image_encoder, vocabulary, options, sha256, written.get("imported", False))
 
     @classmethod
@@ -97,6 +109,15 @@ class Damsm(NamedTuple):
 
         return read
 
+    def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return regions (B, E, h, w) and embeddings (B, E) of images (B, 3, s, s) in [-1, 1] of any side.
+
+        Images are resized to the side that the encoder was trained on; Inception's trunk resizes by itself.
+        """
+        if not self.image_encoder.resizes_images:
+            images = resized(images, self.options.image_size)
+        return self.image_encoder(images)
+
     @torch.no_grad()
     def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
         """Features of captions, tokens (B, T') padded with 0 and lengths (B,)."""
@@ -109,3 +130,16 @@ class Damsm(NamedTuple):
         """Features of captions given as token arrays."""
         tokens, lengths = pad_captions(captions)
         return self.encode(torch.from_numpy(tokens), torch.from_numpy(lengths))
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Resize images (B, C, s, s) to another side: bilinear, antialiased.
+
+    Computed as products with the weights of torch's own resizing, whose gradient is not bit-exact on a GPU.
+    """
+    if images.shape[-1] == side:
+        return images
+    identity = torch.eye(images.shape[-1], dtype=images.dtype, device=images.device)[None, None]
+    weights = F.interpolate(identity, size=(side, images.shape[-1]), mode="bilinear", antialias=True)[0, 0]
+    with torch.autocast(images.device.type, enabled=False):  # products would be of half precision
+        return weights @ images @ weights.t()

@@ -9,7 +9,7 @@ from dmgan.runtime.device import to_device
 
 WORD_EMBEDDING_DIM = 300
 _INCEPTION_SIZE = 299
-_PLACES = 4  # side of the map that the small trunk's code is read from
+_PLACES = 4  # side of the map from which the small trunk's embedding is read
 
 
 class TextEncoder(nn.Module):
@@ -44,6 +44,8 @@ class ImageEncoder(nn.Module):
     A subclass provides `trunk(images) -> (feature map, pooled vector)`.
     """
 
+    resizes_images = False  # whether the trunk resizes images of any side by itself
+
     def __init__(self, map_channels: int, pooled_channels: int, embedding_dim: int):
         super().__init__()
         self.emb_features = nn.Conv2d(map_channels, embedding_dim, kernel_size=1, bias=False)
@@ -60,16 +62,18 @@ class ImageEncoder(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Regions (B, E, h, w) and code (B, E) of images (B, 3, s, s) in [-1, 1]."""
+        """Regions (B, E, h, w) and embedding (B, E) of images (B, 3, s, s) in [-1, 1]."""
         feature_map, pooled = self.trunk(images)
         return self.emb_features(feature_map), self.emb_cnn_code(pooled)
 
 
 class InceptionImageEncoder(ImageEncoder):
-    """Inception-v3: regions are Mixed_6e's 17x17 map, the code is the average pool of Mixed_7c.
+    """Inception-v3: regions are Mixed_6e's 17x17 map, the embedding is the average pool of Mixed_7c.
 
-    Images of any side are resized to 299 with aligned corners, as the released code has it.
+    Images of any side are resized to 299 px with aligned corners, as in the released code.
     """
+
+    resizes_images = True
 
     def __init__(self, embedding_dim: int = 256):
         from torchvision.models import inception_v3
@@ -93,7 +97,7 @@ class InceptionImageEncoder(ImageEncoder):
 class SmallImageEncoder(ImageEncoder):
     """A small trunk for demo sizes; regions are a 4x4 map of 64 px images.
 
-    The code is read from every place of that map, so that it knows where a colour stands.
+    The embedding is read from every place of that map, so that it knows where a colour is.
     """
 
     def __init__(self, embedding_dim: int = 256, width: int = 32):

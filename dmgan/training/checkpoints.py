@@ -1,14 +1,12 @@
-"""Checkpoints that go on to the bit, and the loop that writes and reads them."""
+"""Checkpoints from which an interrupted training resumes bit-exactly."""
 
 from collections.abc import Iterable
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import torch
 
 from dmgan.errors import UserError
-from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.runtime.progress import log
 from dmgan.storage import files
 from dmgan.storage.weights import non_finite, shortened
@@ -16,25 +14,18 @@ from dmgan.storage.weights import non_finite, shortened
 CHECKPOINT = "checkpoint.pt"
 
 
-@contextmanager
-def exclusive(run_folder: Path, distributed: DistributedContext = SINGLE_PROCESS):
-    """Lock the run folder: the first process of a training holds the lock, the others wait for it."""
-    with files.locked(run_folder) if distributed.is_main else nullcontext():
-        distributed.barrier()
-        yield
-
-
 class Fingerprints(NamedTuple):
-    """Hashes of what shapes a run."""
+    """Hashes of the options and inputs of a training."""
 
-    run: str  # of everything, by which its results are told from others
-    steps: str  # of what shapes a step: a checkpoint must agree in it
+    run: str  # of everything that shapes its result
+    steps: str  # of everything that shapes a step: a checkpoint must agree in it
 
     @classmethod
     def of(cls, written: dict, options: str, steps_depend_on_epochs: bool = False) -> "Fingerprints":
-        """Of what options.json holds of a run; `written[options]` are the options of its loop.
+        """Hash what options.json records of a run; `written[options]` are the options of its loop.
 
-        When to save shapes nothing. Where no step depends on how many there are, a run may go on for more epochs.
+        `checkpoint_every` shapes nothing. Unless a step depends on the number of steps, a run may be continued with
+        more epochs.
         """
         shaping = {name: value for name, value in written[options].items() if name != "checkpoint_every"}
         of_a_step = {name: value for name, value in shaping.items() if steps_depend_on_epochs or name != "epochs"}
@@ -42,7 +33,7 @@ class Fingerprints(NamedTuple):
 
 
 class Checkpoint:
-    """The undeclared file that an interrupted job goes on from."""
+    """The file checkpoint.pt of a run folder, which the workflow does not declare as an output."""
 
     def __init__(self, run_folder: Path, kind: str, fingerprint: str):
         """kind: what is trained, such as the model's name; fingerprint: Fingerprints.steps."""
@@ -50,17 +41,18 @@ class Checkpoint:
         self._kind, self._fingerprint = kind, fingerprint
 
     def set_aside(self, total_steps: int) -> None:
-        """Rename a checkpoint that a run of `total_steps` steps cannot go on from, and say so.
+        """Rename a checkpoint from which a run of `total_steps` steps cannot resume, and log it.
 
-        It is one under other options, or of a longer run. UserError for one of another model, or a damaged one.
+        Such a checkpoint was made with other options or inputs, or has more steps. UserError for a checkpoint of
+        another model, or a damaged one.
         """
         saved = self._read(mmap=True)  # without its tensors
         if saved is None:
             return
         if saved["fingerprint"] != self._fingerprint:
-            why = "was made under other options or inputs"
+            why = "was made with other options or inputs"
         elif saved["step"] > total_steps:
-            why = f"is of a longer run, of {saved['step']} steps,"
+            why = f"belongs to a longer run, of {saved['step']} steps,"
         else:
             return
         aside = self._path.with_stem(f"{self._path.stem}-{saved['fingerprint'][:12]}-step{saved['step']}")
@@ -68,7 +60,7 @@ class Checkpoint:
         log(f"{self._path}: {why} and is kept as {aside.name}; starting from the first step")
 
     def load(self) -> dict | None:
-        """The saved content, or None where there is nothing to go on from.
+        """Return the saved content, or None if there is no checkpoint that fits.
 
         UserError for a checkpoint of another model, or a damaged one.
         """
@@ -90,7 +82,7 @@ class Checkpoint:
         return saved
 
     def require(self, wanted: Iterable[str], saved: dict[str, object]) -> None:
-        """UserError unless the saved state is of just the parts that are wanted, and finite."""
+        """Raise UserError unless the saved state has exactly the parts `wanted`, and is finite."""
         if differing := sorted(set(wanted) ^ set(saved)):
             raise UserError(
                 f"{self._path}: was made by another version of this program (it differs in {', '.join(differing)}); "
@@ -106,7 +98,7 @@ class Checkpoint:
             try:
                 torch.save({"kind": self._kind, "fingerprint": self._fingerprint, **content}, file)
             except RuntimeError as error:
-                if isinstance(error.__context__, OSError):  # torch covers up a full disk with an error of its own
+                if isinstance(error.__context__, OSError):  # torch hides a full disk behind an error of its own
                     raise error.__context__ from error
                 raise
 

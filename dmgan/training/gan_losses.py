@@ -1,4 +1,6 @@
-"""Losses that all models share: adversarial, conditioning augmentation and DAMSM."""
+"""Losses that all models share: adversarial losses and the conditioning augmentation's."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,13 +10,13 @@ from dmgan.options import LossOptions
 
 
 def _bce(logits: Tensor, real: bool) -> Tensor:
-    """Mean binary cross entropy of logits against all-real or all-fake."""
+    """Mean binary cross entropy of logits with target 1 (real) or 0."""
     return F.softplus(-logits if real else logits).mean()
 
 
-def _judged(logits: Tensor, real: bool, switches: LossOptions) -> Tensor:
-    """How far a discriminator's logits are from all-real or all-fake; hinge: DF-GAN, Eq. 1."""
-    if switches.adversarial == "hinge":
+def _target_loss(logits: Tensor, real: bool, losses: LossOptions) -> Tensor:
+    """A discriminator's loss on logits that should be real, or fake: BCE, or DF-GAN Eq. 1's hinge."""
+    if losses.adversarial == "hinge":
         return F.relu(1 - logits if real else 1 + logits).mean()
     return _bce(logits, real)
 
@@ -23,8 +25,8 @@ def _judged(logits: Tensor, real: bool, switches: LossOptions) -> Tensor:
 def matching_aware_penalty(logits: Tensor, real: Tensor, sentence: Tensor) -> Tensor:
     """Mean over matching pairs of the discriminator's gradient norm to the sixth power.
 
-    logits (B,) of real (B, 3, s, s) with sentence (B, E), both of which require a gradient. It is of each pair alone
-    only where the discriminator has no batch normalisation.
+    logits (B,) of real (B, 3, s, s) with sentence (B, E), both of which require a gradient. The gradient belongs to one
+    pair only if the discriminator has no batch normalisation.
     """
     gradients = torch.autograd.grad(logits.sum(), (real, sentence), create_graph=True)
     return sum(each.flatten(1).square().sum(dim=1) for each in gradients).pow(3).mean()
@@ -34,10 +36,72 @@ def matching_aware_penalty(logits: Tensor, real: Tensor, sentence: Tensor) -> Te
 def r1_penalty(logits: Tensor, real: Tensor, gamma: float) -> Tensor:
     """Half of gamma times the mean squared gradient norm of logits (B,), a sum over heads, at real (B, 3, s, s).
 
-    It is of each image alone only where the discriminator has no batch normalisation.
+    The gradient belongs to one image only if the discriminator has no batch normalisation.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
     return gamma / 2 * gradient.flatten(1).square().sum(dim=1).mean()
+
+
+class DiscriminatorLogits(NamedTuple):
+    """Logits of one discriminator for n real and n generated images."""
+
+    real_pair: Tensor  # (n,) real images with their sentences
+    fake_pair: Tensor  # (n,)
+    mismatched_pair: Tensor | None  # (n or n - 1,) real image k with sentence k + 1
+    real: Tensor | None  # (n,) real images without a sentence; None: the discriminator has no unconditional head
+    fake: Tensor | None  # (n,)
+    mismatched: Tensor | None  # (n or n - 1,) the images of the mismatched pairs, without a sentence
+
+
+def discriminator_logits(
+    discriminator: nn.Module, real: Tensor, fake: Tensor, own: Tensor, following: Tensor, losses: LossOptions
+) -> DiscriminatorLogits:
+    """Logits for real and detached fake images (n, 3, s, s), their sentences `own` (n, E), and those that follow.
+
+    following: sentence k + 1 of every mismatched pair k, (n, E) or (n - 1, E).
+    """
+    real_features = discriminator.features(real)
+    fake_features = discriminator.features(fake.detach())
+    mismatched_features = real_features[: len(following)]
+    real_pair = discriminator.conditional(real_features, own)
+    fake_pair = discriminator.conditional(fake_features, own)
+    mismatched_pair = None
+    if losses.mismatched_captions:
+        mismatched_pair = discriminator.conditional(mismatched_features, following)
+    if not discriminator.has_unconditional_head:
+        return DiscriminatorLogits(real_pair, fake_pair, mismatched_pair, None, None, None)
+    real_alone, fake_alone = discriminator.unconditional(real_features), discriminator.unconditional(fake_features)
+    mismatched = discriminator.unconditional(mismatched_features) if losses.mismatched_images_real else None
+    return DiscriminatorLogits(real_pair, fake_pair, mismatched_pair, real_alone, fake_alone, mismatched)
+
+
+def mismatched_weight(pairs: int, images: int, batch_size: int | None) -> float:
+    """Factor of a micro-batch's mean over mismatched pairs, so that the shares of all micro-batches add up.
+
+    A batch of B images has B - 1 mismatched pairs. A micro-batch of n images weighs n / B in the batch's loss, its mean
+    over pairs must weigh pairs / (B - 1) there. None: the images are the whole batch.
+    """
+    return 1 if batch_size is None else pairs / (batch_size - 1) * batch_size / images
+
+
+def _terms(logits: DiscriminatorLogits, losses: LossOptions, mismatched: float) -> tuple[list[Tensor], list[Tensor]]:
+    """The terms that should be real, and those that should be fake; `mismatched`: weight of mismatched pairs."""
+    real = [_target_loss(each, True, losses) for each in (logits.real, logits.real_pair) if each is not None]
+    fake = [_target_loss(each, False, losses) for each in (logits.fake, logits.fake_pair) if each is not None]
+    if logits.mismatched_pair is not None:
+        fake.append(_target_loss(logits.mismatched_pair, False, losses) * mismatched)
+    if logits.mismatched is not None:
+        real.append(_target_loss(logits.mismatched, True, losses) * mismatched)
+    return real, fake
+
+
+def _combined(real: list[Tensor], fake: list[Tensor], losses: LossOptions) -> Tensor:
+    """StackGAN++: the sum of all terms; the release: mean of real + mean of fake terms; DM-GAN Eq. 12: half the sum."""
+    if losses.mismatched_images_real:
+        return sum(real + fake)
+    if losses.mismatched_captions:
+        return sum(real) / len(real) + sum(fake) / len(fake)
+    return sum(real + fake) / 2
 
 
 # DM-GAN Eq. 12, MDSP Eq. 3 and 4; with mismatched captions the released DM-GAN and AttnGAN
@@ -45,79 +109,51 @@ def discriminator_loss(
     discriminator: nn.Module,
     real: Tensor,
     fake: Tensor,
-    sentence: Tensor,
-    switches: LossOptions,
+    sentences: Tensor,
+    losses: LossOptions,
     batch_size: int | None = None,
     r1_gamma: float = 10.0,
 ) -> Tensor:
-    """Loss of one discriminator on real and detached fake images (B, 3, s, s) and sentences (B, E).
+    """Loss of one discriminator on real and detached fake images (n, 3, s, s).
 
-    With mismatched captions the mean of the terms that should be real plus the mean of those that should be fake,
-    without them half the sum of all. The terms of images alone are left out where the discriminator does not judge
-    them: real pair + (fake pair + mismatched pair) / 2, as released AttnDCGAN has it, or (real pair + fake pair) / 2,
-    Eq. 12 without its unconditional terms. A mismatched pair is image k with sentence k + 1 of the batch,
-    k = 0 ... B - 2; where its image alone counts as real too, the loss is the sum of all six terms (StackGAN++).
-
-    Where the images are consecutive rows of a batch of `batch_size`, `sentence` has the next row's as well unless they
-    end the batch; the losses of the parts, each times its share of the batch's images, then add up to the batch's.
-
-    With `r1` the loss has R1 of the sum of the logits that a real image gets, its own sentence given.
+    sentences: (n, E); (n + 1, E) for a micro-batch that does not end the batch of `batch_size` images: the next row's
+    sentence makes its last mismatched pair. The losses of the micro-batches, each times its share of the batch's
+    images, add up to the batch's loss. A discriminator without unconditional head has the terms of pairs only, as the
+    released AttnDCGAN. With `losses.r1` R1 reads the sum of the logits that a real image gets.
     """
-    following, sentence = sentence[1:], sentence[: len(real)]
-    if switches.matching_aware_penalty:
-        real, sentence = real.detach().requires_grad_(), sentence.detach().requires_grad_()
-    if switches.r1:
+    own, following = sentences[: len(real)], sentences[1:]
+    if losses.matching_aware_penalty:
+        real, own = real.detach().requires_grad_(), own.detach().requires_grad_()
+    if losses.r1:
         real = real.detach().requires_grad_()
-    real_features = discriminator.features(real)
-    fake_features = discriminator.features(fake.detach())
-    shifted_features = real_features[: len(following)]
-    # The mean over mismatched pairs is over one image less than the other means, in the batch though not in its parts.
-    shifted_share = 1 if batch_size is None else len(following) / (batch_size - 1) * batch_size / len(real)
-
-    def shifted(logits: Tensor, real: bool) -> Tensor:
-        return _judged(logits, real, switches) * shifted_share
-
-    real_pair = discriminator.conditional(real_features, sentence)
-    real_logits, real_terms = real_pair, [_judged(real_pair, True, switches)]
-    fake_terms = [_judged(discriminator.conditional(fake_features, sentence), False, switches)]
-    if switches.mismatched_captions:
-        fake_terms.append(shifted(discriminator.conditional(shifted_features, following), False))
-    if discriminator.judges_alone:
-        real_alone = discriminator.unconditional(real_features)
-        real_logits = real_logits + real_alone
-        real_terms.insert(0, _judged(real_alone, True, switches))
-        fake_terms.insert(0, _judged(discriminator.unconditional(fake_features), False, switches))
-    if switches.mismatched_images_real:
-        real_terms.append(shifted(discriminator.unconditional(shifted_features), True))
-        loss = sum(real_terms + fake_terms)
-    elif switches.mismatched_captions:
-        loss = sum(real_terms) / len(real_terms) + sum(fake_terms) / len(fake_terms)
-    else:
-        loss = sum(real_terms + fake_terms) / 2
-    if switches.matching_aware_penalty:
-        loss = loss + switches.matching_aware_penalty * matching_aware_penalty(real_pair, real, sentence)
-    if switches.r1:
+    logits = discriminator_logits(discriminator, real, fake, own, following, losses)
+    weight = mismatched_weight(len(following), len(real), batch_size)
+    loss = _combined(*_terms(logits, losses, weight), losses)
+    if losses.matching_aware_penalty:
+        loss = loss + losses.matching_aware_penalty * matching_aware_penalty(logits.real_pair, real, own)
+    if losses.r1:
+        real_logits = logits.real_pair if logits.real is None else logits.real_pair + logits.real
         loss = loss + r1_penalty(real_logits, real, r1_gamma)
     return loss
 
 
-def _persuaded(logits: Tensor, switches: LossOptions) -> Tensor:
-    """How far a discriminator is from taking the generator's images for real; hinge: -E D (DF-GAN, Eq. 1)."""
-    return -logits.mean() if switches.adversarial == "hinge" else _bce(logits, real=True)
+def _generator_term(logits: Tensor, losses: LossOptions) -> Tensor:
+    """Generator's adversarial term: BCE with target 1, or -mean(logits) for hinge (DF-GAN Eq. 1)."""
+    return -logits.mean() if losses.adversarial == "hinge" else _bce(logits, real=True)
 
 
 # DM-GAN Eq. 11; without its factor 1/2 the released DM-GAN and AttnGAN
-def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor, switches: LossOptions) -> Tensor:
-    """What one discriminator tells the generator about its images (B, 3, s, s), alone where it judges them so."""
+def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor, losses: LossOptions) -> Tensor:
+    """Generator's adversarial loss by one discriminator, for images (B, 3, s, s) and sentences (B, E)."""
     features = discriminator.features(fake)
-    loss = _persuaded(discriminator.conditional(features, sentence), switches)
-    if discriminator.judges_alone:
-        loss = _persuaded(discriminator.unconditional(features), switches) + loss
-    return loss / 2 if switches.half_adversarial else loss
+    loss = _generator_term(discriminator.conditional(features, sentence), losses)
+    if discriminator.has_unconditional_head:
+        loss = _generator_term(discriminator.unconditional(features), losses) + loss
+    return loss / 2 if losses.half_adversarial else loss
 
 
 # DM-GAN Eq. 13: KL(N(mean, variance) || N(0, I)), a sum over dimensions; the release takes their mean
-def kl_loss(mean: Tensor, logvar: Tensor, switches: LossOptions) -> Tensor:
+def kl_loss(mean: Tensor, logvar: Tensor, losses: LossOptions) -> Tensor:
     """KL divergence of the condition (B, C) from the standard normal, mean over the batch."""
     divergence = -0.5 * (1 + logvar - mean.square() - logvar.exp())  # (B, C)
-    return divergence.sum(dim=1).mean() if switches.kl == "sum" else divergence.mean()
+    return divergence.sum(dim=1).mean() if losses.kl == "sum" else divergence.mean()

@@ -19,17 +19,18 @@ from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
 from dmgan.storage.weights import load_state, read_state_dict, save_weights
-from dmgan.text.damsm import FILES
+from dmgan.text.damsm import HASHED, IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY
 from dmgan.text.encoders import WORD_EMBEDDING_DIM, TextEncoder, build_image_encoder
+from dmgan.training.run_folder import HISTORY, OPTIONS
 
-_MARKERS = {  # what only one of them has
+_MARKERS = {  # entries of the state dict that only one of the models has
     "dmgan": {"h_net2.A.weight"},
     "attngan": {"h_net2.att.conv_context.weight", "img_net1.img.0.weight"},
     "attngan-dcgan": {"h_net2.att.conv_context.weight", "img_net.img.0.weight"},
 }
 _COUNTER = "num_batches_tracked"  # batch norms of torch before 0.4.1 have none
 _INCEPTION_SIZE = 299
-_FILES = "|".join(map(re.escape, ("generator.safetensors", *FILES)))
+_FILES = "|".join(map(re.escape, ("generator.safetensors", *HASHED, HISTORY, OPTIONS)))
 _IMPORTED = files.OwnFiles("import", ("options.json",), rf"(.*/)?({_FILES})")
 _KNOWN = {"generator": ("max_words",), "encoders": ("image_encoder", "image_size", "embedding_dim")}
 
@@ -87,7 +88,7 @@ def import_released(
         save_weights(generator, run / "generator.safetensors")
         written = {
             "model": model,
-            "switches": {"word_mask": word_mask},
+            "variant": {"word_mask": word_mask},
             "architecture": asdict(architecture),
             "training": asdict(TrainingOptions(max_words=max_words)),
             "not_known": ["architecture.discriminator_width", *_not_known(TrainingOptions, "generator", "training.")],
@@ -126,9 +127,9 @@ def _write_encoders(
     origin: dict[str, dict[str, str]],
 ) -> dict[str, str]:
     """Write what DAMSM pretraining leaves, and return the hashes a run records of it."""
-    save_weights(text_encoder, folder / FILES[0])
-    save_weights(image_encoder, folder / FILES[1])
-    vocabulary.write(folder / FILES[2])
+    save_weights(text_encoder, folder / TEXT_ENCODER)
+    save_weights(image_encoder, folder / IMAGE_ENCODER)
+    vocabulary.write(folder / VOCABULARY)
     options = DamsmOptions(image_encoder="inception", image_size=_INCEPTION_SIZE, embedding_dim=embedding_dim)
     content = {
         "options": asdict(options),
@@ -140,8 +141,8 @@ def _write_encoders(
         "imported_from": {role: each for role, each in origin.items() if role != "generator"},
         "provenance": provenance(),
     }
-    files.write_json(folder / FILES[4], content)
-    return {name: files.file_sha256(folder / name) for name in FILES[:3]}
+    files.write_json(folder / OPTIONS, content)
+    return {name: files.file_sha256(folder / name) for name in HASHED}
 
 
 # State dicts.

@@ -1,4 +1,4 @@
-"""The lab book: MLflow mirrors every run; nothing of the project reads it back."""
+"""MLflow mirrors every run; nothing of the project reads it back."""
 
 import os
 import re
@@ -12,8 +12,8 @@ from dmgan.storage.files import read_json, write_json
 
 EXPERIMENT = "dmgan"
 _RUN_FILE = "mlflow.json"
-_SECONDS = 10.0  # between what is sent of a curve: the database takes its time
-_POINTS = 1000  # that MLflow takes at once
+_SECONDS = 10.0  # between two sends of history rows; the database is slow
+_POINTS = 1000  # MLflow's limit per call
 
 
 def _mlflow():
@@ -30,20 +30,20 @@ def _mlflow():
 
 
 def create_database(uri: str, artifacts: Path) -> None:
-    """Make the database and its experiment, once, before any job that could race for it."""
+    """Create the database and its experiment; call it once, before jobs that would race to create them."""
     mlflow = _mlflow()
     client = mlflow.MlflowClient(uri)  # the first client makes the tables
     if client.get_experiment_by_name(EXPERIMENT) is None:
         client.create_experiment(EXPERIMENT, artifact_location=artifacts.resolve().as_uri())
 
 
-class LabBook:
-    """One flat MLflow run of a job; without a URI it keeps nothing, as asked."""
+class MlflowRun:
+    """The MLflow run of one job; without a URI it logs nothing."""
 
     def __init__(
         self, uri: str | None, run_folder: Path, name: str, tags: dict[str, str], parameters: dict[str, object]
     ):
-        """Go on with the run that `run_folder` belongs to if its tags are the same, else begin a new one."""
+        """Continue the MLflow run that `run_folder` belongs to if its tags are the same, else begin a new one."""
         self._run_id = None
         self._last_step, self._sent_at = 0, 0.0
         self._waiting: list[dict[str, float]] = []  # rows that are not sent yet
@@ -55,7 +55,7 @@ class LabBook:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             raise UserError(
-                f"{uri}: has no experiment {EXPERIMENT}; make it first: python -m dmgan lab-book --mlflow {uri}"
+                f"{uri}: has no experiment {EXPERIMENT}; make it first: python -m dmgan mlflow-db --mlflow {uri}"
             )
         note = run_folder / _RUN_FILE
         known = read_json(note, "delete it") if note.exists() else None
@@ -70,12 +70,12 @@ class LabBook:
         write_json(note, {"run_id": self._run_id, "uri": uri, "tags": tags})
 
     @property
-    def kept(self) -> bool:
-        """Whether there is a lab book to write into."""
+    def active(self) -> bool:
+        """Whether there is an MLflow run to log to."""
         return self._run_id is not None
 
     def _holds(self, run_id: str) -> bool:
-        """Whether the database knows the run; it does not when it was deleted and made anew."""
+        """Whether the database knows the run; a database that was deleted and made anew does not."""
         try:
             return self._client.get_run(run_id).info.lifecycle_stage == "active"
         except self._missing:
@@ -86,21 +86,21 @@ class LabBook:
         histories = (self._client.get_metric_history(run_id, key) for key in list(keys)[:1])
         return max((metric.step for history in histories for metric in history), default=0)
 
-    def curve(self, rows: list[dict[str, float]]) -> None:
-        """Add rows of a history, in a while; rows that the run already holds are left out.
+    def log_history(self, rows: list[dict[str, float]]) -> None:
+        """Log rows of a history, at most every 10 s; rows that the run already holds are left out.
 
-        A killed job loses the rows that it has not sent, and adds them when it goes on from its checkpoint: it gives
-        the checkpoint's history first and makes the rows behind it again.
+        A killed job loses the rows that it has not sent. When it resumes, it logs the checkpoint's history first and
+        computes the later rows again, so that no row is missing.
         """
-        if not self.kept:
+        if not self.active:
             return
         self._waiting += [row for row in rows if row["step"] > self._last_step]
         self._last_step = max([self._last_step, *(int(row["step"]) for row in rows)])
         if time.monotonic() - self._sent_at >= _SECONDS:
-            self.send()
+            self.flush()
 
-    def send(self) -> None:
-        """Send the rows that wait, whole ones at a time: what the run holds is known by the last row's step."""
+    def flush(self) -> None:
+        """Send the rows that wait. A row is sent whole: the step of the last row tells what the run holds."""
         while self._waiting:
             count = max(1, _POINTS // len(self._waiting[0]))
             rows, self._waiting = self._waiting[:count], self._waiting[count:]
@@ -113,26 +113,26 @@ class LabBook:
             self._client.log_batch(self._run_id, metrics=points)
         self._sent_at = time.monotonic()
 
-    def scores(self, values: dict[str, float]) -> None:
-        """Add final numbers; MLflow allows no brackets, so that FID(tf) becomes FID/tf."""
-        if self.kept:
+    def log_scores(self, values: dict[str, float]) -> None:
+        """Log final numbers; MLflow allows no brackets, so FID(clean) is logged as FID/clean."""
+        if self.active and values:
             named = {
                 re.sub(r"[^\w./ -]", "-", name.replace("(", "/").rstrip(")")): each for name, each in values.items()
             }
             self._client.log_batch(self._run_id, metrics=[self._entities.Metric(k, v, 0, 0) for k, v in named.items()])
 
-    def picture(self, pixels: np.ndarray, name: str) -> None:
-        """Add an image, (H, W, 3) uint8, as the PNG file `name`."""
-        if self.kept:
+    def log_image(self, pixels: np.ndarray, name: str) -> None:
+        """Log an image (H, W, 3), uint8, as the PNG file `name`."""
+        if self.active:
             self._client.log_image(self._run_id, pixels, artifact_file=name)
 
-    def file(self, path: Path) -> None:
-        """Add a file, such as options.json."""
-        if self.kept:
+    def log_file(self, path: Path) -> None:
+        """Log a file, such as options.json."""
+        if self.active:
             self._client.log_artifact(self._run_id, str(path))
 
     def close(self) -> None:
         """Mark the run as finished."""
-        if self.kept:
-            self.send()
+        if self.active:
+            self.flush()
             self._client.set_terminated(self._run_id, status="FINISHED")

@@ -1,28 +1,27 @@
-"""Adam, float16's loss scale, and averaged weights."""
+"""Adam, the loss scale of float16, and averaged weights."""
 
 import torch
 from torch import Tensor, nn
 
-_EPS = 1e-8  # Adam's
-
-_KERNELS = ("fused", "foreach", "capturable")  # of torch's optimisers: how they compute, not what
+EPS = 1e-8  # Adam's
+_IMPLEMENTATION = ("fused", "foreach", "capturable")  # flags of torch's optimisers that choose kernels, not values
 
 
 class Adam(torch.optim.Adam):
-    """torch's, whose saved state says nothing of how it is computed: that is for the engine that goes on to say."""
+    """Adam that keeps its own `fused`, `foreach` and `capturable` flags when it loads a checkpoint."""
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on with the saved moments and rates, on the device and by the kernels of this optimiser."""
+        """Load moments and learning rates, onto the device and for the kernels of this optimiser."""
         pairs = zip(state["param_groups"], self.param_groups, strict=True)
-        groups = [{**saved, **{name: own[name] for name in _KERNELS}} for saved, own in pairs]
-        super().load_state_dict({**state, "param_groups": groups})  # it moves the counts of steps to where they belong
+        groups = [{**saved, **{name: own[name] for name in _IMPLEMENTATION}} for saved, own in pairs]
+        super().load_state_dict({**state, "param_groups": groups})
 
 
 class LossScaler(torch.amp.GradScaler):
     """Scales float16's losses so that small gradients do not vanish; does nothing in other precisions."""
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on with the saved scale; a run that comes from another precision has none and begins anew."""
+        """Restore the loss scale; start fresh if the checkpoint was not float16."""
         if self.is_enabled() and state:
             super().load_state_dict(state)
 
@@ -42,7 +41,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
-        """Give the averaged parameters to `model`."""
+        """Copy the averaged parameters into `model`."""
         for name, parameter in model.named_parameters():
             parameter.copy_(self.parameters[name])
 

@@ -11,17 +11,11 @@ from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.options import CaptionerOptions
 from dmgan.runtime.device import disable_tf32, to_device
-from dmgan.runtime.provenance import provenance
-from dmgan.storage import files
-from dmgan.storage.weights import save_weights
 from dmgan.text.captioner import WEIGHTS, Captioner
 from dmgan.text.damsm import Damsm
 from dmgan.text.encoders import padding_mask
-from dmgan.training.checkpoints import Checkpoint, Fingerprints, exclusive
-from dmgan.training.loop import describe_batch, run_steps
-from dmgan.training.mlflow_run import LabBook
-
-ROW_EVERY = 20  # steps per row of history.csv
+from dmgan.training.loop import describe_batch
+from dmgan.training.run_folder import RunDescription, RunFolder
 
 
 def train_captioner(
@@ -33,7 +27,7 @@ def train_captioner(
     device: torch.device,
     mlflow: str | None = None,
 ) -> None:
-    """Train the captioner on real images; writes its weights, history.csv and options.json into `out`."""
+    """Train the captioner on real images; write its weights, history.csv and options.json into `out`."""
     disable_tf32()
     dataset = PreparedDataset(data)
     damsm = Damsm.read_for(dataset, damsm_folder).to(device)
@@ -45,9 +39,9 @@ def train_captioner(
     def step_function(step: int) -> dict[str, Tensor]:
         batch = batches[step]
         with torch.no_grad():
-            _, code = damsm.image_encoder(to_device(batch.images[0], device))
+            _, embedding = damsm.image_encoder(to_device(batch.images[0], device))
         mask = to_device(padding_mask(batch.lengths), device)
-        loss = network.cross_entropy(code, to_device(batch.tokens, device)[:, : mask.shape[1]], mask)
+        loss = network.cross_entropy(embedding, to_device(batch.tokens, device)[:, : mask.shape[1]], mask)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
@@ -55,23 +49,10 @@ def train_captioner(
 
     inputs = {"data": dataset.sha256, "damsm": damsm.sha256}
     written = {"options": asdict(options), "seed": seed, "inputs": inputs}
-    fingerprints = Fingerprints.of(written, "options")
-    with exclusive(out):
-        tags = {"stage": "captioner", "dataset": dataset.description["source"]["name"], "model": "captioner"}
-        tags |= {"seed": str(seed), "config": fingerprints.run[:12], "commit": provenance()["commit"]}
-        lab_book = LabBook(mlflow, out, "captioner", tags, asdict(options))
-        history = run_steps(
-            step_function,
-            {"network": network, "adam": adam},
-            options.epochs * batches.steps_per_epoch,
-            ROW_EVERY,
-            Checkpoint(out, "captioner", fingerprints.steps),
-            options.checkpoint_every,
-            lab_book,
-            partial(describe_batch, batches, seed),
-        )
-        save_weights(network, out / WEIGHTS)
-        files.write_csv(out / "history.csv", history)
-        files.write_json(out / "options.json", {**written, "provenance": provenance()})
-        lab_book.file(out / "options.json")
-        lab_book.close()
+    run = RunDescription("captioner", "captioner", "captioner", dataset, seed, written)
+    with RunFolder(out, run, mlflow) as folder:
+        stateful = {"network": network, "adam": adam}
+        total_steps = options.epochs * batches.steps_per_epoch
+        folder.train(step_function, stateful, total_steps, partial(describe_batch, batches, seed))
+        folder.finish({WEIGHTS: network})
+        folder.close()

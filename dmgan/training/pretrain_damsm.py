@@ -12,18 +12,14 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.errors import UserError
 from dmgan.options import DamsmOptions, MatchingOptions
-from dmgan.runtime.device import disable_tf32, set_deterministic, to_device
-from dmgan.runtime.provenance import provenance
+from dmgan.runtime.device import disable_tf32, to_device
 from dmgan.storage import files
-from dmgan.storage.weights import read_state_dict, save_weights
-from dmgan.text.damsm import FILES
+from dmgan.storage.weights import read_state_dict
+from dmgan.text.damsm import IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY
 from dmgan.text.encoders import ImageEncoder, TextEncoder, build_image_encoder
-from dmgan.training.checkpoints import Checkpoint, Fingerprints, exclusive
 from dmgan.training.damsm_loss import MatchingLosses, matching_losses
-from dmgan.training.loop import describe_batch, run_steps
-from dmgan.training.mlflow_run import LabBook
-
-ROW_EVERY = 20  # steps per row of history.csv
+from dmgan.training.loop import describe_batch
+from dmgan.training.run_folder import RunDescription, RunFolder
 
 
 class Pretrainer:
@@ -87,13 +83,11 @@ def pretrain(
     device: torch.device,
     mlflow: str | None = None,
     inception_weights: Path | None = None,
-    deterministic: bool = False,
 ) -> None:
-    """Train both encoders to match images with their captions; writes FILES into `out`.
+    """Train both encoders to match images with their captions.
 
-    deterministic: by algorithms that repeat their bits on a GPU too (the CPU always does).
+    Write the encoders, their vocabulary, history.csv and options.json into `out`.
     """
-    set_deterministic(device, deterministic)
     dataset = PreparedDataset(data)
     torch.manual_seed(seed)
     text_encoder = TextEncoder(len(dataset.vocabulary), options.embedding_dim, options.dropout)
@@ -114,32 +108,18 @@ def pretrain(
     if inception_weights is not None:
         inputs["inception"] = files.file_sha256(inception_weights)
     written = {"options": asdict(options), "gammas": asdict(gammas), "seed": seed, "inputs": inputs}
-    fingerprints = Fingerprints.of(written, "options")
-    with exclusive(out), batches:
-        tags = {"stage": "pretrain", "dataset": dataset.description["source"]["name"], "model": "damsm"}
-        tags |= {"seed": str(seed), "config": fingerprints.run[:12], "commit": provenance()["commit"]}
-        lab_book = LabBook(mlflow, out, f"damsm seed{seed}", tags, asdict(options) | asdict(gammas))
-        history = run_steps(
-            step_function,
-            pretrainer.stateful(),
-            options.epochs * batches.steps_per_epoch,
-            ROW_EVERY,
-            Checkpoint(out, "damsm", fingerprints.steps),
-            options.checkpoint_every,
-            lab_book,
-            partial(describe_batch, reading, seed),
-        )
-        save_weights(text_encoder, out / FILES[0])
-        save_weights(image_encoder, out / FILES[1])
-        dataset.vocabulary.write(out / FILES[2])
-        files.write_csv(out / FILES[3], history)
-        files.write_json(out / FILES[4], {**written, "provenance": provenance()})
-        lab_book.file(out / FILES[4])
-        lab_book.close()
+    title = f"damsm seed{seed}"
+    run = RunDescription("damsm", "pretrain", title, dataset, seed, written, parameters=asdict(gammas))
+    with RunFolder(out, run, mlflow) as folder, batches:
+        total_steps = options.epochs * batches.steps_per_epoch
+        folder.train(step_function, pretrainer.stateful(), total_steps, partial(describe_batch, reading, seed))
+        dataset.vocabulary.write(folder.folder / VOCABULARY)
+        folder.finish({TEXT_ENCODER: text_encoder, IMAGE_ENCODER: image_encoder})
+        folder.close()
 
 
 def _load_inception(encoder: ImageEncoder, path: Path | None) -> None:
-    """ImageNet weights (torchvision's inception_v3 state dict) into the trunk."""
+    """Load ImageNet weights (torchvision's inception_v3 state dict) into the trunk."""
     if path is None:
         raise UserError(
             "image_encoder inception: needs ImageNet weights; give --inception-weights inception_v3_google-*.pth "

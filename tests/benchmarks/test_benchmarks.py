@@ -14,7 +14,7 @@ from benchmarks.yardstick import YardstickGenerator
 from dmgan.data.sources import coco, cub
 from dmgan.errors import UserError
 from dmgan.models.dmgan import DMGAN
-from dmgan.models.interface import initialise
+from dmgan.models.initialisation import initialise
 from tests.conftest import ARCHITECTURE
 from tests.paths import CONFIGS
 

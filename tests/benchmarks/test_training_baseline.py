@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.training_yardstick import YardstickStep, words_loss
 from dmgan.models.registry import build_model
-from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions
+from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions, TrainingSettings
 from dmgan.text.damsm import EncodedCaptions
 from dmgan.text.encoders import SmallImageEncoder, padding_mask
 from dmgan.training.damsm_loss import both_ways, word_scores
@@ -31,7 +31,7 @@ def test_the_yardsticks_step_is_the_trainers():
     options, gammas = TrainingOptions(batch_size=BATCH), MatchingOptions()
     plain = YardstickStep(sizes, EMBEDDING, encoder, options, gammas, CPU)
     model = build_model("dmgan", sizes, EMBEDDING, word_mask="released")
-    ours = Trainer(model, encoder, options, gammas, LossOptions(), CPU)
+    ours = Trainer(model, encoder, TrainingSettings(sizes, options, gammas), LossOptions(), CPU)
     model.load_state_dict(plain.generator.state_dict(), strict=True)
     for mine, other in zip(ours.discriminators, plain.discriminators, strict=True):
         mine.load_state_dict(other.state_dict(), strict=True)

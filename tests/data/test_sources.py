@@ -878,7 +878,7 @@ def test_photographs_of_coco_are_prepared_trained_on_and_drawn(tmp_path):
     import torch
 
     from dmgan.options import ArchitectureOptions, DamsmOptions, MatchingOptions, TrainingOptions
-    from dmgan.sampling import sample_test_captions
+    from dmgan.sampling.sample import sample_test_captions
     from dmgan.training.pretrain_damsm import pretrain
     from dmgan.training.train import train
 

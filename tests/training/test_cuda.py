@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.models.registry import MODELS, build_model, find
-from dmgan.options import PLAIN_ENGINE, DamsmOptions, EngineOptions, MatchingOptions
+from dmgan.options import PLAIN_ENGINE, DamsmOptions, EngineOptions, MatchingOptions, TrainingSettings
 from dmgan.runtime.device import to_device
 from dmgan.runtime.distributed import SINGLE_PROCESS
 from dmgan.storage.files import file_sha256
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first test uses cuBLAS
 
 GPU = torch.device("cuda")
-PAPERS = EngineOptions(precision="bfloat16", channels_last=True, rewritten=True, fused_adam=True)
+PAPERS = EngineOptions(precision="bfloat16", channels_last=True, fused=True, fused_adam=True)
 
 
 @pytest.fixture(autouse=True)
@@ -107,20 +107,20 @@ def test_float32_is_not_rounded_to_tf32():
     "engine",
     [
         PLAIN_ENGINE,
-        EngineOptions(rewritten=True),
+        EngineOptions(fused=True),
         EngineOptions(channels_last=True),
         EngineOptions(fused_adam=True),
         EngineOptions(precision="bfloat16"),
         PAPERS,
     ],
-    ids=["plain", "rewritten", "channels_last", "fused_adam", "bfloat16", "papers"],
+    ids=["plain", "fused", "channels_last", "fused_adam", "bfloat16", "papers"],
 )
 def test_no_step_waits_for_the_gpu(engine, cached, dataset, damsm_folder, tmp_path):
     damsm = Damsm.read_for(dataset, damsm_folder).to(GPU)
     torch.manual_seed(0)
     model = build_model("dmgan", ARCHITECTURE, damsm.options.embedding_dim)
     losses = find("dmgan").losses
-    trainer = Trainer(model, damsm.image_encoder, TRAINING, MatchingOptions(), losses, GPU, engine)
+    trainer = Trainer(model, damsm.image_encoder, TrainingSettings(ARCHITECTURE, TRAINING, engine=engine), losses, GPU)
     encode = CachedCaptions(damsm, dataset, tmp_path, 12, SINGLE_PROCESS).encode if cached else damsm.encode
     with PrefetchedBatches(TrainingBatches(dataset, model.image_sizes, 4, 12, 0), GPU) as batches:
         for step in range(3):  # the first makes what later ones reuse

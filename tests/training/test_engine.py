@@ -19,30 +19,29 @@ from torch.nn import functional as F
 
 from benchmarks import precision
 from dmgan.__main__ import main
-from dmgan.companions import resized
 from dmgan.data.batches import TrainingBatches
 from dmgan.errors import UserError
-from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions
+from dmgan.options import PLAIN_ENGINE, EngineOptions, TrainingSettings
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.storage.files import file_sha256, read_json
 from dmgan.text.caption_cache import CachedCaptions
-from dmgan.text.damsm import Damsm
+from dmgan.text.damsm import Damsm, resized
 from dmgan.text.encoders import place_means
 from dmgan.training.engine import describe_engine
 from dmgan.training.mlflow_run import create_database
-from dmgan.training.train import train
+from dmgan.training.train import TrainingInputs, train
 from tests import norm_free
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 PROGRAMS = Path(sys.executable).parent
 SMALL = precision.Size(side=32, stages=2, images=120, batch=8, width=4, embedding_dim=16, damsm_epochs=3)
-OTHER_OPTIONS = {"rewritten": True, "channels_last": True, "fused_adam": True, "cache_captions": True}
+OTHER_OPTIONS = {"fused": True, "channels_last": True, "fused_adam": True, "cache_captions": True}
 
 
 def run(data, damsm_folder, out, engine=PLAIN_ENGINE, name="dmgan", training=TRAINING, device=CPU, captioner=None):
     train(
-        name, data, damsm_folder, out, ARCHITECTURE, training, MatchingOptions(), 0, device, engine=engine,
-        captioner=captioner,
+        name, TrainingInputs(data, damsm_folder, captioner=captioner), out,
+        TrainingSettings(ARCHITECTURE, training, engine=engine), 0, device,
     )  # fmt: skip
     return out
 
@@ -109,7 +108,9 @@ def test_ranks_read_the_rows_of_one_batch(dataset):
 
 
 def test_parts_of_fewer_than_two_images_are_refused(data, damsm_folder, tmp_path):
-    with pytest.raises(UserError, match="batch_size 4: 1 processes with 3 parts each leave fewer than two images"):
+    with pytest.raises(
+        UserError, match="batch_size 4: 1 processes with 3 micro-batches each leave fewer than two images"
+    ):
         run(data, damsm_folder, tmp_path / "run", EngineOptions(accumulate=3))
     assert not (tmp_path / "run").exists()
 
@@ -154,7 +155,7 @@ def test_killed_ranks_go_on_and_end_with_the_same_bits(data, damsm_folder, tmp_p
 
     job = torchrun(*flags(data, damsm_folder, killed, 20))
     assert job.wait(timeout=300) == 0
-    assert "going on from step" in job.stderr.read()
+    assert "resuming from step" in job.stderr.read()
     for name in ("generator.safetensors", "history.csv"):
         assert file_sha256(whole / name) == file_sha256(killed / name)
     one = run(
@@ -162,7 +163,7 @@ def test_killed_ranks_go_on_and_end_with_the_same_bits(data, damsm_folder, tmp_p
     )
     assert curve(whole) == pytest.approx(curve(one), rel=0.1)  # not closer: each rank's batch norm sees two images
     (stretch,) = read_json(whole / "options.json", "")["engine"]
-    assert stretch["processes"] == 2 and stretch["effective_batch"] == 4 and stretch["largest_part"] == 2
+    assert stretch["processes"] == 2 and stretch["effective_batch"] == 4 and stretch["largest_micro_batch"] == 2
 
 
 def test_a_rank_that_fails_alone_says_why(data, damsm_folder, tmp_path):
@@ -209,9 +210,9 @@ def curve(folder) -> dict[str, float]:
         (EngineOptions(channels_last=True), 1e-3),
         (EngineOptions(fused_adam=True), 1e-3),
         (EngineOptions(cache_captions=True), 1e-3),
-        (EngineOptions(rewritten=True), 1e-3),
+        (EngineOptions(fused=True), 1e-3),
     ],
-    ids=["bfloat16", "float16", "channels_last", "fused_adam", "cache_captions", "rewritten"],
+    ids=["bfloat16", "float16", "channels_last", "fused_adam", "cache_captions", "fused"],
 )
 def test_losses_stay_those_of_plain_float32(engine, tolerance, run_folder, data, damsm_folder, tmp_path):
     found, plain = curve(run(data, damsm_folder, tmp_path / "run", engine)), curve(run_folder)
@@ -251,7 +252,7 @@ def test_place_means_are_adaptive_pooling(side):
 
 @pytest.mark.parametrize("side, wanted", [(64, 32), (32, 8), (8, 32), (24, 31), (32, 32)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_companions_resize_as_torch_does(side, wanted, dtype):
+def test_the_image_encoder_s_resizing_is_torch_s(side, wanted, dtype):
     x = torch.rand(2, 3, side, side, dtype=dtype, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         found = resized(x, wanted)
@@ -275,7 +276,14 @@ def test_a_compiled_generator_gives_the_same_losses(data, damsm_folder, tmp_path
     curves = []
     for engine in (PLAIN_ENGINE, EngineOptions(compile=True)):
         out = tmp_path / str(engine.compile)
-        train("dmgan", data, damsm_folder, out, architecture, training, MatchingOptions(), 0, CPU, engine=engine)
+        train(
+            "dmgan",
+            TrainingInputs(data, damsm_folder),
+            out,
+            TrainingSettings(architecture, training, engine=engine),
+            0,
+            CPU,
+        )
         row = next(csv.DictReader((out / "history.csv").read_text().splitlines()))
         curves.append({name: float(value) for name, value in row.items()})
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
@@ -314,7 +322,7 @@ def test_jobs_that_start_together_encode_the_captions_once(dataset, damsm_folder
 # What is kept, and what is refused.
 
 
-def stretches(out) -> list[tuple[int, str]]:
+def segments(out) -> list[tuple[int, str]]:
     return [(each["from_step"], each["precision"]) for each in read_json(out / "options.json", "")["engine"]]
 
 
@@ -323,10 +331,10 @@ def test_a_run_may_go_on_with_another_engine_and_says_so(run_folder, data, damsm
     shutil.copytree(run_folder, out)
     longer = dataclasses.replace(TRAINING, epochs=3)
     run(data, damsm_folder, out, EngineOptions(precision="float16"), training=longer)
-    assert "from step 12 on with another engine (precision)" in capsys.readouterr().err
-    assert stretches(out) == [(0, "float32"), (12, "float16")]
+    assert "another engine from step 12 on (precision)" in capsys.readouterr().err
+    assert segments(out) == [(0, "float32"), (12, "float16")]
     run(data, damsm_folder, out, EngineOptions(precision="float16"), training=dataclasses.replace(TRAINING, epochs=4))
-    assert stretches(out) == [(0, "float32"), (12, "float16")]
+    assert segments(out) == [(0, "float32"), (12, "float16")]
 
 
 def test_a_finished_run_is_not_relabelled(run_folder, data, damsm_folder, tmp_path, capsys):
@@ -336,8 +344,8 @@ def test_a_finished_run_is_not_relabelled(run_folder, data, damsm_folder, tmp_pa
     (out / "generator.safetensors").unlink()
     run(data, damsm_folder, out, EngineOptions(precision="bfloat16"))
     said = capsys.readouterr().err
-    assert "all 12 steps are made already; the run stays as it is" in said and "another engine" not in said
-    assert stretches(out) == [(0, "float32")]
+    assert "all 12 steps are already made; the run stays as it is" in said and "another engine" not in said
+    assert segments(out) == [(0, "float32")]
     for name in ("generator.safetensors", "history.csv"):
         assert file_sha256(out / name) == file_sha256(run_folder / name)
 
@@ -396,17 +404,9 @@ def test_stages_that_are_trained_one_by_one_are_not_shared_by_ranks(data, damsm_
     distributed = DistributedContext(0, 2)
     with pytest.raises(UserError, match="stackgan: trains its stages one by one, .*; give it one GPU"):
         train(
-            "stackgan",
-            data,
-            damsm_folder,
-            tmp_path,
-            ARCHITECTURE,
-            TRAINING,
-            MatchingOptions(),
-            0,
-            CPU,
+            "stackgan", TrainingInputs(data, damsm_folder), tmp_path, TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU,
             distributed=distributed,
-        )
+        )  # fmt: skip
 
 
 def test_loss_curves_of_half_precision_stay_within_the_noise_of_float32(tmp_path):

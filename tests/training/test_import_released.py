@@ -17,7 +17,9 @@ from dmgan.errors import UserError
 from dmgan.evaluation.evaluate import Judges, evaluate
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, EvaluationOptions
-from dmgan.sampling import generate_from_captions, load_run, sample_test_captions
+from dmgan.sampling.generate import generate_from_captions
+from dmgan.sampling.sample import sample_test_captions
+from dmgan.sampling.trained_model import load_run
 from dmgan.storage.plain_pickle import load_plain_pickle
 from dmgan.storage.weights import read_state_dict
 from dmgan.text.damsm import Damsm

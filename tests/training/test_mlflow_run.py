@@ -1,4 +1,4 @@
-"""The lab book: one flat run per job, the same run after a resume, no fight over the database."""
+"""MLflow: one run per job, the same run after a resume, no fight over the database."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dmgan.errors import UserError
-from dmgan.training.mlflow_run import EXPERIMENT, LabBook, create_database
+from dmgan.training.mlflow_run import EXPERIMENT, MlflowRun, create_database
 
 TAGS = {"stage": "train", "dataset": "synthbirds", "model": "dmgan", "seed": "0", "config": "abc", "commit": "def"}
 ROWS = [{"step": step, "loss": 1.0 / step} for step in (20, 40, 60)]
@@ -32,16 +32,16 @@ def steps(uri: str, run_id: str) -> list[int]:
 
 
 def test_a_run_and_its_resumption_are_one_flat_run(uri, tmp_path):
-    killed = LabBook(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
-    killed.curve(ROWS[:2])
-    killed.send()  # and the job dies here
-    resumed = LabBook(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
-    resumed.curve(ROWS[:1])  # its checkpoint was older than its last row
-    resumed.curve(ROWS[1:])
-    resumed.scores({"FID": 10.0})
-    resumed.picture(np.zeros((8, 8, 3), np.uint8), "samples.png")
+    killed = MlflowRun(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
+    killed.log_history(ROWS[:2])
+    killed.flush()  # and the job dies here
+    resumed = MlflowRun(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
+    resumed.log_history(ROWS[:1])  # its checkpoint was older than its last row
+    resumed.log_history(ROWS[1:])
+    resumed.log_scores({"FID": 10.0})
+    resumed.log_image(np.zeros((8, 8, 3), np.uint8), "samples.png")
     (tmp_path / "options.json").write_text("{}")
-    resumed.file(tmp_path / "options.json")
+    resumed.log_file(tmp_path / "options.json")
     resumed.close()
 
     run = next(run for run in runs(uri) if run.info.run_name == "dmgan seed0 train")
@@ -61,16 +61,16 @@ def test_a_curve_is_sent_in_whole_rows_now_and_then(uri, tmp_path, monkeypatch):
         logged(self, run_id, metrics=metrics, **others)
 
     logged = mlflow.MlflowClient.log_batch
-    killed = LabBook(uri, tmp_path, "now and then", TAGS, {})
+    killed = MlflowRun(uri, tmp_path, "now and then", TAGS, {})
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", log_batch)
     monkeypatch.setattr("dmgan.training.mlflow_run._POINTS", 5)
     rows = [{"step": step, "loss": 1.0, "kl": 2.0} for step in range(1, 8)]
     for row in rows:
-        killed.curve([row])
+        killed.log_history([row])
     assert sent == [[(1, "loss"), (1, "kl")]]  # the first at once, the others wait; and the job dies here
-    resumed = LabBook(uri, tmp_path, "now and then", TAGS, {})
-    resumed.curve(rows[:5])  # of its checkpoint
-    resumed.curve(rows[5:])  # made again
+    resumed = MlflowRun(uri, tmp_path, "now and then", TAGS, {})
+    resumed.log_history(rows[:5])  # of its checkpoint
+    resumed.log_history(rows[5:])  # made again
     resumed.close()
     assert [len(each) for each in sent[1:]] == [2, 2, 2, 2, 2, 2]
     run = next(run for run in runs(uri) if run.info.run_name == "now and then")
@@ -79,15 +79,15 @@ def test_a_curve_is_sent_in_whole_rows_now_and_then(uri, tmp_path, monkeypatch):
 
 def test_other_options_begin_another_run(uri, tmp_path):
     for config in ("one", "two"):
-        LabBook(uri, tmp_path, "other options", TAGS | {"config": config}, {}).close()
+        MlflowRun(uri, tmp_path, "other options", TAGS | {"config": config}, {}).close()
     assert len([run for run in runs(uri) if run.info.run_name == "other options"]) == 2
 
 
 def test_a_database_made_anew_gets_a_run_anew(uri, tmp_path):
-    LabBook(uri, tmp_path, "lost", TAGS, {}).close()
+    MlflowRun(uri, tmp_path, "lost", TAGS, {}).close()
     lost = next(run for run in runs(uri) if run.info.run_name == "lost")
     mlflow.MlflowClient(uri).delete_run(lost.info.run_id)
-    LabBook(uri, tmp_path, "lost", TAGS, {}).close()
+    MlflowRun(uri, tmp_path, "lost", TAGS, {}).close()
     assert [run.info.run_id for run in runs(uri) if run.info.run_name == "lost"] != [lost.info.run_id]
 
 
@@ -95,11 +95,11 @@ def test_parallel_jobs_lose_nothing(uri, tmp_path):
     code = """
 import sys
 from pathlib import Path
-from dmgan.training.mlflow_run import LabBook
+from dmgan.training.mlflow_run import MlflowRun
 uri, folder = sys.argv[1:]
-book = LabBook(uri, Path(folder), "parallel", {"folder": folder}, {})
+book = MlflowRun(uri, Path(folder), "parallel", {"folder": folder}, {})
 for step in range(1, 21):
-    book.curve([{"step": step, "loss": float(step)}])
+    book.log_history([{"step": step, "loss": float(step)}])
 book.close()
 """
     jobs = [subprocess.Popen([sys.executable, "-c", code, uri, str(tmp_path / str(i))]) for i in range(3)]
@@ -109,9 +109,9 @@ book.close()
 
 
 def test_without_a_database_nothing_is_kept_and_a_missing_one_is_named(tmp_path):
-    book = LabBook(None, tmp_path, "name", TAGS, {})
-    book.curve(ROWS)
+    book = MlflowRun(None, tmp_path, "name", TAGS, {})
+    book.log_history(ROWS)
     book.close()
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError, match="has no experiment dmgan; make it first: python -m dmgan lab-book"):
-        LabBook(f"sqlite:///{tmp_path}/empty.db", tmp_path, "name", TAGS, {})
+    with pytest.raises(UserError, match="has no experiment dmgan; make it first: python -m dmgan mlflow-db"):
+        MlflowRun(f"sqlite:///{tmp_path}/empty.db", tmp_path, "name", TAGS, {})

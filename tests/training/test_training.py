@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -21,23 +20,23 @@ from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation.classifier import train_classifier
-from dmgan.models.registry import MODELS, model_class
-from dmgan.options import CaptionerOptions, ClassifierOptions, DamsmOptions, LossOptions, MatchingOptions
-from dmgan.runtime.distributed import DistributedContext
-from dmgan.sampling import load_run
+from dmgan.models.registry import MODELS
+from dmgan.options import (
+    CaptionerOptions,
+    ClassifierOptions,
+    DamsmOptions,
+    LossOptions,
+    MatchingOptions,
+    TrainingSettings,
+)
+from dmgan.sampling.trained_model import load_run
 from dmgan.storage.files import file_sha256
-from dmgan.storage.weights import save_weights
 from dmgan.text.captioner import TrainedCaptioner
 from dmgan.text.damsm import Damsm
-from dmgan.training.checkpoints import Checkpoint
-from dmgan.training.loop import run_steps
-from dmgan.training.mlflow_run import LabBook
 from dmgan.training.pretrain_captioner import train_captioner
 from dmgan.training.pretrain_damsm import pretrain
-from dmgan.training.train import train
+from dmgan.training.train import TrainingInputs, train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
-
-NO_BOOK = LabBook(None, None, "", {}, {})
 
 
 def assert_equal_states(found, expected, where="state"):
@@ -62,12 +61,19 @@ def read_csv(path):
 
 
 def run(data, damsm_folder, out, name="dmgan", training=TRAINING, seed=0, captioner=None):
-    train(name, data, damsm_folder, out, ARCHITECTURE, training, MatchingOptions(), seed, CPU, captioner=captioner)
+    train(
+        name,
+        TrainingInputs(data, damsm_folder, captioner=captioner),
+        out,
+        TrainingSettings(ARCHITECTURE, training),
+        seed,
+        CPU,
+    )
 
 
 def assert_goes_on_to_the_bit(make, folder, monkeypatch):
     """make(out) trains; stopped after four steps it goes on to end as one that was not."""
-    monkeypatch.setattr("dmgan.training.train.ROW_EVERY", 4)  # checkpoints fall on row ends
+    monkeypatch.setattr("dmgan.training.loop.ROW_EVERY", 4)  # checkpoints fall on row ends
     make(folder / "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_after(4, patch)
@@ -89,8 +95,9 @@ def test_every_model_stops_goes_on_to_the_bit_and_writes_its_run_folder(
     training = dataclasses.replace(TRAINING, epochs=1, perceptual="damsm", **MODELS[name].training)
 
     def make(out):
-        run(data, damsm_folder, out, name, training, captioner=captioner_folder)
+        run(data, damsm_folder, out, name, training, captioner=captioner_folder if with_captioner else None)
 
+    with_captioner = "captioner" in MODELS[name].needs
     assert_goes_on_to_the_bit(make, tmp_path, monkeypatch)
 
     assert {"generator.safetensors", "history.csv", "options.json"} <= {p.name for p in (tmp_path / "run").iterdir()}
@@ -98,7 +105,6 @@ def test_every_model_stops_goes_on_to_the_bit_and_writes_its_run_folder(
     assert options["model"] == name and options["seed"] == 0 and options["inputs"]["data"]
     assert options["losses"] == dataclasses.asdict(MODELS[name].losses)
     assert options["training"]["perceptual"] == "damsm"
-    with_captioner = "captioner" in model_class(name).needs
     weights = file_sha256(captioner_folder / "captioner.safetensors")
     assert options["inputs"].get("captioner") == (weights if with_captioner else None)
     history = read_csv(tmp_path / "run" / "history.csv")
@@ -119,7 +125,14 @@ def test_a_model_that_is_its_training_is_not_trained_otherwise(data, damsm_folde
 def test_a_retrieving_model_of_another_side_than_the_data_is_refused(data, damsm_folder, tmp_path):
     architecture = dataclasses.replace(ARCHITECTURE, stages=2)
     with pytest.raises(UserError, match="images of 32 px, of which mdsp retrieves features, and images of 16 px"):
-        train("mdsp", data, damsm_folder, tmp_path / "run", architecture, TRAINING, MatchingOptions(), 0, CPU)
+        train(
+            "mdsp",
+            TrainingInputs(data, damsm_folder),
+            tmp_path / "run",
+            TrainingSettings(architecture, TRAINING),
+            0,
+            CPU,
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -142,12 +155,12 @@ def test_encoders_of_another_vocabulary_are_refused(dataset, damsm_folder):
 
 
 def test_weights_that_nothing_reads_are_refused(data, damsm_folder, tmp_path):
-    for name, perceptual, match in (("dmgan", "vgg16", "reads no features"), ("controlgan", "damsm", "reads none")):
+    for name, perceptual, match in (("dmgan", "vgg16", "reads no VGG-16"), ("controlgan", "damsm", "reads none")):
         training = dataclasses.replace(TRAINING, perceptual=perceptual)
         with pytest.raises(UserError, match=f"--vgg16-weights .*{match}"):
             train(
-                name, data, damsm_folder, tmp_path / "run", ARCHITECTURE, training, MatchingOptions(), 0, CPU,
-                vgg16_weights=tmp_path / "vgg",
+                name, TrainingInputs(data, damsm_folder, tmp_path / "vgg"), tmp_path / "run",
+                TrainingSettings(ARCHITECTURE, training), 0, CPU,
             )  # fmt: skip
     assert not (tmp_path / "run" / "options.json").exists()
 
@@ -155,7 +168,7 @@ def test_weights_that_nothing_reads_are_refused(data, damsm_folder, tmp_path):
 def test_vgg16_s_own_weights_are_read_and_recorded(data, damsm_folder, tmp_path):
     from torchvision.models.vgg import cfgs, make_layers
 
-    from dmgan.features import vgg16
+    from dmgan.models.vgg import vgg16
 
     torch.manual_seed(0)
     layers = make_layers(cfgs["D"])
@@ -174,8 +187,8 @@ def test_vgg16_s_own_weights_are_read_and_recorded(data, damsm_folder, tmp_path)
         vgg16(tmp_path / "vgg16-397923af.pth", "relu2_2", "perceptual vgg16", "--perceptual damsm")
     training = dataclasses.replace(TRAINING, epochs=1)
     train(
-        "controlgan", data, damsm_folder, tmp_path / "run", ARCHITECTURE, training, MatchingOptions(), 0, CPU,
-        vgg16_weights=tmp_path / "vgg",
+        "controlgan", TrainingInputs(data, damsm_folder, tmp_path / "vgg"), tmp_path / "run",
+        TrainingSettings(ARCHITECTURE, training), 0, CPU,
     )  # fmt: skip
     options = json.loads((tmp_path / "run" / "options.json").read_text())
     assert options["inputs"]["vgg16"] == file_sha256(tmp_path / "vgg")
@@ -223,7 +236,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(data, damsm_folde
     assert not (killed / "generator.safetensors").exists(), "the job had already ended; it must be killed in the middle"
 
     ended = subprocess.run(command(data, damsm_folder, killed), check=True, capture_output=True, text=True)
-    assert "going on from step" in ended.stderr
+    assert "resuming from step" in ended.stderr
     for name in ("generator.safetensors", "history.csv"):
         assert file_sha256(whole / name) == file_sha256(killed / name)
 
@@ -281,7 +294,7 @@ def test_two_jobs_on_one_run_folder_wait_for_each_other(data, damsm_folder, tmp_
     messages = [job.communicate()[1] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0]
     assert any("is being written by another process" in message for message in messages)
-    assert any("all 360 steps are made already" in message for message in messages)
+    assert any("all 360 steps are already made" in message for message in messages)
 
 
 def test_seeds_differ_and_repeats_do_not(run_folder, data, damsm_folder, tmp_path):
@@ -310,7 +323,7 @@ def test_a_checkpoint_under_other_options_is_set_aside_with_a_word(run_folder, d
     shutil.copytree(run_folder, out)
     run(data, damsm_folder, out, training=dataclasses.replace(TRAINING, generator_lr=1e-3))
     checkpoint = file_sha256(run_folder / "checkpoint.pt")
-    assert_started_anew(out, checkpoint, "was made under other options or inputs", capsys.readouterr().err)
+    assert_started_anew(out, checkpoint, "was made with other options or inputs", capsys.readouterr().err)
     assert file_sha256(out / "generator.safetensors") != file_sha256(run_folder / "generator.safetensors")
 
 
@@ -319,10 +332,12 @@ def test_a_checkpoint_under_other_losses_is_set_aside_with_a_word(
 ):
     out = tmp_path / "run"
     shutil.copytree(run_folder, out)
-    monkeypatch.setitem(MODELS, "dmgan", MODELS["dmgan"]._replace(losses=LossOptions(half_adversarial=True)))
+    monkeypatch.setitem(
+        MODELS, "dmgan", dataclasses.replace(MODELS["dmgan"], losses=LossOptions(half_adversarial=True))
+    )
     run(data, damsm_folder, out)
     checkpoint = file_sha256(run_folder / "checkpoint.pt")
-    assert_started_anew(out, checkpoint, "was made under other options or inputs", capsys.readouterr().err)
+    assert_started_anew(out, checkpoint, "was made with other options or inputs", capsys.readouterr().err)
     assert file_sha256(out / "generator.safetensors") != file_sha256(run_folder / "generator.safetensors")
 
 
@@ -348,8 +363,7 @@ def stage(name: str, data, damsm_folder):
 
 @pytest.mark.parametrize("name", ["dmgan", "pretrain", "captioner", "classifier"])
 def test_a_run_goes_on_when_checkpoints_are_to_fall_elsewhere(name, data, damsm_folder, tmp_path, monkeypatch, capsys):
-    for module in ("training", "damsm", "captioner", "evaluation.classifier"):
-        monkeypatch.setattr(f"dmgan.{module}.ROW_EVERY", 1)
+    monkeypatch.setattr("dmgan.training.loop.ROW_EVERY", 1)
     make = stage(name, data, damsm_folder)
     whole = make(2, 3, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -357,7 +371,7 @@ def test_a_run_goes_on_when_checkpoints_are_to_fall_elsewhere(name, data, damsm_
         make(2, 3, tmp_path / "run")
     capsys.readouterr()
     assert make(2, 5, tmp_path / "run") == whole
-    assert "going on from step 3 of" in capsys.readouterr().err
+    assert "resuming from step 3 of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["dmgan", "pretrain", "captioner"])
@@ -367,7 +381,7 @@ def test_a_run_may_go_on_for_more_epochs(name, data, damsm_folder, tmp_path, cap
     assert make(1, 100, tmp_path / "run") != whole
     capsys.readouterr()
     assert make(2, 100, tmp_path / "run") == whole
-    assert re.search(r"going on from step (\d+) of ", capsys.readouterr().err)
+    assert re.search(r"resuming from step (\d+) of ", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", ["stackgan", "classifier"])
@@ -378,7 +392,7 @@ def test_a_run_whose_steps_depend_on_the_epochs_begins_anew_for_more(name, data,
     capsys.readouterr()
     make(2, 100, tmp_path / "run")
     said = capsys.readouterr().err
-    assert_started_anew(tmp_path / "run", checkpoint, "was made under other options or inputs", said)
+    assert_started_anew(tmp_path / "run", checkpoint, "was made with other options or inputs", said)
 
 
 def test_a_checkpoint_of_a_longer_run_is_set_aside(run_folder, data, damsm_folder, tmp_path, capsys):
@@ -386,7 +400,7 @@ def test_a_checkpoint_of_a_longer_run_is_set_aside(run_folder, data, damsm_folde
     shutil.copytree(run_folder, tmp_path / "run")
     run(data, damsm_folder, tmp_path / "run", training=dataclasses.replace(TRAINING, epochs=1))
     checkpoint = file_sha256(run_folder / "checkpoint.pt")
-    assert_started_anew(tmp_path / "run", checkpoint, "is of a longer run, of 12 steps,", capsys.readouterr().err)
+    assert_started_anew(tmp_path / "run", checkpoint, "belongs to a longer run, of 12 steps,", capsys.readouterr().err)
     found, expected = (file_sha256(tmp_path / each / "generator.safetensors") for each in ("run", "short"))
     assert found == expected
 
@@ -421,121 +435,6 @@ def test_weights_of_another_model_are_refused(run_folder, data, damsm_folder, tm
         load_run(tmp_path / "run", CPU)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
-    weight = torch.nn.Linear(1, 1)
-
-    def step_function(step):
-        return {"loss": torch.tensor(float("nan") if step >= 6 else 1.0)}
-
-    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
-    with pytest.raises(UserError, match="step 7: loss is not a finite number; the last good checkpoint is kept"):
-        run_steps(
-            step_function, {"weight": weight}, 20, 2, checkpoint, 2, NO_BOOK, lambda step: {"images": [step, step + 1]}
-        )
-    assert checkpoint.load()["step"] == 6
-    assert json.loads((tmp_path / "failure.json").read_text()) == {
-        "step": 7,
-        "losses": {"loss": "nan"},
-        "images": [6, 7],
-    }
-
-
-@pytest.mark.parametrize("buffer", [False, True])
-def test_an_update_that_is_not_finite_is_not_saved(buffer, tmp_path):
-    """The losses of a step are computed before its update: a state that it spoils has finite losses."""
-    network = torch.nn.BatchNorm1d(1)
-    spoilt = network.running_var if buffer else network.weight.data
-
-    def step_function(step):
-        if step == 3:
-            spoilt[0] = float("nan")
-        return {"loss": torch.tensor(float(step))}
-
-    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
-    name = "network.running_var" if buffer else "network.weight"
-    with pytest.raises(UserError, match=f"step 4: its update left {name} .*; the last good checkpoint is kept"):
-        run_steps(step_function, {"network": network}, 8, 2, checkpoint, 2, NO_BOOK, lambda step: {"images": [step]})
-    assert checkpoint.load()["step"] == 2
-    failure = json.loads((tmp_path / "failure.json").read_text())
-    assert failure == {"step": 4, "losses": {"loss": 3.0}, "not_finite": [name], "images": [3]}
-
-
-def test_a_state_that_is_not_finite_on_another_rank_stops_this_one_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(DistributedContext, "sum", lambda self, values: values + 1)  # the other process found something
-    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
-    with pytest.raises(UserError, match="step 2: its update left the state of another process not finite"):
-        run_steps(
-            lambda step: {"loss": torch.ones(())},
-            {},
-            2,
-            2,
-            checkpoint,
-            2,
-            NO_BOOK,
-            distributed=DistributedContext(0, 2),
-        )
-    assert checkpoint.load() is None
-
-
-def test_a_checkpoint_that_is_not_finite_is_refused(tmp_path):
-    """Written by a version that did not look; a finished run's weights would be made of it."""
-    network = torch.nn.Linear(1, 1)
-    content = {"step": 2, "history": [], "state": {"network": {"weight": torch.tensor([[float("inf")]])}}}
-    Checkpoint(tmp_path, "test", "fingerprint").save(content)
-    with pytest.raises(UserError, match="checkpoint.pt: network.weight is not finite; delete it to start anew"):
-        run_steps(None, {"network": network}, 2, 2, Checkpoint(tmp_path, "test", "fingerprint"), 2, NO_BOOK)
-
-
-def test_weights_that_are_not_finite_are_never_written(tmp_path):
-    network = torch.nn.Linear(2, 1)
-    network.weight.data[0, 1] = float("nan")
-    with pytest.raises(UserError, match="generator.safetensors: is not written, for weight is not finite"):
-        save_weights(network, tmp_path / "generator.safetensors")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_losses_whose_sum_overflows_are_finite(tmp_path):
-    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
-    history = run_steps(lambda step: {"loss": torch.tensor(3e38)}, {}, 2, 2, checkpoint, 2, NO_BOOK)
-    assert history == [{"step": 2, "loss": pytest.approx(3e38)}]
-
-
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
-    """A file-size limit stands in for the full disk, wherever in the file it strikes."""
-    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
-    checkpoint.save({"step": 1})
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for limit in (64, 50_000, 400_000, 800_000):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-        try:
-            with pytest.raises(UserError, match="checkpoint.pt: could not be written .File too large."):
-                checkpoint.save({"step": 2, "state": [torch.zeros(100_000), torch.zeros(100_000)]})
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert checkpoint.load()["step"] == 1 and [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
-
-
-def test_a_failure_is_kept_until_the_run_has_passed_it(tmp_path):
-    kept = []
-
-    def run_to(total, bad):
-        def step_function(step):
-            kept.append((step, (tmp_path / "failure.json").exists()))
-            return {"loss": torch.tensor(float("nan") if step == bad else 1.0)}
-
-        run_steps(step_function, {}, total, 2, Checkpoint(tmp_path, "test", "fingerprint"), 2, NO_BOOK)
-
-    with pytest.raises(UserError, match="step 4: loss"):
-        run_to(8, bad=3)
-    kept.clear()
-    run_to(8, bad=None)
-    assert kept == [(2, True), (3, True), (4, False), (5, False), (6, False), (7, False)]
-    (tmp_path / "failure.json").write_text('{"step": 99}')  # of a longer run
-    run_to(8, bad=None)
-    assert not (tmp_path / "failure.json").exists()
-
-
 @pytest.mark.parametrize("stage", ["pretrain", "captioner"])
 def test_a_pretraining_that_is_not_finite_leaves_its_data(stage, data, dataset, damsm_folder, tmp_path):
     common = {"embedding_dim": 16, "epochs": 2, "batch_size": 8, "max_words": 12, "lr": 1e37}
@@ -549,12 +448,6 @@ def test_a_pretraining_that_is_not_finite_leaves_its_data(stage, data, dataset, 
     batches = TrainingBatches(dataset, [32], 8, 12, 7)
     assert failure["seed"] == 7 and failure["images"] == batches.rows(failure["step"] - 1).tolist()
     assert [len(each) for each in failure["captions"]] == batches[failure["step"] - 1].lengths.tolist()
-
-
-def test_history_rows_are_means_of_their_steps(tmp_path):
-    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
-    history = run_steps(lambda step: {"loss": torch.tensor(float(step))}, {}, 5, 2, checkpoint, 2, NO_BOOK)
-    assert history == [{"step": 2, "loss": 0.5}, {"step": 4, "loss": 2.5}, {"step": 5, "loss": 4.0}]
 
 
 def test_the_image_encoder_learns_to_match(data, tmp_path):

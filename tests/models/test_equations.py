@@ -15,9 +15,16 @@ from dmgan.errors import UserError
 from dmgan.models.blocks import ConditioningAugmentation
 from dmgan.models.discriminators import Discriminator, SpectralNormConv2d
 from dmgan.models.dmgan import MemoryOptions, MemoryRefinement
-from dmgan.models.interface import initialise
+from dmgan.models.initialisation import initialise
 from dmgan.models.registry import MODELS, build_model
-from dmgan.options import ArchitectureOptions, CaptionerOptions, LossOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    ArchitectureOptions,
+    CaptionerOptions,
+    LossOptions,
+    MatchingOptions,
+    TrainingOptions,
+    TrainingSettings,
+)
 from dmgan.text.captioner import Captioner
 from dmgan.text.damsm import EncodedCaptions
 from dmgan.training.damsm_loss import matching_losses, word_scores
@@ -446,9 +453,8 @@ def test_interpolated_sentences_of_gan_int_are_drawn_halfway_and_judged_real():
     noise, sentence = torch.randn(4, 3), torch.randn(4, N_W)
     captions = EncodedCaptions(sentence, torch.randn(4, N_W, 2), torch.zeros(4, 2, dtype=bool), torch.full((4,), 2))
     real = [torch.rand(4, 3, 16, 16)]
-    trainer = Trainer(
-        model, None, TrainingOptions(), MatchingOptions(), MODELS["gan-int-cls"].losses, torch.device("cpu")
-    )
+    settings = TrainingSettings(architecture, TrainingOptions())
+    trainer = Trainer(model, None, settings, MODELS["gan-int-cls"].losses, torch.device("cpu"))
     before = copy.deepcopy(model)
     loss = trainer.step(real, captions, torch.arange(4), noise)["adversarial"]
     (discriminator,) = trainer.discriminators  # as the generator met it, but for running statistics

@@ -33,7 +33,7 @@ from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
-from dmgan.features import FeatureNetwork
+from dmgan.models.vgg import FeatureNetwork
 from dmgan.options import MatchingOptions
 from dmgan.runtime.progress import log
 from dmgan.runtime.randomness import generator
@@ -90,8 +90,7 @@ def search(method: str, captions: EncodedCaptions, keys: Keys, gammas: MatchingO
 
 
 def _parts(captions: EncodedCaptions, size: int) -> list[EncodedCaptions]:
-    rows = [slice(start, start + size) for start in range(0, len(captions.sentence), size)]
-    return [EncodedCaptions(*(None if each is None else each[some] for each in captions)) for some in rows]
+    return [captions.rows(slice(start, start + size)) for start in range(0, len(captions.sentence), size)]
 
 
 @torch.no_grad()  # which a new thread does not take over from its caller
@@ -308,10 +307,7 @@ class MemoryBank:
     def _encoded(self, images: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Regions and codes of images by number, at the side that the encoder was trained on."""
         crops = to_tensor([centre_crop(self.dataset, int(i), self.dataset.image_size) for i in images])
-        size = self.damsm.options.image_size
-        if self.damsm.options.image_encoder != "inception" and size != crops.shape[-1]:  # Inception's trunk resizes
-            crops = F.interpolate(crops, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
-        return self.damsm.image_encoder(crops.to(self._device))
+        return self.damsm.encode_images(crops.to(self._device))
 
     def _kept(self, kind: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Iterable[Tensor]) -> Tensor:
         """Pieces one behind the other as one tensor of `shape`, with a cache as one file mapped into memory."""

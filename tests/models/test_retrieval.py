@@ -13,10 +13,7 @@ from dmgan.data.batches import centre_crop
 from dmgan.errors import UserError
 from dmgan.evaluation.evaluate import Judges, evaluate, sampled_images
 from dmgan.evaluation.memorisation import difference_hash, duplicates, memorisation, refuse_test_images
-from dmgan.features import small
-from dmgan.options import RETRIEVALS, SEARCHES, EvaluationOptions, MatchingOptions
-from dmgan.report.retrieval import write_retrieval
-from dmgan.retrieval import (
+from dmgan.models.retrieval import (
     MemoryBank,
     best_entries,
     first_best,
@@ -26,9 +23,13 @@ from dmgan.retrieval import (
     standardised,
     words_to_regions,
 )
-from dmgan.sampling import load_run, retrieve, sample_test_captions
+from dmgan.models.vgg import small
+from dmgan.options import RETRIEVALS, SEARCHES, EvaluationOptions, MatchingOptions, TrainingSettings
+from dmgan.report.retrieval import write_retrieval
+from dmgan.sampling.sample import sample_test_captions
+from dmgan.sampling.trained_model import load_run, retrieve
 from dmgan.text.damsm import Damsm, EncodedCaptions
-from dmgan.training.train import train
+from dmgan.training.train import TrainingInputs, train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 E, N, CAPTIONS, U, REGIONS = 6, 9, 2, 3, 4
@@ -111,7 +112,7 @@ def test_the_methods_differ(captions, keys):
 
 @pytest.mark.parametrize("method", ["W-W", "S-R"])
 def test_some_methods_choose_among_the_best_of_the_sentences(method, captions, keys, monkeypatch):
-    monkeypatch.setattr("dmgan.retrieval.RERANKED", 2)
+    monkeypatch.setattr("dmgan.models.retrieval.RERANKED", 2)
     for query, found in enumerate(search(method, captions, keys, GAMMAS).tolist()):
         by_sentence = np.argsort(naive("S-S", captions, keys, query))[-2:]
         scores = naive(method, captions, keys, query)
@@ -121,8 +122,8 @@ def test_some_methods_choose_among_the_best_of_the_sentences(method, captions, k
 @pytest.mark.parametrize("method", SEARCHES)
 def test_parts_blocks_and_threads_change_nothing(method, captions, keys, monkeypatch):
     found = search(method, captions, keys, GAMMAS).tolist()
-    monkeypatch.setattr("dmgan.retrieval._BLOCK", {"cpu": 4})  # the last of three blocks is of one entry
-    monkeypatch.setattr("dmgan.retrieval._QUERIES", 2)
+    monkeypatch.setattr("dmgan.models.retrieval._BLOCK", {"cpu": 4})  # the last of three blocks is of one entry
+    monkeypatch.setattr("dmgan.models.retrieval._QUERIES", 2)
     before = torch.get_num_threads()
     try:
         for threads in (1, 2, 5):  # parts of two, of two and of one
@@ -134,7 +135,7 @@ def test_parts_blocks_and_threads_change_nothing(method, captions, keys, monkeyp
 
 
 def test_blocks_score_every_entry(captions, keys, monkeypatch):
-    monkeypatch.setattr("dmgan.retrieval._BLOCK", {"cpu": 4})
+    monkeypatch.setattr("dmgan.models.retrieval._BLOCK", {"cpu": 4})
     e = torch.nn.functional.normalize(captions.sentence, dim=1)
     scores = sentence_to_sentences(e, keys.sentences, keys.caption_rows)
     wanted = torch.tensor([naive("S-S", captions, keys, query) for query in range(3)])
@@ -222,7 +223,7 @@ def test_a_cache_changes_nothing(bank, dataset, tmp_path):
 @pytest.fixture(scope="module")
 def mdsp_folder(data, damsm_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mdsp") / "seed0"
-    train("mdsp", data, damsm_folder, folder, ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
+    train("mdsp", TrainingInputs(data, damsm_folder), folder, TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU)
     return folder
 
 

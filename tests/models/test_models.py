@@ -8,18 +8,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmgan.companions import Companions
-from dmgan.features import give_features
-from dmgan.models.interface import Generated, TextToImageGAN, initialise
+from dmgan.models.initialisation import initialise
+from dmgan.models.interface import Generated, TextToImageGAN
+from dmgan.models.loss_networks import LossContext, LossNetworks, perceptual_features
 from dmgan.models.registry import MODELS, build_model
-from dmgan.options import ArchitectureOptions, CaptionerOptions, DamsmOptions, MatchingOptions, TrainingOptions
-from dmgan.perceptual import perceptual_features
+from dmgan.models.vgg import small
+from dmgan.options import (
+    ArchitectureOptions,
+    CaptionerOptions,
+    DamsmOptions,
+    TrainingOptions,
+    TrainingSettings,
+)
 from dmgan.storage.weights import load_weights, save_weights
 from dmgan.text.captioner import Captioner, TrainedCaptioner
 from dmgan.text.damsm import Damsm, EncodedCaptions
 from dmgan.text.encoders import build_image_encoder
 from dmgan.training.gan_losses import adversarial_loss, discriminator_loss
-from dmgan.training.train import train
+from dmgan.training.train import TrainingInputs, train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 EMBEDDING_DIM = 12
@@ -31,9 +37,6 @@ WIDE = ArchitectureOptions(
     base_size=16, stages=2, generator_width=6, discriminator_width=3, noise_dim=4, condition_dim=3, residual_blocks=2,
     feature_network="small",
 )  # fmt: skip
-WITHOUT_WORDS = {"dfgan", "stackganpp", "stackgan", "gan-int-cls"}  # these read the sentence alone
-WITHOUT_WORDS |= {name for name in MODELS if name.startswith("mdsp")}
-WITHOUT_AUGMENTATION = {"dfgan", "gan-int-cls"}
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -41,24 +44,23 @@ def build(name: str, architecture=SMALL, **switches) -> TextToImageGAN:
     torch.manual_seed(0)
     model = build_model(name, architecture, EMBEDDING_DIM, **switches)
     initialise(model)
-    model.companions = companions(model)
-    give_features(model, None)
     return model
 
 
-def companions(model: TextToImageGAN) -> Companions:
+def loss_context(model: TextToImageGAN) -> LossContext:
     """Tiny networks for the losses that read some, with random weights."""
     damsm_options = DamsmOptions(image_encoder="small", image_size=32, width=2, embedding_dim=EMBEDDING_DIM)
     options = CaptionerOptions(embedding_dim=5, hidden_dim=6)
     encoder = build_image_encoder("small", EMBEDDING_DIM, 2).eval().requires_grad_(False)
     captioner = Captioner(11, EMBEDDING_DIM, options).eval().requires_grad_(False)
-    return Companions(
-        TrainingOptions(perceptual="damsm"),
-        Damsm(None, encoder, None, damsm_options, {}),
-        model.discriminators(),
-        perceptual_features("damsm", Damsm(None, encoder, None, damsm_options, {}), None),
-        TrainedCaptioner(captioner, ""),
-    )
+    damsm = Damsm(None, encoder, None, damsm_options, {})
+    networks = LossNetworks(damsm, perceptual_features("damsm", damsm, None), TrainedCaptioner(captioner, ""))
+    return LossContext(TrainingOptions(perceptual="damsm"), networks, model.discriminators())
+
+
+def retrieves(model: TextToImageGAN) -> bool:
+    """Whether a built model reads retrieved features: it refuses to generate without them."""
+    return getattr(model, "first_stage", "none") != "none" or getattr(model, "later_stages", "none") != "none"
 
 
 def captions_of(sentence, words, mask) -> EncodedCaptions:
@@ -74,7 +76,8 @@ def inputs(model: TextToImageGAN, lengths=(7, 4, 1)):
     words = torch.randn(batch, EMBEDDING_DIM, longest, generator=generator) * ~mask[:, None, :]
     noise = torch.randn(batch, model.noise_dim, generator=generator)
     sentence = torch.randn(batch, EMBEDDING_DIM, generator=generator)
-    memory = model.paired_memory([torch.rand(batch, 3, s, s, generator=generator) for s in model.image_sizes])
+    images = torch.rand(batch, 3, model.image_sizes[-1], model.image_sizes[-1], generator=generator)
+    memory = small()(images) if retrieves(model) else None
     return noise, sentence, words, mask, memory
 
 
@@ -87,9 +90,9 @@ def test_shapes(name, architecture):
     assert [tuple(image.shape) for image in out.images] == [(3, 3, size, size) for size in model.image_sizes]
     assert model.image_sizes[-1] == architecture.image_size and set(model.image_sizes) <= set(architecture.sizes)
     assert len(model.discriminators()) == len(model.image_sizes)
-    maps = [] if name in WITHOUT_WORDS else [(3, 7, size, size) for size in architecture.sizes[:-1]]
+    maps = [] if not MODELS[name].reads_words else [(3, 7, size, size) for size in architecture.sizes[:-1]]
     assert [tuple(a.shape) for a in out.attention] == maps
-    if name in WITHOUT_AUGMENTATION:
+    if not MODELS[name].has_augmentation:
         assert out.mean is None and out.logvar is None
     else:
         assert out.mean.shape == out.logvar.shape == (3, architecture.condition_dim)
@@ -102,7 +105,7 @@ def test_shapes(name, architecture):
 def test_gan_int_cls_begins_with_dcgans_weights(data, damsm_folder, tmp_path):
     """N(0, 0.02) and no biases, in the generator and in its discriminator; the others begin orthogonal."""
     still = replace(TRAINING, epochs=1, generator_lr=1e-12, discriminator_lr=1e-12)
-    train("gan-int-cls", data, damsm_folder, tmp_path, ARCHITECTURE, still, MatchingOptions(), 0, CPU)
+    train("gan-int-cls", TrainingInputs(data, damsm_folder), tmp_path, TrainingSettings(ARCHITECTURE, still), 0, CPU)
     checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
     for network in ("model", "discriminators"):
         tensors = [each for each in checkpoint[network].values() if each.dim() >= 2]
@@ -160,7 +163,7 @@ def test_attndcgan_makes_the_last_image_alone_and_judges_it_with_its_sentence():
     heads = {key.split(".")[0] for key in model.state_dict() if key.startswith("img_net")}
     assert heads == {"img_net"}
     (discriminator,) = model.discriminators()
-    assert not discriminator.judges_alone and not hasattr(discriminator, "UNCOND_DNET")
+    assert not discriminator.has_unconditional_head and not hasattr(discriminator, "UNCOND_DNET")
 
 
 @pytest.mark.parametrize("name", ["dmgan", "attngan", "attngan-dcgan"])
@@ -191,24 +194,21 @@ def test_the_generator_s_gradient_reaches_every_parameter(name):
 
 
 @every_model
-def test_further_losses_reach_the_generator_and_nothing_frozen(name):
+def test_extra_losses_reach_the_generator_and_nothing_frozen(name):
     model = build(name)
     noise, sentence, words, mask, memory = inputs(model)
     images = [torch.rand(3, 3, size, size) for size in model.image_sizes]
     out = model.generate(noise, sentence, words, mask, memory)
-    further = model.further_losses(out, images, captions_of(sentence, words, mask))
-    assert bool(further) == bool(model.needs)
-    for loss in further.values():
+    context = loss_context(model)
+    extra = model.extra_losses(out, images, captions_of(sentence, words, mask), context)
+    assert bool(extra) == bool(MODELS[name].needs - {"features"})
+    for loss in extra.values():
         gradients = torch.autograd.grad(loss, out.images, retain_graph=True, allow_unused=True)
         assert gradients[-1] is not None and all(g is None or g.isfinite().all() for g in gradients)
         assert gradients[-1].abs().sum() > 0
-    frozen = [
-        model.companions.damsm.image_encoder,
-        model.companions.perceptual.layers,
-        model.companions.captioner.network,
-    ]
+    networks = context.networks
+    frozen = [networks.damsm.image_encoder, networks.perceptual.layers, networks.captioner.network]
     assert not any(p.requires_grad for network in frozen for p in network.parameters())
-    assert not any(key.startswith("companions") for key in model.state_dict())
 
 
 @every_model
@@ -219,7 +219,8 @@ def test_the_discriminators_gradient_reaches_every_parameter(name):
     for discriminator, image in zip(model.discriminators(), images, strict=True):
         real, captions = torch.rand_like(image), captions_of(sentence, words, mask)
         loss = discriminator_loss(discriminator, real, image, sentence, MODELS[name].losses)
-        sum(model.further_discriminator_losses(discriminator, real, captions).values(), loss).backward()
+        extra = model.extra_discriminator_losses(discriminator, real, captions, loss_context(model))
+        sum(extra.values(), loss).backward()
         without = [k for k, p in discriminator.named_parameters() if p.requires_grad and not p.grad.abs().sum() > 0]
         assert without == []
     assert all(p.grad is None for p in model.parameters()), "the fakes must be detached"
@@ -234,6 +235,15 @@ def test_weights_round_trip(name, tmp_path):
     load_weights(other, tmp_path / "generator.safetensors", "")
     given = inputs(model)
     assert torch.equal(model(*given).images[-1], other(*given).images[-1])
+
+
+@every_model
+def test_the_entry_says_what_the_model_does(name):
+    model, entry = build(name), MODELS[name]
+    assert entry.retrieves == retrieves(model)
+    assert entry.stagewise == (type(model).begin_step is not TextToImageGAN.begin_step)
+    assert entry.needs <= {"perceptual", "captioner", "features"}
+    assert entry.ablation_of is None or entry.ablation_of in MODELS
 
 
 @every_model

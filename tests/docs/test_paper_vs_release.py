@@ -6,31 +6,31 @@ import re
 import pytest
 
 from dmgan import options
-from dmgan.models.departures import DEPARTURES, PAGE, page
 from dmgan.models.dmgan import MemoryOptions
 from dmgan.models.registry import MODELS
 from dmgan.options import LossOptions
+from docs.paper_vs_release import DIFFERENCES, PAGE, page
 from tests.paths import ROOT
 
 PAPER, RELEASE = MODELS["dmgan-paper"], MODELS["dmgan"]
-SWITCHED = [each for each in DEPARTURES if not isinstance(each.here, str)]
+SWITCHED = [each for each in DIFFERENCES if not isinstance(each.here, str)]
 
 
 def values_of(entry) -> dict[type, object]:
     """The options objects of a registry entry."""
-    return {MemoryOptions: MemoryOptions(**entry.switches), LossOptions: entry.losses}
+    return {MemoryOptions: MemoryOptions(**entry.variant), LossOptions: entry.losses}
 
 
 def test_the_page_is_the_generated_one():
-    hint = "write it anew: python -m dmgan.models.departures"
+    hint = "write it anew: python -m docs.paper_vs_release"
     assert (ROOT / PAGE).read_text(encoding="utf-8") == page(), hint
 
 
-@pytest.mark.parametrize("departure", SWITCHED, ids=lambda each: each.here.name)
-def test_a_switch_has_the_release_s_value_by_default_and_the_paper_s_in_dmgan_paper(departure):
-    kind, name, release, paper = departure.here
+@pytest.mark.parametrize("difference", SWITCHED, ids=lambda each: each.here.name)
+def test_a_switch_has_the_release_s_value_by_default_and_the_paper_s_in_dmgan_paper(difference):
+    kind, name, release, paper = difference.here
     default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
-    assert default == (paper if departure.fixed else release) != (release if departure.fixed else paper)
+    assert default == (paper if difference.fixed else release) != (release if difference.fixed else paper)
     assert getattr(values_of(RELEASE)[kind], name) == default
     assert getattr(values_of(PAPER)[kind], name) == paper
     for value in (release, paper):

@@ -11,17 +11,12 @@ from PIL import Image
 
 from dmgan.data.batches import to_uint8
 from dmgan.errors import UserError
-from dmgan.inference import InferenceGenerator
 from dmgan.options import SamplingOptions
-from dmgan.sampling import (
-    choose_test_caption,
-    generate_from_captions,
-    generate_images,
-    image_noise,
-    load_run,
-    read_captions,
-    sample_test_captions,
-)
+from dmgan.sampling.captions import choose_test_caption
+from dmgan.sampling.generate import generate_from_captions, read_captions
+from dmgan.sampling.inference import InferenceGenerator
+from dmgan.sampling.sample import sample_test_captions
+from dmgan.sampling.trained_model import generate_images, image_noise, load_run
 from dmgan.text.damsm import Damsm
 from tests.conftest import CPU
 

@@ -1,9 +1,9 @@
-"""The generators' algebra written with less work: the same values to rounding, the released parameter names kept.
+"""Fused blocks: the generators' blocks computed with fewer products; the same values to rounding.
 
-Two uses. `rewritten(model)` changes how a model's blocks compute, for training: parameters, their names and their
+Two uses. `fuse_for_training(model)` replaces a model's blocks for training: parameters, their names and their
 gradients stay. `fused_for_inference(model)` gives a copy for evaluation whose batch norms and weight sums are
-computed once. Blocks are known by their exact type; whatever is not known computes as before, so that a new model is
-right from the start, and fast where it uses the shared blocks.
+computed once. Blocks are recognised by their exact type; an unknown block stays, so that a new model is right
+from the start, and fast as far as it uses the shared blocks.
 """
 
 import copy
@@ -137,24 +137,24 @@ def _is_plain_linear(module: nn.Module) -> bool:
     return _is_sequence(module, nn.Linear, nn.BatchNorm1d, GLU) and module[0].bias is None
 
 
-def _rewrite(module: nn.Module, rewrite_block: Callable[[nn.Module, bool], nn.Module | None]) -> None:
-    """Replace every known block inside `module`; `rewrite_block(block, duplicated)` gives None for an unknown one."""
+def _replace_blocks(module: nn.Module, replacement_of: Callable[[nn.Module, bool], nn.Module | None]) -> None:
+    """Replace every known block inside `module`; `replacement_of(block, duplicated)` gives None for an unknown one."""
     if type(module) is MemoryRefinement and module.memory.response == "gate" and module.memory.duplicate_response:
         # The duplicate is not made: the first block behind it reads the single response instead.
         module.memory = dataclasses.replace(module.memory, duplicate_response=False)
         if len(module.residual):
-            module.residual[0] = rewrite_block(module.residual[0], True)
+            module.residual[0] = replacement_of(module.residual[0], True)
         else:
-            module.upsample = rewrite_block(module.upsample, True)
+            module.upsample = replacement_of(module.upsample, True)
     for name, child in list(module.named_children()):
-        replacement = rewrite_block(child, False)
+        replacement = replacement_of(child, False)
         if replacement is None:
-            _rewrite(child, rewrite_block)
+            _replace_blocks(child, replacement_of)
         else:
             setattr(module, name, replacement)
 
 
-def _rewritten_block(block: nn.Module, duplicated: bool) -> nn.Module | None:
+def _training_block(block: nn.Module, duplicated: bool) -> nn.Module | None:
     if _is_up_block(block):
         return FastUpBlock(block, duplicated)
     if type(block) is ResidualBlock and duplicated:
@@ -162,7 +162,7 @@ def _rewritten_block(block: nn.Module, duplicated: bool) -> nn.Module | None:
     return None
 
 
-def _fused_block(block: nn.Module, duplicated: bool) -> nn.Module | None:
+def _inference_block(block: nn.Module, duplicated: bool) -> nn.Module | None:
     if _is_up_block(block):
         return fused_up_block(block, duplicated)
     if type(block) is ResidualBlock:
@@ -172,20 +172,20 @@ def _fused_block(block: nn.Module, duplicated: bool) -> nn.Module | None:
     return None
 
 
-def rewritten(model: nn.Module) -> nn.Module:
-    """The model, changed in place to compute with less work; state dict, gradients and values stay (to rounding)."""
-    _rewrite(model, _rewritten_block)
+def fuse_for_training(model: nn.Module) -> nn.Module:
+    """Replace blocks of `model` in place by faster ones; state dict, gradients and values stay (to rounding)."""
+    _replace_blocks(model, _training_block)
     return model
 
 
 @torch.no_grad()
 def fused_for_inference(model: nn.Module) -> nn.Module:
-    """A copy of the model for evaluation, with less work; values are the model's in evaluation mode (to rounding).
+    """Return a faster copy of `model` for evaluation; values are the model's in evaluation mode (to rounding).
 
-    The copy's state dict is its own: save the model, not the copy.
+    The copy has another state dict: save the model, not the copy.
     """
     if model.training:
         raise ValueError("only a model in evaluation mode can be fused: its batch norms must be constants")
     fused = copy.deepcopy(model)
-    _rewrite(fused, _fused_block)
+    _replace_blocks(fused, _inference_block)
     return fused.eval().requires_grad_(False)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmgan.errors import UserError
-from dmgan.models.fast import fused_for_inference
+from dmgan.models.fused import fused_for_inference
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.options import SamplingOptions
 from dmgan.runtime.device import disable_tf32

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dmgan.errors import UserError
-from dmgan.image_folder import ImageFolder
+from dmgan.sampling.image_folder import ImageFolder
 from dmgan.storage import files
 from tests.storage.test_files import contents, killed_before
 

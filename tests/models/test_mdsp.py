@@ -10,14 +10,14 @@ from PIL import Image
 from baselines.mdsp import AffineCombination, ContentDiscriminator, channel_means, content_features
 from dmgan.data.batches import TrainingBatches
 from dmgan.errors import UserError
-from dmgan.features import CHANNELS, REDUCTION, give_features, small
-from dmgan.models.interface import initialise
-from dmgan.models.registry import build_model
-from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions
+from dmgan.models.initialisation import initialise
+from dmgan.models.registry import MODELS, build_model
+from dmgan.models.vgg import CHANNELS, REDUCTION, feature_network, small
+from dmgan.options import ArchitectureOptions, LossOptions, TrainingSettings
 from dmgan.report.figures import write_figures
-from dmgan.sampling import load_run
+from dmgan.sampling.trained_model import load_run
 from dmgan.training.gan_losses import discriminator_loss, r1_penalty
-from dmgan.training.train import train
+from dmgan.training.train import TrainingInputs, train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
 
@@ -38,9 +38,8 @@ def test_mean_features_do_not_drown_the_noise(dataset):
     torch.manual_seed(0)
     model = build_model("mdsp", ARCHITECTURE, 12)
     initialise(model)
-    give_features(model, None)
     images = TrainingBatches(dataset, model.image_sizes, 16, 8, 0)[0].images
-    v_g = channel_means(model.paired_memory(images))
+    v_g = channel_means(small()(images[-1]))
     z = torch.randn(len(v_g), ARCHITECTURE.noise_dim)
     parts = [ARCHITECTURE.condition_dim, z.shape[1], v_g.shape[1]]
     _, of_noise, of_features = model.h_net1.fc[0].weight.detach().split(parts, dim=1)
@@ -109,7 +108,7 @@ def test_content_reaches_the_judgement():
 class Quadratic(torch.nn.Module):
     """D(x) = a |x|^2 alone and <w, x> with the sentence: gradients 2 a x and w."""
 
-    judges_alone = True
+    has_unconditional_head = True
 
     def __init__(self, w):
         super().__init__()
@@ -171,29 +170,31 @@ def test_vgg16_is_relu5_3_of_torchvision_s_file(tmp_path):
     whole = build(weights=None).eval()
     state = {key: value for key, value in whole.state_dict().items() if key.startswith("features.")}
     torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, tmp_path / "vgg16.pth")
-    model = build_model("mdsp", ArchitectureOptions(base_size=8, generator_width=2), 12)
-    give_features(model, tmp_path / "vgg16.pth")
+    network = feature_network("vgg16", tmp_path / "vgg16.pth")
     images = torch.rand(1, 3, 32, 32) * 2 - 1
-    features = model.paired_memory([images])
+    features = network(images)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     normalised = ((images + 1) / 2 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
     with torch.no_grad():
         wanted = whole.features[:-1](normalised)  # all but the last pooling: relu5_3
     torch.testing.assert_close(features, wanted)
     assert features.shape == (1, 512, 32 // REDUCTION, 32 // REDUCTION) and features.min() >= 0
-    assert not any(key.startswith("features") for key in model.state_dict()), "the frozen network is not saved"
 
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="other.pth: .*give --vgg16-weights vgg16-397923af.pth"):
-        give_features(model, tmp_path / "other.pth")
+        feature_network("vgg16", tmp_path / "other.pth")
     with pytest.raises(UserError, match="feature_network vgg16: needs VGG-16's weights; .*--feature-network small"):
-        give_features(model, None)
+        feature_network("vgg16", None)
 
 
-def test_only_models_that_read_features_take_weights(tmp_path):
-    for name, architecture in (("dmgan", ARCHITECTURE), ("mdsp-a0", ARCHITECTURE), ("mdsp", ARCHITECTURE)):
+def test_weights_that_a_model_does_not_read_are_refused(data, damsm_folder, tmp_path):
+    inputs = TrainingInputs(data, damsm_folder, tmp_path / "vgg16.pth")
+    for name in ("dmgan", "mdsp-a0", "mdsp"):  # ARCHITECTURE has the small feature network
         with pytest.raises(UserError, match="--vgg16-weights .*leave"):
-            give_features(build_model(name, architecture, 12), tmp_path / "vgg16.pth")
+            train(name, inputs, tmp_path / "run", TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU)
+    with pytest.raises(UserError, match="--captioner .*: dmgan reads no captioner; leave the option out"):
+        inputs = TrainingInputs(data, damsm_folder, captioner=tmp_path)
+        train("dmgan", inputs, tmp_path / "run", TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU)
     with pytest.raises(UserError, match="stages 5: the features, a 16th of the last side, are larger"):
         build_model("mdsp", ArchitectureOptions(base_size=8, stages=5, feature_network="small"), 12)
 
@@ -202,7 +203,7 @@ def test_the_grid_takes_parts_away():
     models = {
         name: build_model(name, ARCHITECTURE, 12) for name in ("mdsp", "mdsp-a0", "mdsp-a1", "mdsp-a2", "mdsp-a7")
     }
-    assert [model.reads_features for model in models.values()] == [True, False, True, True, True]
+    assert [MODELS[name].retrieves for name in models] == [True, False, True, True, True]
     inputs = {name: model.h_net1.fc[0].in_features for name, model in models.items()}
     assert inputs["mdsp"] == inputs["mdsp-a1"] == inputs["mdsp-a0"] + CHANNELS["small"]
     assert inputs["mdsp-a2"] == inputs["mdsp-a7"] == inputs["mdsp-a0"]
@@ -217,9 +218,11 @@ def test_the_grid_takes_parts_away():
 def test_a_changed_data_set_is_refused(data, damsm_folder, tmp_path):
     import json
 
-    train("mdsp", data, damsm_folder, tmp_path / "run", ARCHITECTURE, TRAINING, MatchingOptions(), 0, CPU)
+    train(
+        "mdsp", TrainingInputs(data, damsm_folder), tmp_path / "run", TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU
+    )
     run = load_run(tmp_path / "run", CPU)
-    assert run.memory is not None and run.model.features.name == "small"
+    assert run.memory_bank is not None and run.memory_bank.features.name == "small"
     path = tmp_path / "run" / "options.json"
     written = json.loads(path.read_text())
     assert written["inputs"]["features"] == {"name": "small", "sha256": small().sha256}
@@ -241,7 +244,7 @@ def test_training_weighs_r1_by_its_option(data, damsm_folder, tmp_path):
     for gamma in (0.0, 50.0):
         out, training = tmp_path / f"gamma{gamma:g}", dataclasses.replace(TRAINING, epochs=1, r1_gamma=gamma)
         architecture = dataclasses.replace(ARCHITECTURE, feature_network="small")
-        train("mdsp", data, damsm_folder, out, architecture, training, MatchingOptions(), 0, CPU)
+        train("mdsp", TrainingInputs(data, damsm_folder), out, TrainingSettings(architecture, training), 0, CPU)
         with open(out / "history.csv", encoding="utf-8", newline="") as file:
             first[gamma] = float(next(csv.DictReader(file))["discriminator0"])
     assert first[50.0] > first[0.0]

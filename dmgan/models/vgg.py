@@ -1,4 +1,4 @@
-"""Frozen networks whose feature maps models and losses read: VGG-16 up to a layer, and a stand-in for demo sizes."""
+"""Frozen networks whose feature maps models and losses read: VGG-16 up to a layer, and a small stand-in."""
 
 import hashlib
 from itertools import pairwise
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from dmgan.errors import UserError
-from dmgan.models.interface import TextToImageGAN
 from dmgan.runtime.randomness import generator
 from dmgan.storage import downloads as assets
 from dmgan.storage import files
@@ -23,9 +22,9 @@ _ASSET = assets.find("vgg16")
 
 
 class FeatureNetwork:
-    """Images (B, 3, s, s) in [-1, 1] -> features (B, C, h, w).
+    """Images (B, 3, s, s) in [-1, 1] -> features (B, C, h, w); gradients reach the images.
 
-    It is no module, so that its weights are no part of the model that reads it. Gradients reach the images.
+    Not an nn.Module, so that its weights do not become part of a model that holds it.
     """
 
     def __init__(self, name: str, layers: nn.Module, sha256: str):
@@ -41,17 +40,17 @@ class FeatureNetwork:
         return self.layers(images)
 
 
-def vgg16(weights: Path | None, layer: str, wish: str, stand_in: str) -> FeatureNetwork:
-    """VGG-16 up to `layer` with torchvision's ImageNet weights.
+def vgg16(weights: Path | None, layer: str, option: str, alternative: str) -> FeatureNetwork:
+    """Return VGG-16 up to `layer` with torchvision's ImageNet weights.
 
-    UserError without them or where the file is none of them; it names the option that reads VGG-16, `wish`, and the one
-    that does without, `stand_in`.
+    UserError if `weights` is None or another file. The message quotes `option`, which asked for VGG-16, and
+    `alternative`, the option that needs no weights.
     """
     from torchvision.models.vgg import cfgs, make_layers
 
-    hint = f"give --vgg16-weights {_ASSET.file} (python -m dmgan fetch {_ASSET.name}), or use {stand_in}"
+    hint = f"give --vgg16-weights {_ASSET.file} (python -m dmgan fetch {_ASSET.name}), or use {alternative}"
     if weights is None:
-        raise UserError(f"{wish}: needs VGG-16's weights; {hint}")
+        raise UserError(f"{option}: needs VGG-16's weights; {hint}")
     layers = make_layers(cfgs["D"])[: _DEPTHS[layer]]  # "D" is VGG-16
     own = {key.removeprefix("features."): value for key, value in read_state_dict(weights, hint).items()}
     load_state(layers, {key: own[key] for key in layers.state_dict().keys() & own.keys()}, str(weights), hint)
@@ -62,7 +61,7 @@ def vgg16(weights: Path | None, layer: str, wish: str, stand_in: str) -> Feature
 
 
 def small() -> FeatureNetwork:
-    """Four convolutions with fixed random weights: it stands in for VGG-16 at demo sizes and knows no objects."""
+    """Return four convolutions with fixed random weights, the stand-in for VGG-16 at demo sizes."""
     layers, digest = [], hashlib.sha256()
     for number, (inputs, outputs) in enumerate(pairwise(_SMALL_WIDTHS)):
         conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1, bias=False)
@@ -74,15 +73,10 @@ def small() -> FeatureNetwork:
     return FeatureNetwork("small", nn.Sequential(*layers), digest.hexdigest())
 
 
-def give_features(model: TextToImageGAN, weights: Path | None) -> None:
-    """Attach the network that the model's architecture names, if the model reads one; UserError without its weights."""
-    if not model.reads_features:
-        if weights is not None:
-            raise UserError(f"--vgg16-weights {weights}: this model reads no features; leave the option out")
-        return
-    if model.architecture.feature_network == "small":
-        if weights is not None:
-            raise UserError(f"--vgg16-weights {weights}: feature_network small has fixed weights; leave it out")
-        model.features = small()
-    else:
-        model.features = vgg16(weights, "relu5_3", "feature_network vgg16", "--feature-network small")
+def feature_network(kind: str, weights: Path | None) -> FeatureNetwork:
+    """Return the network that ArchitectureOptions.feature_network names: "vgg16" up to relu5_3, or "small"."""
+    if kind == "vgg16":
+        return vgg16(weights, "relu5_3", "feature_network vgg16", "--feature-network small")
+    if weights is not None:
+        raise UserError(f"--vgg16-weights {weights}: feature_network small has fixed weights; leave it out")
+    return small()

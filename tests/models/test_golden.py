@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from dmgan.models.registry import build_model
-from dmgan.options import ArchitectureOptions, DamsmOptions, LossOptions, MatchingOptions, TrainingOptions
+from dmgan.options import (
+    ArchitectureOptions,
+    DamsmOptions,
+    LossOptions,
+    MatchingOptions,
+    TrainingOptions,
+    TrainingSettings,
+)
 from dmgan.text.encoders import ImageEncoder, InceptionImageEncoder, TextEncoder
 from dmgan.training.damsm_loss import MatchingLosses, matching_losses, pack_words, word_attention
 from dmgan.training.gan_losses import kl_loss
@@ -110,7 +117,9 @@ def training(repository: str, dtype: torch.dtype) -> Values:
     small = Small(repository, dtype, word_mask="released")
     rate = small.meta["lr"]
     options = TrainingOptions(batch_size=small.batch, generator_lr=rate, discriminator_lr=rate)
-    trainer = Trainer(small.generator, small.stub, options, GAMMAS, LossOptions(), CPU)
+    trainer = Trainer(
+        small.generator, small.stub, TrainingSettings(ArchitectureOptions(), options, GAMMAS), LossOptions(), CPU
+    )
     trainer.discriminators.to(dtype)
     for ours, filled in zip(trainer.discriminators, small.discriminators, strict=True):
         ours.load_state_dict(filled.state_dict())

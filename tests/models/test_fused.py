@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dmgan.models import fast
+from dmgan.models import fused
 from dmgan.models.blocks import GLU, ResidualBlock, up_block
 from dmgan.models.registry import MODELS
 from dmgan.options import ArchitectureOptions
-from tests.test_models import SMALL, build, inputs
+from tests.models.test_models import SMALL, build, inputs
 
 TOLERANCES = [(torch.float64, 1e-10), (torch.float32, 1e-5)]
 
@@ -42,7 +42,7 @@ def test_upsampling_and_convolution_are_one_transposed_convolution(dtype, tolera
         torch.randn(4, dtype=dtype),
     )
     expected = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), weight, bias, padding=1)
-    torch.testing.assert_close(fast.upsampled_conv3x3(x, weight, bias), expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(fused.upsampled_conv3x3(x, weight, bias), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
@@ -50,10 +50,10 @@ def test_a_duplicated_input_needs_half_of_the_weights(dtype, tolerance):
     x, weight = torch.randn(2, 3, 5, 5, dtype=dtype), torch.randn(4, 6, 3, 3, dtype=dtype)
     twice = torch.cat([x, x], dim=1)
     expected = F.conv2d(twice, weight, padding=1)
-    found = F.conv2d(x, fast.duplicated_input_weight(weight), padding=1)
+    found = F.conv2d(x, fused.duplicated_input_weight(weight), padding=1)
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
     halves = torch.randn(2, 6, 5, 5, dtype=dtype)
-    assert torch.equal(fast.add_to_both_halves(halves, x), halves + twice)
+    assert torch.equal(fused.add_to_both_halves(halves, x), halves + twice)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
@@ -67,7 +67,7 @@ def test_batch_norm_folds_into_the_layer_before_it(dtype, tolerance, dimensions)
         x, weight, layer = torch.randn(5, 3, dtype=dtype), torch.randn(4, 3, dtype=dtype), F.linear
     else:
         x, weight, layer = torch.randn(2, 3, 5, 5, dtype=dtype), torch.randn(4, 3, 3, 3, dtype=dtype), F.conv2d
-    found = layer(x, *fast.folded_batch_norm(weight, norm))
+    found = layer(x, *fused.folded_batch_norm(weight, norm))
     torch.testing.assert_close(found, norm(layer(x, weight)), rtol=0, atol=tolerance)
 
 
@@ -78,18 +78,18 @@ def test_every_model_generates_the_same_when_fused(name, dtype, tolerance):
     before = copy.deepcopy(model.state_dict())
     with torch.no_grad():
         plain = model.generate(*given(name, dtype))
-        fused = fast.fused_for_inference(model).generate(*given(name, dtype))
-    torch.testing.assert_close(fused.images, plain.images, rtol=0, atol=tolerance)
-    torch.testing.assert_close(fused.attention, plain.attention, rtol=0, atol=tolerance)
+        quick = fused.fused_for_inference(model).generate(*given(name, dtype))
+    torch.testing.assert_close(quick.images, plain.images, rtol=0, atol=tolerance)
+    torch.testing.assert_close(quick.attention, plain.attention, rtol=0, atol=tolerance)
     assert plain.images[-1].std() > 0.01
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_trains_the_same_when_rewritten(name, dtype, tolerance):
+def test_every_model_trains_the_same_when_fused(name, dtype, tolerance):
     plain = random_model(name, dtype).train()
-    model = fast.rewritten(copy.deepcopy(plain))
+    model = fused.fuse_for_training(copy.deepcopy(plain))
     assert list(model.state_dict()) == list(plain.state_dict())
     outputs = []
     for each in (plain, model):
@@ -112,12 +112,14 @@ def test_without_residual_blocks_the_upsampling_reads_the_single_response():
     with torch.no_grad():
         arguments = given("dmgan", torch.float64, architecture)
         expected = model.generate(*arguments).images
-        for other in (fast.fused_for_inference(model), fast.rewritten(copy.deepcopy(model))):
+        for other in (fused.fused_for_inference(model), fused.fuse_for_training(copy.deepcopy(model))):
             torch.testing.assert_close(other.generate(*arguments).images, expected, rtol=0, atol=1e-10)
 
 
 def test_no_normalisation_and_no_upsampling_is_left_in_a_known_model():
-    kinds = [type(module) for module in fast.fused_for_inference(random_model("dmgan", torch.float32).eval()).modules()]
+    kinds = [
+        type(module) for module in fused.fused_for_inference(random_model("dmgan", torch.float32).eval()).modules()
+    ]
     assert not {nn.BatchNorm1d, nn.BatchNorm2d, nn.Upsample} & set(kinds)
 
 
@@ -144,12 +146,12 @@ class OtherResidualBlock(ResidualBlock):
 def test_a_block_of_another_type_is_left_as_it_is():
     torch.manual_seed(0)
     unknown = nn.Sequential(OtherResidualBlock(4), nn.Sequential(*up_block(4, 2), nn.Tanh())).eval()
-    fused = fast.fused_for_inference(unknown)
-    assert [type(module) for module in fused.modules()] == [type(module) for module in unknown.modules()]
+    quick = fused.fused_for_inference(unknown)
+    assert [type(module) for module in quick.modules()] == [type(module) for module in unknown.modules()]
     x = torch.randn(2, 4, 5, 5)
-    assert torch.equal(fused(x), unknown(x))
+    assert torch.equal(quick(x), unknown(x))
 
 
 def test_a_model_in_training_is_not_fused():
     with pytest.raises(ValueError, match="evaluation mode"):
-        fast.fused_for_inference(random_model("dmgan", torch.float32).train())
+        fused.fused_for_inference(random_model("dmgan", torch.float32).train())

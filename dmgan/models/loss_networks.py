@@ -1,0 +1,80 @@
+"""Frozen networks that the extra losses of some models read in training, and the context that hands them on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dmgan.errors import UserError
+from dmgan.models.vgg import FeatureNetwork, vgg16
+from dmgan.options import TrainingOptions
+from dmgan.storage import files
+from dmgan.text.captioner import TrainedCaptioner
+from dmgan.text.damsm import Damsm
+from dmgan.text.encoders import SmallImageEncoder
+
+_SMALL_LAYERS = 6  # of the small image encoder: two blocks, a quarter of the side
+
+
+class LossNetworks(NamedTuple):
+    """Frozen networks, by the `needs` of a registry entry; None: not needed."""
+
+    damsm: Damsm | None = None
+    perceptual: FeatureNetwork | None = None
+    captioner: TrainedCaptioner | None = None
+    features: FeatureNetwork | None = None  # of a model that retrieves: makes the features that it reads
+
+
+@dataclass(frozen=True)
+class LossContext:
+    """Everything that extra losses may read beside the generator."""
+
+    options: TrainingOptions
+    networks: LossNetworks
+    discriminators: nn.ModuleList
+
+    def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the DAMSM's regions (B, E, h, w) and embeddings (B, E) of images (B, 3, s, s) of any side."""
+        return self.networks.damsm.encode_images(images)
+
+
+def read_loss_networks(
+    needs: frozenset[str],
+    damsm: Damsm,
+    options: TrainingOptions,
+    vgg16_weights: Path | None,
+    captioner: Path | None,
+    device: torch.device,
+) -> tuple[LossNetworks, dict[str, object]]:
+    """Read the networks that `needs` names; return them, and the hashes of their files by name."""
+    networks, sha256 = LossNetworks(damsm), {}
+    if "perceptual" in needs:
+        network = perceptual_features(options.perceptual, damsm, vgg16_weights)
+        networks = networks._replace(perceptual=network)
+        if options.perceptual == "vgg16":
+            sha256["vgg16"] = network.sha256
+    if "captioner" in needs:
+        if captioner is None:
+            raise UserError(
+                "--captioner: not given, and the model's loss needs one; train it: "
+                "python -m dmgan captioner --data FOLDER --damsm FOLDER --out FOLDER"
+            )
+        trained = TrainedCaptioner.read(captioner, damsm, device)
+        networks, sha256["captioner"] = networks._replace(captioner=trained), trained.sha256
+    return networks, sha256
+
+
+def perceptual_features(kind: str, damsm: Damsm, vgg16_weights: Path | None) -> FeatureNetwork:
+    """Return the frozen network that TrainingOptions.perceptual names."""
+    if kind == "vgg16":
+        return vgg16(vgg16_weights, "relu2_2", "perceptual vgg16", "--perceptual damsm")
+    if vgg16_weights is not None:
+        raise UserError(f"--vgg16-weights {vgg16_weights}: perceptual damsm reads none; leave it out")
+    if not isinstance(damsm.image_encoder, SmallImageEncoder):
+        raise UserError(
+            "perceptual damsm: stands in with the small image encoder alone; give --vgg16-weights and "
+            "--perceptual vgg16"
+        )
+    return FeatureNetwork("damsm", damsm.image_encoder.layers[:_SMALL_LAYERS], files.json_sha256(damsm.sha256))

@@ -1,0 +1,63 @@
+"""Images of a user's own captions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dmgan.data.vocabulary import fit_caption
+from dmgan.errors import UserError
+from dmgan.runtime.progress import log
+from dmgan.runtime.randomness import generator
+from dmgan.sampling.sample import _pixels
+from dmgan.sampling.trained_model import generate_images, image_noise, load_run
+from dmgan.storage import files
+from dmgan.storage.png import write_pngs
+
+_GENERATED = files.OwnFiles("generate", ("captions.json",), r"captions\.json|caption\d{3,}_\d{3,}_\d+\.png")
+
+
+def read_captions(path: Path) -> list[str]:
+    """The lines of a text file that hold something."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: cannot be read as UTF-8 text ({error}); give a file with one caption a line"
+        ) from error
+    captions = [line.strip() for line in lines if line.strip()]
+    if not captions:
+        raise UserError(f"{path}: holds no caption; write one caption a line")
+    return captions
+
+
+def generate_from_captions(
+    run: Path, captions: Sequence[str], out: Path, images_per_caption: int, seed: int, device: torch.device
+) -> None:
+    """Write images of every stage for a person's own captions, as CAPTION_IMAGE_SIDE.png, and captions.json."""
+    if not captions:
+        raise UserError("no caption given; use --caption 'this bird has a red crown' or --captions FILE")
+    if images_per_caption < 1:
+        raise UserError(f"--images-per-caption {images_per_caption}: must be 1 or more")
+    files.refuse_overwrite(out, _GENERATED)
+    trained = load_run(run, device)
+    vocabulary = trained.damsm.vocabulary
+    encoded = [vocabulary.encode_or_refuse(caption) for caption in captions]
+    described = []
+    with files.atomic_folder(out, _GENERATED) as folder:
+        for number, (caption, tokens) in enumerate(zip(captions, encoded, strict=True)):
+            kept = fit_caption(tokens, trained.max_words, generator(seed, "own caption", number))
+            unknown = vocabulary.unknown(caption)
+            if unknown:
+                log(f"caption {caption!r}: left out the unknown words {', '.join(unknown)}")
+            noise = torch.stack(
+                [image_noise(seed, image, trained.model.noise_dim) for image in range(images_per_caption)]
+            )
+            generated = generate_images(trained, [kept] * images_per_caption, noise)
+            names = [f"caption{number:03d}_{image:03d}" for image in range(images_per_caption)]
+            for suffix, pixels in _pixels(generated.images, all_stages=True).items():
+                write_pngs([folder / f"{name}{suffix}.png" for name in names], pixels)
+            described.append({"caption": caption, "words_used": vocabulary.decode(kept), "words_unknown": unknown})
+        files.write_json(folder / "captions.json", {"run": str(run), "seed": seed, "captions": described})
+    sides = ", ".join(str(size) for size in trained.model.image_sizes)
+    log(f"{out}: {len(captions) * images_per_caption} images of each side ({sides} px)")

@@ -1,0 +1,115 @@
+"""A trained generator read from its run folder, and the images that it generates."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dmgan.data.dataset import PreparedDataset
+from dmgan.errors import UserError
+from dmgan.models.interface import Generated, TextToImageGAN
+from dmgan.models.registry import build_model, find
+from dmgan.models.retrieval import MemoryBank
+from dmgan.models.vgg import feature_network
+from dmgan.options import (
+    DEFAULT_METHOD,
+    ArchitectureOptions,
+    MatchingOptions,
+    TrainingOptions,
+    from_dict,
+)
+from dmgan.runtime.randomness import generator
+from dmgan.storage import files
+from dmgan.storage.weights import load_weights
+from dmgan.text.damsm import Damsm
+
+
+class TrainedModel(NamedTuple):
+    """A generator with averaged weights, in evaluation mode, and the encoders it was trained with."""
+
+    name: str  # in the registry
+    model: TextToImageGAN
+    damsm: Damsm
+    max_words: int  # longest caption read
+    options: dict  # the run's options.json
+    folder: Path
+    device: torch.device
+    memory_bank: MemoryBank | None = None  # of a model that retrieves
+
+
+def load_run(folder: Path, device: torch.device, memory_cache: Path | None = None) -> TrainedModel:
+    """Read the run folder that training wrote; UserError where it is missing, unfinished or of another model.
+
+    The memory of a model that retrieves is the training images of the data set it was trained on.
+    """
+    folder = Path(folder)
+    hint = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
+    written = files.read_json(folder / "options.json", hint)
+    if isinstance(written, dict) and "switches" in written:
+        raise UserError(f"{folder / 'options.json'}: was written by an earlier version; import or train it again")
+    try:
+        name, damsm_folder = written["model"], folder / written["damsm_folder"]
+        architecture = from_dict(ArchitectureOptions, written["architecture"], str(folder / "options.json"))
+        training = from_dict(TrainingOptions, written["training"], str(folder / "options.json"))
+        recorded, variant = written["inputs"]["damsm"], dict(written.get("variant", {}))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'options.json'}: is not written by training (no {error}); {hint}") from error
+    damsm = Damsm.read(damsm_folder).to(device)
+    if damsm.sha256 != recorded:
+        raise UserError(f"{damsm_folder}: the encoders changed since {folder} was trained with them; train it again")
+    model = build_model(name, architecture, damsm.options.embedding_dim, **variant)
+    load_weights(model, folder / "generator.safetensors", hint)
+    model.to(device).eval().requires_grad_(False)
+    if not find(name).retrieves and memory_cache is not None:
+        raise UserError(f"--memory-cache {memory_cache}: {name} retrieves nothing; leave the option out")
+    bank = _read_memory_bank(architecture, damsm, training.max_words, written, folder) if find(name).retrieves else None
+    if bank is not None:
+        bank.cache = memory_cache
+    return TrainedModel(name, model, damsm, training.max_words, written, folder, device, bank)
+
+
+def _read_memory_bank(
+    architecture: ArchitectureOptions, damsm: Damsm, max_words: int, written: dict, folder: Path
+) -> MemoryBank:
+    """Return the memory bank of a model that retrieves; UserError if its data set or feature network changed."""
+    weights = written.get("vgg16_weights")
+    features = feature_network(architecture.feature_network, None if weights is None else folder / weights)
+    if features.sha256 != written["inputs"]["features"]["sha256"]:
+        raise UserError(f"{folder / weights}: changed since {folder} was trained with it; put the old file there again")
+    dataset = PreparedDataset(folder / written["data_folder"])
+    if dataset.sha256 != written["inputs"]["data"]:
+        raise UserError(f"{dataset.folder}: changed since {folder} was trained on it; train again")
+    gammas = from_dict(MatchingOptions, written["gammas"], str(folder / "options.json"))
+    return MemoryBank(dataset, damsm, features, gammas, max_words)
+
+
+def image_noise(seed: int, image: int, noise_dim: int) -> Tensor:
+    """The noise (noise_dim,) of one image: depends on `seed` and the image's number alone."""
+    random = generator(seed, "image noise", image)
+    return torch.from_numpy(random.standard_normal(noise_dim, dtype=np.float32))
+
+
+@torch.inference_mode()
+def generate_images(
+    trained: TrainedModel, captions: Sequence[np.ndarray], noise: Tensor, retrieved: Sequence[int] | None = None
+) -> Generated:
+    """Images of every stage for B captions (token arrays) and noise (B, noise_dim).
+
+    A model that retrieves gets the features of the images `retrieved` (B,); without them of what `retrieve` finds.
+    """
+    encoded = trained.damsm.encode_captions(list(captions))
+    memory = None
+    if trained.memory_bank is not None:
+        memory = trained.memory_bank.values(retrieve(trained, captions) if retrieved is None else retrieved)
+    return trained.model.generate(noise.to(trained.device), encoded.sentence, encoded.words, encoded.mask, memory)
+
+
+@torch.inference_mode()
+def retrieve(trained: TrainedModel, captions: Sequence[np.ndarray], method: str = DEFAULT_METHOD) -> np.ndarray:
+    """Training image (B,) that each of B captions (token arrays) retrieves."""
+    starts = range(0, len(captions), 256)
+    encoded = (trained.damsm.encode_captions(list(captions[start : start + 256])) for start in starts)
+    return np.concatenate([trained.memory_bank.search(method, each) for each in encoded])

@@ -1,0 +1,111 @@
+"""The life of a run folder: lock, resume, history, weights, options.json, MLflow; one class for every training."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from dmgan.data.dataset import PreparedDataset
+from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
+from dmgan.runtime.provenance import provenance
+from dmgan.storage import files
+from dmgan.storage.weights import save_weights
+from dmgan.training.checkpoints import Checkpoint, Fingerprints
+from dmgan.training.loop import run_steps
+from dmgan.training.mlflow_run import MlflowRun
+
+HISTORY, OPTIONS = "history.csv", "options.json"
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What is trained, and everything that shapes the result."""
+
+    kind: str  # the model's name; a checkpoint of another kind is refused
+    stage: str  # MLflow tag: train, pretrain, classifier, captioner
+    title: str  # name of the MLflow run
+    dataset: PreparedDataset
+    seed: int
+    written: Mapping[str, object]  # the entries of options.json that shape the result
+    loop_options: str = "options"  # the entry of `written` that holds epochs and checkpoint_every
+    steps_depend_on_epochs: bool = False  # then a run cannot be continued with more epochs
+    parameters: Mapping[str, object] = field(default_factory=dict)  # shown in MLflow beside the loop's options
+
+
+class RunFolder:
+    """A context manager that holds the lock of `folder` while one training runs in it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        run: RunDescription,
+        mlflow: str | None = None,
+        distributed: DistributedContext = SINGLE_PROCESS,
+    ):
+        """mlflow: URI of the database that mirrors the run; None: no mirror."""
+        self.folder, self.run, self._mlflow, self._distributed = Path(folder), run, mlflow, distributed
+        self.fingerprints = Fingerprints.of(run.written, run.loop_options, run.steps_depend_on_epochs)
+        self._provenance = provenance()
+        self._history: list[dict[str, float]] = []
+
+    def __enter__(self) -> "RunFolder":
+        run = self.run
+        tags = {
+            "stage": run.stage,
+            "dataset": run.dataset.description["source"]["name"],
+            "model": run.kind,
+            "seed": str(run.seed),
+            "config": self.fingerprints.run[:12],
+            "commit": self._provenance["commit"],
+        }
+        parameters = {**run.written[run.loop_options], **run.parameters}
+        uri = self._mlflow if self._distributed.is_main else None
+        with ExitStack() as opened:
+            opened.enter_context(files.locked(self.folder) if self._distributed.is_main else nullcontext())
+            self._distributed.barrier()  # the other processes wait for the lock
+            if self._distributed.is_main:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            self.mlflow_run = MlflowRun(uri, self.folder, run.title, tags, parameters)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *raised) -> None:
+        self._opened.close()
+
+    def train(
+        self,
+        step_function: Callable[[int], dict[str, Tensor]],
+        stateful: dict[str, object],
+        total_steps: int,
+        describe: Callable[[int], dict[str, object]] = lambda step: {},
+    ) -> None:
+        """Run the steps that are still missing (see run_steps)."""
+        every = self.run.written[self.run.loop_options]["checkpoint_every"]
+        checkpoint = Checkpoint(self.folder, self.run.kind, self.fingerprints.steps)
+        self._history = run_steps(
+            step_function, stateful, total_steps, checkpoint, every, self.mlflow_run, describe, self._distributed
+        )
+
+    def finish(
+        self,
+        networks: Mapping[str, nn.Module],
+        further: Mapping[str, object] | None = None,
+        scores: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write weights by file name, history.csv and options.json, and log them to MLflow; main process only.
+
+        further: entries of options.json that do not shape the result; scores: final numbers for MLflow.
+        """
+        for name, network in networks.items():
+            save_weights(network, self.folder / name)
+        files.write_csv(self.folder / HISTORY, self._history)
+        content = {**self.run.written, **(further or {}), "provenance": self._provenance}
+        files.write_json(self.folder / OPTIONS, content)
+        self.mlflow_run.log_scores(dict(scores or {}))
+        self.mlflow_run.log_file(self.folder / OPTIONS)
+
+    def close(self) -> None:
+        """Mark the MLflow run as finished."""
+        self.mlflow_run.close()
