@@ -1,9 +1,9 @@
-"""Control rows: image sets whose rank is known beforehand, so that a metric which ranks them otherwise is found out.
+"""Control rows: image sets whose rank is known beforehand. A metric that ranks them differently is not evidence.
 
-real: one half of the real test images against the other half. shuffled: the same with captions of other classes.
-nearest: for each test caption the training image whose caption is closest to it, by the judge's own sentence features
-(what copying the training set gets, no new image). noise: uniform noise with real captions.
-adversarial: noise that was moved by gradient until the judge of R-precision finds the caption in it, for some captions.
+real: one half of the real test images against the other half. shuffled: the images of `real`, with captions of other
+classes. nearest: for each test caption the training image with the closest caption, by the DAMSM's sentence features;
+the score of copying the training set. noise: uniform noise with real captions. adversarial: noise optimised by gradient
+until the DAMSM of R-precision retrieves its caption, for at most 1,000 captions.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,18 @@ from torch.nn import functional as F
 from dmgan.data.batches import to_tensor, to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.evaluation.images import ImageFiles, ImageSet, RealImages
-from dmgan.evaluation.networks import resized
-from dmgan.evaluation.rprecision import mismatched_captions
+from dmgan.evaluation.image_sets import ImageFiles, ImageSet, RealImages
+from dmgan.evaluation.networks.damsm import sentence_features
+from dmgan.evaluation.statistics.retrieval import mismatched_captions
+from dmgan.options import CONTROLS
 from dmgan.runtime.progress import Progress
 from dmgan.runtime.randomness import generator
 from dmgan.sampling.image_folder import MANIFEST
 from dmgan.storage import files
 from dmgan.text.damsm import Damsm
 
-CONTROLS = ("real", "shuffled", "nearest", "noise", "adversarial")
 ADVERSARIAL_STEPS, ADVERSARIAL_LR = 40, 0.05
-ADVERSARIAL_IMAGES = 1000  # at most: 40 steps through an Inception take their time
+ADVERSARIAL_IMAGES = 1000  # upper limit: 40 gradient steps through an Inception are slow
 _ADVERSARIAL = files.OwnFiles("controls", (MANIFEST,), r"manifest\.json|\d+\.png")
 _BATCH = 64
 _ALL, _HALF = "all real test images, centre crop", "the other half of the real test images, centre crop"
@@ -52,9 +52,13 @@ class NoiseImages:
 def control_images(
     control: str, dataset: PreparedDataset, encoders: Damsm, size: int, seed: int, folder: Path, device: torch.device
 ) -> ImageSet:
-    """A control row; what must be made for it is kept in `folder`. `encoders` are the judge of R-precision."""
+    """Return the image set of a control row; adversarial images are stored in `folder`.
+
+    encoders: the DAMSM of R-precision. Raise UserError for an unknown control, or if the vocabularies of encoders and
+    data set differ.
+    """
     if control not in CONTROLS:
-        raise UserError(f"control {control!r}: is unknown; known are {', '.join(CONTROLS)}")
+        raise UserError(f"control {control!r}: unknown; known controls are {', '.join(CONTROLS)}")
     tokens_of = encoders.caption_reader(
         dataset, f"{dataset.folder}: its vocabulary is not that of the encoders; give the encoders of this data set"
     )
@@ -97,15 +101,9 @@ def control_images(
 
 
 def _of_other_classes(shown: np.ndarray, dataset: PreparedDataset, seed: int) -> np.ndarray:
-    """For each image another test image of another class."""
+    """Return, for each image, a test image of another class."""
     position = mismatched_captions(dataset.class_ids[shown], dataset.class_ids[shown], seed)[:, 0]
     return shown[position]
-
-
-def sentences(encoders: Damsm, captions: list[np.ndarray]) -> Tensor:
-    """Sentence features (N, E) of captions given as token arrays, on the CPU."""
-    starts = range(0, len(captions), 256)
-    return torch.cat([encoders.encode_captions(captions[i : i + 256]).sentence.cpu() for i in starts])
 
 
 def nearest_training_images(
@@ -114,14 +112,14 @@ def nearest_training_images(
     tokens_of: Callable[[int, int], np.ndarray],
     captions: list[np.ndarray],
 ) -> np.ndarray:
-    """For each caption the training image one of whose captions has the greatest cosine with it, (N,)."""
+    """Return, for each caption, the training image whose caption has the greatest cosine similarity, (N,)."""
     train = dataset.indices("train")
     counts = [dataset.caption_count(image) for image in train]
     owners = np.repeat(train, counts)
     texts = [tokens_of(image, number) for image, n in zip(train, counts, strict=True) for number in range(n)]
-    known = F.normalize(sentences(encoders, texts), dim=1)
-    asked = F.normalize(sentences(encoders, captions), dim=1)
-    best = torch.cat([(each @ known.t()).argmax(dim=1) for each in asked.split(1024)])
+    training_sentences = F.normalize(sentence_features(encoders, texts), dim=1)
+    test_sentences = F.normalize(sentence_features(encoders, captions), dim=1)
+    best = torch.cat([(block @ training_sentences.t()).argmax(dim=1) for block in test_sentences.split(1024)])
     return owners[best.numpy()]
 
 
@@ -133,10 +131,9 @@ def adversarial_images(
     data_sha256: dict[str, str],
     device: torch.device,
 ) -> ImageFiles:
-    """Noise after some steps of Adam on the cosine of its DAMSM code with its caption, written as PNG files.
+    """Return PNG files of noise, optimised by Adam to raise the cosine of image and caption embeddings of the DAMSM.
 
-    Pixels stay in [-1, 1] and are rounded to 8 bits, as every judged image is. A folder that was made in the same way
-    is kept.
+    Pixels stay in [-1, 1] and are rounded to 8 bits, as in all image sets. A folder of the same inputs is reused.
     """
     made = {
         "damsm_sha256": encoders.sha256,
@@ -151,9 +148,11 @@ def adversarial_images(
     images = ImageFiles(paths, start.size, f"delete {folder} and evaluate again")
     if (folder / MANIFEST).exists() and files.read_json(folder / MANIFEST, f"delete {folder}") == made:
         return images
-    wanted = F.normalize(sentences(encoders, captions), dim=1)
-    progress = Progress(len(captions), "adversarial images")
-    with files.atomic_folder(folder, _ADVERSARIAL) as temporary:
+    wanted = F.normalize(sentence_features(encoders, captions), dim=1)
+    with (
+        Progress(len(captions), "adversarial images") as progress,
+        files.atomic_folder(folder, _ADVERSARIAL) as temporary,
+    ):
         for first in range(0, len(captions), _BATCH):
             numbers = range(first, min(first + _BATCH, len(captions)))
             noise = to_tensor([start(number) for number in numbers]).to(device)
@@ -162,19 +161,17 @@ def adversarial_images(
                 Image.fromarray(pixels).save(temporary / paths[number].name)
             progress.step(len(numbers))
         files.write_json(temporary / MANIFEST, made)
-    progress.close()
     return images
 
 
 def _towards_captions(images: Tensor, wanted: Tensor, encoders: Damsm) -> Tensor:
-    """Images (B, 3, s, s) moved until their codes point where sentences `wanted` (B, E), of length 1, do."""
+    """Return images (B, 3, s, s) optimised to raise the cosine of their embeddings with sentences `wanted` (B, E)."""
     images = images.clone().requires_grad_(True)
     adam = torch.optim.Adam([images], lr=ADVERSARIAL_LR)
     for _ in range(ADVERSARIAL_STEPS):
-        seen = images if encoders.options.image_encoder == "inception" else resized(images, encoders.options.image_size)
-        _, codes = encoders.image_encoder(seen)
+        _, embeddings = encoders.encode_images(images)
         adam.zero_grad(set_to_none=True)
-        (-(F.normalize(codes, dim=1) * wanted).sum()).backward()
+        (-(F.normalize(embeddings, dim=1) * wanted).sum()).backward()
         adam.step()
         with torch.no_grad():
             images.clamp_(-1, 1)

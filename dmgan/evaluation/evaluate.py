@@ -1,65 +1,54 @@
-"""One image set to metrics.json: every network's features once, then every metric from them."""
+"""Evaluation of an image set: compute the features of all extractors, then all metrics, and write metrics.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.evaluation import metrics
-from dmgan.evaluation.comparison import IMAGES_SHA256, METRICS, PER_IMAGE, beside
 from dmgan.evaluation.controls import control_images
-from dmgan.evaluation.diversity import LIBRARY as DIVERSITY_LIBRARY
-from dmgan.evaluation.diversity import diversity
-from dmgan.evaluation.features import StoredFeatures, extract
-from dmgan.evaluation.images import ImageSet, RealImages, sampled_images
-from dmgan.evaluation.judges import (
-    AttributeJudge,
-    CaptionJudge,
-    ClipJudge,
-    Verdict,
-    caption_verdicts,
-    read_damsm_judges,
-)
-from dmgan.evaluation.networks import FeatureNetwork, ReleasedTorchvisionInception, build_networks
-from dmgan.evaluation.soa import ObjectJudge, read_object_judges, soa_keys, soa_scores
-from dmgan.evaluation.uncertainty import Bootstrap, bootstrap_inception_score
+from dmgan.evaluation.feature_store import StoredFeatures, extract
+from dmgan.evaluation.image_sets import ImageSet, RealImages, sampled_images
+from dmgan.evaluation.metrics.base import Measurement, Metric, Result
+from dmgan.evaluation.metrics.table import metrics
+from dmgan.evaluation.networks.base import ExtractorInputs, FeatureExtractor
+from dmgan.evaluation.networks.loaded import EvaluationNetworks, NetworkFiles
+from dmgan.evaluation.networks.table import read_extractors
+from dmgan.evaluation.paired_comparison import IMAGES_SHA256, METRICS, PER_IMAGE, beside
+from dmgan.evaluation.statistics.folds import FOLDS
 from dmgan.options import EvaluationOptions
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
 from dmgan.storage.png import contact_sheet
-from dmgan.text.damsm import Damsm
+from dmgan.text.damsm import VOCABULARY
 from dmgan.training.mlflow_run import MlflowRun
 
 SCHEMA = 2
 REFERENCE = "reference.json"
 
-Scores = dict[str, tuple[metrics.Score, dict[str, object], int]]  # by METRIC(JUDGE): score, protocol, number of images
-
 
 def measure_reference(
     *,
     data: Path,
-    rungs: tuple[str, ...],
+    extractors: tuple[str, ...],
     classifier: Path | None,
     weights: Path,
     out: Path,
     options: EvaluationOptions,
     device: torch.device,
 ) -> None:
-    """Features of all real test images by every rung, into the folder `out`, for every evaluation on this data set."""
+    """Write the features of all real test images into the folder `out`, for every evaluation on this data set."""
     dataset = PreparedDataset(data)
-    networks = build_networks(rungs, classifier, weights, device)
+    networks = read_extractors(extractors, ExtractorInputs(classifier, weights, device))
     stored = _reference_features(dataset, networks, out, options, device)
     content = {
         "data": dataset.sha256,
         "images": len(dataset.indices("test")),
-        "images_sha256": {rung: stored[rung].images_sha256 for rung in rungs},
-        "networks": {rung: stored[rung].protocol for rung in rungs},
+        "images_sha256": {name: stored[name].images_sha256 for name in extractors},
+        "networks": {name: stored[name].protocol for name in extractors},
         "provenance": provenance(),
     }
     files.write_json(Path(out) / REFERENCE, content)
@@ -67,116 +56,99 @@ def measure_reference(
 
 def _reference_features(
     dataset: PreparedDataset,
-    networks: dict[str, FeatureNetwork],
+    extractors: dict[str, FeatureExtractor],
     folder: Path,
     options: EvaluationOptions,
     device: torch.device,
 ) -> dict[str, StoredFeatures]:
-    """Features of every real test image, centre crop at the side that models are trained on; computed where missing."""
+    """Return the features of all real test images (centre crops at training size); compute missing features."""
     test = dataset.indices("test")
     images = RealImages(dataset, test, dataset.image_size)
-    networks = list(networks.values())
-    return extract(images, len(test), networks, folder, device, options.batch_size, options.workers)
-
-
-class Judges(NamedTuple):
-    """Where the networks are that judge images and captions."""
-
-    rungs: tuple[str, ...]
-    classifier: Path | None  # species classifier, for the rung species
-    weights: Path  # folder of the Inception weights
-    damsm: Path  # the encoders that trained the generators, or came with them
-    held_out_damsm: Path | None = None
-    clip: tuple[str, Path] | None = None  # model and weights
-    attributes: Path | None = None  # attribute classifier
-    detector: Path | None = None  # weights of SOA's detector
+    return extract(images, len(test), list(extractors.values()), folder, device, options.batch_size, options.workers)
 
 
 class Evaluator:
-    """Every network of an evaluation, loaded once for all the image sets that it measures."""
+    """Networks and metrics of an evaluation, loaded once for several image sets."""
 
     def __init__(
         self,
         data: Path,
-        judges: Judges,
+        network_files: NetworkFiles,
         reference: Path,
         options: EvaluationOptions,
         device: torch.device,
         mlflow: str | None,
     ):
-        """`reference` is the folder of the real images' features."""
+        """reference: folder of the real images' features."""
         self.dataset, self.options, self.device, self._mlflow = PreparedDataset(data), options, device, mlflow
-        self.rungs, self._reference = judges.rungs, reference
-        self._networks = build_networks(judges.rungs, judges.classifier, judges.weights, device)
-        self.encoders, self._damsm = Damsm.read(judges.damsm).to(device), judges.damsm
-        self._judges: list[CaptionJudge] = read_damsm_judges(
-            self.encoders, judges.damsm, judges.held_out_damsm, self.dataset, device
-        )
-        if judges.clip is not None:
-            self._judges.append(ClipJudge(*judges.clip, device))
-        reader = None if judges.attributes is None else AttributeJudge(judges.attributes, self.dataset, device)
-        if reader is not None:
-            self._judges.append(reader)
-        self._object_judges: list[ObjectJudge] = read_object_judges(reader, judges.detector, device)
+        self.networks = EvaluationNetworks.read(network_files, self.dataset, device)
+        self.metrics: list[Metric] = [each for kind in metrics().values() for each in kind.build(self.networks)]
+        self._reference, self._damsm_folder = reference, network_files.damsm
 
     def sampled(self, folder: Path) -> ImageSet:
-        """The images that `sample` wrote; UserError where the judge reads captions otherwise than their generator."""
+        """Return the images that `sample` wrote; raise UserError if DAMSM and generator have different vocabularies."""
         subject = sampled_images(folder, self.dataset)
-        if subject.inputs["vocabulary_sha256"] != self.encoders.sha256["vocabulary.json"]:
+        if subject.inputs["vocabulary_sha256"] != self.networks.damsm.sha256[VOCABULARY]:
             raise UserError(
-                f"{folder}: was sampled from captions in another vocabulary than that of {self._damsm}; "
+                f"{folder}: was sampled from captions in another vocabulary than that of {self._damsm_folder}; "
                 "give the encoders of the model that made the images"
             )
         return subject
 
     def control(self, name: str, folder: Path) -> ImageSet:
-        """A control row; what has to be made for it is kept in `folder`."""
+        """Return the image set of a control row; adversarial images are stored in `folder`."""
         size, seed = self.dataset.image_size, self.options.seed
-        return control_images(name, self.dataset, self.encoders, size, seed, folder, self.device)
+        return control_images(name, self.dataset, self.networks.damsm, size, seed, folder, self.device)
 
     def measure(self, subject: ImageSet, out: Path) -> None:
-        """Write metrics.json to `out`; features/ and per_image.npz lie beside it (of NAME.json NAME.features/ ...)."""
-        if len(subject) < 2 * metrics.FOLDS:
-            raise UserError(
-                f"{subject.name}: {len(subject)} images do not make ten folds; give at least {2 * metrics.FOLDS}"
-            )
-        options, out = self.options, Path(out)
-        looking = [judge.network for judge in (*self._judges, *self._object_judges) if judge.network is not None]
-        every = [*self._networks.values(), *dict.fromkeys(looking)]
+        """Evaluate an image set and write metrics.json to `out`, with features/ and per_image.npz in the same folder.
+
+        If `out` is another NAME.json, these are NAME.features/ and NAME.per_image.npz.
+        """
+        if len(subject) < 2 * FOLDS:
+            raise UserError(f"{subject.name}: {len(subject)} images do not make ten folds; give at least {2 * FOLDS}")
+        out, measurement = Path(out), self._measurement(subject, Path(out))
+        computed = {metric.key: metric.compute(measurement) for metric in self.metrics}
+        results = {key: result for key, result in computed.items() if result is not None}
+        if subject.kind != "control":  # control rows also list undefined metrics, as null
+            computed = results
+        _check_finite(results, subject.name)
+        first = next(iter(measurement.stored.values()))
+        inputs = {**subject.inputs, IMAGES_SHA256: first.images_sha256, "data": self.dataset.sha256}
+        _write_per_image(beside(out, PER_IMAGE), measurement, results, first.images_sha256)
+        content = {
+            "schema": SCHEMA,
+            "subject": _describe(subject, self.dataset),
+            "metrics": {key: None if result is None else _as_json(result) for key, result in computed.items()},
+            "inputs": inputs,
+            "device": self.device.type,  # affects rounding only: recorded, but tables do not require equal devices
+            "provenance": provenance(),
+        }
+        files.write_json(out, content)
+        for key, result in results.items():
+            low, high = result.score.interval
+            log(f"{subject.name}: {key} {result.score.value:.4g}  ({low:.4g} to {high:.4g})")
+        _log_to_mlflow(self._mlflow, out, subject, content)
+
+    def _measurement(self, subject: ImageSet, out: Path) -> Measurement:
+        """Compute the features of the subject and of the reference by every extractor that a metric reads."""
+        options = self.options
+        every = dict.fromkeys([*self.networks.extractors.values(), *(metric.extractor for metric in self.metrics)])
+        extractors = [extractor for extractor in every if extractor is not None]
         folder = beside(out, "features")
-        stored = extract(subject.read, len(subject), every, folder, self.device, options.batch_size, options.workers)
-        real = _reference_features(self.dataset, self._networks, self._reference, options, self.device)
-        chosen = np.searchsorted(self.dataset.indices("test"), subject.reference)
-        scores: Scores = {}
-        for rung in self.rungs:
-            scores |= _rung_scores(rung, stored[rung], real[rung], chosen, subject, options)
-        verdicts = caption_verdicts(self._judges, subject, stored, self.dataset, options)
-        scores |= {name: (each.score, each.protocol, each.num_images) for name, each in verdicts.items()}
-        scores |= soa_scores(self._object_judges, subject, stored, self.dataset, options)
-        _check_finite(scores, subject.name)
-        undefined = [key for judge in self._object_judges for key in soa_keys(judge) if key not in scores]
-        inputs = {IMAGES_SHA256: stored[every[0].name].images_sha256}
-        per_image = beside(out, PER_IMAGE)
-        _write_per_image(per_image, subject, scores, verdicts, options.seed, inputs[IMAGES_SHA256])
-        further = _further(self.rungs, stored, subject, verdicts, options)
-        _write(
-            out,
-            subject,
-            scores,
-            undefined if subject.kind == "control" else [],
-            further,
-            inputs,
-            self.device,
-            self.dataset,
-            self._mlflow,
+        stored = extract(
+            subject.read, len(subject), extractors, folder, self.device, options.batch_size, options.workers
         )
+        real = _reference_features(self.dataset, self.networks.extractors, self._reference, options, self.device)
+        chosen = np.searchsorted(self.dataset.indices("test"), subject.reference)
+        return Measurement(subject, self.dataset, options, stored, real, chosen)
 
 
 def evaluate(
     *,
     images: Path,
     data: Path,
-    judges: Judges,
+    network_files: NetworkFiles,
     reference: Path | None,
     out: Path,
     options: EvaluationOptions,
@@ -185,10 +157,10 @@ def evaluate(
 ) -> None:
     """Measure a folder of sampled images and write metrics.json to `out`.
 
-    Features lie in features/ beside it (of NAME.json in NAME.features/), those of the real images in `reference`
-    (default: reference/ beside it).
+    Features of the images are stored in features/ in the same folder (NAME.features/ if `out` is another NAME.json),
+    features of the real images in `reference` (default: reference/ in the same folder).
     """
-    evaluator = Evaluator(data, judges, reference or Path(out).parent / "reference", options, device, mlflow)
+    evaluator = Evaluator(data, network_files, reference or Path(out).parent / "reference", options, device, mlflow)
     evaluator.measure(evaluator.sampled(images), out)
 
 
@@ -196,207 +168,106 @@ def evaluate_controls(
     *,
     controls: Sequence[str],
     data: Path,
-    judges: Judges,
+    network_files: NetworkFiles,
     reference: Path | None,
     out: Path,
     options: EvaluationOptions,
     device: torch.device,
     mlflow: str | None = None,
 ) -> None:
-    """Measure control rows, each into OUT/CONTROL/metrics.json; networks are loaded once for all of them."""
-    evaluator = Evaluator(data, judges, reference or Path(out) / "reference", options, device, mlflow)
+    """Measure control rows and write OUT/CONTROL/metrics.json; the networks are loaded once."""
+    evaluator = Evaluator(data, network_files, reference or Path(out) / "reference", options, device, mlflow)
     for control in controls:
         folder = Path(out) / control
         evaluator.measure(evaluator.control(control, folder), folder / METRICS)
 
 
-def _check_finite(scores: Scores, name: str) -> None:
-    """UserError naming a metric that is no number, as IS is where a class has no probability left in float32."""
-    for metric, (score, _, _) in scores.items():
+def _check_finite(results: Mapping[str, Result], name: str) -> None:
+    """Raise UserError for a value that is not finite, such as IS if the probability of a class is 0 in float32."""
+    for key, result in results.items():
+        score = result.score
         if not np.isfinite([score.value, score.spread, *score.interval, *score.without]).all():
             raise UserError(
-                f"{name}: {metric} is not finite, so nothing was written; its network's outputs are too large or the "
-                "images too few; look at features/ and judge by other weights, or leave this judge out"
+                f"{name}: {key} is not finite, so nothing was written; its network's outputs are too large or the "
+                "images too few; look at features/ and take other weights, or leave this metric's network out"
             )
 
 
-def _write_per_image(
-    path: Path, subject: ImageSet, scores: Scores, verdicts: dict[str, Verdict], fold_seed: int, images_sha256: str
-) -> None:
-    """What each image adds to a metric, and each metric with a fold of whole test images left out.
+def _write_per_image(path: Path, measurement: Measurement, results: Mapping[str, Result], images_sha256: str) -> None:
+    """Write per_image.npz: per-image hits, and every metric with each fold of whole test images left out.
 
-    For comparisons image by image. `folds` (N,) is the fold of each image.
+    Paired comparisons read this file. `folds` (N,) is the fold of each image.
     """
+    subject = measurement.subject
     folds = np.empty(len(subject), dtype=np.int64)
-    for fold, rows in enumerate(metrics.clustered_folds(subject.test_images, fold_seed)):
+    for fold, rows in enumerate(measurement.clustered_folds()):
         folds[rows] = fold
     arrays = {"test_images": subject.test_images, "captions": subject.captions, "folds": folds}
     arrays[IMAGES_SHA256] = np.array(images_sha256)
-    for name, verdict in verdicts.items():
-        arrays |= {f"hits/{name}": verdict.hits, f"counts/{name}": verdict.counts}
-    arrays |= {f"without/{name}": np.array(score.without) for name, (score, _, _) in scores.items() if score.without}
+    for key, result in results.items():
+        if result.hits is not None:
+            arrays |= {f"hits/{key}": result.hits, f"counts/{key}": result.counts}
+        if result.score.without:
+            arrays[f"without/{key}"] = np.array(result.score.without)
     files.write_with(path, lambda file: np.savez_compressed(file, **arrays))
 
 
-def _further(
-    rungs: tuple[str, ...],
-    stored: dict[str, StoredFeatures],
-    subject: ImageSet,
-    verdicts: dict[str, Verdict],
-    options: EvaluationOptions,
-) -> dict[str, dict[str, object]]:
-    """What stands beside a metric's folds: a bootstrap over test images, and what guessing would get."""
-    bootstraps: dict[str, Bootstrap] = {
-        f"IS({rung})": bootstrap_inception_score(stored[rung]["logits"].blocks(1024), subject.test_images, options.seed)
-        for rung in rungs
-        if rung in _IS
+def _describe(subject: ImageSet, dataset: PreparedDataset) -> dict[str, object]:
+    """Return the `subject` entry of metrics.json."""
+    described = {
+        "kind": subject.kind,
+        "name": subject.name,
+        "seed": subject.seed,
+        "dataset": dataset.description["source"]["name"],
+        "num_images": len(subject),
+        "image_size": subject.size,
     }
-    bootstraps |= {name: verdict.bootstrap for name, verdict in verdicts.items()}
-    further: dict[str, dict[str, object]] = {name: {"bootstrap": each.as_json()} for name, each in bootstraps.items()}
-    for name, verdict in verdicts.items():
-        further[name]["chance"] = verdict.chance
-    return further
+    return {**described, "imported": True} if subject.imported else described
 
 
-# What each rung is asked for: KID and PRDC mean nothing in the released protocols.
-_IS = ("species", "tf", "openai-released")
-_FID = ("species", "tf", "clean", "torchvision", "torchvision-released")
-_KID = ("species", "tf", "clean")
-_MANIFOLDS = ("species", "tf", "clean", "torchvision")
-_DIVERSITY = ("species",)
-
-
-def _rung_scores(
-    rung: str,
-    stored: StoredFeatures,
-    real: StoredFeatures,
-    chosen: np.ndarray,
-    subject: ImageSet,
-    options: EvaluationOptions,
-) -> Scores:
-    """Every score of one rung, as far as it belongs to it; `chosen` are the real images compared with."""
-    scores: Scores = {}
-    base, count = stored.protocol, len(subject)
-    if rung in _IS:
-        logits = stored["logits"]
-        order, rule = _is_order(rung, count, options.seed)
-        protocol = {**base, "library": metrics.LIBRARY, "classes": logits.width, "splits": rule}
-        clustered = metrics.clustered_folds(subject.test_images, options.seed)
-        scores[f"IS({rung})"] = (metrics.inception_score(logits, order, clustered), protocol, count)
-    if rung not in _FID:
-        return scores
-
-    features, reference = stored["features"], real["features"].subset(chosen)
-    if rung == ReleasedTorchvisionInception.name:
-        batch = ReleasedTorchvisionInception.batch
-        features = metrics.whole_batches(features, batch, subject.name)
-        reference = metrics.whole_batches(reference, batch, "real images")
-    count = len(features)
-    order = metrics.fold_order(count, options.seed)
-    clustered = metrics.clustered_folds(subject.test_images[:count], options.seed)
-    against = {
-        **base,
-        "reference": subject.reference_name,
-        "reference_num_images": len(reference),
-        "reference_images_sha256": real.images_sha256,  # of all of them, of which a control may take a part
-        "fold_seed": options.seed,
+def _as_json(result: Result) -> dict[str, object]:
+    """Return the entry of one metric in metrics.json."""
+    score = result.score
+    return {
+        "value": score.value,
+        "spread": score.spread,
+        "spread_over": score.spread_over,
+        "interval": list(score.interval),
+        "interval_level": 0.95,
+        "interval_over": score.interval_over,
+        **({} if score.centre is None else {"interval_centre": score.centre}),
+        "num_images": result.num_images,
+        "folds": score.folds,
+        "interval_folds": score.interval_folds,
+        "protocol": result.protocol,
+        **({} if result.bootstrap is None else {"bootstrap": result.bootstrap.as_json()}),
+        **({} if result.chance is None else {"chance": result.chance}),
     }
-    fid = {**against, "library": "this project's, float64 (equal to torch-fidelity's and clean-fid's)"}
-    scores[f"FID({rung})"] = (metrics.frechet_distance(features, reference, order, clustered), fid, count)
-    if rung in _KID:
-        kid = {
-            **against,
-            "library": metrics.LIBRARY,
-            "subsets": metrics.KID_SUBSETS,
-            "subset_size": metrics.kid_subset_size(count, len(reference)),
-        }
-        scores[f"KID({rung})"] = (metrics.kernel_distance(features, reference, order, clustered), kid, count)
-    if rung in _MANIFOLDS:
-        reference_order = metrics.fold_order(len(reference), options.seed)
-        prdc = {**against, "library": "this project's (equal to prdc's)", "neighbours": options.neighbours}
-        manifolds = metrics.manifold_scores(features, reference, order, clustered, reference_order, options.neighbours)
-        scores |= {f"{name}({rung})": (score, prdc, count) for name, score in manifolds.items()}
-    if rung in _DIVERSITY:
-        parts = diversity(features.all(), reference.all(), metrics.fold_rows(order), clustered)
-        spread = {**against, "library": DIVERSITY_LIBRARY}
-        scores[f"diversity({rung})"] = (metrics.whole_with_jackknife(*parts), spread, count)
-    return scores
 
 
-def _is_order(rung: str, count: int, seed: int) -> tuple[np.ndarray, str]:
-    """The order in which a rung's ten splits are cut, and what it is called."""
-    if rung == "tf":
-        return metrics.torch_fidelity_order(count), f"torch-fidelity's permutation, seed {metrics.LIBRARY_SEED}"
-    if rung == "openai-released":
-        return np.arange(count), "consecutive images, not shuffled"
-    return metrics.fold_order(count, seed), f"a permutation of seed {seed}"
-
-
-def _first_images(subject: ImageSet) -> np.ndarray:
-    """One picture of the first 40 images."""
-    images = [subject.read(number) for number in range(min(40, len(subject)))]
-    return contact_sheet([images[start : start + 10] for start in range(0, len(images), 10)])
-
-
-def _write(
-    out: Path,
-    subject: ImageSet,
-    scores: Scores,
-    undefined: Sequence[str],
-    further: dict[str, dict[str, object]],
-    inputs: dict[str, object],
-    device: torch.device,
-    dataset: PreparedDataset,
-    mlflow: str | None,
-) -> None:
-    source = dataset.description["source"]["name"]
-    content = {
-        "schema": SCHEMA,
-        "subject": {
-            "kind": subject.kind,
-            "name": subject.name,
-            "seed": subject.seed,
-            "dataset": source,
-            "num_images": len(subject),
-            "image_size": subject.size,
-            **({"imported": True} if subject.imported else {}),
-        },
-        "metrics": {
-            name: {
-                "value": score.value,
-                "spread": score.spread,
-                "spread_over": score.spread_over,
-                "interval": list(score.interval),
-                "interval_level": 0.95,
-                "interval_over": score.interval_over,
-                **({} if score.centre is None else {"interval_centre": score.centre}),
-                "num_images": count,
-                "folds": score.folds,
-                "interval_folds": score.interval_folds,
-                "protocol": protocol,
-                **further.get(name, {}),
-            }
-            for name, (score, protocol, count) in scores.items()
-        }
-        | dict.fromkeys(undefined),
-        "inputs": {**subject.inputs, **inputs, "data": dataset.sha256},
-        "device": device.type,  # moves a value by its rounding: recorded, and not asked for in a table
-        "provenance": provenance(),
-    }
-    files.write_json(out, content)
-    for name, (score, _, _) in scores.items():
-        log(f"{subject.name}: {name} {score.value:.4g}  ({score.interval[0]:.4g} to {score.interval[1]:.4g})")
-    which = "" if subject.seed is None else f" seed{subject.seed}"
-    name = f"{subject.name}{' released weights' if subject.imported else which}"
-    tags = {"stage": "evaluate", "dataset": source, "model": subject.name, "seed": str(subject.seed)}
-    tags |= {
+def _log_to_mlflow(uri: str | None, out: Path, subject: ImageSet, content: Mapping[str, object]) -> None:
+    """Log values, metrics.json and the first images as one MLflow run."""
+    which = " released weights" if subject.imported else "" if subject.seed is None else f" seed{subject.seed}"
+    tags = {
+        "stage": "evaluate",
+        "dataset": content["subject"]["dataset"],
+        "model": subject.name,
+        "seed": str(subject.seed),
         "kind": subject.kind,
         "config": files.json_sha256(content["inputs"])[:12],
         "commit": content["provenance"]["commit"],
     }
     parameters = {"num_images": len(subject), "reference": subject.reference_name}
-    mlflow_run = MlflowRun(mlflow, beside(out, "evaluation"), f"{name} evaluate", tags, parameters)
-    mlflow_run.log_scores({metric: score.value for metric, (score, _, _) in scores.items()})
+    mlflow_run = MlflowRun(uri, beside(out, "evaluation"), f"{subject.name}{which} evaluate", tags, parameters)
+    values = {key: each["value"] for key, each in content["metrics"].items() if each is not None}
+    mlflow_run.log_scores(values)
     mlflow_run.log_file(out)
-    mlflow_run.log_image(_first_images(subject), "images.png")
+    if mlflow_run.active:
+        mlflow_run.log_image(_first_images(subject), "images.png")
     mlflow_run.close()
+
+
+def _first_images(subject: ImageSet) -> np.ndarray:
+    """Return a contact sheet of the first 40 images."""
+    images = [subject.read(number) for number in range(min(40, len(subject)))]
+    return contact_sheet([images[start : start + 10] for start in range(0, len(images), 10)])

@@ -1,8 +1,8 @@
-"""Does a model that retrieves copy what it retrieved? Duplicates, distances and diversity, as one JSON file.
+"""Memorisation of a model that retrieves images: duplicates, distances and diversity, as one JSON file.
 
-Three checks: how many test images stand in the memory already (a perceptual hash); how far outputs are from the image
-that they retrieved, beside how far the real test image of the same caption is from it; and how much images differ that
-have caption and retrieved image in common and the noise alone apart (MDSP, Fig. 5).
+Three checks: the number of test images in the memory bank (perceptual hash); the distance of outputs from the image
+that they retrieved, compared with that of the real test image of the same caption; and the distance between images of
+the same caption and retrieved image with different noise (MDSP, Fig. 5).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.evaluation.images import sampled_images
+from dmgan.evaluation.image_sets import sampled_images
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.sampling.image_folder import MANIFEST
@@ -27,12 +27,12 @@ from dmgan.storage import files
 _BATCH = 64
 _HASH_SIDE = 8
 _NOISES = 8  # images of one caption and one retrieved image
-_CAPTIONS = 25  # that the diversity is measured on
+_CAPTIONS = 25  # captions that the diversity is measured on
 _KINDS = ("pixels", "features")
 
 
 def difference_hash(image: np.ndarray) -> int:
-    """dHash of an image (H, W, 3) uint8: 64 bits that say where grey levels rise from left to right, 8 x 8 places."""
+    """Return the dHash of an image (H, W, 3) uint8: 64 bits, set where grey levels rise from left to right, 8 x 8."""
     small = Image.fromarray(image).convert("L").resize((_HASH_SIDE + 1, _HASH_SIDE), Image.BILINEAR)
     levels = np.asarray(small).astype(int)
     bits = (levels[:, 1:] > levels[:, :-1]).flatten()
@@ -40,7 +40,7 @@ def difference_hash(image: np.ndarray) -> int:
 
 
 def duplicates(dataset: PreparedDataset) -> dict[str, object]:
-    """How many test images are in the training set too: of equal hash, and equal to the last bit."""
+    """Count the test images that have a training image with equal hash, and with equal pixels."""
     size = dataset.image_size
     by_hash: dict[int, list[int]] = {}
     for index in dataset.indices("train"):
@@ -62,29 +62,29 @@ def duplicates(dataset: PreparedDataset) -> dict[str, object]:
 
 
 def pixel_distance(first: Tensor, other: Tensor) -> Tensor:
-    """Root mean squared difference (B,) of images (B, 3, s, s) in [-1, 1], in shares of black to white."""
+    """Return the root mean squared difference (B,) of images (B, 3, s, s) in [-1, 1]; black to white is 1."""
     return (first - other).div(2).flatten(1).square().mean(dim=1).sqrt()
 
 
 def feature_distance(first: Tensor, other: Tensor) -> Tensor:
-    """One minus the cosine (B,) of feature maps (B, C, h, w)."""
+    """Return 1 minus the cosine (B,) of feature maps (B, C, h, w)."""
     return 1 - F.cosine_similarity(first.flatten(1), other.flatten(1), dim=1)
 
 
 def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int, device: torch.device) -> None:
-    """Check the first `num_images` sampled images of a run against its memory, and write JSON to `out`."""
+    """Compare the first `num_images` sampled images of a run with its memory bank, and write JSON to `out`."""
     trained, dataset = load_run(run, device), PreparedDataset(data)
     subject = sampled_images(images, dataset)
     manifest = files.read_json(Path(images) / MANIFEST, "sample the images again")
     used = manifest.get("retrieval")
     if trained.memory_bank is None or used is None:
         raise UserError(
-            f"{run if trained.memory_bank is None else images}: its model retrieves nothing; give one that does"
+            f"{run if trained.memory_bank is None else images}: its model does not retrieve images; give one that does"
         )
     if manifest["generator_sha256"] != files.file_sha256(Path(run) / "generator.safetensors"):
         raise UserError(f"{images}: was sampled with other weights than those of {run}; sample the images again")
     if used["data_sha256"] != dataset.sha256:
-        raise UserError(f"{data}: is not the data set whose images were retrieved; give that one")
+        raise UserError(f"{data}: is not the data set whose images were retrieved; give the one used for sampling")
     refuse_test_images(np.array(used["images"]), used["method"], dataset, images)
 
     count = min(num_images, len(subject))
@@ -104,7 +104,7 @@ def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int
 
 
 def refuse_test_images(retrieved: np.ndarray, method: str, dataset: PreparedDataset, source: Path) -> None:
-    """UserError where images of the test set were retrieved, which the oracle alone may do."""
+    """Raise UserError if images of the test set were retrieved by a method other than the oracle."""
     wrong = int((~np.isin(retrieved, dataset.indices("train"))).sum())
     if wrong and method != "oracle":
         raise UserError(f"{source}: {wrong} of {len(retrieved)} retrieved images are of the test set; sample again")
@@ -117,19 +117,19 @@ def _distances(
     described: Sequence[int],
     retrieved: Sequence[int],
 ) -> dict[str, object]:
-    """Mean distances of outputs and of real test images to what their caption retrieved, and to what others did."""
+    """Return mean distances of outputs and real test images to retrieved images: their own, and another caption's."""
     numbers = np.arange(len(retrieved))
     others = np.roll(retrieved, len(retrieved) // 2)
     parts = []
     for start in range(0, len(numbers), _BATCH):
         some = slice(start, start + _BATCH)
-        output = _seen(trained, [read(number) for number in numbers[some]])
+        output = _with_features(trained, [read(number) for number in numbers[some]])
         found, real, other = (
-            _seen(trained, [centre_crop(dataset, int(index), dataset.image_size) for index in indices[some]])
+            _with_features(trained, [centre_crop(dataset, int(index), dataset.image_size) for index in indices[some]])
             for indices in (retrieved, described, others)
         )
         pairs = ((output, found), (real, found), (output, real), (output, other))
-        parts.append(torch.stack([_apart(*pair) for pair in pairs]))
+        parts.append(torch.stack([_distance_pair(*pair) for pair in pairs]))
     names = ("output to retrieved", "real to retrieved", "output to real", "output to another's")
     distances = torch.cat(parts, dim=2)  # (pairs, kinds, images)
     statistics = {"mean": distances.mean(dim=2), "standard_deviation": distances.std(dim=2)}
@@ -139,14 +139,14 @@ def _distances(
     }
 
 
-def _apart(first: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
-    """Distances (2, B) of images and their features: in pixels, in features."""
+def _distance_pair(first: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
+    """Return distances (2, B) of images and their features: in pixels, in features."""
     return torch.stack([pixel_distance(first[0], other[0]), feature_distance(first[1], other[1])]).cpu()
 
 
 @torch.inference_mode()
-def _seen(trained: TrainedModel, images: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Images uint8 as tensors, and their features."""
+def _with_features(trained: TrainedModel, images: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Return uint8 images as tensors (B, 3, s, s), and their features."""
     batch = to_tensor(images).to(trained.device)
     return batch, trained.memory_bank.features(batch)
 
@@ -154,7 +154,7 @@ def _seen(trained: TrainedModel, images: Sequence[np.ndarray]) -> tuple[Tensor, 
 def _diversity(
     trained: TrainedModel, dataset: PreparedDataset, manifest: dict, retrieved: Sequence[int]
 ) -> dict[str, object]:
-    """Mean distance of two images: of one caption and retrieved image, of two captions, of two real test images."""
+    """Return mean pairwise distances: of outputs with one caption and retrieved image, of other captions, of reals."""
     numbers = np.unique(np.linspace(0, len(retrieved) - 1, _CAPTIONS).astype(int))
     noise = torch.stack([image_noise(manifest["seed"], each, trained.model.noise_dim) for each in range(_NOISES)])
     same, firsts = [], []
@@ -176,7 +176,7 @@ def _diversity(
 
 @torch.inference_mode()
 def _pairwise(trained: TrainedModel, images: Tensor) -> np.ndarray:
-    """Mean distance (2,) of all pairs of images (B, 3, s, s): in pixels, in features."""
+    """Return the mean distance (2,) of all pairs of images (B, 3, s, s): in pixels, in features."""
     first, second = torch.triu_indices(len(images), len(images), offset=1)
     features = trained.memory_bank.features(images)
-    return _apart((images[first], features[first]), (images[second], features[second])).mean(dim=1).numpy()
+    return _distance_pair((images[first], features[first]), (images[second], features[second])).mean(dim=1).numpy()

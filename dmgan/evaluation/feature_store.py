@@ -1,0 +1,356 @@
+"""Feature store: one pass over an image set, one .npy file per output of an extractor, resumable by chunk.
+
+A store is one folder per extractor: an array per output, and manifest.json with the extractor's identity (weights,
+resize, code, library versions) and for each chunk the SHA-256 of its pixels and of its rows. Every evaluation reads all
+images and compares the hashes: rows of other images, rows of another extractor and damaged rows are computed again, and
+a missing or corrupt image raises an error.
+"""
+
+import hashlib
+import os
+import shutil
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dmgan.errors import UserError
+from dmgan.evaluation.image_sets import Images
+from dmgan.evaluation.networks.base import FeatureExtractor
+from dmgan.runtime.progress import Progress, log
+from dmgan.storage import files
+from dmgan.storage.npy import NpyWriter
+
+FORMAT = 2
+FORWARD = 32  # fixed batch size of a forward pass: a convolution's rounding depends on its batch size
+CHUNK = 8 * FORWARD  # images per chunk; rows are written to the disk after every chunk
+MANIFEST = "manifest.json"
+_STORE = files.OwnFiles("evaluation", (MANIFEST,), r"manifest\.json|\w+\.npy|\.\w+\.copy")
+
+Prepare = Callable[[np.ndarray], np.ndarray] | None
+
+
+class _OpenArray:
+    """Open .npy file (N, D); its rows stay readable and unchanged when another job replaces the file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        with open(path, "rb") as file:
+            npy.read_magic(file)
+            self.shape, _, self.dtype = npy.read_array_header_1_0(file)
+            self._start = file.tell()
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def read(self, first: int, rows: np.ndarray) -> None:
+        """Fill `rows` (n, D) with the rows from row `first` on."""
+        place = self._start + first * self.dtype.itemsize * self.shape[1]
+        if os.preadv(self._descriptor, [rows], place) != rows.nbytes:
+            raise UserError(f"{self.path}: is shorter than its header states; delete its folder")
+
+
+class Rows:
+    """float32 rows (N, D) in RAM or in a .npy file, read on demand.
+
+    Files are read, not memory-mapped: mapped pages would count as RAM of the process.
+    """
+
+    def __init__(self, source: "np.ndarray | Path | _OpenArray", numbers: np.ndarray | None = None):
+        """numbers: rows of the source, in order (default: all)."""
+        self._source = _OpenArray(source) if isinstance(source, Path) else source
+        self.width = self._source.shape[1]
+        self._numbers = np.arange(self._source.shape[0]) if numbers is None else np.asarray(numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def subset(self, positions: np.ndarray) -> "Rows":
+        """Return the rows at `positions`, in that order, without reading them."""
+        return Rows(self._source, self._numbers[positions])
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        """Read the rows (n, D) at `positions`, in that order."""
+        numbers = self._numbers[positions]
+        if isinstance(self._source, np.ndarray):
+            return self._source[numbers]
+        rows = np.empty((len(numbers), self.width), dtype=self._source.dtype)
+        # Adjacent rows are read in one call.
+        starts = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)
+        for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True):
+            self._source.read(int(numbers[start]), rows[start:stop])
+        return rows
+
+    def blocks(self, size: int) -> Iterator[np.ndarray]:
+        """Read all rows, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
+    def all(self) -> np.ndarray:
+        """Read every row; for small arrays, such as image embeddings."""
+        return self.take(np.arange(len(self)))
+
+
+class StoredFeatures(NamedTuple):
+    """Features of an image set by one extractor."""
+
+    arrays: dict[str, Rows]
+    protocol: dict[str, object]
+    images_sha256: str  # of the pixels of all images, in order
+
+    def __getitem__(self, array: str) -> Rows:
+        return self.arrays[array]
+
+
+class _Done(NamedTuple):
+    """Entry of the manifest for a chunk whose rows are on the disk."""
+
+    images: str  # SHA-256 of the pixels that the rows were computed from
+    rows: str  # SHA-256 of the rows of all arrays, in order
+
+
+def _rows_sha256(rows: Iterable[np.ndarray]) -> str:
+    sha256 = hashlib.sha256()
+    for values in rows:
+        sha256.update(np.ascontiguousarray(values))
+    return sha256.hexdigest()
+
+
+class _Store:
+    """The folder with one extractor's rows of one image set."""
+
+    def __init__(self, folder: Path, extractor: FeatureExtractor, count: int, device: torch.device):
+        self.folder, self.extractor, self.count = folder, extractor, count
+        self._head = {"format": FORMAT, "count": count, "chunk": CHUNK, "device": device.type}
+        self._head |= {"identity": extractor.identity()}
+        self.done: list[_Done | None] = [None] * -(-count // CHUNK)
+        self._others_may_read = False  # whether the files were complete when this job opened them
+
+    def path(self, array: str) -> Path:
+        return self.folder / f"{array}.npy"
+
+    def open(self) -> None:
+        """Reuse the stored rows of the same extractor and count; otherwise log the reason and start with empty arrays.
+
+        A chunk with damaged rows counts as missing.
+        """
+        if (self.folder / MANIFEST).exists():
+            found = files.read_json(self.folder / MANIFEST, f"delete {self.folder}")
+            done = found.pop("done", None)
+            if found == self._head and all(self._has_array(array) for array in self.extractor.widths):
+                self.done = [None if each is None else _Done(**each) for each in done]
+                self._others_may_read = None not in self.done
+                self._drop_damaged_chunks()
+                return
+            changed = [key for key in self._head if found.get(key) != self._head[key]] or ["files"]
+            log(f"{self.folder}: stored features differ in {' and '.join(changed)}; computing them again")
+        files.refuse_overwrite(self.folder, _STORE)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in files.files_below(self.folder):
+            if name != MANIFEST:  # the manifest identifies the folder if this job is killed
+                (self.folder / name).unlink()
+        self._write_manifest()
+        for array, width in self.extractor.widths.items():
+            NpyWriter(self.path(array), (self.count, width), np.float32).close()
+
+    def _has_array(self, array: str) -> bool:
+        """Return whether the file of an array exists and has its shape and type."""
+        try:
+            mapped = np.load(self.path(array), mmap_mode="r")
+        except (OSError, ValueError):
+            return False
+        return mapped.shape == (self.count, self.extractor.widths[array]) and mapped.dtype == np.float32
+
+    def _drop_damaged_chunks(self) -> None:
+        """Mark chunks with damaged rows as missing: the disk is bad, or a job was killed while it wrote the rows."""
+        arrays = [Rows(self.path(array)) for array in self.extractor.widths]
+        for chunk, done in enumerate(self.done):
+            numbers = np.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, self.count))
+            if done is not None and _rows_sha256(each.take(numbers) for each in arrays) != done.rows:
+                log(
+                    f"{self.folder}: features of images {numbers[0]} to {numbers[-1]} are damaged; computing them again"
+                )
+                self.done[chunk] = None
+
+    def write(self, chunk: int, rows: dict[str, np.ndarray], images_sha256: str) -> None:
+        """Write the rows of one chunk to the disk, then its entry in the manifest."""
+        if self._others_may_read:
+            self._replace_files_by_copies()
+        for array, values in rows.items():
+            with open(self.path(array), "r+b") as file:
+                npy.read_magic(file)
+                npy.read_array_header_1_0(file)
+                file.seek(file.tell() + chunk * CHUNK * values.itemsize * values.shape[1])
+                file.write(np.ascontiguousarray(values))
+                file.flush()
+                os.fsync(file.fileno())
+        self.done[chunk] = _Done(images_sha256, _rows_sha256(rows[array] for array in self.extractor.widths))
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        """Write the manifest with the chunks that are complete on the disk."""
+        done = [None if each is None else each._asdict() for each in self.done]
+        files.write_json(self.folder / MANIFEST, {**self._head, "done": done})
+
+    def _replace_files_by_copies(self) -> None:
+        """Replace the files by copies before writing, so that other evaluations keep the rows of the open files."""
+        for array in self.extractor.widths:
+            copy = self.folder / f".{array}.copy"
+            shutil.copyfile(self.path(array), copy)
+            os.replace(copy, self.path(array))
+        self._others_may_read = False
+
+    def features(self) -> StoredFeatures:
+        """Return the stored features of a complete store."""
+        arrays = {array: Rows(self.path(array)) for array in self.extractor.widths}
+        whole = hashlib.sha256("".join(each.images for each in self.done).encode()).hexdigest()
+        return StoredFeatures(arrays, self.extractor.protocol, whole)
+
+
+class _Loaded(NamedTuple):
+    """One image: the hash of its pixels, and the result of each requested `prepare` function, in order."""
+
+    sha256: bytes
+    prepared: tuple[np.ndarray, ...]
+
+
+class _Loading(Dataset):
+    """Dataset that reads and prepares images; can be pickled, so that every start method of workers works."""
+
+    def __init__(self, images: Images, wanted: Sequence[tuple[Prepare, ...]]):
+        self._images, self._wanted = images, wanted  # `wanted`: `prepare` functions of each chunk
+
+    def __len__(self) -> int:
+        raise TypeError("the length is unknown; read this dataset through a sampler")
+
+    def __getitem__(self, number: int) -> _Loaded | UserError:
+        """Return an error instead of raising it: a worker's exception would reach the user with its traceback."""
+        try:
+            pixels = np.ascontiguousarray(self._images(number))
+        except UserError as error:
+            return error
+        header = f"{pixels.shape} {pixels.dtype}".encode()
+        sha256 = hashlib.sha256(header + pixels.tobytes()).digest()
+        prepared = tuple(
+            pixels if prepare is None else np.asarray(prepare(pixels)) for prepare in self._wanted[number // CHUNK]
+        )
+        return _Loaded(sha256, prepared)
+
+
+def _loaded(images: Images, numbers: range, wanted, batch_size: int, workers: int) -> Iterator[_Loaded]:
+    """Yield the images in order, read `batch_size` at a time by this process or by workers."""
+    loader = DataLoader(_Loading(images, wanted), batch_size, sampler=numbers, collate_fn=list, num_workers=workers)
+    for batch in loader:
+        for each in batch:
+            if isinstance(each, UserError):
+                raise each
+            yield each
+
+
+def extract(
+    images: Images,
+    count: int,
+    extractors: Sequence[FeatureExtractor],
+    folder: Path,
+    device: torch.device,
+    batch_size: int = 64,
+    workers: int = 0,
+) -> dict[str, StoredFeatures]:
+    """Return the features of images 0 ... count - 1 by extractor name, stored under `folder`; resumable by chunk.
+
+    The returned features do not change while another call replaces the files. The values depend on neither batch_size
+    nor workers. Raise UserError naming the image if it cannot be read or its features are not finite, and UserError if
+    batch_size or workers is out of range.
+    """
+    if batch_size < 1 or workers < 0:
+        raise UserError(
+            f"--batch-size {batch_size}, --workers {workers}: batch size must be 1 or more, workers 0 or more"
+        )
+    folder = Path(folder)
+    with files.locked(folder):
+        stores = [_Store(folder / each.name, each, count, device) for each in extractors]
+        for store in stores:
+            store.open()
+        _fill(stores, images, count, device, batch_size, workers)
+        return {store.extractor.name: store.features() for store in stores}
+
+
+def _fill(stores: Sequence[_Store], images: Images, count: int, device, batch_size: int, workers: int) -> None:
+    """Read every image once; compute missing chunks and chunks whose pixels have changed."""
+    chunks = -(-count // CHUNK)
+    missing = [[store for store in stores if store.done[chunk] is None] for chunk in range(chunks)]
+    wanted = [_prepares(each) for each in missing]
+    loaded = _loaded(images, range(count), wanted, batch_size, workers)
+    with Progress(count, "images") as progress:
+        for chunk in range(chunks):
+            numbers = range(chunk * CHUNK, min((chunk + 1) * CHUNK, count))
+            sha256, rows = _chunk_rows(loaded, numbers, missing[chunk], wanted[chunk], images, device)
+            for store in missing[chunk]:
+                store.write(chunk, rows[store.extractor.name], sha256)
+            stale = [store for store in stores if store.done[chunk].images != sha256]
+            if stale:
+                where = f"{stale[0].folder.parent}: images {numbers[0]} to {numbers[-1]}"
+                log(f"{where} have changed; computing their features again")
+                again = [()] * chunk + [_prepares(stale)]
+                reread = _loaded(images, numbers, again, batch_size, workers)
+                sha256, rows = _chunk_rows(reread, numbers, stale, again[chunk], images, device)
+                for store in stale:
+                    store.write(chunk, rows[store.extractor.name], sha256)
+            progress.step(len(numbers))
+
+
+def _prepares(stores: Sequence[_Store]) -> tuple[Prepare, ...]:
+    """Return the distinct `prepare` functions of the stores' extractors."""
+    return tuple(dict.fromkeys(store.extractor.prepare for store in stores))
+
+
+def _chunk_rows(
+    loaded: Iterator[_Loaded],
+    numbers: range,
+    stores: Sequence[_Store],
+    wanted: tuple[Prepare, ...],
+    images: Images,
+    device: torch.device,
+) -> tuple[str, dict[str, dict[str, np.ndarray]]]:
+    """Return the SHA-256 of the pixels of one chunk, and its rows by extractor and array."""
+    sha256 = hashlib.sha256()
+    parts = {store.extractor.name: {array: [] for array in store.extractor.widths} for store in stores}
+    for start in range(0, len(numbers), FORWARD):
+        block = numbers[start : start + FORWARD]
+        items = [next(loaded) for _ in block]
+        for item in items:
+            sha256.update(item.sha256)
+        for position, prepare in enumerate(wanted):
+            batch = torch.from_numpy(np.stack([item.prepared[position] for item in items])).to(device)
+            for store in stores:
+                if store.extractor.prepare is prepare:
+                    for array, values in _forward(store.extractor, batch).items():
+                        _refuse_non_finite(values, block, store.extractor, images)
+                        parts[store.extractor.name][array].append(values)
+    rows = {name: {array: np.concatenate(each) for array, each in arrays.items()} for name, arrays in parts.items()}
+    return sha256.hexdigest(), rows
+
+
+@torch.inference_mode()
+def _forward(extractor: FeatureExtractor, batch: Tensor) -> dict[str, np.ndarray]:
+    """Run one forward pass without TF32; a smaller last batch is padded to FORWARD images."""
+    count = len(batch)
+    if count < FORWARD:
+        batch = torch.cat([batch, batch[-1:].expand(FORWARD - count, -1, -1, -1)])
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        arrays = extractor.forward(batch)
+    return {array: arrays[array][:count].float().cpu().numpy() for array in extractor.widths}
+
+
+def _refuse_non_finite(values: np.ndarray, numbers: range, extractor: FeatureExtractor, images: Images) -> None:
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"{images.name(numbers[bad[0]])}: its features by {extractor.name} are not finite "
+            f"({len(bad)} of {len(numbers)} images); the extractor's weights are broken, make or fetch them again"
+        )

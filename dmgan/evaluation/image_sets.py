@@ -1,0 +1,135 @@
+"""Image sets that evaluations read: sampled images and real images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from dmgan.data.batches import centre_crop
+from dmgan.data.dataset import PreparedDataset
+from dmgan.errors import UserError
+from dmgan.sampling.image_folder import MANIFEST
+from dmgan.storage import files
+
+
+class Images(Protocol):
+    """Images by number; can be pickled for worker processes."""
+
+    def __call__(self, number: int) -> np.ndarray:
+        """Return pixels (s, s, 3) uint8; raise UserError naming the image if it cannot be read."""
+
+    def name(self, number: int) -> str:
+        """Return the image's name for error messages."""
+
+
+class ImageFiles:
+    """Square images of `size` px in files, in the order of `paths`."""
+
+    def __init__(self, paths: Sequence[Path], size: int, hint: str):
+        self.paths, self.size, self.hint = list(paths), size, hint
+
+    def __call__(self, number: int) -> np.ndarray:
+        try:
+            with Image.open(self.paths[number]) as image:
+                pixels = np.asarray(image.convert("RGB"))
+        # Pillow raises SyntaxError or ValueError for a broken PNG.
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            raise UserError(f"{self.name(number)}: is not a readable image ({error}); {self.hint}") from error
+        if pixels.shape[:2] != (self.size, self.size):
+            raise UserError(
+                f"{self.name(number)}: is {pixels.shape[1]}x{pixels.shape[0]} px, not {self.size}x{self.size}; "
+                f"{self.hint}"
+            )
+        return pixels
+
+    def name(self, number: int) -> str:
+        return str(self.paths[number])
+
+
+class RealImages:
+    """Centre crops of a prepared data set; every worker process opens the data set."""
+
+    def __init__(self, dataset: PreparedDataset, indices: np.ndarray, size: int):
+        self.dataset, self.indices, self.size = dataset, indices, size
+
+    def __reduce__(self):
+        return _open_real_images, (self.dataset.folder, self.indices, self.size)
+
+    def __call__(self, number: int) -> np.ndarray:
+        return centre_crop(self.dataset, self.indices[number], self.size)
+
+    def name(self, number: int) -> str:
+        return f"{self.dataset.folder}: {self.dataset.name(self.indices[number])}"
+
+
+def _open_real_images(folder: Path, indices: np.ndarray, size: int) -> RealImages:
+    return RealImages(PreparedDataset(folder), indices, size)
+
+
+class ImageSet(NamedTuple):
+    """Images under evaluation, with the caption of each image."""
+
+    kind: str  # "model" or "control"
+    name: str
+    seed: int | None  # training seed
+    size: int  # side in px
+    read: Images
+    test_images: np.ndarray  # (N,) test image that the caption belongs to
+    captions: np.ndarray  # (N,) number of the caption among the captions of that test image
+    tokens: Sequence[np.ndarray]  # caption tokens as the generator read them
+    reference: np.ndarray  # numbers of the real test images that the set is compared with
+    reference_name: str
+    inputs: dict[str, object]
+    imported: bool = False  # released weights, not trained here
+    class_of: np.ndarray | None = None  # (N,) COCO class that each image was made for (`sample --soa`)
+
+    def __len__(self) -> int:
+        return len(self.test_images)
+
+
+def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
+    """Return the images that `sample` wrote, to compare with all real test images; raise UserError if one is missing.
+    The manifest lists the images and their order, so that the order of the directory listing has no influence.
+    """
+    folder = Path(folder)
+    hint = "sample the images again: python -m dmgan sample --run FOLDER --data FOLDER --out " + str(folder)
+    manifest = files.read_json(folder / MANIFEST, hint)
+    if manifest["data_sha256"] != dataset.sha256:
+        raise UserError(f"{folder}: was sampled from captions of another data set than {dataset.folder}; {hint}")
+    suffix = "" if (folder / "000000.png").exists() else f"_{manifest['image_size']}"
+    paths = [folder / f"{number:06d}{suffix}.png" for number in range(len(manifest["images"]))]
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        raise UserError(
+            f"{folder}: {len(missing)} of {len(paths)} images are missing, the first is {missing[0]}; {hint}"
+        )
+    return ImageSet(
+        kind="model",
+        name=manifest["model"],
+        seed=manifest["training_seed"],
+        size=manifest["image_size"],
+        read=ImageFiles(paths, manifest["image_size"], hint),
+        test_images=np.array([each["test_image"] for each in manifest["images"]]),
+        captions=np.array([each["caption"] for each in manifest["images"]]),
+        tokens=[np.array(tokens, dtype=np.int32) for tokens in manifest["tokens"]],
+        reference=dataset.indices("test"),
+        reference_name="all real test images, centre crop",
+        inputs={
+            "generator_sha256": manifest["generator_sha256"],
+            "sampling_seed": manifest["seed"],
+            "vocabulary_sha256": manifest["vocabulary_sha256"],
+            "variant": manifest["variant"],
+            "longest_caption_read": max(len(tokens) for tokens in manifest["tokens"]),  # in words, by the generator
+            **_retrieval_settings(manifest),
+        },
+        imported=manifest["imported"],
+        class_of=np.array(manifest["soa_classes"]) if "soa_classes" in manifest else None,
+    )
+
+
+def _retrieval_settings(manifest: dict) -> dict[str, object]:
+    """Return the retrieval settings of a model that retrieves images; an empty dict for other models."""
+    used = manifest.get("retrieval")
+    return {} if used is None else {"retrieval": {key: value for key, value in used.items() if key != "images"}}

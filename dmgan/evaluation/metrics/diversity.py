@@ -1,0 +1,33 @@
+"""Diversity: mean pairwise distance of the images over that of the real images."""
+
+from dmgan.evaluation.metrics.base import (
+    CONTROL_REFERENCE,
+    REFERENCE_PROTOCOL,
+    Facts,
+    FeatureMetric,
+    Measurement,
+    Result,
+    against_reference,
+)
+from dmgan.evaluation.statistics.folds import fold_rows, whole_with_jackknife
+
+LIBRARY = "this project's: mean pairwise distance of the images over that of the reference, float64"
+
+
+class Diversity(FeatureMetric):
+    """Diversity: 1 if as diverse as the reference, 0 if all images are equal. More is not better: noise is diverse."""
+
+    facts = Facts(
+        "diversity", "", LIBRARY, decimals=3, collapsed_below=0.1, protocol=(*REFERENCE_PROTOCOL, "library"),
+        controls_may_differ=CONTROL_REFERENCE,
+    )  # fmt: skip
+    extractors = ("species",)
+
+    def compute(self, measurement: Measurement) -> Result:
+        from dmgan.evaluation.statistics.pairwise import diversity
+
+        features, reference = measurement.stored[self.reader]["features"], measurement.reference(self.reader)
+        folds, clustered = fold_rows(measurement.fold_order()), measurement.clustered_folds()
+        score = whole_with_jackknife(*diversity(features.all(), reference.all(), folds, clustered))
+        protocol = {**against_reference(measurement, self.extractor, reference), "library": LIBRARY}
+        return Result(score, protocol, len(features))

@@ -1,0 +1,1 @@
+"""Networks that evaluations read: one file per feature extractor."""

@@ -1,0 +1,126 @@
+"""Paired comparison of two models: image n of both has the same caption and the same noise.
+
+Sampling is a pure function of its seed and the image's number. Two models' images of the same caption and noise can
+therefore be compared image by image, which removes the difficulty of the captions from the difference.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dmgan.errors import UserError
+from dmgan.evaluation.metrics.table import facts_of
+from dmgan.evaluation.statistics.uncertainty import (
+    Difference,
+    difference_over_seeds,
+    paired_difference_of_folds,
+    paired_difference_of_shares,
+)
+from dmgan.storage import files
+
+METRICS = "metrics.json"  # default name of an evaluation's output
+PER_IMAGE = "per_image.npz"  # in the same folder
+IMAGES_SHA256 = "images_sha256"  # key of the pixels' hash in both files
+_HINT = "evaluate both again: python -m dmgan evaluate"
+_SAME = ("sampling_seed", "data")  # inputs that two models must share for their images to pair
+
+
+class PerImage(NamedTuple):
+    """Per-image values of one evaluation."""
+
+    file: Path  # its metrics.json
+    values: dict[str, float]  # by NAME(READER): the centre of the interval, such as KID over all pairs of images
+    inputs: dict[str, object]
+    arrays: Mapping[str, np.ndarray]  # as `evaluate` wrote them
+
+    @property
+    def compared(self) -> list[str]:
+        """Keys of the metrics that rank and have per-image values or values with folds left out."""
+        kept = [key for key in self.values if f"hits/{key}" in self.arrays or f"without/{key}" in self.arrays]
+        return [key for key in kept if facts_of(key.partition("(")[0]).better]
+
+
+def beside(file: Path, name: str) -> Path:
+    """Return the path of file `name` of an evaluation: NAME next to metrics.json, OTHER.NAME next to OTHER.json."""
+    return file.with_name(name if file.name == METRICS else f"{file.stem}.{name}")
+
+
+def read_per_image(file: Path) -> PerImage:
+    """Read metrics.json and its per-image values; raise UserError if the files are of different images."""
+    file = Path(file)
+    content = files.read_json(file, _HINT)
+    path = beside(file, PER_IMAGE)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {_HINT}") from error
+    if str(arrays.pop(IMAGES_SHA256, None)) != content["inputs"].get(IMAGES_SHA256):
+        raise UserError(f"{path}: is of other images than {file}; {_HINT}")
+    if "folds" not in arrays:
+        raise UserError(f"{path}: has no folds of whole test images; {_HINT}")
+    measures = {key: measure for key, measure in content["metrics"].items() if measure is not None}
+    values = {key: measure.get("interval_centre", measure["value"]) for key, measure in measures.items()}
+    return PerImage(file, values, content["inputs"], arrays)
+
+
+def check_pairs(runs: Sequence[PerImage]) -> None:
+    """Raise UserError naming two files if their images do not have the same captions and noises in the same order."""
+    for other in runs[1:]:
+        for name in ("test_images", "captions", "folds"):
+            if not np.array_equal(runs[0].arrays[name], other.arrays[name]):
+                raise UserError(
+                    f"{runs[0].file} and {other.file}: their images cannot be paired (different {name}); sample both "
+                    "from one data set, with the same seed and number of images"
+                )
+        for name in _SAME:
+            if runs[0].inputs[name] != other.inputs[name]:
+                raise UserError(
+                    f"{runs[0].file} and {other.file}: their images cannot be paired (different {name}); sample both "
+                    "in the same way"
+                )
+
+
+class Comparison(NamedTuple):
+    """The difference of two models by one metric."""
+
+    metric: str
+    first: float  # means over seeds of training
+    second: float
+    difference: Difference  # over images
+    seeds: tuple[int, int]
+    over_seeds: tuple[tuple[float, float], float] | None  # interval and p-value; None if a model has one seed
+
+
+def compare(first: Sequence[PerImage], second: Sequence[PerImage], metric: str, seed: int) -> Comparison:
+    """Return first minus second by one metric; each argument holds a model's evaluations, one per seed of training."""
+    values = [np.array([run.values[metric] for run in runs]) for runs in (first, second)]
+    means = [float(each.mean()) for each in values]
+    if f"hits/{metric}" in first[0].arrays:
+        hits = [np.mean([run.arrays[f"hits/{metric}"] for run in runs], axis=0) for runs in (first, second)]
+        arrays = first[0].arrays
+        difference = paired_difference_of_shares(*hits, arrays[f"counts/{metric}"], arrays["test_images"], seed)
+    else:
+        without = [np.mean([run.arrays[f"without/{metric}"] for run in runs], axis=0) for runs in (first, second)]
+        difference = paired_difference_of_folds(means[0] - means[1], without[0] - without[1])
+    several = min(len(first), len(second)) > 1
+    return Comparison(
+        metric, *means, difference, (len(first), len(second)), difference_over_seeds(*values) if several else None
+    )
+
+
+def holds(comparison: Comparison, corrected_p: float) -> bool:
+    """Return whether the difference is significant.
+
+    Significant means: the interval over images excludes 0, the p-value corrected for all pairs is below 0.05 and, if
+    both models have several training seeds, the interval over seeds excludes 0 on the same side.
+    """
+    low, high = comparison.difference.interval
+    if low <= 0 <= high or corrected_p >= 0.05:
+        return False
+    if comparison.over_seeds is None:
+        return True
+    seeds_low, seeds_high = comparison.over_seeds[0]
+    return seeds_low > 0 if low > 0 else seeds_high < 0

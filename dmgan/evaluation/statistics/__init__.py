@@ -1,0 +1,1 @@
+"""Statistics of features: distances, folds, intervals, paired tests."""

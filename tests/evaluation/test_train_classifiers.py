@@ -1,0 +1,33 @@
+"""Training of the attribute classifier: the accuracy that it records, and data sets without attributes."""
+
+import json
+
+import pytest
+
+from dmgan.errors import UserError
+from dmgan.evaluation.attribute_values import NAMES
+from dmgan.evaluation.networks.attributes import TrainedAttributes
+from dmgan.evaluation.train_classifiers import train_attributes
+from dmgan.options import ClassifierOptions
+from tests.conftest import CPU
+
+
+def test_the_attribute_classifier_records_its_accuracy(attributes_folder):
+    written = json.loads((attributes_folder / "options.json").read_text())
+    assert 0 < written["test_accuracy_of_named"] < 1
+    assert list(written["test_accuracy"]) == list(NAMES)
+    trained = TrainedAttributes.read(attributes_folder, CPU)
+    assert trained.protocol["accuracy_on_real_test_images"] == written["test_accuracy_of_named"]
+
+
+def test_without_attributes_in_captions_there_is_no_attribute_classifier(data, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in data.iterdir():
+        (other / path.name).symlink_to(path)
+    description = json.loads((data / "dataset.json").read_text())
+    description["source"]["name"] = "cub"
+    (other / "dataset.json").unlink()
+    (other / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match="name no known attributes"):
+        train_attributes(other, tmp_path / "out", ClassifierOptions(), 0, CPU)
