@@ -1,4 +1,4 @@
-"""What the figures show: trained runs, and sampled test captions with their noises."""
+"""Scene of the figures: trained runs, and sampled test captions with their noises."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,54 +13,54 @@ from dmgan.models.registry import find
 from dmgan.sampling.captions import choose_test_caption
 from dmgan.sampling.trained_model import TrainedModel, generate_images, image_noise
 
-MAIN, RIVAL = "dmgan", "attngan"  # whom the paper's figures show
+MAIN, RIVAL = "dmgan", "attngan"  # the models in the paper's figures
 
 
 class Scene(NamedTuple):
-    """What every figure is drawn from: runs, one of each model, and the data set of their captions."""
+    """Input of every figure: one run of each model, and the data set of the captions."""
 
     runs: list[TrainedModel]
     dataset: PreparedDataset
     seed: int
 
     def caption_numbers(self, count: int) -> list[int]:
-        """Numbers of sampled test captions, spread over the test images (neighbours are of one class)."""
+        """Return numbers of sampled test captions, spread over the test images (neighbours are of one class)."""
         images = len(self.dataset.indices("test"))
         return [each * images // count if images >= count else each for each in range(count)]
 
     def caption(self, number: int) -> str:
-        """A sampled caption as it was written."""
+        """Return the original text of a sampled caption."""
         choice = choose_test_caption(self.dataset, number, self.seed, max_words=1)
         return self.dataset.caption(choice.image, choice.caption)
 
     def real_image(self, number: int) -> np.ndarray:
-        """The test image (s, s, 3) uint8 that a sampled caption describes."""
+        """Return the test image (s, s, 3) uint8 that a sampled caption describes."""
         choice = choose_test_caption(self.dataset, number, self.seed, max_words=1)
         return centre_crop(self.dataset, choice.image, self.dataset.image_size)
 
     def tokens(self, run: TrainedModel, number: int) -> np.ndarray:
-        """What a run is told of a sampled caption."""
+        """Return the tokens of a sampled caption that a run reads."""
         return choose_test_caption(self.dataset, number, self.seed, run.max_words).tokens
 
     def generate(self, run: TrainedModel, numbers: Sequence[int]) -> Generated:
-        """Images of sampled captions with their own noises: the very images that `sample` writes."""
+        """Generate images of sampled captions, with the same noises as `sample`."""
         noise = torch.stack([image_noise(self.seed, number, run.model.noise_dim) for number in numbers])
         return generate_images(run, [self.tokens(run, number) for number in numbers], noise)
 
     def main_run(self) -> tuple[TrainedModel, str]:
-        """DM-GAN, else the first run, and how a title names it."""
+        """Return the run of DM-GAN, else the first run, and its name for titles."""
         run = next((run for run in self.runs if run.name == MAIN), self.runs[0])
         instead = "" if run.name == MAIN else f" ({title(MAIN)}: not run)"
         return run, f"{title(run.name)}, seed {run.options['seed']}{instead}"
 
 
 def title(name: str) -> str:
-    """The name of a model as figures print it."""
+    """Return the name of a model as figures print it."""
     return find(name).title
 
 
 def one_of_each(runs: Sequence[TrainedModel]) -> list[TrainedModel]:
-    """The first run of each model, in the order given."""
+    """Return the first run of each model, in the given order."""
     found: dict[str, TrainedModel] = {}
     for run in runs:
         found.setdefault(run.name, run)

@@ -1,26 +1,19 @@
-"""The student reproduction's listing of parameters, from the code."""
-
-import csv
-from pathlib import Path
+"""The parameter listing of the student reproduction, generated from the code."""
 
 import pytest
 
 from dmgan.errors import UserError
 from dmgan.options import ArchitectureOptions
-from dmgan.report import parameters
-from dmgan.report.parameters import write_parameters
+from dmgan.report.tables import parameters
+from dmgan.report.tables.parameters import write_parameters
 from tests.paths import GOLDEN
+from tests.reading import read_csv
 
 # The report's Figures 2 and 3, line by line.
 PRINTED = GOLDEN / "parameters_004.csv"
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_the_code_s_parameters_are_those_the_report_prints(tmp_path):
+def test_the_parameters_are_those_of_the_student_report(tmp_path):
     write_parameters(tmp_path)
     ours = [
         (row["figure"], row["tensor"], row["parameters"]) for row in read_csv(tmp_path / "reproduction-parameters.csv")
@@ -34,7 +27,7 @@ def test_the_code_s_parameters_are_those_the_report_prints(tmp_path):
     assert figure3[-1] == totals[1] == "number of trainable parameters = 18264546"
 
 
-def test_another_architecture_is_not_listed_as_the_released_one(monkeypatch, tmp_path):
+def test_another_architecture_than_the_released_one_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(parameters, "ArchitectureOptions", lambda: ArchitectureOptions(residual_blocks=3))
     with pytest.raises(
         UserError, match="its generator has 22,335,314 parameters at the sizes of CUB, not the released"

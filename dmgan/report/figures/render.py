@@ -7,10 +7,17 @@ import torch
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.report.galleries import draw_models, draw_noises, draw_rivals, draw_stages
-from dmgan.report.retrieved import RETRIEVING, draw_retrieved, draw_retrieved_noises
-from dmgan.report.scene import Scene, one_of_each
-from dmgan.report.word_choice import draw_words
+from dmgan.models.registry import find
+from dmgan.report.figures.image_grids import (
+    draw_models,
+    draw_noises,
+    draw_retrieved,
+    draw_retrieved_noises,
+    draw_rivals,
+    draw_stages,
+)
+from dmgan.report.figures.scene import Scene, one_of_each
+from dmgan.report.figures.word_maps import draw_words
 from dmgan.sampling.trained_model import load_run
 
 _FIGURES = {"figure3": draw_models, "figure4": draw_stages, "figure5": draw_noises, "figure6": draw_words}
@@ -23,8 +30,8 @@ def write_figures(
 ) -> None:
     """Write figure{3,4,5,6} and 002-figure1 as .png and .pdf into the folder `out` from run folders and their data set.
 
-    Of several seeds of a model the first run given is shown; of MDSP also 002-figure{3,5}, its own paper's. In
-    `memory_cache` the keys and values of models that retrieve are kept. UserError where a run is not of this data set.
+    If several runs of a model are given, the first is shown. If a model retrieves, also write 002-figure{3,5} of MDSP's
+    paper. `memory_cache`: folder of stored keys and values. Raise UserError if a run is of another data set.
     """
     scene = Scene(one_of_each([load_run(run, device) for run in runs]), PreparedDataset(data), seed)
     for run in scene.runs:
@@ -35,6 +42,6 @@ def write_figures(
     for run in scene.runs:
         if run.damsm.vocabulary != scene.dataset.vocabulary:
             raise UserError(f"{run.folder}: was trained on captions of another data set than {data}; leave it out")
-    wanted = _FIGURES | (_OF_MEMORY if any(run.name == RETRIEVING for run in scene.runs) else {})
+    wanted = _FIGURES | (_OF_MEMORY if any(find(run.name).retrieves for run in scene.runs) else {})
     for name, draw in wanted.items():
         draw(scene).write(Path(out) / name)

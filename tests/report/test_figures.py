@@ -1,4 +1,4 @@
-"""Figures: both formats, nothing blank, cut or overlapping, and the words that a model really chose."""
+"""Figures: both formats, no blank, clipped or overlapping parts, and the words that the model chose."""
 
 import itertools
 
@@ -14,13 +14,19 @@ from dmgan.errors import UserError
 from dmgan.models.dmgan import DMGAN
 from dmgan.models.interface import Generated
 from dmgan.options import TrainingSettings
-from dmgan.report.canvas import Canvas, text_width, wrap
-from dmgan.report.figures import write_figures
-from dmgan.report.galleries import draw_models, draw_noises, draw_rivals, draw_stages
-from dmgan.report.scene import Scene
-from dmgan.report.word_choice import draw_words, lit, refinement_choice
-from dmgan.report.words import attention_weights, told_apart, top_words
-from dmgan.sampling.sample import sample_test_captions
+from dmgan.report.figures.canvas import Canvas, text_width, wrap
+from dmgan.report.figures.image_grids import draw_models, draw_noises, draw_rivals, draw_stages
+from dmgan.report.figures.render import write_figures
+from dmgan.report.figures.scene import Scene
+from dmgan.report.figures.word_maps import (
+    attention_weights,
+    darkened,
+    draw_words,
+    refinement_choice,
+    top_words,
+    unique_labels,
+)
+from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from dmgan.sampling.trained_model import load_run
 from dmgan.training.train import TrainingInputs, train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
@@ -40,12 +46,13 @@ def scene(run_folder, attngan_folder, dataset) -> Scene:
     return Scene([load_run(run_folder, CPU), load_run(attngan_folder, CPU)], dataset, 100)
 
 
-def said(canvas: Canvas) -> list[str]:
-    """Every text of a page."""
+def texts_of(canvas: Canvas) -> list[str]:
+    """Return every text of a page."""
     return [text.get_text() for text in canvas.figure.texts]
 
 
-def test_every_figure_is_written_and_shows_something(run_folder, attngan_folder, data, tmp_path):
+@pytest.mark.slow
+def test_every_figure_is_written_and_not_blank(run_folder, attngan_folder, data, tmp_path):
     write_figures([run_folder, attngan_folder], data, tmp_path, 100, CPU)
     figures = ("figure3", "figure4", "figure5", "figure6", "002-figure1")
     names = {f"{figure}.{kind}" for figure in figures for kind in ("png", "pdf")}
@@ -59,15 +66,17 @@ def test_every_figure_is_written_and_shows_something(run_folder, attngan_folder,
         assert path.read_bytes().startswith(b"%PDF") and path.stat().st_size > 10_000
 
 
-def test_a_figure_is_the_same_bytes_again(scene, tmp_path):
+@pytest.mark.slow
+def test_figures_are_reproducible_byte_by_byte(scene, tmp_path):
     for name in ("first", "second"):
         draw_words(scene).write(tmp_path / name)
     for kind in ("png", "pdf"):
         assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWINGS)
-def test_nothing_is_cut_or_overlaps(scene, draw):
+def test_no_part_of_a_figure_is_clipped_or_overlaps(scene, draw):
     canvas = draw(scene)
     renderer = canvas.figure.canvas.get_renderer()
     canvas.figure.draw(renderer)
@@ -94,21 +103,21 @@ def _overlap(box, other) -> bool:
     return width > 1 and height > 1
 
 
-def test_rows_are_the_real_image_and_the_models(scene):
+def test_the_rows_are_the_real_image_and_the_models(scene):
     canvas = draw_models(scene)
-    assert {"Real image", "DM-GAN", "AttnGAN", "seed 0"} <= set(said(canvas))
+    assert {"Real image", "DM-GAN", "AttnGAN", "seed 0"} <= set(texts_of(canvas))
     shown = [axes.images[0].get_array() for axes in canvas.figure.axes]
     assert len(shown) == 3 * 8
     assert np.array_equal(shown[0], scene.real_image(scene.caption_numbers(8)[0]))
-    first_line = " ".join(said(canvas))
+    first_line = " ".join(texts_of(canvas))
     assert all(word in first_line for word in scene.caption(scene.caption_numbers(8)[3]).split())
 
 
-def test_rivals_of_the_memory_driven_model_have_a_row_each(scene):
+def test_every_baseline_of_the_memory_driven_model_has_a_row(scene):
     canvas = draw_rivals(scene)
-    rows = [text for text in said(canvas) if text in ("StackGAN++", "AttnGAN", "DF-GAN", "MDSP", "DM-GAN")]
+    rows = [text for text in texts_of(canvas) if text in ("StackGAN++", "AttnGAN", "DF-GAN", "MDSP", "DM-GAN")]
     assert rows == ["StackGAN++", "AttnGAN", "DF-GAN", "MDSP"]
-    assert said(canvas).count("not run") == 3 and len(canvas.figure.axes) == 2 * 8
+    assert texts_of(canvas).count("not run") == 3 and len(canvas.figure.axes) == 2 * 8
     attngan = scene.generate(scene.runs[1], scene.caption_numbers(8)).images[-1]
     assert np.array_equal(canvas.figure.axes[8].images[0].get_array(), to_uint8(attngan)[0])
 
@@ -117,69 +126,70 @@ def test_stages_are_shown_at_their_own_size(scene):
     canvas = draw_stages(scene)
     sides = [axes.images[0].get_array().shape[0] for axes in canvas.figure.axes]
     assert sides == [8] * 8 + [16] * 8 + [32] * 8
-    assert "Stages of DM-GAN, seed 0" in said(canvas)
+    assert "Stages of DM-GAN, seed 0" in texts_of(canvas)
 
 
-def test_a_model_of_one_image_is_shown(scene, one_image_folder):
+def test_a_model_with_only_a_final_image_is_shown(scene, one_image_folder):
     one_image = load_run(one_image_folder, CPU)
     canvas = draw_models(scene._replace(runs=[*scene.runs, one_image]))
-    assert len(canvas.figure.axes) == 4 * 8 and "AttnDCGAN" in said(canvas)
+    assert len(canvas.figure.axes) == 4 * 8 and "AttnDCGAN" in texts_of(canvas)
     alone = scene._replace(runs=[one_image])
     sides = [axes.images[0].get_array().shape[0] for axes in draw_stages(alone).figure.axes]
     assert sides == [32] * 8
-    assert {"AttnGAN: not run", "DM-GAN: not run"} <= set(said(draw_words(alone)))
+    assert {"AttnGAN: not run", "DM-GAN: not run"} <= set(texts_of(draw_words(alone)))
 
 
-def test_noises_change_the_image(scene):
+def test_different_noise_gives_different_images(scene):
     shown = [axes.images[0].get_array() for axes in draw_noises(scene).figure.axes]
     assert len(shown) == 4 * 8
     assert len({np.asarray(each).tobytes() for each in shown[:8]}) == 8
 
 
-def test_images_are_those_that_sampling_writes(scene, run_folder, data, tmp_path):
-    sample_test_captions(run_folder, data, tmp_path / "images", 8, scene.seed, 4, False, CPU)
+def test_the_figures_show_the_images_that_sampling_writes(scene, run_folder, data, tmp_path):
+    sample_test_captions(run_folder, data, tmp_path / "images", SampleRequest(8, scene.seed), CPU)
     numbers = scene.caption_numbers(8)
     shown = [axes.images[0].get_array() for axes in draw_models(scene).figure.axes][8:16]
     for number, pixels in zip(numbers, shown, strict=True):
         written = np.asarray(Image.open(tmp_path / "images" / f"{number:06d}.png")).astype(int)
-        assert np.abs(np.asarray(pixels).astype(int) - written).max() <= 1  # another batch: rounding only
+        assert np.abs(np.asarray(pixels).astype(int) - written).max() <= 1  # another batch size changes only rounding
 
 
-def test_a_missing_model_is_named(scene):
+def test_a_missing_model_is_labelled_not_run(scene):
     alone = scene._replace(runs=[run for run in scene.runs if run.name == "dmgan"])
-    assert "AttnGAN: not run" in said(draw_words(alone))
+    assert "AttnGAN: not run" in texts_of(draw_words(alone))
     rival = scene._replace(runs=[run for run in scene.runs if run.name == "attngan"])
-    assert said(draw_words(rival)).count("DM-GAN: not run") == 2
-    assert "Stages of AttnGAN, seed 0 (DM-GAN: not run)" in said(draw_stages(rival))
+    assert texts_of(draw_words(rival)).count("DM-GAN: not run") == 2
+    assert "Stages of AttnGAN, seed 0 (DM-GAN: not run)" in texts_of(draw_stages(rival))
 
 
-def test_a_variant_that_stands_in_says_so(scene):
+def test_a_variant_in_place_of_a_missing_model_is_labelled(scene):
     variant = scene._replace(runs=[scene.runs[0]._replace(name="dmgan-m-wg")])
-    assert "DM-GAN +M+WG, seed 0 (DM-GAN: not run)" in " ".join(said(draw_noises(variant)))
-    assert "(DM-GAN: not" in said(draw_words(variant))
+    assert "DM-GAN +M+WG, seed 0 (DM-GAN: not run)" in " ".join(texts_of(draw_noises(variant)))
+    assert "(DM-GAN: not" in texts_of(draw_words(variant))
 
 
 class KnownWords(DMGAN):
-    """A model whose attention and gate are known: word i of T weighs i + 1, in the lower half of the map twice that."""
+    """Attention and gates are known: word i has weight i + 1, twice that in the lower half of the map."""
 
     def generate(self, noise, sentence, words, word_mask, memory=None) -> Generated:
         generated = super().generate(noise, sentence, words, word_mask, memory)
-        rank = torch.arange(1.0, words.shape[2] + 1).expand(len(noise), -1)
+        weight = torch.arange(1.0, words.shape[2] + 1).expand(len(noise), -1)
         attention = []
         for each in generated.attention:
-            known = rank[:, :, None, None].repeat(1, 1, *each.shape[2:])
+            known = weight[:, :, None, None].repeat(1, 1, *each.shape[2:])
             known[:, :, each.shape[2] // 2 :] *= 2
             attention.append(known)
-        return generated._replace(attention=attention, gates=[1 / rank[:, None] for _ in generated.gates])
+        return generated._replace(attention=attention, gates=[1 / weight[:, None] for _ in generated.gates])
 
 
 def known_words(scene: Scene) -> Scene:
+    """Return the scene with KnownWords in the place of its first model."""
     torch.manual_seed(0)
     model = KnownWords(ARCHITECTURE, scene.runs[0].damsm.options.embedding_dim).eval()
     return scene._replace(runs=[scene.runs[0]._replace(model=model), scene.runs[1]])
 
 
-def test_words_are_those_the_model_chose(scene):
+def test_the_listed_words_are_those_with_the_highest_weights(scene):
     known = known_words(scene)
     first, second = known.caption_numbers(8)[1:3]
     words = known.dataset.vocabulary.decode(known.tokens(known.runs[0], second))
@@ -191,39 +201,39 @@ def test_words_are_those_the_model_chose(scene):
     canvas = draw_words(known)
     bars = [axes for axes in canvas.figure.axes if axes.patches]
     listed = [[label.get_text().split(" ")[0] for label in axes.get_yticklabels()] for axes in bars]
-    assert listed[2] == words[:5]  # memory writing: the first words have the widest gates
-    assert listed[3] == words[:-6:-1]  # key addressing: the last words weigh most
-    memory = known.dataset.vocabulary.decode(known.tokens(known.runs[0], first))
-    assert listed[1] == memory[:-6:-1]
+    assert listed[2] == words[:5]  # memory writing: the first words have the largest gates
+    assert listed[3] == words[:-6:-1]  # key addressing: the last words have the largest weights
+    memory_words = known.dataset.vocabulary.decode(known.tokens(known.runs[0], first))
+    assert listed[1] == memory_words[:-6:-1]
     assert [bar.get_width() for bar in bars[2].patches] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
-    heard = {f"“{label}”" for label in told_apart(top_words(words, choice.attention, 1), words)}
-    assert heard <= set(said(canvas))
+    labels = {f"“{label}”" for label in unique_labels(top_words(words, choice.attention, 1), words)}
+    assert labels <= set(texts_of(canvas))
 
 
-def test_maps_are_bright_where_the_word_is_heavy(scene):
+def test_attention_maps_are_bright_where_the_weight_is_high(scene):
     known = known_words(scene)
     choice = refinement_choice(known, known.runs[0], 0, 0)
     white = np.full((16, 16, 3), 200, dtype=np.uint8)
-    shown = lit(white, choice.maps[-1])
+    shown = darkened(white, choice.maps[-1])
     assert shown[-1].min() >= 199 and shown[0].max() <= 31
-    assert np.array_equal(lit(white, np.ones((8, 8))), white)
+    assert np.array_equal(darkened(white, np.ones((8, 8))), white)
 
 
-def test_attention_is_summed_over_pixels():
+def test_attention_weights_are_summed_over_pixels():
     attention = torch.zeros(3, 2, 2)
     attention[0] = 1.0
     attention[2, 0, 0] = 4.0
     assert attention_weights(attention) == pytest.approx([0.5, 0.0, 0.5])
 
 
-def test_top_words_are_told_apart():
+def test_repeated_words_are_numbered():
     words = ["a", "red", "bird", "with", "a", "red", "wing"]
     chosen = top_words(words, np.array([0.1, 0.9, 0.8, 0.0, 0.2, 0.7, 0.3]), 4)
     assert [each.position for each in chosen] == [1, 2, 5, 6]
-    assert told_apart(chosen, words) == ["red (1st)", "bird", "red (2nd)", "wing"]
+    assert unique_labels(chosen, words) == ["red (1st)", "bird", "red (2nd)", "wing"]
 
 
-def test_text_is_wrapped_by_its_width():
+def test_text_is_wrapped_to_its_width():
     text = "this bird has a remarkablylongunbrokenword and a short beak"
     lines = wrap(text, 0.8, 6.0)
     assert all(text_width(line, 6.0) <= 0.8 for line in lines)
@@ -231,7 +241,7 @@ def test_text_is_wrapped_by_its_width():
     assert wrap("one two", 10.0, 6.0) == ["one two"]
 
 
-def test_foreign_data_and_no_runs_are_refused(run_folder, data, tmp_path):
+def test_another_data_set_or_no_run_is_refused(run_folder, data, tmp_path):
     prepare_synthbirds(tmp_path / "other", 32, 2, 1, captions_per_image=1, seed=9, workers=1)
     assert PreparedDataset(tmp_path / "other").vocabulary != PreparedDataset(data).vocabulary
     with pytest.raises(UserError, match="another data set"):

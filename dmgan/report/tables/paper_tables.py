@@ -1,17 +1,15 @@
-"""What the papers' tables hold: their rows, their columns, and the numbers that belong there."""
+"""Layouts of the papers' tables: rows, columns, and published and measured numbers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dmgan.evaluation.metrics.table import facts_of, metrics
 from dmgan.models.registry import MODELS
-from dmgan.report.measured import RELEASED, Measured, Summary, metric_of, summarise
 from dmgan.report.published import published
+from dmgan.report.results import RELEASED, Measured, Summary, metric_of, summarise
 
 PUBLISHED_SETS = ("CUB", "COCO")
-_DOWN = ("FID", "KID")
-_UNRANKED = ("diversity",)  # more is not better: noise can have it
-MANIFOLDS = ("precision", "recall", "density", "coverage")
 CONTROL_TITLES = {
     "real": "Real test images",
     "shuffled": "Real images with shuffled captions",
@@ -19,16 +17,14 @@ CONTROL_TITLES = {
     "noise": "Noise",
     "adversarial": "Adversarial images",
 }
-_DECIMALS = {"KID": 3, **dict.fromkeys((*MANIFOLDS, "diversity"), 3)}  # otherwise 2
-_DISTANCES = ("FID", "KID")  # their scale is that of the feature network
 
 
 class Method(NamedTuple):
     """A row of a table."""
 
     title: str  # as the paper prints it, or the registry's title of a model that is not in the paper
-    model: str | None = None  # name in the registry; None where there is no model of it here: published numbers alone
-    printed: str | None = None  # the paper's name of the row, where the title says more
+    model: str | None = None  # name in the registry; None if not implemented: published numbers only
+    printed: str | None = None  # the paper's name of the row, if it differs from the title
 
     @property
     def published_as(self) -> str:
@@ -40,17 +36,17 @@ class Method(NamedTuple):
 class Layout:
     """One table of one paper."""
 
-    name: str  # of its files
-    source: str  # paper, as published.csv has it
+    name: str  # file name
+    source: str  # number of the paper in published.csv
     number: str
-    metrics: tuple[str, ...]  # published
-    own_metrics: tuple[str, ...]  # this run's
+    metrics: tuple[str, ...]  # published metrics
+    own_metrics: tuple[str, ...]  # metrics of this run
     methods: tuple[Method, ...]
     subject: str
-    further_models: bool = False  # models that the paper does not know follow its own
+    further_models: bool = False  # add rows of models that are not in the paper
     real_images: str | None = None  # the paper's name of a row of real images
-    unranked: tuple[str, ...] = ()  # published metrics whose cells do not rank, so that none is the best
-    remarks: tuple[str, ...] = ()  # what a reader of the published columns must know
+    unranked: tuple[str, ...] = ()  # published metrics that are not ranked, so no cell is bold
+    remarks: tuple[str, ...] = ()  # notes on the published columns
 
 
 _ABLATIONS = (
@@ -74,9 +70,10 @@ _REPRODUCTION = (
     Method("DM-GAN, batch 2, two words", "dmgan-004-two-words"),
 )
 _SAME_NUMBERS = (
-    "Every KVM-GAN cell is DM-GAN's in the paper of Zhu et al. (CVPR 2019), of which the draft is an earlier account."
+    "All published KVM-GAN numbers are those of DM-GAN in Zhu et al. (CVPR 2019); the draft is an earlier version of "
+    "that paper."
 )
-LAYOUTS = (
+_PAPER_TABLES = (
     Layout(
         "table1", "003", "Table 1", ("IS",), ("IS",), (*_EARLIER, *_MAIN), "Inception Score", further_models=True,
     ),
@@ -89,17 +86,13 @@ LAYOUTS = (
         "DM-GAN without and with dynamic memory (M), writing gate (WG) and response gate (RG)",
     ),
     Layout(
-        "measures", "003", "Measures", (), (*MANIFOLDS, "diversity"), _MAIN,
-        "Further measures, which no paper here prints", further_models=True,
-    ),
-    Layout(
         "kvmgan-table1", "001", "Table 1", ("IS",), ("IS",), (*_EARLIER, _ATTNGAN, *_KVMGAN), "Inception Score",
         remarks=(_SAME_NUMBERS,),
     ),
     Layout(
         "kvmgan-table2", "001", "Table 2", ("FID", "R-precision"), ("FID", "R-precision"), (_ATTNGAN, *_KVMGAN),
         "FID and R-precision (percent)",
-        remarks=(_SAME_NUMBERS, "The draft heads the column of KVM-GAN MemoryGAN."),
+        remarks=(_SAME_NUMBERS, "The draft labels KVM-GAN as MemoryGAN."),
     ),
     Layout(
         "mdsp-table1", "002", "Table 1", ("IS", "FID", "R-precision", "SOA-C", "SOA-I"),
@@ -107,20 +100,31 @@ LAYOUTS = (
         "IS, FID, R-precision, SOA-C and SOA-I (the last three in percent)", real_images="Real Images",
         unranked=("FID",),
         remarks=(
-            "Published SOA was read by a YOLOv3 detector: no number of another detector stands in its column.",
-            "Published FID of this table was taken over from several papers, which may have read it from different "
-            "networks: two cells rank against each other only where their papers agree, and none is bold.",
+            "Published SOA was measured with a YOLOv3 detector; values of other detectors are in separate columns.",
+            "Published FID of this table was copied from several papers, which may have used different networks; two "
+            "values are comparable only if their papers used the same network, so none is bold.",
             "The paper compares 30,000 images with 30,000 real test images; CUB has 2,933 of them.",
         ),
     ),
     Layout(
         "reproduction-table1", "004", "Table 1", ("FID", "IS"), ("FID", "IS"), _REPRODUCTION, "FID and Inception Score",
         remarks=(
-            "The report prints the two columns under each other's heading (FID 4.75 and 4.53, IS 16.09 and 17.76); "
-            "they are put right here.",
+            "The report swaps the headings of the two columns (FID 4.75 and 4.53, IS 16.09 and 17.76); this table "
+            "corrects the headings.",
         ),
     ),
 )  # fmt: skip
+
+
+def _further_measures() -> Layout:
+    """Return the layout of the table of metrics that no paper's table has."""
+    in_papers = {metric for table in _PAPER_TABLES for metric in table.own_metrics}
+    own = tuple(name for name in metrics() if name not in in_papers)
+    subject = "Further metrics, which none of these papers reports"
+    return Layout("measures", "003", "Measures", (), own, _MAIN, subject, further_models=True)
+
+
+LAYOUTS = (*_PAPER_TABLES[:3], _further_measures(), *_PAPER_TABLES[3:])
 
 
 class Results:
@@ -132,7 +136,7 @@ class Results:
         printed = {(dataset, metric) for _, dataset, metric in self.published}
         columns = [(dataset, metric) for dataset in PUBLISHED_SETS for metric in layout.metrics]
         self.published_columns = [column for column in columns if column in printed]
-        self.columns = measured.columns(layout.own_metrics)  # METRIC(JUDGE)
+        self.columns = measured.columns(layout.own_metrics)  # METRIC(SCORER)
         self.methods = [*layout.methods, *self._further()]
         runs = {each.model: measured.models.get(each.model, []) for each in self.methods if each.model}
         self.models = {
@@ -145,10 +149,10 @@ class Results:
         }
 
     def _further(self) -> Iterator[Method]:
-        """Models that the paper does not know, and released weights of those that this table shows."""
+        """Yield the models that are not in the paper, and released weights of the models that this table shows."""
         own = {each.model for each in self.layout.methods}
         elsewhere = [each for each in LAYOUTS if each.source == self.layout.source and not each.further_models]
-        # What no paper prints has no other table: there the paper's ablations follow too.
+        # A layout without published metrics also includes the paper's ablations, which have no other table for them.
         known = own | {each.model for layout in elsewhere if self.layout.metrics for each in layout.methods}
         for name in MODELS:
             if self.layout.further_models and name in self.measured.models and name not in known:
@@ -158,52 +162,51 @@ class Results:
                 yield Method(title_of(name + RELEASED), name + RELEASED)
 
     def remarks(self) -> list[str]:
-        """The remarks on published cells of this table, in its order."""
+        """Return the remarks on published cells, in the order of the table."""
         rows = [each.published_as for each in self.methods] + [self.layout.real_images]
         cells = (self.published.get((row, *column)) for row in rows for column in self.published_columns)
         return list(dict.fromkeys(each.remark for each in cells if each is not None and each.remark))
 
     def model_values(self, metric: str) -> dict[str, float]:
-        """Value by model name."""
+        """Return {model name: value} of a metric."""
         measured = {name: summary for (name, each), summary in self.models.items() if each == metric}
         return {name: summary.value for name, summary in measured.items() if summary is not None}
 
     def behind(self, metric: str, value: float) -> list[str]:
-        """Models that a value ranks before."""
+        """Return the models that rank behind a value."""
         return [name for name, own in self.model_values(metric).items() if is_better(metric, value, own)]
 
     def ahead(self, metric: str, value: float) -> list[str]:
-        """Models that rank before a value."""
+        """Return the models that rank before a value."""
         return [name for name, own in self.model_values(metric).items() if is_better(metric, own, value)]
 
     def summaries(self) -> list[Summary]:
-        """Every number of this run, models first."""
+        """Return all numbers of this run, models first."""
         return [each for each in (*self.models.values(), *self.controls.values()) if each is not None]
 
     def shown(self, metric: str, value: float) -> str:
-        """A value in its column's decimals: as many as the paper has, more for the small distances of some networks."""
-        decimals = _DECIMALS.get(metric_of(metric), 2)
-        while metric_of(metric) in _DISTANCES and decimals < 6 and self._loses_digits(metric, decimals):
+        """Return a value with the decimals of its column: as in the papers, more if distances are small."""
+        facts = facts_of(metric_of(metric))
+        decimals = facts.decimals
+        while facts.on_extractor_scale and decimals < 6 and self._loses_digits(metric, decimals):
             decimals += 1
         return f"{value:.{decimals}f}"
 
     def _loses_digits(self, metric: str, decimals: int) -> bool:
-        """Whether a model's value would show fewer than three digits."""
+        """Return whether a model's value would show fewer than three digits."""
         return any(0 < abs(value) * 10**decimals < 100 for value in self.model_values(metric).values())
 
 
 def title_of(name: str) -> str:
-    """A model's title, for its name as `Measured.models` has it."""
+    """Return the title of a model, for its name in `Measured.models`."""
     return MODELS[name.removesuffix(RELEASED)].title + (RELEASED if name.endswith(RELEASED) else "")
 
 
 def better(metric: str) -> str:
-    """The better direction of a metric, by whatever judge: "up", "down", or "" where neither is better."""
-    if metric_of(metric) in _UNRANKED:
-        return ""
-    return "down" if metric_of(metric) in _DOWN else "up"
+    """Return the better direction of a metric: "up", "down", or "" if neither is better."""
+    return facts_of(metric_of(metric)).better
 
 
 def is_better(metric: str, first: float, second: float) -> bool:
-    """Whether `first` is strictly the better of two values of a metric."""
+    """Return whether `first` is strictly the better of two values of a metric."""
     return {"up": first > second, "down": first < second, "": False}[better(metric)]

@@ -1,4 +1,4 @@
-"""The table of paired comparisons: which model is better than which, said only where it holds."""
+"""The table of paired comparisons of models, with the claims that are significant."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -7,12 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dmgan.evaluation.comparison import Comparison, PerImage, check_pairs, compare, holds, read_per_image
-from dmgan.evaluation.uncertainty import LEVEL, holm
-from dmgan.report.layouts import CONTROL_TITLES, better, is_better, title_of
-from dmgan.report.markup import Cell, Column, Note, Row, Table, to_latex, to_markdown
-from dmgan.report.measured import Measured, judge_of, metric_of, read_measured
-from dmgan.report.notes import DAGGER, MEANINGS, may_rank, should_lose
+from dmgan.evaluation.paired_comparison import (
+    Comparison,
+    PerImage,
+    check_pairs,
+    compare,
+    holds,
+    read_per_image,
+)
+from dmgan.evaluation.statistics.uncertainty import LEVEL, holm
+from dmgan.report.results import Measured, metric_of, read_measured, scorer_of
+from dmgan.report.tables.markup import Cell, Column, Note, Row, Table, to_latex, to_markdown
+from dmgan.report.tables.notes import DAGGER, MEANINGS, may_rank, should_lose
+from dmgan.report.tables.paper_tables import CONTROL_TITLES, better, is_better, title_of
 from dmgan.storage import files
 
 NAME = "comparisons"
@@ -20,19 +27,19 @@ NOT_SHOWN = "no difference shown"
 
 
 class Compared(NamedTuple):
-    """One metric of one pair of models, and what may be said of it."""
+    """Comparison of a pair of models by one metric, and the claim that follows."""
 
     pair: tuple[str, str]  # titles
     comparison: Comparison
     corrected_p: float  # for all pairs of this metric
     claim: str
-    fooled: tuple[str, ...] = ()  # controls that should lose and rank before the better model: the claim is no evidence
+    wrong_controls: tuple[str, ...] = ()  # controls that should lose but rank before the better model: no evidence
 
 
 def write_comparisons(metrics: Sequence[Path], out: Path, seed: int) -> None:
     """Write comparisons.{csv,md,tex} into `out`: every pair of models among metrics.json files of one data set.
 
-    Control rows among the files are not compared, but qualify the claims by a metric that they beat.
+    Control rows among the files are not compared; claims are marked if a control that should lose ranks better.
     """
     measured = read_measured(metrics)
     runs = {name: [read_per_image(each.file) for each in runs] for name, runs in measured.models.items()}
@@ -46,7 +53,7 @@ def write_comparisons(metrics: Sequence[Path], out: Path, seed: int) -> None:
 
 
 def compare_pairs(runs: dict[str, list[PerImage]], seed: int) -> list[Compared]:
-    """Every pair on every metric that both have, metric by metric."""
+    """Compare every pair of models by every metric that both have; the order is metric by metric."""
     metrics = dict.fromkeys(key for every in runs.values() for key in every[0].compared)
     found = []
     for metric in metrics:
@@ -68,13 +75,13 @@ def _claim(titles: tuple[str, str], comparison: Comparison, corrected_p: float) 
 
 
 def _qualified(each: Compared, measured: Measured) -> Compared:
-    """The same with the controls that the metric ranks before the better model, though they should lose."""
+    """Return the comparison with the controls that should lose but rank before the better model."""
     if each.claim == NOT_SHOWN:
         return each
     metric, first, second = each.comparison.metric, each.comparison.first, each.comparison.second
     best = first if is_better(metric, first, second) else second
     controls = {name: control.metrics.get(metric) for name, control in measured.controls.items()}
-    fooled = tuple(
+    wrong_controls = tuple(
         name
         for name, measure in controls.items()
         if measure is not None
@@ -82,7 +89,7 @@ def _qualified(each: Compared, measured: Measured) -> Compared:
         and may_rank(measured, name, metric, control_leads=True)
         and is_better(metric, measure.value, best)
     )
-    return each._replace(fooled=fooled)
+    return each._replace(wrong_controls=wrong_controls)
 
 
 def _table(measured: Measured, compared: Sequence[Compared]) -> Table:
@@ -97,7 +104,7 @@ def _table(measured: Measured, compared: Sequence[Compared]) -> Table:
             Cell(_p(each.corrected_p)),
             Cell(f"{comparison.difference.effect:+.2f}"),
             Cell(over_seeds),
-            Cell(each.claim, bold=shown and not each.fooled, marks=(DAGGER,) if each.fooled else ()),
+            Cell(each.claim, bold=shown and not each.wrong_controls, marks=(DAGGER,) if each.wrong_controls else ()),
         ]
         better_if = {"up": "more is better", "down": "less is better"}[better(comparison.metric)]
         rows.append(Row(f"{each.pair[0]} − {each.pair[1]}, {comparison.metric}, {better_if}", cells))
@@ -114,10 +121,10 @@ def _p(value: float) -> str:
 
 def _caption(measured: Measured, compared: Sequence[Compared]) -> str:
     if not compared:
-        return f"Pairs of models on {measured.dataset}: there is one model, and nothing to compare it with."
+        return f"Pairs of models on {measured.dataset}: there is only one model, so there is nothing to compare."
     return (
-        f"Pairs of models on {measured.dataset}. Image n of both has the same caption and the same noise, and is "
-        "compared with its pair."
+        f"Pairs of models on {measured.dataset}. Image n of both models has the same caption and the same noise; the "
+        "models are compared image by image."
     )
 
 
@@ -135,35 +142,37 @@ def _notes(measured: Measured, compared: Sequence[Compared]) -> list[Note]:
         notes.append(
             Note(
                 "",
-                "A claim is printed only where the interval over images leaves 0 out, p corrected for all pairs of the "
-                "metric (Holm) is below 0.05 and, where both models have several seeds of training, the interval over "
-                "seeds (Welch) leaves 0 out on the same side.",
+                "A claim is printed only if the interval over images excludes 0, p corrected for all pairs of the "
+                "metric (Holm) is below 0.05 and, if both models have several training seeds, the interval over "
+                "seeds (Welch) excludes 0 on the same side.",
             )
         )
-    fooled = {(each.comparison.metric, name): None for each in compared for name in each.fooled}
-    if fooled:
-        told = "; ".join(
+    wrong = {(each.comparison.metric, name): None for each in compared for name in each.wrong_controls}
+    if wrong:
+        listed = "; ".join(
             f"{CONTROL_TITLES[name]} ({metric} {measured.controls[name].metrics[metric].value:.4g})"
-            for metric, name in fooled
+            for metric, name in wrong
         )
         notes.append(
             Note(
                 DAGGER,
-                f"By a metric that ranks a control that should lose before the better model: {told}. Such a claim is "
-                "of the metric alone, no evidence for the model.",
+                f"The metric ranks a control that should lose before the better model: {listed}. The claim is no "
+                "evidence for the model.",
             )
         )
     if any(metric_of(each.comparison.metric) == "KID" for each in compared):
-        notes.append(Note("", "KID is compared over all pairs of images, without the draw of the tables' 100 subsets."))
+        notes.append(
+            Note("", "KID is compared over all pairs of images, not over 100 random subsets as in the tables.")
+        )
     if any(each.comparison.over_seeds is None for each in compared):
         notes.append(
-            Note("", "One seed: a claim is of these trained generators; another training of a model may differ.")
+            Note("", "One seed: claims hold for these trained generators; another training of a model may differ.")
         )
     return notes
 
 
 _FIELDS = (
-    "first", "second", "dataset", "metric", "judge", "first_value", "second_value", "difference", "interval_low",
+    "first", "second", "dataset", "metric", "scorer", "first_value", "second_value", "difference", "interval_low",
     "interval_high", "interval_over", "p_value", "p_value_holm", "test", "effect_size", "effect_size_name",
     "first_seeds", "second_seeds", "seeds_low", "seeds_high", "seeds_p_value", "claim", "note",
 )  # fmt: skip
@@ -173,9 +182,9 @@ def _tidy(measured: Measured, each: Compared) -> dict[str, object]:
     comparison, difference = each.comparison, each.comparison.difference
     (seeds_low, seeds_high), seeds_p = comparison.over_seeds or (("", ""), "")
     values = (
-        *each.pair, measured.dataset, metric_of(comparison.metric), judge_of(comparison.metric), comparison.first,
+        *each.pair, measured.dataset, metric_of(comparison.metric), scorer_of(comparison.metric), comparison.first,
         comparison.second, difference.value, *difference.interval, difference.over, difference.p_value,
         each.corrected_p, difference.test, difference.effect, difference.effect_name, *comparison.seeds, seeds_low,
-        seeds_high, seeds_p, each.claim, MEANINGS[DAGGER] if each.fooled else "",
+        seeds_high, seeds_p, each.claim, MEANINGS[DAGGER] if each.wrong_controls else "",
     )  # fmt: skip
     return dict(zip(_FIELDS, values, strict=True))

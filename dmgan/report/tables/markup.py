@@ -18,9 +18,9 @@ class Column(NamedTuple):
 
     group: str  # data set and where the numbers come from
     metric: str
-    better: str  # "up", "down", or "" where neither is better
-    judge: str  # of this run's column, "" for a published one
-    marks: tuple[str, ...] = ()  # of notes that speak of the whole column
+    better: str  # "up", "down", or "" if the metric does not rank
+    scorer: str  # feature extractor or scorer of this run; "" for published numbers
+    marks: tuple[str, ...] = ()  # marks of notes on the whole column
 
     @property
     def title(self) -> str:
@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
 @dataclass
 class Cell:
-    """What a table shows of one number, or why there is none."""
+    """Text of a table cell: a number, or why the number is missing."""
 
     text: str  # "4.75 ± 0.07", "not run", "-"
     bold: bool = False
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A line under the table; `mark` is what a cell carries to point here, "" for a general line."""
+    """A note under the table; `mark` is printed in the cells that the note explains, "" for a general note."""
 
     mark: str
     text: str
@@ -63,7 +63,7 @@ class Table(NamedTuple):
 
 
 def to_markdown(table: Table) -> str:
-    """GitHub Markdown, aligned so that it also reads in a terminal: caption, table, notes as a list."""
+    """Return caption, table and notes as GitHub Markdown, with columns aligned for a terminal."""
     grid = [["Method", *(_markdown_header(column) for column in table.columns)]]
     for row in table.rows:
         label = f"*{row.label}*" if row.control else row.label
@@ -78,7 +78,7 @@ def to_markdown(table: Table) -> str:
 
 def _markdown_header(column: Column) -> str:
     marks = "".join(f" {_markdown_mark(mark)}" for mark in column.marks)
-    return f"{column.title}{marks}, {column.group}" + (f", {column.judge}" if column.judge else "")
+    return f"{column.title}{marks}, {column.group}" + (f", {column.scorer}" if column.scorer else "")
 
 
 def _markdown_row(texts: Sequence[str], widths: Sequence[int]) -> str:
@@ -95,14 +95,14 @@ def _markdown_mark(mark: str) -> str:
     return f"({mark})" if mark.isalpha() else mark
 
 
-_WIDEST = 9  # columns of numbers that a page has room for
-_LONGEST = 120  # characters of a line, footnote size, from margin to margin
+_WIDEST = 9  # largest number of number columns that fits the page
+_LONGEST = 120  # largest number of characters of a line in footnote size that fits the page
 
 
 def to_latex(table: Table, label: str) -> str:
-    r"""A `table` float for any document with \usepackage{booktabs}; a wide one reaches evenly into both margins.
+    r"""Return a `table` float, which needs \usepackage{booktabs}; a wide table extends equally into both margins.
 
-    One that no page has room for is made smaller, which needs \usepackage{graphicx} too.
+    A table that is wider than the page is scaled down, which also needs \usepackage{graphicx}.
     """
     small = len(table.columns) > _WIDEST or _characters(table) > _LONGEST
     lines = [
@@ -129,13 +129,13 @@ def to_latex(table: Table, label: str) -> str:
 
 
 def _characters(table: Table) -> int:
-    """Of a line in which every column is as wide as its widest cell."""
+    """Return the characters of a line in which every column is as wide as its widest cell."""
     cells = [[row.label, *(cell.text for cell in row.cells)] for row in table.rows]
     return sum(max(map(len, column)) for column in zip(*cells, strict=True))
 
 
 def _latex_header(columns: Sequence[Column]) -> list[str]:
-    """Data sets over their columns, a rule under each, then metrics, then judges where there are any."""
+    """Return the header lines: data sets over their columns with rules, then metrics, then scorers if any."""
     groups, rules, start = [""], [], 2
     for group, members in groupby(columns, key=lambda column: column.group):
         width = len(list(members))
@@ -145,9 +145,9 @@ def _latex_header(columns: Sequence[Column]) -> list[str]:
     lines = [_latex_row(groups), "    " + " ".join(rules)]
     titles = (latex(column.title) + "".join(_latex_mark(mark) for mark in column.marks) for column in columns)
     lines.append(_latex_row(["Method", *titles]))
-    if any(column.judge for column in columns):
-        judges = [rf"\scriptsize {latex(column.judge)}" if column.judge else "" for column in columns]
-        lines.append(_latex_row(["", *judges]))
+    if any(column.scorer for column in columns):
+        scorers = [rf"\scriptsize {latex(column.scorer)}" if column.scorer else "" for column in columns]
+        lines.append(_latex_row(["", *scorers]))
     return lines
 
 
@@ -165,5 +165,5 @@ def _latex_mark(mark: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Plain text with LaTeX's special characters, and the signs that tables use, as commands."""
+    """Return plain text with LaTeX's special characters, and the symbols of tables, replaced by commands."""
     return "".join(_LATEX.get(character, character) for character in text)

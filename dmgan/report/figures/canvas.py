@@ -1,4 +1,4 @@
-"""A page laid out in inches from its top left corner, so that nothing moves, overlaps or is cut."""
+"""Canvas of a figure with fixed positions in inches from the top left corner."""
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -15,7 +15,7 @@ from matplotlib.textpath import TextToPath
 from dmgan.storage.files import write_with
 
 DPI = 200
-SIDE = 0.96  # of an image, inches: 192 dots, a whole multiple of 64, 32 and 16 px
+SIDE = 0.96  # side of an image, inches: 192 dots, a whole multiple of 64, 32 and 16 px
 GAP = 0.05
 MARGIN = 0.1
 LABEL = 0.85  # width of the column of row labels
@@ -26,19 +26,19 @@ _STYLE = {"font.family": "DejaVu Sans", "pdf.fonttype": 42, "svg.fonttype": "non
 
 
 def line_height(size: float) -> float:
-    """Inches that a line of text of `size` points takes."""
+    """Return the height in inches of a line of text of `size` points."""
     return size * _LINE / 72
 
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Inches that a text of `size` points takes."""
+    """Return the width in inches of a text of `size` points."""
     font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
     return TextToPath().get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
 def wrap(text: str, width: float, size: float) -> list[str]:
-    """The text in lines of at most `width` inches; a word wider than that is broken."""
+    """Break a text into lines of at most `width` inches; a wider word is broken too."""
     lines = [""]
     for word in text.split():
         for piece in _pieces(word, width, size):
@@ -69,12 +69,12 @@ class Canvas:
             FigureCanvasAgg(self.figure)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Axes with the given box."""
+        """Add axes with the given box, in inches."""
         box = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
         return self.figure.add_axes(box)
 
     def image(self, left: float, top: float, pixels: np.ndarray) -> None:
-        """Pixels (s, s, 3) uint8 as a square of SIDE inches; its pixels stay visible where there are few."""
+        """Draw pixels (s, s, 3) uint8 as a square of SIDE inches; small images are enlarged without smoothing."""
         left, top = (round(each * DPI) / DPI for each in (left, top))  # whole dots: every pixel gets the same number
         axes = self.axes(left, top, SIDE, SIDE)
         interpolation = "nearest" if pixels.shape[0] <= SIDE * DPI else "antialiased"
@@ -84,7 +84,7 @@ class Canvas:
     def lines(
         self, left: float, top: float, lines: Sequence[str], size: float, colour: str = INK, weight: str = "normal"
     ) -> None:
-        """Lines of text, the first one's top at `top`."""
+        """Draw lines of text, with the top of the first line at `top`."""
         for number, line in enumerate(lines):
             y = 1 - (top + (number + 0.82) * line_height(size)) / self.height
             self.figure.text(
@@ -93,12 +93,12 @@ class Canvas:
             )  # fmt: skip
 
     def row_label(self, top: float, label: str) -> None:
-        """A label of one or more lines at the left edge, in the middle of the height of an image whose top is `top`."""
+        """Draw a label at the left edge, vertically centred on an image whose top is `top`."""
         lines = [line for part in label.split("\n") for line in wrap(part, LABEL - 0.08, MEDIUM)]
         self.lines(MARGIN, top + (SIDE - len(lines) * line_height(MEDIUM)) / 2, lines, MEDIUM)
 
     def bars(self, left: float, top: float, width: float, labels: Sequence[str], values: Sequence[float]) -> None:
-        """Horizontal bars as high as an image, the first on top: label, bar, value."""
+        """Draw horizontal bars with labels and values, in the height of an image, the first bar on top."""
         size = SMALL + 0.5
         room = max(text_width(label, size) for label in labels) + 0.06
         value_room = text_width("0.000", size) + 0.1
@@ -118,7 +118,7 @@ class Canvas:
         axes.spines["left"].set_color(GREY)
 
     def write(self, stem: Path) -> None:
-        """Write STEM.png and STEM.pdf, the same bytes for the same content."""
+        """Write STEM.png and STEM.pdf; the same content gives the same bytes."""
         with matplotlib.rc_context(_STYLE):
             for kind, undated in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
                 save = partial(self.figure.savefig, format=kind, dpi=DPI, metadata=undated)

@@ -13,7 +13,7 @@ from dmgan.options import ArchitectureOptions, DamsmOptions
 from dmgan.storage import files
 
 _PRINTED_TOTALS = {"generator": 21_449_042, "discriminator of 256 px": 18_264_546}
-_FIRST_OF_FIGURE_3 = "h_net3.M_w.0.weight"  # where the report breaks its one listing in two
+_FIRST_OF_FIGURE_3 = "h_net3.M_w.0.weight"  # the report splits its listing before this tensor
 
 
 class Parameter(NamedTuple):
@@ -25,20 +25,20 @@ class Parameter(NamedTuple):
 
     @property
     def count(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return torch.Size(self.shape).numel()
 
     @property
     def line(self) -> str:
-        """As the report prints it: 'name: 400x256 = 102400', without the product where there is one factor."""
+        """Line of the report: 'name: 400x256 = 102400', or 'name: 256' for a vector."""
         if len(self.shape) == 1:
             return f"{self.name}: {self.count}"
         return f"{self.name}: {'x'.join(map(str, self.shape))} = {self.count}"
 
 
 def released_parameters() -> dict[str, list[Parameter]]:
-    """The trained tensors of DM-GAN's generator and of its largest discriminator, at the sizes of CUB."""
-    with torch.device("meta"):  # shapes alone
+    """Return the trained tensors of DM-GAN's generator and of its largest discriminator, at the sizes of CUB."""
+    with torch.device("meta"):  # shapes only, no memory
         generator = build_model("dmgan", ArchitectureOptions(), DamsmOptions().embedding_dim)
         discriminator = generator.discriminators()[-1]
     networks = zip(_PRINTED_TOTALS, (generator, discriminator), strict=True)
@@ -53,7 +53,7 @@ def _parameters(network: str, module: nn.Module) -> list[Parameter]:
 def write_parameters(out: Path) -> None:
     """Write reproduction-figure{2,3}.txt and reproduction-parameters.csv into the folder `out`.
 
-    UserError where a total is not the one that the report prints: then the code is not the released architecture.
+    Raise UserError if a total differs from the report's: then the code is not the released architecture.
     """
     networks = released_parameters()
     for network, parameters in networks.items():

@@ -1,42 +1,43 @@
-"""Figure 6: the words that attention, memory writing and key addressing choose."""
+"""Figure 6: the words with the greatest weight in attention, memory writing and key addressing."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from dmgan.data.batches import to_uint8
 from dmgan.models.dmgan import DMGAN
-from dmgan.report.canvas import GAP, GREY, LABEL, MARGIN, MEDIUM, SIDE, SMALL, Canvas, line_height, wrap
-from dmgan.report.scene import MAIN, RIVAL, Scene, title
-from dmgan.report.words import attention_weights, told_apart, top_words
+from dmgan.report.figures.canvas import GAP, GREY, LABEL, MARGIN, MEDIUM, SIDE, SMALL, Canvas, line_height, wrap
+from dmgan.report.figures.scene import MAIN, RIVAL, Scene, title
 from dmgan.sampling.trained_model import TrainedModel
 
 _STEP = SIDE + GAP
-_HEAD = line_height(SMALL) + 0.04  # what stands above an image
+_HEAD = line_height(SMALL) + 0.04  # height of the label above an image
 _ROW = _HEAD + SIDE + 0.1
 _BARS = 1.95  # inches of one list of words with bars
 _WIDTH = 2 * MARGIN + LABEL + 3 * _STEP + 2 * _BARS + 0.2
 _TOP_WORDS = 5
 _FOOT = (
     "Attention, dynamic memory, key addressing: a word's weight summed over pixels, as a share of all words' weight. "
-    "Memory writing: the word's gate, 0 to 1. Maps: the brighter a pixel, the heavier the word there."
+    "Memory writing: the word's gate, 0 to 1. Maps: bright where the word has a great weight."
 )
 
 
 class Choice(NamedTuple):
-    """One refinement of one image and the words it read."""
+    """One refinement of one image, with the words and their weights."""
 
     before: np.ndarray  # (s, s, 3) uint8
     after: np.ndarray  # (2s, 2s, 3) uint8
     words: list[str]
-    attention: np.ndarray  # (T,) shares
+    attention: np.ndarray  # (T,) share of each word
     maps: np.ndarray  # (T, s, s)
     gates: np.ndarray | None  # (T,)
 
 
 def refinement_choice(scene: Scene, run: TrainedModel, number: int, refinement: int) -> Choice:
-    """Images and word weights around one refinement (0 the first, -1 the last) of one sampled caption."""
+    """Return images and word weights of a refinement (0 the first, -1 the last) of a sampled caption."""
     generated = scene.generate(run, [number])
     at = range(len(generated.attention))[refinement]
     return Choice(
@@ -50,7 +51,7 @@ def refinement_choice(scene: Scene, run: TrainedModel, number: int, refinement: 
 
 
 def draw_words(scene: Scene) -> Canvas:
-    """(a) attention against dynamic memory in the first refinement, (b) writing against addressing in the last."""
+    """Draw (a) attention and dynamic memory in the first refinement, (b) writing and addressing in the last."""
     first, second = scene.caption_numbers(8)[1:3]
     width = _WIDTH - 2 * MARGIN
     parts = [f"(a) {scene.caption(first)}", f"(b) {scene.caption(second)}"]
@@ -73,22 +74,22 @@ def draw_words(scene: Scene) -> Canvas:
     return canvas
 
 
-def _draw_first_refinement(canvas: Canvas, top: float, scene: Scene, number: int, name: str, what: str) -> None:
-    """Two images, the maps of the two heaviest words, and the heaviest words."""
+def _draw_first_refinement(canvas: Canvas, top: float, scene: Scene, number: int, name: str, heading: str) -> None:
+    """Draw two images, the maps of the two words with the greatest weight, and bars of the top words."""
     run = _attending_run(scene) if name == RIVAL else _memory_run(scene)
     if run is None:
-        _say_absent(canvas, top, scene, name)
+        _draw_missing(canvas, top, scene, name)
         return
     choice = refinement_choice(scene, run, number, 0)
     _draw_images(canvas, top, run, choice, maps=2)
-    _draw_bars(canvas, top, MARGIN + LABEL + 4 * _STEP + 0.1, what, choice.words, choice.attention)
+    _draw_bars(canvas, top, MARGIN + LABEL + 4 * _STEP + 0.1, heading, choice.words, choice.attention)
 
 
 def _draw_two_steps(canvas: Canvas, top: float, scene: Scene, number: int) -> None:
-    """Two images, the map of the heaviest word, and the words that were written and addressed."""
+    """Draw two images, the map of the word with the greatest weight, and bars of memory writing and key addressing."""
     run = _memory_run(scene, write_gate=True)
     if run is None:
-        _say_absent(canvas, top, scene, MAIN)
+        _draw_missing(canvas, top, scene, MAIN)
         return
     choice = refinement_choice(scene, run, number, -1)
     _draw_images(canvas, top, run, choice, maps=1)
@@ -102,9 +103,9 @@ def _attending_run(scene: Scene) -> TrainedModel | None:
 
 
 def _memory_run(scene: Scene, write_gate: bool = False) -> TrainedModel | None:
-    """DM-GAN, else the first of its variants with a key-value memory (and a writing gate, where that is asked for).
+    """Return DM-GAN, else the first variant with a key-value memory; with `write_gate` also with a sigmoid gate.
 
-    A gate that is not bounded, and an attention over pixels, give no shares of words to draw.
+    An unbounded gate, and attention over pixels, give no shares of words to draw.
     """
     found = [run for run in scene.runs if isinstance(run.model, DMGAN) and _refines(run) and run.model.memory.key_value]
     found = [run for run in found if run.model.attention_axis == "word"]
@@ -117,37 +118,70 @@ def _refines(run: TrainedModel) -> bool:
     return run.model.architecture.stages > 1
 
 
-def _say_absent(canvas: Canvas, top: float, scene: Scene, name: str) -> None:
-    """Why there is nothing to see."""
+def _draw_missing(canvas: Canvas, top: float, scene: Scene, name: str) -> None:
+    """Print why a panel is empty."""
     why = "its only stage refines nothing" if any(run.name == name for run in scene.runs) else "not run"
     canvas.lines(MARGIN, top + _HEAD + SIDE / 2 - line_height(MEDIUM) / 2, [f"{title(name)}: {why}"], MEDIUM, GREY)
 
 
 def _draw_images(canvas: Canvas, top: float, run: TrainedModel, choice: Choice, maps: int) -> None:
-    """Before and after the refinement, then the maps of the words with the greatest share."""
+    """Draw the images before and after the refinement, then the maps of the words with the greatest share."""
     instead = "" if run.name in (MAIN, RIVAL) else f"\n({title(MAIN)}: not run)"
     canvas.row_label(top + _HEAD, f"{title(run.name)}\nseed {run.options['seed']}{instead}")
     heaviest = top_words(choice.words, choice.attention, maps)
     shown = [(f"{each.shape[0]} × {each.shape[0]} px", each) for each in (choice.before, choice.after)]
-    for label, each in zip(told_apart(heaviest, choice.words), heaviest, strict=True):
-        shown.append((f"“{label}”", lit(choice.after, choice.maps[each.position])))
+    for label, each in zip(unique_labels(heaviest, choice.words), heaviest, strict=True):
+        shown.append((f"“{label}”", darkened(choice.after, choice.maps[each.position])))
     for column, (label, pixels) in enumerate(shown):
         left = MARGIN + LABEL + column * _STEP
         canvas.lines(left, top, [label], SMALL, GREY)
         canvas.image(left, top + _HEAD, pixels)
 
 
-def _draw_bars(canvas: Canvas, top: float, left: float, what: str, words: list[str], weights: np.ndarray) -> None:
-    """The heaviest words under a heading."""
+def _draw_bars(canvas: Canvas, top: float, left: float, heading: str, words: list[str], weights: np.ndarray) -> None:
+    """Draw bars of the words with the greatest weight under a heading."""
     chosen = top_words(words, weights, _TOP_WORDS)
-    canvas.lines(left, top, [what], SMALL, GREY)
-    canvas.bars(left, top + _HEAD, _BARS, told_apart(chosen, words), [each.weight for each in chosen])
+    canvas.lines(left, top, [heading], SMALL, GREY)
+    canvas.bars(left, top + _HEAD, _BARS, unique_labels(chosen, words), [each.weight for each in chosen])
 
 
-def lit(pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The image (s, s, 3) uint8, dark where a word's map (t, t) is low, as it is where the map is highest."""
+def darkened(pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the image (s, s, 3) uint8, darkened where a word's map (t, t) is low, unchanged at the maximum."""
     span = weights.max() - weights.min()
     scaled = (weights - weights.min()) / span if span > 0 else np.ones_like(weights)
     side = pixels.shape[0]
     light = np.asarray(Image.fromarray(scaled.astype(np.float32)).resize((side, side), Image.BILINEAR))
     return (pixels * (0.15 + 0.85 * light[:, :, None])).astype(np.uint8)
+
+
+class ChosenWord(NamedTuple):
+    """A word of a caption with its weight."""
+
+    word: str
+    weight: float
+    position: int  # in the caption, from 0
+
+
+def attention_weights(attention: Tensor) -> np.ndarray:
+    """Return the share (T,) of each word in a map (T, s, s), summed over pixels; the shares sum to 1."""
+    weights = attention.double().sum(dim=(1, 2)).cpu().numpy()
+    return weights / weights.sum()
+
+
+def top_words(words: Sequence[str], weights: np.ndarray, count: int = 5) -> list[ChosenWord]:
+    """Return the `count` words with the greatest weight, descending; repeated words are counted by position."""
+    order = np.argsort(-np.asarray(weights), kind="stable")[:count]
+    return [ChosenWord(words[position], float(weights[position]), int(position)) for position in order]
+
+
+def unique_labels(chosen: Sequence[ChosenWord], words: Sequence[str]) -> list[str]:
+    """Return the labels of chosen words; a repeated word is numbered, as "wing (2nd)"."""
+    return [_label(each, words) for each in chosen]
+
+
+def _label(chosen: ChosenWord, words: Sequence[str]) -> str:
+    if list(words).count(chosen.word) == 1:
+        return chosen.word
+    number = list(words[: chosen.position + 1]).count(chosen.word)
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number, "th")
+    return f"{chosen.word} ({number}{ending})"

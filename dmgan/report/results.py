@@ -1,4 +1,4 @@
-"""What metrics.json files say, and whether their numbers may stand in one column."""
+"""Reading of metrics.json files, with checks that numbers of one column are comparable."""
 
 import json
 import math
@@ -9,25 +9,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dmgan.errors import UserError
+from dmgan.evaluation.metrics.table import facts_of
+from dmgan.options import CONTROLS
 from dmgan.storage.files import read_json
 
 SCHEMA = 2
-RELEASED = " (released weights)"  # behind the name and the title of a model that was imported, not trained here
-SEEDS = "seeds of training"  # what a spread over several runs is over
-CONTROLS = ("real", "shuffled", "nearest", "noise", "adversarial")
-# What a control may have otherwise than the models, as real images compared with real ones must; a note then says so.
-_CONTROLS_OWN = ("num_images", "reference", "reference_num_images", "subset_size")
+RELEASED = " (released weights)"  # suffix of the name and title of an imported model
+SEEDS = "seeds of training"  # ends the description of a spread over several runs
 _HINT = "evaluate again: python -m dmgan evaluate"
 _MISSING = object()
 
 
 def metric_of(key: str) -> str:
-    """FID of FID(species)."""
+    """Return the metric of a key, such as FID of FID(species)."""
     return key.partition("(")[0]
 
 
-def judge_of(key: str) -> str:
-    """species of FID(species)."""
+def scorer_of(key: str) -> str:
+    """Return the feature extractor or scorer of a key, such as species of FID(species)."""
     return key.partition("(")[2].removesuffix(")")
 
 
@@ -42,24 +41,26 @@ class Measure(NamedTuple):
     num_images: int
     bootstrap: tuple[float, float, float] | None  # of all images at once: value, low and high end of the interval
     bootstrap_over: str
-    chance: float | None  # what guessing would get
+    chance: float | None  # chance level
     protocol: dict[str, object]
 
 
 class Evaluation(NamedTuple):
-    """One metrics.json."""
+    """Content of one metrics.json."""
 
     file: Path
     kind: str  # model or control
     name: str
     seed: int | None
     dataset: str
+    num_images: int
     image_size: int
-    metrics: dict[str, Measure | None]  # by METRIC(JUDGE); None: has no meaning for this control
+    metrics: dict[str, Measure | None]  # by METRIC(SCORER); None: not defined for this control
     data: dict[str, str]  # SHA-256 of the prepared data set's files
+    inputs: dict[str, object]
 
     def conditions(self, metric: str) -> dict[str, object]:
-        """Everything that must agree between two numbers of one column."""
+        """Return all settings that must agree between two numbers of one column."""
         measure = self.metrics[metric]
         data = {f"prepared data, {name}": sha256 for name, sha256 in self.data.items()}
         return {"image_size": self.image_size, "num_images": measure.num_images, **data, **measure.protocol}
@@ -71,45 +72,45 @@ class Measured:
 
     dataset: str
     image_size: int
-    models: dict[str, list[Evaluation]]  # by name in the registry, RELEASED behind it if imported; ascending seeds
+    models: dict[str, list[Evaluation]]  # by name in the registry, with suffix RELEASED if imported; ascending seeds
     controls: dict[str, Evaluation]
 
     def columns(self, metrics: Sequence[str]) -> list[str]:
-        """Every METRIC(JUDGE) that was measured, in the order of `metrics`: two judges never share a column."""
-        found = dict.fromkeys(key for each in self._every() for key in each.metrics)
+        """Return every measured METRIC(SCORER), in the order of `metrics`; two scorers never share a column."""
+        found = dict.fromkeys(key for each in self._all() for key in each.metrics)
         return [key for metric in metrics for key in found if metric_of(key) == metric]
 
     def protocol(self, metric: str) -> dict[str, object] | None:
-        """The protocol of a column: its models', or its controls' where no model has the metric."""
+        """Return the protocol of a column: of its models, or of its controls if no model has the metric."""
         first = next(self._with(metric), None)
         return None if first is None else first.metrics[metric].protocol
 
     def network(self, metric: str) -> str:
-        """The feature network of a column, "" where nothing was measured."""
+        """Return the feature network of a column; "" if nothing was measured."""
         protocol = self.protocol(metric)
         return "" if protocol is None else str(protocol["feature_network"])
 
     def chance(self, metric: str) -> float | None:
-        """What guessing would get, None where that means nothing."""
+        """Return the chance level of a metric; None if the metric has no chance level."""
         first = next(self._with(metric), None)
         return None if first is None else first.metrics[metric].chance
 
     def model_images(self, metric: str) -> int | None:
-        """Number of images per model that a metric was measured on; None where no model has it."""
+        """Return the number of images per model that a metric was measured on; None if no model has the metric."""
         counts = (each.metrics[metric].num_images for each in self._with(metric) if each.kind == "model")
         return next(counts, None)
 
     def _with(self, metric: str) -> Iterator[Evaluation]:
-        """The evaluations that hold a metric, models first."""
-        return (each for each in self._every() if each.metrics.get(metric) is not None)
+        """Return the evaluations that hold a metric, models first."""
+        return (each for each in self._all() if each.metrics.get(metric) is not None)
 
-    def _every(self) -> list[Evaluation]:
-        """All evaluations, models first."""
+    def _all(self) -> list[Evaluation]:
+        """Return all evaluations, models first."""
         return [each for runs in self.models.values() for each in runs] + list(self.controls.values())
 
     def check(self) -> None:
-        """UserError naming two files and the field where two numbers of one column were measured in two ways."""
-        for metric in dict.fromkeys(key for each in self._every() for key in each.metrics):
+        """Raise UserError naming two files and the differing field if numbers of one column are not comparable."""
+        for metric in dict.fromkeys(key for each in self._all() for key in each.metrics):
             column = list(self._with(metric))
             for other in column[1:]:
                 _check_pair(column[0], other, metric)
@@ -117,10 +118,12 @@ class Measured:
 
 def _check_pair(first: Evaluation, other: Evaluation, metric: str) -> None:
     left, right = first.conditions(metric), other.conditions(metric)
-    excused = _CONTROLS_OWN if "control" in (first.kind, other.kind) else ()
+    may_differ = ()
+    if "control" in (first.kind, other.kind):  # table notes state how control and models differ
+        may_differ = ("num_images", *facts_of(metric_of(metric)).controls_may_differ)
     for field in dict.fromkeys([*left, *right]):
         a, b = left.get(field, _MISSING), right.get(field, _MISSING)
-        if a != b and field not in excused:
+        if a != b and field not in may_differ:
             raise UserError(
                 f"{first.file} and {other.file}: {metric} was measured in two ways "
                 f"({field}: {_shown(a)} against {_shown(b)}); evaluate both in the same way, or make a table of each"
@@ -132,8 +135,8 @@ def _shown(value: object) -> str:
 
 
 def read_measured(files: Sequence[Path]) -> Measured:
-    """Read metrics.json files of one data set; UserError where they do not belong together."""
-    evaluations = [_read(Path(file)) for file in files]
+    """Read metrics.json files of one data set; raise UserError if the files do not belong together."""
+    evaluations = [read_evaluation(Path(file)) for file in files]
     if not evaluations:
         raise UserError(f"no metrics.json given; {_HINT}")
     models: dict[str, list[Evaluation]] = {}
@@ -154,13 +157,13 @@ def read_measured(files: Sequence[Path]) -> Measured:
 
 
 def _check_same_metrics(runs: Sequence[Evaluation]) -> None:
-    """UserError where one seed of a model has a metric that another has not: their mean would be of fewer."""
+    """Raise UserError if a seed of a model lacks a metric of another seed, since their mean would be of fewer seeds."""
     for other in runs[1:]:
         differing = sorted(set(runs[0].metrics) ^ set(other.metrics))
         if differing:
             raise UserError(
                 f"{runs[0].file} and {other.file}: only one of them has {differing[0]}; "
-                "evaluate both by the same judges"
+                "evaluate both by the same networks"
             )
 
 
@@ -181,7 +184,8 @@ def _run_name(each: Evaluation) -> str:
     return each.name if each.seed is None else f"{each.name}, seed {each.seed}"
 
 
-def _read(file: Path) -> Evaluation:
+def read_evaluation(file: Path) -> Evaluation:
+    """Read one metrics.json; raise UserError if the file is missing, damaged, or of another version."""
     content = read_json(file, _HINT)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise UserError(f"{file}: is not a metrics.json of this version (schema {SCHEMA}); {_HINT}")
@@ -193,9 +197,11 @@ def _read(file: Path) -> Evaluation:
             name=subject["name"] + (RELEASED if subject.get("imported", False) else ""),
             seed=subject["seed"],
             dataset=subject["dataset"],
+            num_images=subject["num_images"],
             image_size=subject["image_size"],
             metrics={metric: _measure(measure) for metric, measure in content["metrics"].items()},
             data=dict(content["inputs"]["data"]),
+            inputs=dict(content["inputs"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: is damaged (no {error}); {_HINT}") from error
@@ -205,16 +211,18 @@ def _read(file: Path) -> Evaluation:
 
 def _check_subject(evaluation: Evaluation) -> None:
     file, name = evaluation.file, evaluation.name
-    nameless = [metric for metric in evaluation.metrics if not judge_of(metric)]
+    nameless = [metric for metric in evaluation.metrics if not scorer_of(metric)]
     if nameless or not evaluation.metrics:
-        what = f"{nameless[0]} names no judge" if nameless else "it holds no metric"
+        what = f"{nameless[0]} names no scorer" if nameless else "it holds no metric"
         raise UserError(f"{file}: is damaged ({what}); {_HINT}")
     if evaluation.kind == "control" and name in CONTROLS:
         return
     if evaluation.kind != "model":
-        raise UserError(f"{file}: its subject, {evaluation.kind} {name!r}, is no model and no known control; {_HINT}")
+        raise UserError(
+            f"{file}: its subject, {evaluation.kind} {name!r}, is neither a model nor a known control; {_HINT}"
+        )
     if not isinstance(evaluation.seed, int) and not name.endswith(RELEASED):
-        raise UserError(f"{file}: does not say the training seed of {name}; {_HINT}")
+        raise UserError(f"{file}: has no training seed of {name}; {_HINT}")
     missing = [metric for metric, measure in evaluation.metrics.items() if measure is None]
     if missing:
         raise UserError(f"{file}: has no {missing[0]}, which every model has; {_HINT}")
@@ -239,7 +247,7 @@ def _measure(content: dict | None) -> Measure | None:
 
 
 class Summary(NamedTuple):
-    """One metric of one row: of one image set, or the mean over several seeds of training."""
+    """One metric of one table row: of one image set, or the mean over several training seeds."""
 
     value: float
     spread: float
@@ -252,21 +260,24 @@ class Summary(NamedTuple):
     files: tuple[Path, ...]
 
     def clustered(self, metric: str) -> tuple[tuple[float, float] | None, str]:
-        """The interval that a table prints and what it is over: the bootstrap's where there is one.
+        """Return the interval that a table prints, and its description: the bootstrap interval, if there is one.
 
-        That of IS is of all images at once, another estimate than the mean of the papers' ten splits: not printed.
+        A bootstrap of another quantity than the value is not printed, such as the bootstrap of IS over all images.
         """
-        if self.bootstrap is not None and metric_of(metric) != "IS":
+        if self.bootstrap is not None and facts_of(metric_of(metric)).bootstrap_is_of_value:
             return self.bootstrap[1:], f"bootstrap over {self.bootstrap_over}"
         return self.interval, self.interval_over
 
 
 def summarise(runs: Sequence[Evaluation], metric: str) -> Summary | None:
-    """One seed: as its file says. Several: mean, sample standard deviation and 95 % Student interval over the seeds."""
+    """Return the summary of a metric over seeds: mean, sample standard deviation and 95 % Student interval.
+
+    A single seed keeps the spread and interval of its file.
+    """
     measures = [run.metrics.get(metric) for run in runs]
     files = tuple(run.file for run in runs)
     if None in measures:
-        return None  # not measured by this judge, or a control that it has no meaning for
+        return None  # not measured, or not defined for this control
     first = measures[0]
     if len(measures) == 1:
         return Summary(*first[:8], files)

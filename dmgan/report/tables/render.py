@@ -1,22 +1,23 @@
-"""The papers' tables: published numbers, this run's beside them, and control rows."""
+"""The papers' tables: published numbers, numbers of this run, and control rows."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dmgan.errors import UserError
 from dmgan.models.registry import MODELS
-from dmgan.report.layouts import CONTROL_TITLES, LAYOUTS, Results, better, is_better
-from dmgan.report.markup import Cell, Column, Row, Table, to_latex, to_markdown
-from dmgan.report.measured import CONTROLS, RELEASED, Summary, judge_of, metric_of, read_measured
-from dmgan.report.notes import MEANINGS, Marks, published_spread, table_caption, table_notes
+from dmgan.options import CONTROLS
 from dmgan.report.published import Published
+from dmgan.report.results import RELEASED, Summary, metric_of, read_measured, scorer_of
+from dmgan.report.tables.markup import Cell, Column, Row, Table, to_latex, to_markdown
+from dmgan.report.tables.notes import MEANINGS, Marks, published_spread, table_caption, table_notes
+from dmgan.report.tables.paper_tables import CONTROL_TITLES, LAYOUTS, Results, better, is_better
 from dmgan.storage import files
 
 
 def write_tables(metrics: Sequence[Path], out: Path) -> None:
     """Write every layout's table as .csv, .md and .tex into the folder `out` from metrics.json files of one data set.
 
-    UserError where files are damaged, of two data sets, or measured in two ways.
+    Raise UserError if files are damaged, of two data sets, or measured in two ways.
     """
     measured = read_measured(metrics)
     for name, runs in measured.models.items():
@@ -53,7 +54,7 @@ def _columns(results: Results, marks: Marks) -> list[Column]:
     columns = [Column(f"{dataset} (published)", metric, better(metric), "") for dataset, metric in published]
     for metric in results.columns:
         group = f"{results.measured.dataset} (this run)"
-        columns.append(Column(group, metric_of(metric), better(metric), judge_of(metric), marks.of_column(metric)))
+        columns.append(Column(group, metric_of(metric), better(metric), scorer_of(metric), marks.of_column(metric)))
     return columns
 
 
@@ -74,7 +75,7 @@ def _published_cells(results: Results, method: str, marks: Marks) -> Iterator[Ce
 
 
 def _published_control_cells(results: Results, control: str, marks: Marks) -> Iterator[Cell]:
-    """The paper's own row of real images, where it has one; no paper has another control."""
+    """Return the paper's row of real images, if it has one; papers have no other controls."""
     if control == "real" and results.layout.real_images:
         return _published_cells(results, results.layout.real_images, marks)
     return (Cell("-") for _ in results.published_columns)
@@ -86,7 +87,7 @@ def _own_cells(results: Results, model: str | None, marks: Marks) -> Iterator[Ce
         if summary is None:
             yield Cell(_why_missing(results, model, metric))
             continue
-        # Compared as shown: two equal cells are both bold or both not.
+        # Compare rounded values, so that two equal cells are both bold or both not bold.
         shown = {name: float(results.shown(metric, value)) for name, value in results.model_values(metric).items()}
         best = _is_best(metric, shown.pop(model), list(shown.values()))
         yield Cell(_shown(results, metric, summary), best, tuple(marks.of_model(metric, summary)))
@@ -97,7 +98,8 @@ def _why_missing(results: Results, model: str | None, metric: str) -> str:
         return "published only"
     if model not in results.measured.models:
         return "not run"
-    return "not measured" if results.model_values(metric) else "not defined"  # what no model has, real images alone do
+    # A metric that no model has is defined for real images only.
+    return "not measured" if results.model_values(metric) else "not defined"
 
 
 def _why_control_missing(results: Results, control: str, metric: str) -> str:
@@ -130,7 +132,7 @@ def _shown(results: Results, metric: str, summary: Summary) -> str:
 
 
 def _tidy(results: Results) -> list[dict[str, object]]:
-    """One row per method, data set and metric; `note` says why a number is missing, or what a control says of it."""
+    """Return one row per method, data set and metric; `note`: why a number is missing, or the meaning of its marks."""
     rows, marks = [], Marks(results)
     for method in results.methods:
         rows += _published_rows(results, method.published_as)
@@ -157,7 +159,7 @@ def _meanings(marks: Iterator[str]) -> str:
 
 _TIDY = dict.fromkeys(
     (
-        "table", "method", "dataset", "metric", "judge", "value", "spread", "spread_over", "interval_low",
+        "table", "method", "dataset", "metric", "scorer", "value", "spread", "spread_over", "interval_low",
         "interval_high", "interval_over", "bootstrap_value", "bootstrap_low", "bootstrap_high", "bootstrap_over",
         "num_images", "feature_network", "source", "file", "note",
     ),
@@ -190,7 +192,7 @@ def _own_row(results: Results, method: str, metric: str, summary: Summary | None
         "method": method,
         "dataset": results.measured.dataset,
         "metric": metric_of(metric),
-        "judge": judge_of(metric),
+        "scorer": scorer_of(metric),
         "source": "this run",
         "note": note,
     }

@@ -1,54 +1,60 @@
-"""What is said around a table: its caption, the marks of its cells and the lines under it."""
+"""The caption of a table, the marks of its cells and the notes under it."""
 
 from collections.abc import Callable, Iterator, Sequence
 
-from dmgan.report.layouts import CONTROL_TITLES, MANIFOLDS, PUBLISHED_SETS, Results, better, is_better, title_of
-from dmgan.report.markup import Note
-from dmgan.report.measured import CONTROLS, SEEDS, Measured, Summary, judge_of, metric_of
+from dmgan.evaluation.metrics.table import facts_of
+from dmgan.options import CONTROLS
 from dmgan.report.published import AUTHORS, PAPERS, Published
+from dmgan.report.results import SEEDS, Measured, Summary, metric_of, scorer_of
+from dmgan.report.tables.markup import Note
+from dmgan.report.tables.paper_tables import (
+    CONTROL_TITLES,
+    PUBLISHED_SETS,
+    Results,
+    better,
+    is_better,
+    title_of,
+)
 
 DAGGER, DOUBLE_DAGGER, SECTION = "†", "‡", "§"
 MEANINGS = {
-    DAGGER: "a control that should lose ranks before it",
+    DAGGER: "a control that should lose ranks before the model",
     DOUBLE_DAGGER: "ranks before real test images",
-    SECTION: "the nearest training images rank before it",
+    SECTION: "the nearest training images rank before the model",
 }
-# Shuffled images are real ones: their captions alone are wrong, so only what reads captions should see it.
-_READS_CAPTIONS = ("R-precision", "attribute accuracy", "SOA-C", "SOA-I")
-_WORSE_WITH_FEWER = ("IS", "FID")  # fewer images, on either side, make the number worse
-_MOVED_BY_NUMBERS = (*_WORSE_WITH_FEWER, *MANIFOLDS)
-_COLLAPSED = 0.1  # of real images' diversity: below it a model makes one image, or few
-_FOLD = 3000  # images of a fold, as the papers have it
-_PUBLISHED_SPREAD = {"R-precision": "ten folds of one image set"}  # section 4; of the Inception Score it says nothing
+_FOLD = 3000  # images per fold in the papers
+_PUBLISHED_SPREAD = {"R-precision": "ten folds of one image set"}  # DM-GAN, section 4; not stated for IS
 
 
 def should_lose(control: str, metric: str) -> bool:
-    """Whether a sound metric ranks a control behind every model that has learnt something."""
-    return control in ("noise", "adversarial") or (control == "shuffled" and metric_of(metric) in _READS_CAPTIONS)
+    """Return whether a sound metric ranks this control behind every trained model."""
+    # Shuffled images are real; only a metric that reads captions can see that their captions are wrong.
+    return control in ("noise", "adversarial") or (control == "shuffled" and facts_of(metric_of(metric)).reads_captions)
 
 
 def may_rank(measured: Measured, control: str, metric: str, control_leads: bool) -> bool:
-    """Whether it says anything that a control ranks before (`control_leads`) or behind a model.
+    """Return whether control and models are comparable on `metric`; `control_leads`: the control has the better value.
 
-    Not where the metric moves with the number of images and the two have other numbers, unless the one that leads does
-    so although it has fewer of them.
+    Not comparable if the metric moves with the number of images and the numbers differ, unless the control leads
+    although it has fewer images.
     """
     measure = measured.controls[control].metrics[metric]
     here = (measure.num_images, measure.protocol.get("reference_num_images", 0))
     there = (measured.model_images(metric), (measured.protocol(metric) or {}).get("reference_num_images", 0))
-    if metric_of(metric) not in _MOVED_BY_NUMBERS or here == there:
+    facts = facts_of(metric_of(metric))
+    if not facts.moves_with_images or here == there:
         return True
     fewer = here[0] <= there[0] and here[1] <= there[1]
-    return control_leads and fewer and metric_of(metric) in _WORSE_WITH_FEWER
+    return control_leads and fewer and facts.worse_with_fewer
 
 
 def published_spread(metric: str) -> str:
-    """What the paper's "±" of a metric is over."""
-    return _PUBLISHED_SPREAD.get(metric, "not said in the paper")
+    """Return what the paper's "±" of a metric is computed over."""
+    return _PUBLISHED_SPREAD.get(metric, "not stated in the paper")
 
 
 def table_caption(results: Results) -> str:
-    """What the table shows, of which data sets, and why the columns do not rank against each other."""
+    """Return the caption: what the table shows, the data sets, and why published and own numbers do not rank."""
     layout, measured = results.layout, results.measured
     sets = [dataset for dataset in PUBLISHED_SETS if any(dataset == column[0] for column in results.published_columns)]
     counts = {measured.model_images(metric) for metric in results.columns} - {None}
@@ -60,16 +66,16 @@ def table_caption(results: Results) -> str:
     if measured.dataset.lower() in [dataset.lower() for dataset in sets]:
         apart = "Its feature network, reference images and number of images may differ from the paper's"
     else:
-        apart = "It is another data set and another feature network than the published columns'"
+        apart = "Data set and feature network differ from those of the published columns"
     return (
         f"{layout.subject}. {_listed(sets)}: as published ({AUTHORS[layout.source]}, {PAPERS[layout.source]}, "
         f"{layout.number}). "
-        f"{measured.dataset}: this run, {own}. {apart}, so a number of this run does not rank against a published one."
+        f"{measured.dataset}: this run, {own}. {apart}, so numbers of this run do not rank against published numbers."
     )
 
 
 class Marks:
-    """Which marks the cells of this run carry."""
+    """Marks of the cells of this run."""
 
     def __init__(self, results: Results):
         self.results = results
@@ -77,7 +83,7 @@ class Marks:
         self.spreads = list(dict.fromkeys(each.spread_over for each in results.summaries()))
 
     def of_model(self, metric: str, summary: Summary) -> Iterator[str]:
-        """Marks of a model's cell: letter of its "±", then what controls say of it."""
+        """Yield the marks of a model's cell: the letter of its "±", then the marks of controls."""
         yield from self.of_control(summary)
         yield from self._of_value(metric, summary.value)
 
@@ -93,40 +99,40 @@ class Marks:
             yield SECTION
 
     def of_column(self, metric: str) -> tuple[str, ...]:
-        """Marks of a metric itself: all that its models' cells carry."""
+        """Return the marks of a column: all marks of its models' cells."""
         values = self.results.model_values(metric).values()
         carried = {mark for value in values for mark in self._of_value(metric, value)}
         return tuple(mark for mark in MEANINGS if mark in carried)
 
     def of_published(self, found: Published) -> Iterator[str]:
-        """The number of the remark on a published cell."""
+        """Yield the number of the remark on a published cell."""
         if found.remark:
             yield self.number(found.remark)
 
     def number(self, remark: str) -> str:
-        """[1], [2], ... in the order of the table."""
+        """Return the number of a remark, [1], [2], ... in the order of the table."""
         return f"[{self.remarks.index(remark) + 1}]"
 
     def of_control(self, summary: Summary) -> Iterator[str]:
-        """The letter that says over what a "±" is, where the table holds more than one kind."""
+        """Yield the letter of the note on a "±", if the table has several kinds of "±"."""
         if len(self.spreads) > 1:
             yield self.letter(summary.spread_over)
 
     def letter(self, spread_over: str) -> str:
-        """a, b, ... in the order of the table; "" where all are of one kind."""
+        """Return the letter of a kind of "±", a, b, ... in the order of the table; "" if there is only one kind."""
         return chr(ord("a") + self.spreads.index(spread_over)) if len(self.spreads) > 1 else ""
 
     def controls(self, metric: str) -> dict[str, Summary]:
-        """The controls that have a metric, by name."""
+        """Return the controls that have a metric, by name."""
         found = {name: self.results.controls.get((name, metric)) for name in CONTROLS}
         return {name: summary for name, summary in found.items() if summary is not None}
 
     def leading(self, metric: str) -> dict[str, Summary]:
-        """The controls of which it says something that they rank before a model."""
+        """Return the controls that are comparable with a model if they score better."""
         return self._ranking(metric, control_leads=True)
 
     def trailing(self, metric: str) -> dict[str, Summary]:
-        """The controls of which it says something that they rank behind a model."""
+        """Return the controls that are comparable with a model if they score worse."""
         return self._ranking(metric, control_leads=False)
 
     def _ranking(self, metric: str, control_leads: bool) -> dict[str, Summary]:
@@ -137,12 +143,12 @@ class Marks:
 
 
 def table_notes(results: Results, marks: Marks) -> list[Note]:
-    """The lines under a table."""
+    """Return the notes under a table."""
     return [
         *_network_notes(results),
         *_spread_notes(results, marks),
         *_impossible_spread_notes(results),
-        *_fooled_notes(results, marks),
+        *_wrong_control_notes(results, marks),
         *_exceeded_notes(results, marks),
         *_nearest_notes(results, marks),
         *_unmarked_notes(results, marks),
@@ -153,8 +159,7 @@ def table_notes(results: Results, marks: Marks) -> list[Note]:
         *_count_notes(results),
         Note(
             "",
-            "Bold: the best model of a column. Whether its lead is more than chance is said by the paired comparisons, "
-            "never by ±.",
+            "Bold: the best model of a column. Paired comparisons test whether its lead is significant; ± does not.",
         ),
         *(Note("", remark) for remark in results.layout.remarks),
         *(Note(marks.number(remark), remark) for remark in marks.remarks),
@@ -163,19 +168,19 @@ def table_notes(results: Results, marks: Marks) -> list[Note]:
 
 
 def _published_only_notes(results: Results) -> Iterator[Note]:
-    """Models that there are numbers of and nothing to run."""
+    """Yield the note on models with published numbers but no implementation."""
     titles = [each.title for each in results.methods if each.model is None]
     if titles:
-        yield Note("", f"Published only, there is no model of it here: {_listed(titles)}.")
+        yield Note("", f"Published numbers only, not implemented here: {_listed(titles)}.")
 
 
 def _network_notes(results: Results) -> Iterator[Note]:
     networks: dict[str, list[str]] = {}
     for metric in results.columns:
         networks.setdefault(results.measured.network(metric), []).append(metric)
-    told = [f"{network}, for {_listed(metrics)}" for network, metrics in networks.items() if network]
-    if told:
-        yield Note("", f"Judges of this run: {'; '.join(told)}.")
+    entries = [f"{network}, for {_listed(metrics)}" for network, metrics in networks.items() if network]
+    if entries:
+        yield Note("", f"Scored in this run by: {'; '.join(entries)}.")
 
 
 def _spread_notes(results: Results, marks: Marks) -> Iterator[Note]:
@@ -193,31 +198,31 @@ def _spread_notes(results: Results, marks: Marks) -> Iterator[Note]:
             if interval:
                 over.setdefault(said, {})[metric] = None
     if over:
-        told = "; ".join(f"{_listed(list(metrics))}, {said}" for said, metrics in over.items())
-        yield Note("", f"[ ] of this run: 95 % intervals. {told}.")
+        entries = "; ".join(f"{_listed(list(metrics))}, {said}" for said, metrics in over.items())
+        yield Note("", f"[ ] of this run: 95 % intervals. {entries}.")
 
 
 def _impossible_spread_notes(results: Results) -> Iterator[Note]:
-    """Published ± that folds of 3,000 images cannot have: hits scatter by sqrt(p (1 - p) / n)."""
-    told = []
+    """Yield the note on published ± that folds of 3,000 images cannot have: the sd of hits is sqrt(p (1 - p) / n)."""
+    entries = []
     for (method, dataset, metric), cell in results.published.items():
-        if metric != "R-precision" or not cell.value or not cell.std:
+        if facts_of(metric).unit != "%" or not cell.value or not cell.std:
             continue
         share, spread = float(cell.value) / 100, float(cell.std) / 100
         expected, implied = (share * (1 - share) / _FOLD) ** 0.5, share * (1 - share) / spread**2
         if spread > 3 * expected:
-            told.append(
-                f"{method} on {dataset}, ± {cell.std} where folds of {_FOLD:,} images scatter by {100 * expected:.2f}: "
-                f"it is that of about {implied:.0f} images a fold"
+            entries.append(
+                f"{method} on {dataset}, ± {cell.std} although folds of {_FOLD:,} images give ± {100 * expected:.2f}; "
+                f"the published ± fits folds of about {implied:.0f} images"
             )
-    if told:
-        beside = "It says nothing beside a ± over folds of another size."
+    if entries:
+        beside = "Do not compare it with a ± over folds of another size."
         what = "Published ± of R-precision that cannot be over ten folds of 30,000 images"
-        yield Note("", f"{what}: {'; '.join(told)}. {beside}")
+        yield Note("", f"{what}: {'; '.join(entries)}. {beside}")
 
 
-def _fooled_notes(results: Results, marks: Marks) -> Iterator[Note]:
-    """Controls that should lose and win."""
+def _wrong_control_notes(results: Results, marks: Marks) -> Iterator[Note]:
+    """Yield the note on controls that should lose but rank before a model."""
     found = []
     for metric in results.columns:
         for name, control in marks.leading(metric).items():
@@ -227,7 +232,7 @@ def _fooled_notes(results: Results, marks: Marks) -> Iterator[Note]:
                 value = results.shown(metric, control.value)
                 found.append(f"{CONTROL_TITLES[name]} ({metric} {value}) {side} {_models(results, metric, beaten)}")
     if found:
-        lost = "There the metric is no evidence for the model."
+        lost = "In these cases the metric is no evidence for the model."
         yield Note(DAGGER, f"A control that should lose ranks before a model: {'; '.join(found)}. {lost}")
 
 
@@ -237,7 +242,7 @@ def _ranked(
     control: str,
     rank: Callable[[str, float], list[str]],
 ) -> str:
-    """Models that stand on one side of a control, metric by metric; "" where none does."""
+    """Return the models that `rank` finds before or behind a control, metric by metric; "" if there are none."""
     found = []
     for metric in results.columns:
         summary = controls(metric).get(control)
@@ -248,22 +253,22 @@ def _ranked(
 
 
 def _exceeded_notes(results: Results, marks: Marks) -> Iterator[Note]:
-    """Models that a metric ranks before real images."""
+    """Yield the note on models that a metric ranks before real images."""
     if found := _ranked(results, marks.trailing, "real", results.ahead):
-        why = "A metric that real images lose can be over-optimised."
+        why = "A metric by which real images lose can be over-optimised."
         yield Note(DOUBLE_DAGGER, f"Ranks before real test images: {found}. {why}")
 
 
 def _nearest_notes(results: Results, marks: Marks) -> Iterator[Note]:
-    """Models that a metric ranks behind copies of the training set."""
+    """Yield the note on models that a metric ranks behind copies of the training set."""
     if found := _ranked(results, marks.leading, "nearest", results.behind):
-        why = "By that metric, copying the training image with the nearest caption would have done better."
+        why = "By this metric, a copy of the training image with the nearest caption scores better."
         yield Note(SECTION, f"Ranks behind the nearest training images: {found}. {why}")
 
 
 def _unmarked_notes(results: Results, marks: Marks) -> Iterator[Note]:
-    """Ranks that would have been marked, had control and models the same numbers of images."""
-    told = []
+    """Yield the note on ranks that are not marked because control and models have different numbers of images."""
+    entries = []
     for name, mark in (("real", DOUBLE_DAGGER), *((control, "") for control in CONTROLS if control != "real")):
         metrics = []
         for metric in results.columns:
@@ -276,17 +281,17 @@ def _unmarked_notes(results: Results, marks: Marks) -> Iterator[Note]:
             if expected and name not in counted and side(metric, control.value):
                 metrics.append(metric)
         if metrics:
-            told.append(f"{CONTROL_TITLES[name]} {'behind' if mark else 'before'} a model on {_listed(metrics)}")
-    if told:
+            entries.append(f"{CONTROL_TITLES[name]} {'behind' if mark else 'before'} a model on {_listed(metrics)}")
+    if entries:
         yield Note(
             "",
-            f"Not marked: {'; '.join(told)}. These metrics move with the number of images, and control and models have "
-            "other numbers.",
+            f"Not marked: {'; '.join(entries)}. These metrics depend on the number of images, which differs between "
+            "control and models.",
         )
 
 
 def _ceiling_notes(results: Results, marks: Marks) -> Iterator[Note]:
-    """Where real images lead, as they should."""
+    """Yield the note on metrics by which real images lead, as they should."""
     led = []
     for metric in results.columns:
         real, values = marks.leading(metric).get("real"), results.model_values(metric)
@@ -297,59 +302,61 @@ def _ceiling_notes(results: Results, marks: Marks) -> Iterator[Note]:
 
 
 def _adversarial_notes(results: Results) -> Iterator[Note]:
-    """What each judge of captions says of images that were made for one of them."""
-    told = {
+    """Yield the note on the scores of adversarial images by all metrics that read captions."""
+    entries = {
         metric: results.shown(metric, summary.value)
         for (name, metric), summary in results.controls.items()
-        if name == "adversarial" and summary is not None and metric_of(metric) in _READS_CAPTIONS
+        if name == "adversarial" and summary is not None and facts_of(metric_of(metric)).reads_captions
     }
-    if told:
-        values = _listed([f"{value} on {metric}" for metric, value in told.items()])
-        made = "noise that was moved by gradient until the DAMSM of the generators finds its caption, no picture"
+    if entries:
+        values = _listed([f"{value} on {metric}" for metric, value in entries.items()])
+        made = "noise that was optimised by gradient until the generators' DAMSM retrieves its caption"
         yield Note(
             "",
-            f"Adversarial images are {made}: {values}. A lead by that DAMSM alone is no better evidence than theirs.",
+            f"Adversarial images are {made}; they show nothing that the caption describes: {values}. A model that "
+            "leads by this DAMSM alone has no better evidence than adversarial images.",
         )
 
 
 def _chance_notes(results: Results) -> Iterator[Note]:
-    """What guessing gets, and how good a judge the attribute classifier is."""
+    """Yield the notes on chance levels and on the accuracy of the attribute classifier."""
     chances = {metric: results.measured.chance(metric) for metric in results.columns}
-    told = [f"{results.shown(metric, value)} on {metric}" for metric, value in chances.items() if value is not None]
-    if told:
-        yield Note("", f"Guessing gets {_listed(told)} (percent).")
-    accuracies: dict[str, float] = {}  # of each judge, however many metrics it gives
+    entries = [f"{results.shown(metric, value)} on {metric}" for metric, value in chances.items() if value is not None]
+    if entries:
+        yield Note("", f"Chance level: {_listed(entries)} (percent).")
+    accuracies: dict[str, float] = {}  # by scorer
     for metric in results.columns:
         accuracy = (results.measured.protocol(metric) or {}).get("accuracy_on_real_test_images")
         if accuracy is not None:
-            accuracies[judge_of(metric)] = accuracy
-    for judge, accuracy in accuracies.items():
+            accuracies[scorer_of(metric)] = accuracy
+    for scorer, accuracy in accuracies.items():
         yield Note(
             "",
-            f"The {judge} itself is right on {100 * accuracy:.2f} % of the attributes that captions of real test "
-            "images name, of species it has not seen: a value above that says more of the judge than of the images.",
+            f"The {scorer} is correct on {100 * accuracy:.2f} % of the caption attributes of real test images, of "
+            f"species not seen in training; a model's value above this reflects the {scorer}, not the images.",
         )
 
 
 def _collapse_notes(results: Results) -> Iterator[Note]:
-    """Models whose images are nearly all alike; diversity does not rank, but it tells that."""
+    """Yield the note on models whose images are nearly all alike, by a metric that does not rank."""
     for metric in results.columns:
-        if metric_of(metric) != "diversity" or not results.model_values(metric):
+        threshold = facts_of(metric_of(metric)).collapsed_below
+        if threshold is None or not results.model_values(metric):
             continue
         collapsed = [
             f"{title_of(name)} ({results.shown(metric, value)})"
             for name, value in results.model_values(metric).items()
-            if value < _COLLAPSED
+            if value < threshold
         ]
         yield Note(
             "",
-            f"More diversity is not better, and {metric} does not rank. Collapsed, below {_COLLAPSED:g} of the "
+            f"More diversity is not better, and {metric} does not rank. Collapsed, below {threshold:g} of the "
             f"diversity of real images: {_listed(collapsed) if collapsed else 'none'}.",
         )
 
 
 def _count_notes(results: Results) -> Iterator[Note]:
-    """Controls that were measured on other images or another reference than the models; equal cases on one line."""
+    """Yield the notes on controls with other numbers of images or references than the models, grouped by difference."""
     cases: dict[str, dict[str, list[str]]] = {}  # what differs -> control -> metrics
     for metric in results.columns:
         models = results.measured.model_images(metric)
@@ -373,7 +380,7 @@ def _measured_on(images: int, protocol: dict[str, object]) -> str:
 
 
 def _models(results: Results, metric: str, names: Sequence[str]) -> str:
-    """Titles of some models; "every model" for all of three or more."""
+    """Return the titles of models; "every model" if `names` are all models, three or more."""
     if len(names) > 2 and len(names) == len(results.model_values(metric)):
         return "every model"
     return _listed([title_of(name) for name in names])

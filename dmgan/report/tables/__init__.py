@@ -1,0 +1,1 @@
+"""The papers' tables, notes and comparisons, from metrics.json files."""

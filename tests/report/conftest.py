@@ -1,0 +1,25 @@
+"""A writer of metrics.json files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.report.made_metrics import MODEL, metrics
+
+
+@pytest.fixture
+def write_metrics(tmp_path):
+    """Return a function that writes metrics.json of a model or control and returns its path."""
+    model_metrics = metrics(MODEL)
+
+    def write(name, seed=0, kind="model", dataset="synthbirds", metrics=model_metrics, data="5e", **changes) -> Path:
+        subject = {"kind": kind, "name": name, "seed": seed, "dataset": dataset, "num_images": 2000, "image_size": 64}
+        inputs = {"data": {"captions.json": "ca", "images.bin": data}}
+        content = {"schema": 2, "subject": subject, "metrics": metrics, "inputs": inputs, "provenance": {}} | changes
+        path = tmp_path / f"{kind}_{name}_{seed}_{dataset}" / "metrics.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+        return path
+
+    return write

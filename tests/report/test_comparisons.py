@@ -1,0 +1,124 @@
+"""The table of paired comparisons: what is claimed of two models, and what is not."""
+
+import csv
+import functools
+import json
+from pathlib import Path
+
+import pytest
+
+from dmgan.errors import UserError
+from dmgan.evaluation.statistics import uncertainty
+from dmgan.evaluation.statistics.uncertainty import cohens_h
+from dmgan.report.tables.comparisons import write_comparisons
+from tests.written_evaluations import FID, HITS, IMAGES, write_evaluation
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    monkeypatch.setattr(uncertainty, "RESAMPLES", 400)
+    monkeypatch.setattr(uncertainty, "PERMUTATIONS", 1000)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes an evaluation under this test's folder."""
+    return functools.partial(write_evaluation, tmp_path)
+
+
+def rows(folder: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    with open(folder / "comparisons.csv", newline="", encoding="utf-8") as file:
+        return {(row["first"], row["second"], row["metric"]): row for row in csv.DictReader(file)}
+
+
+def test_a_difference_that_is_there_is_claimed_with_its_size(write, tmp_path):
+    write_comparisons([write("dmgan", 0.7), write("attngan", 0.55, fid=25.0, random_seed=9)], tmp_path, 0)
+    found = rows(tmp_path)
+    hits = found["DM-GAN", "AttnGAN", "R-precision"]
+    assert hits["claim"] == "DM-GAN better than AttnGAN" and hits["scorer"] == "held-out DAMSM"
+    low, value, high = (float(hits[key]) for key in ("interval_low", "difference", "interval_high"))
+    assert 0 < low < value < high
+    assert value == pytest.approx(float(hits["first_value"]) - float(hits["second_value"]))
+    shares = (float(hits[key]) / 100 for key in ("first_value", "second_value"))
+    assert float(hits["effect_size"]) == pytest.approx(cohens_h(*shares))
+    assert hits["effect_size_name"] == "Cohen's h" and float(hits["p_value_holm"]) < 0.05
+    distance = found["DM-GAN", "AttnGAN", "FID"]
+    assert distance["claim"] == "DM-GAN better than AttnGAN" and float(distance["difference"]) == -5
+    assert "paired delete-one-fold jackknife" in distance["interval_over"]
+    text = (tmp_path / "comparisons.md").read_text()
+    assert "**DM-GAN better than AttnGAN**" in text and "One seed: claims hold for these trained generators" in text
+
+
+def test_the_difference_is_of_what_the_jackknife_is_of(write, tmp_path):
+    files = [write("dmgan", 0.6, fid=20.0), write("attngan", 0.6, seed=1, fid=20.1)]
+    for file, centre in zip(files, (20.0, 25.0), strict=True):
+        content = json.loads(file.read_text())
+        content["metrics"][FID]["interval_centre"] = centre
+        file.write_text(json.dumps(content))
+    write_comparisons(files, tmp_path, 0)
+    row = rows(tmp_path)["DM-GAN", "AttnGAN", "FID"]
+    assert (row["first_value"], row["second_value"], row["difference"]) == ("20.0", "25.0", "-5.0")
+
+
+def test_pairing_finds_what_two_intervals_would_hide(write, tmp_path):
+    files = [write("dmgan", 0.60), write("attngan", 0.57, seed=1)]
+    write_comparisons(files, tmp_path, 0)
+    hits = rows(tmp_path)["DM-GAN", "AttnGAN", "R-precision"]
+    alone = 1.96 * (2 * 0.6 * 0.4 / IMAGES) ** 0.5 * 100  # half of the interval of two sets that do not pair
+    assert float(hits["interval_high"]) - float(hits["difference"]) < 0.6 * alone
+
+
+def test_nothing_is_claimed_of_models_that_do_not_differ(write, tmp_path):
+    write_comparisons([write("dmgan", 0.6), write("attngan", 0.6, random_seed=9)], tmp_path, 0)
+    assert {row["claim"] for row in rows(tmp_path).values()} == {"no difference shown"}
+    assert "better than" not in (tmp_path / "comparisons.md").read_text()
+
+
+def test_a_lead_that_other_seeds_do_not_share_is_not_claimed(write, tmp_path):
+    files = [write("dmgan", share, seed, fid=10) for seed, share in enumerate((0.9, 0.4))]
+    files += [write("attngan", share, seed + 7, fid=30) for seed, share in enumerate((0.5, 0.52))]
+    write_comparisons(files, tmp_path, 0)
+    found = rows(tmp_path)
+    hits = found["DM-GAN", "AttnGAN", "R-precision"]
+    assert float(hits["interval_low"]) > 0 and float(hits["p_value_holm"]) < 0.05  # over images it leads
+    assert float(hits["seeds_low"]) < 0 and hits["claim"] == "no difference shown"
+    assert found["DM-GAN", "AttnGAN", "FID"]["claim"] == "DM-GAN better than AttnGAN"  # equal in every seed
+    assert (hits["first_seeds"], hits["second_seeds"]) == ("2", "2")
+
+
+def test_a_claim_by_a_metric_that_a_control_beats_is_qualified(write, tmp_path):
+    models = [write("dmgan", 0.7), write("attngan", 0.55, fid=25.0, random_seed=9)]
+    controls = [write("adversarial", 0.95, fid=90.0, kind="control"), write("real", 0.9, fid=1.0, kind="control")]
+    write_comparisons([*models, *controls], tmp_path, 0)
+    found = rows(tmp_path)
+    hits, distance = (found["DM-GAN", "AttnGAN", metric] for metric in ("R-precision", "FID"))
+    assert len(found) == 2 and hits["claim"] == distance["claim"] == "DM-GAN better than AttnGAN"
+    assert hits["note"] == "a control that should lose ranks before the model" and distance["note"] == ""
+    lines = (tmp_path / "comparisons.md").read_text().splitlines()
+    (by_hits,) = [line for line in lines if HITS in line and line.startswith("|")]
+    (by_distance,) = [line for line in lines if FID in line and line.startswith("|")]
+    assert "DM-GAN better than AttnGAN †" in by_hits and "**" not in by_hits
+    assert "**DM-GAN better than AttnGAN**" in by_distance
+    assert any(
+        line.startswith("- † The metric ranks a control") and f"Adversarial images ({HITS}" in line for line in lines
+    )
+
+
+def test_p_values_are_corrected_for_the_number_of_pairs(write, tmp_path):
+    names = ("dmgan", "attngan", "dmgan-paper")
+    write_comparisons([write(name, 0.6 + 0.02 * i, seed=i) for i, name in enumerate(names)], tmp_path, 0)
+    hits = [row for (_, _, metric), row in rows(tmp_path).items() if metric == "R-precision"]
+    assert len(hits) == 3
+    least = min(hits, key=lambda row: float(row["p_value"]))
+    assert float(least["p_value_holm"]) == pytest.approx(min(1, 3 * float(least["p_value"])))
+
+
+def test_one_model_has_nothing_to_be_compared_with(write, tmp_path):
+    write_comparisons([write("dmgan", 0.6)], tmp_path, 0)
+    assert "there is only one model, so there is nothing to compare" in (tmp_path / "comparisons.md").read_text()
+
+
+def test_files_that_cannot_be_compared_leave_no_table(write, tmp_path):
+    with pytest.raises(UserError, match="cannot be paired .different sampling_seed"):
+        write_comparisons([write("dmgan", 0.6), write("attngan", 0.6, sampling_seed=7)], tmp_path, 0)
+    assert not list(tmp_path.glob("comparisons*"))
