@@ -1,4 +1,4 @@
-"""AttnGAN: fine-grained text to image generation with attentional GANs (Xu et al., CVPR 2018), and its AttnDCGAN.
+"""AttnGAN: fine-grained text to image generation with attentional GANs (Xu et al., CVPR 2018), and AttnDCGAN.
 
 Equation numbers are the paper's. Letters: e_i word features (D = embedding_dim), h_j image features of
 region j (D_hat = generator_width), c_j word-context vector of region j.
@@ -21,7 +21,7 @@ from dmgan.options import ArchitectureOptions
 
 
 class WordAttention(nn.Module):
-    """The attention model F_attn: words projected by U serve as key and as value."""
+    """The attention model F_attn, whose keys and values are the words projected by U."""
 
     def __init__(self, width: int, embedding_dim: int, word_mask: str):
         super().__init__()
@@ -30,13 +30,13 @@ class WordAttention(nn.Module):
 
     # AttnGAN Eq. 2: s'_ji = h_j^T U e_i, beta = softmax over i, c_j = sum_i beta_ji U e_i
     def forward(self, h: Tensor, e: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Context (B, D_hat, s, s) and weights (B, T, s, s) of h (B, D_hat, s, s) and e (B, D, T)."""
+        """Return context (B, D_hat, s, s) and weights (B, T, s, s) of h (B, D_hat, s, s) and e (B, D, T)."""
         projected = self.conv_context(e[:, :, :, None])[:, :, :, 0]
         return attend(h, projected, projected, mask, self.word_mask)
 
 
 class AttentionRefinement(nn.Module):
-    """h_i = F_i(h_{i-1}, F_attn(e, h_{i-1})): features (B, D_hat, s, s) -> (B, D_hat, 2s, 2s)."""
+    """Refinement h_i = F_i(h_{i-1}, F_attn(e, h_{i-1})): features (B, D_hat, s, s) -> (B, D_hat, 2s, 2s)."""
 
     def __init__(self, width: int, embedding_dim: int, residual_blocks: int, word_mask: str):
         super().__init__()
@@ -51,7 +51,7 @@ class AttentionRefinement(nn.Module):
 
 
 class AttnGAN(TextToImageGAN):
-    """The generator of AttnGAN: an initial image, then attentional refinements of it."""
+    """The generator of AttnGAN: an initial image, then attentional refinements of the image."""
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int, word_mask: str = "corrected"):
         super().__init__(architecture, embedding_dim)
@@ -65,7 +65,7 @@ class AttnGAN(TextToImageGAN):
             self._add_image_head(stage)
 
     def _image_head(self, stage: int) -> str | None:
-        """Name of the layers that make a stage's image; None where it makes none."""
+        """Return the attribute name of a stage's image head; None if the stage has no image."""
         return f"img_net{stage}"
 
     def _add_image_head(self, stage: int) -> None:
@@ -73,7 +73,7 @@ class AttnGAN(TextToImageGAN):
             setattr(self, name, ImageHead(self.architecture.generator_width))
 
     def _images(self, stage: int, h: Tensor) -> list[Tensor]:
-        """The image that a stage makes of its features, if it makes one."""
+        """Return a list with the stage's image of features h; empty if the stage has no image."""
         name = self._image_head(stage)
         return [getattr(self, name)(h)] if name else []
 
@@ -96,7 +96,7 @@ class AttnGAN(TextToImageGAN):
 
 
 class AttnDCGAN(AttnGAN):
-    """The release's B_DCGAN: only the last stage makes an image, and one discriminator judges it with its sentence."""
+    """The release's B_DCGAN: one image, of the last stage, and one discriminator, with a conditional head only."""
 
     @property
     def image_sizes(self) -> tuple[int, ...]:

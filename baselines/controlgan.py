@@ -1,7 +1,7 @@
 """ControlGAN: controllable text-to-image generation (Li et al., NeurIPS 2019).
 
-AttnGAN with channel-wise attention beside the spatial one, a word-level discriminator and a perceptual loss. Letters:
-w words (D = embedding_dim), v features of a stage (C = generator_width, N = H W places), n regions of an image.
+AttnGAN with additional channel-wise attention, a word-level discriminator and a perceptual loss. Letters: w words
+(D = embedding_dim), v features of a stage (C = generator_width, N = H W places), n regions of an image.
 """
 
 import torch
@@ -25,7 +25,7 @@ _GAMMA2 = 5.0  # sharpness of the sum over words
 
 
 class ChannelAttention(nn.Module):
-    """Which words belong to each channel: words are mapped to the N places, where channels and words meet."""
+    """Channel-wise attention: words are projected to the N places and compared with every channel."""
 
     def __init__(self, side: int, embedding_dim: int):
         super().__init__()
@@ -33,7 +33,7 @@ class ChannelAttention(nn.Module):
 
     # ControlGAN, section 3.2: w~ = U w, alpha = softmax over words of v w~, f = alpha w~^T
     def forward(self, v: Tensor, w: Tensor, mask: Tensor) -> Tensor:
-        """Words read by every channel (B, C, s, s) of v (B, C, s, s) and w (B, D, T), mask (B, T) true at padding."""
+        """Return attended words per channel (B, C, s, s); v (B, C, s, s), w (B, D, T), mask (B, T) true at padding."""
         projected = self.U(w.transpose(1, 2))  # (B, T, N)
         m = v.flatten(2) @ projected.transpose(1, 2)  # (B, C, T)
         alpha = m.masked_fill(mask[:, None, :], -torch.inf).softmax(dim=2)
@@ -41,7 +41,7 @@ class ChannelAttention(nn.Module):
 
 
 class ControlRefinement(nn.Module):
-    """Spatial and channel-wise attention: features (B, C, s, s) -> (B, C, 2s, 2s)."""
+    """Refinement with spatial and channel-wise attention: features (B, C, s, s) -> (B, C, 2s, 2s)."""
 
     def __init__(self, side: int, width: int, embedding_dim: int, residual_blocks: int):
         super().__init__()
@@ -58,7 +58,7 @@ class ControlRefinement(nn.Module):
 
 
 class WordLevelDiscriminator(nn.Module):
-    """Do the regions of an image show the words of a caption, each of them?"""
+    """Discriminator of whether the regions of an image show every word of a caption."""
 
     def __init__(self, embedding_dim: int):
         super().__init__()
@@ -67,7 +67,7 @@ class WordLevelDiscriminator(nn.Module):
     # ControlGAN, section 3.3: n~ = F(n), beta = softmax over regions of w^T n~, b = n~ beta^T; the released
     # code has sigma(log sum exp(gamma_2 cos(b, w)))
     def forward(self, n: Tensor, w: Tensor, mask: Tensor) -> Tensor:
-        """Logits (B,) of regions n (B, D, h, w), words w (B, D, T) and mask (B, T) true at padding."""
+        """Return logits (B,) of regions n (B, D, h, w), words w (B, D, T) and mask (B, T), true at padding."""
         perceived = self.F(n).flatten(2)  # (B, D, R)
         beta = (w.transpose(1, 2) @ perceived).softmax(dim=2)  # (B, T, R)
         b = perceived @ beta.transpose(1, 2)  # (B, D, T)
@@ -76,7 +76,7 @@ class WordLevelDiscriminator(nn.Module):
 
 
 class ControlDiscriminator(Discriminator):
-    """The shared discriminator of one stage, and the word-level discriminator beside it."""
+    """The discriminator of one stage, with an additional word-level discriminator."""
 
     def __init__(self, size: int, width: int, embedding_dim: int):
         super().__init__(size, width, embedding_dim, normalisation="batch")
@@ -84,7 +84,7 @@ class ControlDiscriminator(Discriminator):
 
 
 class ControlGAN(TextToImageGAN):
-    """The generator of ControlGAN: an initial image, then refinements with both attentions."""
+    """The generator of ControlGAN: an initial image, then refinements with spatial and channel-wise attention."""
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)
@@ -114,7 +114,7 @@ class ControlGAN(TextToImageGAN):
         width = self.architecture.discriminator_width
         return nn.ModuleList(ControlDiscriminator(size, width, self.embedding_dim) for size in self.image_sizes)
 
-    # ControlGAN, section 3.5, lambda_1: real images show their own words and not those of another caption
+    # ControlGAN, section 3.5, lambda_1: target real for real images with their own words, fake with another caption's
     def extra_discriminator_losses(self, discriminator, real, captions, context) -> dict[str, Tensor]:
         with torch.no_grad():
             n, _ = context.encode_images(real)

@@ -1,9 +1,8 @@
 """DF-GAN: a simple and effective baseline for text-to-image synthesis (Tao et al., CVPR 2022).
 
-One generator and one discriminator, no stages: the sentence steers the image through affine transformations of the
-features, and the discriminator gives one answer for image and sentence together. Letters: z noise, e sentence, h
-features of the generator. Its loss (hinge, matching-aware gradient penalty: DF-GAN Eq. 1) is in
-dmgan/training/gan_losses.py.
+One generator and one discriminator, no stages: the sentence controls affine transformations of the features, and the
+discriminator has one logit for image and sentence together. Letters: z noise, e sentence, h features of the generator.
+The loss (hinge and matching-aware gradient penalty, DF-GAN Eq. 1) is in dmgan/training/gan_losses.py.
 """
 
 import math
@@ -15,11 +14,11 @@ from torch.nn import functional as F
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.options import ArchitectureOptions
 
-_MOST = 8  # channels of the widest block, in generator_width or discriminator_width
+_MAX_FACTOR = 8  # channels of the widest block divided by generator_width or discriminator_width
 
 
 class AffineHead(nn.Linear):
-    """Last layer of an affine transformation's perceptron: starts near the constant `start`."""
+    """Last layer of an affine transformation's perceptron, whose initial output is close to `start`."""
 
     keeps_initialisation = True  # with orthogonal weights gamma would start around 0
 
@@ -30,7 +29,7 @@ class AffineHead(nn.Linear):
 
 
 class Affine(nn.Module):
-    """Scales and shifts every channel by what two perceptrons read from noise and sentence."""
+    """Affine transformation of every channel; two perceptrons compute scale and shift from noise and sentence."""
 
     def __init__(self, condition_dim: int, channels: int):
         super().__init__()
@@ -43,7 +42,7 @@ class Affine(nn.Module):
 
     # DF-GAN Eq. 2-3: gamma = MLP_1(c), beta = MLP_2(c), AFF(h | c) = gamma h + beta, c = (z, e)
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        """(B, C, s, s) under the condition c (B, Z + E)."""
+        """Return the transformed features h (B, C, s, s) for the condition c (B, Z + E)."""
         return self.gamma(c)[:, :, None, None] * h + self.beta(c)[:, :, None, None]
 
 
@@ -63,7 +62,7 @@ class DFBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """(B, inputs, s, s) -> (B, outputs, 2s, 2s): two fusion blocks beside a shortcut."""
+    """Two fusion blocks with a shortcut: (B, inputs, s, s) -> (B, outputs, 2s, 2s)."""
 
     def __init__(self, inputs: int, outputs: int, condition_dim: int):
         super().__init__()
@@ -77,7 +76,7 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """(B, inputs, s, s) -> (B, outputs, s/2, s/2): two convolutions beside a shortcut, no normalisation."""
+    """Two convolutions with a shortcut, without normalisation: (B, inputs, s, s) -> (B, outputs, s/2, s/2)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -91,38 +90,38 @@ class DownBlock(nn.Module):
 
 
 class OneWayDiscriminator(nn.Module):
-    """Target-aware discriminator: one logit for image and sentence together, none for the image alone."""
+    """Target-aware discriminator: one logit for image and sentence together, no unconditional head."""
 
     has_unconditional_head = False
 
     def __init__(self, size: int, width: int, embedding_dim: int):
         super().__init__()
         halvings = int(math.log2(size // 4))
-        channels = [width * min(1 << i, _MOST) for i in range(halvings + 1)]
+        channels = [width * min(1 << i, _MAX_FACTOR) for i in range(halvings + 1)]
         self.stem = nn.Conv2d(3, channels[0], kernel_size=3, padding=1)
         self.blocks = nn.Sequential(*[DownBlock(*pair) for pair in zip(channels, channels[1:], strict=False)])
         self.joint = nn.Conv2d(channels[-1] + embedding_dim, 2 * width, kernel_size=3, padding=1, bias=False)
         self.logit = nn.Conv2d(2 * width, 1, kernel_size=4, bias=False)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, size, size) -> features (B, C, 4, 4)."""
+        """Return features (B, C, 4, 4) of images (B, 3, size, size)."""
         return self.blocks(self.stem(images))
 
     def conditional(self, features: Tensor, sentence: Tensor) -> Tensor:
-        """Logits (B,): is the image real and of this sentence (B, E)?"""
+        """Return logits (B,) for "the image is real and matches the sentence (B, E)"."""
         repeated = sentence[:, :, None, None].expand(-1, -1, 4, 4)
         joined = F.leaky_relu(self.joint(torch.cat([features, repeated], dim=1)), 0.2)
         return self.logit(joined).view(-1)
 
 
 class DFGAN(TextToImageGAN):
-    """The generator: noise to 4x4 features, then a fusion block per doubling up to the image."""
+    """The generator of DF-GAN: noise to 4x4 features, then one fusion block per doubling of the side."""
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)
         width, condition = architecture.generator_width, architecture.noise_dim + embedding_dim
         doublings = int(math.log2(architecture.image_size // 4))
-        channels = [width * min(1 << i, _MOST) for i in range(doublings, -1, -1)]
+        channels = [width * min(1 << i, _MAX_FACTOR) for i in range(doublings, -1, -1)]
         self.fc = nn.Linear(architecture.noise_dim, channels[0] * 4 * 4)
         pairs = zip(channels, channels[1:], strict=False)
         self.blocks = nn.ModuleList(UpBlock(*pair, condition) for pair in pairs)

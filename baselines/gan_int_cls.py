@@ -1,8 +1,9 @@
 """GAN-INT-CLS: generative adversarial text to image synthesis (Reed et al., ICML 2016).
 
-A DCGAN with the compressed sentence beside the noise. CLS: the discriminator also sees real images with another's
-caption; INT: the generator also draws sentences halfway between two captions. Both are in
-dmgan/training/gan_losses.py and dmgan/training/trainer.py. Letters: z noise, phi sentence (here the DAMSM's).
+A DCGAN whose input is noise and the compressed sentence. CLS: the discriminator is also trained on real images with
+captions of other images. INT: the generator is also trained on the means of two captions' sentence features. CLS and
+INT are implemented in dmgan/training/gan_losses.py and dmgan/training/trainer.py. Letters: z noise, phi sentence
+(here the DAMSM's).
 """
 
 import math
@@ -16,15 +17,15 @@ from dmgan.options import ArchitectureOptions
 
 
 def _double(inputs: int, outputs: int) -> list[nn.Module]:
-    """(B, inputs, s, s) -> (B, outputs, 2s, 2s)."""
+    """Return the layers of a block that doubles the side: (B, inputs, s, s) -> (B, outputs, 2s, 2s)."""
     conv = nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1, bias=False)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 class GANIntCls(TextToImageGAN):
-    """The generator: noise and compressed sentence to 4x4, then transposed convolutions up to the image."""
+    """The generator of GAN-INT-CLS: noise and compressed sentence to 4x4, then transposed convolutions."""
 
-    weight_std = 0.02  # DCGAN's and the release's
+    weight_std = 0.02  # as in DCGAN and the released code
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)

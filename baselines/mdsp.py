@@ -1,9 +1,10 @@
 """MDSP: memory-driven semi-parametric text-to-image generation (Li, Torr and Lukasiewicz, BMVC 2022).
 
-Equation numbers are the paper's. It gives two modules in words alone, which are written here as equations of their own:
-the affine combination module is ManiGAN's (Li et al., CVPR 2020), the content features are its section 4.2. Letters:
-S sentence, c its augmented condition, z noise, v image features (B, C, h, w) of the retrieved image, v_g their mean,
-V_k what stage k makes of v, h_k hidden features of stage k, a^l content features, x_k image of stage k.
+Equation numbers are the paper's. The paper describes two modules only in words, which are written as equations here:
+the affine combination module (ACM) of ManiGAN (Li et al., CVPR 2020), and the content features of section 4.2.
+Letters: S sentence, c augmented condition of S, z noise, v image features (B, C, h, w) of the retrieved image, v_g
+mean of v, V_k features of stage k computed from v, h_k hidden features of stage k, a^l content features, x_k image of
+stage k.
 Retrieval is in dmgan/models/retrieval.py, VGG-16's features are in dmgan/models/vgg.py, Eq. 1-4 in
 dmgan/training/gan_losses.py.
 """
@@ -25,14 +26,14 @@ from dmgan.options import ArchitectureOptions
 # Section 4.1: the generator.
 
 
-# v_g[c] = 1 / (h w) sum_y,x v[c, y, x]: which things there are, not where
+# v_g[c] = 1 / (h w) sum_y,x v[c, y, x]
 def channel_means(v: Tensor) -> Tensor:
-    """Features (B, C, h, w) -> (B, C)."""
+    """Return the channel means (B, C) of features (B, C, h, w)."""
     return v.mean(dim=(2, 3))
 
 
 class AffineCombination(nn.Module):
-    """Hidden features take from the image's features what suits them: (B, N, s, s) and (B, N, s, s) -> (B, N, s, s)."""
+    """Affine combination module (ACM): hidden and image features, both (B, N, s, s) -> (B, N, s, s)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -47,7 +48,7 @@ class AffineCombination(nn.Module):
 
 
 class Concatenation(nn.Module):
-    """The ablation of the affine combination: one convolution over both."""
+    """Ablation of the affine combination: one convolution over the concatenated features."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -57,18 +58,18 @@ class Concatenation(nn.Module):
         return self.join(torch.cat([h, V], dim=1))
 
 
-class HiddenAlone(nn.Module):
-    """The ablation without image features."""
+class NoCombination(nn.Module):
+    """Ablation without image features: returns the hidden features."""
 
     def forward(self, h: Tensor, V: Tensor | None) -> Tensor:
         return h
 
 
-_COMBINATIONS = {"acm": AffineCombination, "concatenate": Concatenation, "none": lambda width: HiddenAlone()}
+_COMBINATIONS = {"acm": AffineCombination, "concatenate": Concatenation, "none": lambda width: NoCombination()}
 
 
 class MapInitialStage(InitialStage):
-    """The ablation whose first stage sees the map v (pooled to 4x4), not its mean alone."""
+    """Ablation whose first stage reads the feature map v, pooled to 4x4, instead of its mean."""
 
     def __init__(self, inputs: int, width: int, base_size: int, feature_channels: int):
         super().__init__(inputs, width, base_size)
@@ -83,7 +84,7 @@ class MapInitialStage(InitialStage):
 
 
 class Refinement(nn.Module):
-    """h_{k+1} = up(Res(ACM(h_k, V_k))): (B, N, s, s) -> (B, N, 2s, 2s)."""
+    """Refinement h_{k+1} = up(Res(ACM(h_k, V_k))): (B, N, s, s) -> (B, N, 2s, 2s)."""
 
     def __init__(self, width: int, residual_blocks: int, combination: str):
         super().__init__()
@@ -96,7 +97,7 @@ class Refinement(nn.Module):
 
 
 class CombiningHead(nn.Module):
-    """x_k = img(ACM(h_k, V_k)), with weights of its own."""
+    """Image head x_k = img(ACM(h_k, V_k)), with an ACM that is separate from the refinement's."""
 
     def __init__(self, width: int, combination: str):
         super().__init__()
@@ -108,11 +109,11 @@ class CombiningHead(nn.Module):
 
 
 class MDSP(TextToImageGAN):
-    """A first image from S, z and v_g; refinements that take from v what the text asks for.
+    """The generator of MDSP: a first image from S, z and v_g, then refinements that read v.
 
-    first_stage: what the first stage sees of v: its "mean" v_g, the "map" itself, or "none". later_stages: how the
-    others take v in: "acm", "concatenate" or "none". content: how the discriminators pool the image: "average", "max"
-    or "none". Without v at any stage the model is parametric and retrieves nothing.
+    first_stage: input of the first stage from v: the "mean" v_g, the "map" v, or "none". later_stages: how the other
+    stages combine v with hidden features: "acm", "concatenate" or "none". content: pooling of the discriminators'
+    content features: "average", "max" or "none". If no stage reads v, the model is parametric and does not retrieve.
     """
 
     def __init__(
@@ -142,12 +143,12 @@ class MDSP(TextToImageGAN):
             self._add_feature_pyramid(channels, width)
 
     def _add_feature_pyramid(self, channels: int, width: int) -> None:
-        """V_1 = up(... up(v)) at the first stage's side, V_{k+1} = up(V_k)."""
+        """Add the layers of V_1 = up(... up(v)), at the first stage's side, and of V_{k+1} = up(V_k)."""
         stages = self.architecture.stages
         doublings = int(math.log2(REDUCTION)) - (stages - 1)
         if doublings < 1:
             raise UserError(
-                f"stages {stages}: the features, a {REDUCTION}th of the last side, are larger than the first stage's; "
+                f"stages {stages}: the features, 1/{REDUCTION} of the last side, are larger than the first stage; "
                 f"give at most {int(math.log2(REDUCTION))}"
             )
         blocks = [up_block(channels if i == 0 else width, width) for i in range(doublings)]
@@ -157,7 +158,7 @@ class MDSP(TextToImageGAN):
 
     def generate(self, noise: Tensor, sentence: Tensor, words: Tensor, word_mask: Tensor, memory=None) -> Generated:
         if memory is None and (self.first_stage != "none" or self.later_stages != "none"):
-            raise ValueError("MDSP generates from retrieved features, and none are given")
+            raise ValueError("MDSP generates from retrieved features, but memory is None")
         z, epsilon = noise.split([self.architecture.noise_dim, self.architecture.condition_dim], dim=1)
         mean, logvar = self.ca_net(sentence)
         c, v = mean + epsilon * torch.exp(0.5 * logvar), memory
@@ -176,7 +177,7 @@ class MDSP(TextToImageGAN):
         return Generated(images, mean=mean, logvar=logvar)
 
     def _pyramid(self, v: Tensor | None) -> list[Tensor | None]:
-        """V_1 ... V_K, each at its stage's side."""
+        """Return V_1 ... V_K, at the sides of stages 1 ... K."""
         if self.later_stages == "none":
             return [None] * self.architecture.stages
         V = [self.v_net1(v)]
@@ -196,7 +197,7 @@ class MDSP(TextToImageGAN):
 
 # a^0 = x, a^l = pool(a^{l-1}) with kernel and stride 2
 def content_features(x: Tensor, count: int, pooling: str) -> list[Tensor]:
-    """Image (B, 3, s, s) -> a^1 ... a^count, (B, 3, s/2, s/2) and so on."""
+    """Return a^1 (B, 3, s/2, s/2) ... a^count of an image x (B, 3, s, s)."""
     pool = {"average": F.avg_pool2d, "max": F.max_pool2d}[pooling]
     features = [x]
     for _ in range(count):
@@ -205,10 +206,11 @@ def content_features(x: Tensor, count: int, pooling: str) -> list[Tensor]:
 
 
 class ContentDiscriminator(nn.Module):
-    """Judges images of one side, alone and with the sentence; at every scale it sees the pooled image again.
+    """Discriminator of images of one side, with both heads, that reads the pooled image at every scale.
 
-    h^l = LeakyReLU(Conv4x4([h^{l-1}, a^{l-1}])), halved each time, from the image to 4x4; above 64 px 3x3 convolutions
-    bring the channels back. Spectral normalisation, no batch normalisation: R1's gradient is of each image alone.
+    h^l = LeakyReLU(Conv4x4([h^{l-1}, a^{l-1}])) halves the side, from the image to 4x4; above 64 px, 3x3 convolutions
+    reduce the channels. Spectral normalisation instead of batch normalisation keeps R1's gradients of different images
+    separate.
     """
 
     def __init__(self, size: int, width: int, embedding_dim: int, content: str):
@@ -216,7 +218,7 @@ class ContentDiscriminator(nn.Module):
         self.content, self.has_unconditional_head = content, True
         extra = 0 if content == "none" else 3
         halvings = int(math.log2(size // 4))
-        widest = max(halvings, 4)  # as AttnGAN's: 8 width at 4x4, more on the way above 64 px
+        widest = max(halvings, 4)  # as in AttnGAN: 8 width at 4x4, wider layers above 64 px
         widths = [width << i for i in range(widest - halvings, widest)]
         inputs = [3] + [each + extra for each in widths[:-1]]
         self.halve = nn.ModuleList(_convolution(*each, kernel=4, stride=2) for each in zip(inputs, widths, strict=True))
@@ -226,7 +228,7 @@ class ContentDiscriminator(nn.Module):
         self.with_sentence = LogitHead(back[-1], embedding_dim, "spectral")
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, size, size) -> features at 4x4."""
+        """Return features (B, C, 4, 4) of images (B, 3, size, size)."""
         h = images
         pooled = [] if self.content == "none" else content_features(images, len(self.halve), self.content)
         for level, convolution in enumerate(self.halve):
@@ -234,11 +236,11 @@ class ContentDiscriminator(nn.Module):
         return self.narrow(h)
 
     def unconditional(self, features: Tensor) -> Tensor:
-        """Logits (B,): is the image real?"""
+        """Return logits (B,) for "the image is real"."""
         return self.alone(features)
 
     def conditional(self, features: Tensor, sentence: Tensor) -> Tensor:
-        """Logits (B,): is the image real and of this sentence (B, E)?"""
+        """Return logits (B,) for "the image is real and matches the sentence (B, E)"."""
         return self.with_sentence(features, sentence)
 
 

@@ -1,8 +1,8 @@
 """MirrorGAN: learning text-to-image generation by redescription (Qiao et al., CVPR 2019).
 
-AttnGAN whose stages attend to words and to the sentence (GLAM), and whose last image is described by a pretrained
-captioner; the description should be the caption (STREAM). Letters: f features of a stage, w words, s the augmented
-sentence (s_ca), U and V projections.
+AttnGAN whose stages attend to words and sentence (GLAM). A pretrained captioner describes the last image, and the
+STREAM loss compares its description with the caption. Letters: f features of a stage, w words, s augmented sentence
+(s_ca), U and V projections.
 """
 
 import torch
@@ -28,23 +28,23 @@ class GlobalLocalAttention(nn.Module):
         super().__init__()
         self.U = nn.Conv1d(embedding_dim, width, kernel_size=1, bias=False)
         self.V = nn.Linear(condition_dim, width, bias=False)
-        self.W = nn.Conv2d(width, width, kernel_size=1, bias=False)  # the release's, before the softmax
+        self.W = nn.Conv2d(width, width, kernel_size=1, bias=False)  # in the released code, before the softmax
 
     # MirrorGAN, section 3.2: Att_w = sum_l (U w_l) softmax_l(f^T U w_l)
     def words(self, f: Tensor, w: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Read words (B, C, s, s) and their weights (B, T, s, s); w (B, D, T), mask (B, T) true at padding."""
+        """Return attended words (B, C, s, s) and weights (B, T, s, s); w (B, D, T), mask (B, T) true at padding."""
         projected = self.U(w)
         return attend(f, projected, projected, mask, "corrected")
 
     # MirrorGAN, section 3.2: Att_s = (V s) o softmax(f o (V s)), over the channels of every place
     def sentence(self, f: Tensor, s: Tensor) -> Tensor:
-        """The sentence (B, condition_dim) at every place, (B, C, s, s)."""
+        """Return the sentence's attended features (B, C, s, s) of f (B, C, s, s) and s (B, condition_dim)."""
         projected = self.V(s)[:, :, None, None]
         return projected * self.W(f * projected).softmax(dim=1)
 
 
 class MirrorRefinement(nn.Module):
-    """f_i = F_i(f_{i-1}, Att_w, Att_s): features (B, C, s, s) -> (B, C, 2s, 2s)."""
+    """Refinement f_i = F_i(f_{i-1}, Att_w, Att_s): features (B, C, s, s) -> (B, C, 2s, 2s)."""
 
     def __init__(self, width: int, embedding_dim: int, condition_dim: int, residual_blocks: int):
         super().__init__()
@@ -59,7 +59,7 @@ class MirrorRefinement(nn.Module):
 
 
 class MirrorGAN(TextToImageGAN):
-    """The generator of MirrorGAN."""
+    """The generator of MirrorGAN: an initial image, then refinements with GLAM."""
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)
@@ -89,7 +89,7 @@ class MirrorGAN(TextToImageGAN):
         width = self.architecture.discriminator_width
         return discriminators_for(self.image_sizes, width, self.embedding_dim, normalisation="batch")
 
-    # MirrorGAN, section 3.4: lambda L_stream, the last image described
+    # MirrorGAN, section 3.4: lambda L_stream, on the last image
     def extra_losses(self, generated, real, captions, context) -> dict[str, Tensor]:
         _, embedding = context.encode_images(generated.images[-1])
         loss = context.networks.captioner.network.cross_entropy(embedding, captions.tokens, captions.mask)

@@ -1,9 +1,9 @@
 """StackGAN: text to photo-realistic image synthesis with stacked GANs (Zhang et al., ICCV 2017).
 
-Its first version: Stage-I draws a small image, and when it is trained, it is frozen and Stage-II learns to draw the
-image anew, twice as large with two stages, four times with the paper's three. Letters: z noise, c0 and c the augmented
-conditions of the stages, s0 Stage-I's image. Its losses, Eq. 3-4 of Stage-I and Eq. 5-6 of Stage-II, are in
-dmgan/training/gan_losses.py; `begin_step` says which of them a step has.
+StackGAN-v1: first Stage-I is trained to generate a small image; then Stage-I is frozen, and Stage-II is trained to
+generate a larger image from it: twice as large with `stages` 2, four times with the paper's 3. Letters: z noise, c0
+and c augmented conditions of Stage-I and Stage-II, s0 Stage-I's image. The losses, Eq. 3-4 of Stage-I and Eq. 5-6 of
+Stage-II, are in dmgan/training/gan_losses.py; `begin_step` chooses the stage to train.
 """
 
 import math
@@ -28,7 +28,7 @@ _DOWN = 2  # halvings of Stage-I's image in Stage-II's encoder
 
 
 class StageI(nn.Module):
-    """Condition and noise -> a small image."""
+    """Stage-I: condition and noise -> a small image."""
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__()
@@ -38,14 +38,14 @@ class StageI(nn.Module):
         self.to_image = ImageHead(width)
 
     def forward(self, z: Tensor, epsilon: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Image s0 (B, 3, s, s), mean and log variance (B, C) of the condition."""
+        """Return image s0 (B, 3, s, s), and mean and log variance (B, C) of the condition."""
         mean, logvar = self.ca_net(sentence)
         c0 = mean + epsilon * torch.exp(0.5 * logvar)
         return self.to_image(self.features(torch.cat([c0, z], dim=1))), mean, logvar
 
 
 class StageII(nn.Module):
-    """Stage-I's image and a condition of its own -> the image drawn anew; no further noise z."""
+    """Stage-II: Stage-I's image and a separately augmented condition -> a larger image; no noise z."""
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__()
@@ -65,7 +65,7 @@ class StageII(nn.Module):
         self.to_image = ImageHead(widths[-1])
 
     def forward(self, s0: Tensor, epsilon: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Image (B, 3, s, s), mean and log variance (B, C) of the condition."""
+        """Return image (B, 3, s, s), and mean and log variance (B, C) of the condition."""
         mean, logvar = self.ca_net(sentence)
         c = mean + epsilon * torch.exp(0.5 * logvar)
         encoded = self.encode(s0)
@@ -80,15 +80,15 @@ def _halve(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 class StackGAN(TextToImageGAN):
-    """Both stages; `begin_step` says which of them is trained."""
+    """The generator of StackGAN: both stages; `begin_step` chooses the stage to train."""
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)
         if architecture.stages == 1:
-            raise UserError("stages 1: StackGAN draws a small and a large image; give 2 stages or more (the paper: 3)")
+            raise UserError("stages 1: StackGAN generates two images; give 2 stages or more (the paper: 3)")
         self.stage1 = StageI(architecture, embedding_dim)
         self.stage2 = StageII(architecture, embedding_dim)
-        self._trained = None  # both, where no training has begun
+        self._trained = None  # stage to train, 0 or 1; None: begin_step was not called
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
@@ -104,7 +104,7 @@ class StackGAN(TextToImageGAN):
         return (0, 1) if self._trained is None else (self._trained,)
 
     def begin_step(self, step: int, steps: int) -> None:
-        """The first half of the steps trains Stage-I, the second Stage-II on the images of the frozen Stage-I."""
+        """Choose Stage-I in the first half of the steps; in the second half freeze Stage-I and choose Stage-II."""
         self._trained = 0 if step < steps // 2 else 1
         self.stage1.requires_grad_(self._trained == 0).train(self._trained == 0)
 

@@ -1,8 +1,8 @@
 """StackGAN++: realistic image synthesis with stacked generative adversarial networks (Zhang et al., TPAMI 2018).
 
-Its second version, StackGAN-v2: one tree of generators trained together, every stage with an image and a
-discriminator of its own that judges it alone and with the condition. Letters: z noise, c augmented condition, h_i
-features of stage i, F_i its layers, G_i its image head.
+StackGAN-v2: all stages are trained together. Every stage has an image and a discriminator with a conditional and an
+unconditional head. Letters: z noise, c augmented condition, h_i features of stage i, F_i layers of stage i, G_i image
+head of stage i.
 """
 
 import torch
@@ -23,7 +23,7 @@ from dmgan.options import ArchitectureOptions
 
 
 class NextStage(nn.Module):
-    """F_i: features (B, inputs, s, s) and condition (B, C) -> features (B, outputs, 2s, 2s)."""
+    """Layers F_i: features (B, inputs, s, s) and condition (B, C) -> features (B, outputs, 2s, 2s)."""
 
     def __init__(self, inputs: int, outputs: int, condition_dim: int, residual_blocks: int):
         super().__init__()
@@ -42,7 +42,7 @@ class NextStage(nn.Module):
 
 
 class StackGANpp(TextToImageGAN):
-    """The generators of StackGAN++: an initial image, then stages that read the condition anew."""
+    """The generator of StackGAN++: an initial image, then stages that read the condition again."""
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)

@@ -1,1 +1,1 @@
-"""Sampling: captions to images, each a pure function of weights, tokens and the image's own seed."""
+"""Sampling of images from captions; an image is a pure function of weights, tokens, seed and image number."""

@@ -1,4 +1,4 @@
-"""The captions of sampled images: their choice, order and encoding."""
+"""Captions of sampled images: choice, order and encoding."""
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
@@ -12,28 +12,27 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
 from dmgan.runtime.randomness import generator
-from dmgan.sampling.trained_model import TrainedModel
 from dmgan.text.damsm import Damsm, EncodedCaptions
 from dmgan.text.encoders import padding_mask
 
 
 class CaptionEncodings:
-    """Encodes every distinct caption once, for batches in an order in which equal captions follow one another."""
+    """Encoder of captions that reuses the features of captions in the last batch."""
 
     def __init__(self, damsm: Damsm):
         self._damsm = damsm
-        self._last: dict[bytes, tuple[Tensor, Tensor]] = {}  # of the last batch: sentence (E,), words (E, T)
+        self._last: dict[bytes, tuple[Tensor, Tensor]] = {}  # features of the last batch: sentence (E,), words (E, T)
 
     @torch.inference_mode()
     def encode(self, captions: Sequence[np.ndarray]) -> EncodedCaptions:
-        """Features of B captions (token arrays)."""
+        """Return the features of B captions, given as token arrays."""
         keys = [caption.tobytes() for caption in captions]
         known = {key: self._last[key] for key in keys if key in self._last}
         new = {key: caption for key, caption in zip(keys, captions, strict=True) if key not in known}
         if new:
             encoded = self._damsm.encode_captions(list(new.values()))
-            each = zip(new, encoded.sentence, encoded.words, encoded.lengths.tolist(), strict=True)
-            known |= {key: (sentence, words[:, :length]) for key, sentence, words, length in each}
+            features = zip(new, encoded.sentence, encoded.words, encoded.lengths.tolist(), strict=True)
+            known |= {key: (sentence, words[:, :length]) for key, sentence, words, length in features}
         self._last = known
         sentence = torch.stack([known[key][0] for key in keys])
         lengths = torch.tensor([len(caption) for caption in captions])
@@ -47,7 +46,7 @@ class CaptionChoice(NamedTuple):
     """The caption of one sampled image."""
 
     image: int  # number of the test image in the data set
-    caption: int  # which of its captions
+    caption: int  # number of the caption among the captions of that image
     tokens: np.ndarray  # (length,) int32
 
 
@@ -58,10 +57,10 @@ def choose_test_caption(
     max_words: int,
     read: Callable[[int, int], np.ndarray] | None = None,
 ) -> CaptionChoice:
-    """The caption of sampled image `number`: passes over the test images, a random caption each time.
+    """Return the caption of sampled image `number`: a random caption of test image `number` modulo their count.
 
-    A pure function of its arguments; of a longer caption a random ordered subset of max_words is kept. `read` gives
-    the tokens of (image, caption) where they are not the data set's own (Damsm.caption_reader).
+    A pure function of its arguments. A caption longer than max_words is cut to a random subset, in order. read: returns
+    tokens of (image, caption) in the encoders' vocabulary (Damsm.caption_reader); None: the data set's own tokens.
     """
     indices = dataset.indices("test")
     index = int(indices[number % len(indices)])
@@ -76,27 +75,32 @@ def choose_soa_captions(
     max_words: int,
     read: Callable[[int, int], np.ndarray] | None = None,
 ) -> tuple[list[CaptionChoice], list[int]]:
-    """The captions of the images that SOA asks for, and the number of the COCO class that each is made for."""
+    """Return the captions of the images that SOA needs, and the COCO class number of every image.
+
+    Arguments as in choose_test_caption. UserError if no test caption names a COCO class.
+    """
     keys = [(int(image), n) for image in dataset.indices("test") for n in range(dataset.caption_count(image))]
     plan = plan_coco_images({key: dataset.caption(*key) for key in keys}, seed)
     if not plan:
-        raise UserError(f"{dataset.folder}: no test caption names an object of COCO; sample without --soa")
+        raise UserError(f"{dataset.folder}: no test caption names a COCO class; sample without --soa")
     choices = []
-    for number, each in enumerate(plan):
-        tokens = (read or dataset.tokens)(each.image, each.caption)
+    for number, planned in enumerate(plan):
+        tokens = (read or dataset.tokens)(planned.image, planned.caption)
         kept = fit_caption(tokens, max_words, generator(seed, "SOA caption", number))
-        choices.append(CaptionChoice(each.image, each.caption, kept))
-    return choices, [each.class_number for each in plan]
+        choices.append(CaptionChoice(planned.image, planned.caption, kept))
+    return choices, [planned.class_number for planned in plan]
 
 
-def _unknown_words(trained: TrainedModel, dataset: PreparedDataset, choice: CaptionChoice) -> list[str]:
-    if trained.damsm.vocabulary == dataset.vocabulary:
+def unknown_words(damsm: Damsm, dataset: PreparedDataset, choices: Sequence[CaptionChoice]) -> list[str]:
+    """Return the words of the chosen captions that the encoders do not know, sorted."""
+    if damsm.vocabulary == dataset.vocabulary:
         return []
-    return trained.damsm.vocabulary.unknown(dataset.caption(choice.image, choice.caption))
+    texts = (dataset.caption(choice.image, choice.caption) for choice in choices)
+    return sorted({word for text in texts for word in damsm.vocabulary.unknown(text)})
 
 
-def _by_length(choices: Sequence[CaptionChoice], batch_size: int, done: Set[int]) -> Iterator[list[int]]:
-    """Numbers of the images that are not done, in batches of captions of like length; equal captions follow another."""
+def batches_by_length(choices: Sequence[CaptionChoice], batch_size: int, done: Set[int]) -> Iterator[list[int]]:
+    """Yield batches of image numbers that are not in `done`, sorted by caption length, with equal captions together."""
     left = (number for number in range(len(choices)) if number not in done)
     order = sorted(left, key=lambda number: (len(choices[number].tokens), choices[number].tokens.tolist(), number))
     for start in range(0, len(order), batch_size):

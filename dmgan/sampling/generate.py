@@ -1,4 +1,4 @@
-"""Images of a user's own captions."""
+"""Generation of images from a user's own captions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
 from dmgan.runtime.progress import log
 from dmgan.runtime.randomness import generator
-from dmgan.sampling.sample import _pixels
+from dmgan.sampling.image_folder import pixels_by_suffix
 from dmgan.sampling.trained_model import generate_images, image_noise, load_run
 from dmgan.storage import files
 from dmgan.storage.png import write_pngs
@@ -18,23 +18,23 @@ _GENERATED = files.OwnFiles("generate", ("captions.json",), r"captions\.json|cap
 
 
 def read_captions(path: Path) -> list[str]:
-    """The lines of a text file that hold something."""
+    """Return the non-empty lines of a UTF-8 text file; UserError if all lines are empty."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path}: cannot be read as UTF-8 text ({error}); give a file with one caption a line"
+            f"{path}: cannot be read as UTF-8 text ({error}); give a file with one caption per line"
         ) from error
     captions = [line.strip() for line in lines if line.strip()]
     if not captions:
-        raise UserError(f"{path}: holds no caption; write one caption a line")
+        raise UserError(f"{path}: holds no caption; write one caption per line")
     return captions
 
 
 def generate_from_captions(
     run: Path, captions: Sequence[str], out: Path, images_per_caption: int, seed: int, device: torch.device
 ) -> None:
-    """Write images of every stage for a person's own captions, as CAPTION_IMAGE_SIDE.png, and captions.json."""
+    """Generate images of every stage from captions; write captionNNN_NNN_SIDE.png files and captions.json."""
     if not captions:
         raise UserError("no caption given; use --caption 'this bird has a red crown' or --captions FILE")
     if images_per_caption < 1:
@@ -55,9 +55,9 @@ def generate_from_captions(
             )
             generated = generate_images(trained, [kept] * images_per_caption, noise)
             names = [f"caption{number:03d}_{image:03d}" for image in range(images_per_caption)]
-            for suffix, pixels in _pixels(generated.images, all_stages=True).items():
+            for suffix, pixels in pixels_by_suffix(generated.images, all_stages=True).items():
                 write_pngs([folder / f"{name}{suffix}.png" for name in names], pixels)
             described.append({"caption": caption, "words_used": vocabulary.decode(kept), "words_unknown": unknown})
         files.write_json(folder / "captions.json", {"run": str(run), "seed": seed, "captions": described})
     sides = ", ".join(str(size) for size in trained.model.image_sizes)
-    log(f"{out}: {len(captions) * images_per_caption} images of each side ({sides} px)")
+    log(f"{out}: {len(captions) * images_per_caption} images per side ({sides} px)")

@@ -1,4 +1,4 @@
-"""The folder that images are sampled into: it appears whole, and goes on after an end in the middle."""
+"""Atomic output folder of sampled images; an interrupted sampling resumes."""
 
 import os
 from collections import deque
@@ -8,43 +8,58 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
+from dmgan.data.batches import to_uint8
 from dmgan.errors import UserError
 from dmgan.runtime.progress import log
 from dmgan.storage import files
 from dmgan.storage.npy import NpyWriter
 from dmgan.storage.png import PngWriters, is_whole_png, read_png
 
-MANIFEST, _SUBJECT = "manifest.json", "unfinished.json"
+MANIFEST, _INPUTS = "manifest.json", "unfinished.json"
 _NAMES = r"manifest\.json|unfinished\.json|\d{6,}(_\d+)?\.png|images(_\d+)?\.npy"
-_NAMES += r"|done\.txt|\.lock"  # of earlier versions
-SAMPLED = files.OwnFiles("sample", (MANIFEST, _SUBJECT), _NAMES)
-_BATCHES_AHEAD = 3  # that may wait to be written: bounds memory where the generator is the faster one
+_NAMES += r"|done\.txt|\.lock"  # files of earlier versions
+SAMPLED = files.OwnFiles("sample", (MANIFEST, _INPUTS), _NAMES)
+_BATCHES_AHEAD = 3  # limit of batches that wait to be written; bounds the RAM if the disk is slower than the generator
+
+
+def sides_by_suffix(image_sizes: Sequence[int], all_stages: bool) -> dict[str, int]:
+    """Return the images written per caption, as {file-name suffix: side in pixels}."""
+    return {f"_{side}": side for side in image_sizes} if all_stages else {"": image_sizes[-1]}
+
+
+def pixels_by_suffix(stages: Sequence[Tensor], all_stages: bool) -> dict[str, np.ndarray]:
+    """Return the pixels to write, as {file-name suffix: (B, s, s, 3) uint8}, from stages (B, 3, s, s)."""
+    if not all_stages:
+        return {"": to_uint8(stages[-1])}
+    return {f"_{images.shape[-1]}": to_uint8(images) for images in stages}
 
 
 class ImageFolder:
-    """Images 0 ... num_images - 1 under construction in `OUT.part`, which becomes `out` in `finish`.
+    """Context manager that writes images 0 ... num_images - 1 into `OUT.part`; `finish` renames the folder to `out`.
 
-    A context manager. `OUT.part/unfinished.json` says what they are images of: an unfinished folder of the same thing
-    is gone on with, one of anything else is begun anew. An image is done where its PNG files are whole, whatever ended
-    the earlier start; images.npy, in which nothing says so, is made from them.
+    `OUT.part/unfinished.json` records the inputs of the images: a folder with equal inputs is resumed, a folder with
+    other inputs is started again. An image is done if its PNG files are complete; images.npy does not show which images
+    are complete, and is therefore written again from the PNG files.
     """
 
     def __init__(
         self,
         out: Path,
-        subject: Mapping[str, object],
+        inputs: Mapping[str, object],
         num_images: int,
         sides: Mapping[str, int],
         workers: int,
         packed: bool,
     ):
-        """subject: all that the images depend on, plain values; packed: write images.npy too.
+        """Describe the images; the folder is created on entry.
 
-        sides: of every file of an image what its name ends in, and its side in pixels.
+        inputs: JSON values of everything that the images depend on; packed: also write images.npy; sides: the files of
+        an image, {file-name suffix: side in pixels} (see sides_by_suffix).
         """
         self._out, self._part = Path(out), Path(out).with_name(Path(out).name + ".part")
-        self._subject = {**subject, "num_images": num_images}
+        self._inputs = {**inputs, "num_images": num_images}
         self._num_images, self._sides, self._workers, self._packed = num_images, sides, workers, packed
         self._arrays: dict[str, NpyWriter] = {}
         self._pending: deque[tuple[Sequence[int], list[Future]]] = deque()
@@ -54,7 +69,7 @@ class ImageFolder:
         with ExitStack() as opened:
             opened.enter_context(files.locked(self._out))
             try:
-                self._take_up()
+                self._resume_or_start()
                 for suffix, side in self._sides.items() if self._packed else ():
                     array = NpyWriter(self._part / f"images{suffix}.npy", (self._num_images, side, side, 3), np.uint8)
                     self._arrays[suffix] = array
@@ -70,53 +85,49 @@ class ImageFolder:
     def __exit__(self, *raised) -> None:
         self._opened.close()
 
-    def _take_up(self) -> None:
-        """Go on with the images that an earlier start left, if they are of the same thing; otherwise begin."""
-        if not self._part.exists() and _subject_of(self._out) == self._subject:
-            os.replace(self._out, self._part)  # a kill in `finish` left it there
+    def _resume_or_start(self) -> None:
+        """Keep the complete images of an interrupted sampling with equal inputs; delete all other images."""
+        if not self._part.exists() and _read_inputs(self._out) == self._inputs:
+            os.replace(self._out, self._part)  # the process was killed in `finish`, before it deleted unfinished.json
         files.refuse_overwrite(self._part, SAMPLED)
         self._part.mkdir(exist_ok=True)
-        subject = _subject_of(self._part)
-        if subject == self._subject:
-            self.done = {number for number in range(self._num_images) if not self._cut_short(number)}
-            log(f"{self._part}: {len(self.done)} of {self._num_images} images are there; going on")
-        elif subject is not None:
-            names = sorted(
-                name for name in subject.keys() | self._subject if subject.get(name) != self._subject.get(name)
-            )
+        found = _read_inputs(self._part)
+        if found == self._inputs:
+            self.done = {number for number in range(self._num_images) if not self._incomplete(number)}
+            log(f"{self._part}: resuming; {len(self.done)} of {self._num_images} images are complete")
+        elif found is not None:
+            names = sorted(name for name in found.keys() | self._inputs if found.get(name) != self._inputs.get(name))
             images = sum(name.endswith(".png") for name in os.listdir(self._part))
-            log(
-                f"{self._part}: {images} images of another run ({', '.join(names)} changed) are deleted; beginning anew"
-            )
+            log(f"{self._part}: starting again; {images} images with other inputs ({', '.join(names)}) are deleted")
         kept = {path.name for number in self.done for path in self._paths(number)}
         for name in os.listdir(self._part):
-            if name not in kept and name != _SUBJECT:
+            if name not in kept and name != _INPUTS:
                 (self._part / name).unlink()
-        files.write_json(self._part / _SUBJECT, self._subject)  # not before the images of another subject are gone
+        files.write_json(self._part / _INPUTS, self._inputs)  # only after images with other inputs are deleted
 
     def _paths(self, number: int) -> list[Path]:
-        """The PNG files of one image."""
+        """Return the PNG files of one image."""
         return [self._part / f"{number:06d}{suffix}.png" for suffix in self._sides]
 
-    def _cut_short(self, number: int) -> list[Path]:
-        """Which of them are missing or not whole."""
+    def _incomplete(self, number: int) -> list[Path]:
+        """Return the PNG files of one image that are missing or truncated."""
         return [path for path in self._paths(number) if not is_whole_png(path)]
 
     def _pack_done(self) -> None:
-        """Write what is done into images.npy; an image that cannot be read is not done."""
+        """Write finished images into images.npy; unreadable images are removed from `done`."""
         if not self._packed:
             return
         for number in sorted(self.done):
             try:
                 images = [read_png(path) for path in self._paths(number)]
-            except (OSError, SyntaxError, ValueError):  # as Pillow calls damage
+            except (OSError, SyntaxError, ValueError):  # Pillow raises these for damaged files
                 self.done.discard(number)
                 continue
             for array, pixels in zip(self._arrays.values(), images, strict=True):
                 array.write(number, pixels[None])
 
     def write(self, numbers: Sequence[int], images: Mapping[str, np.ndarray]) -> int:
-        """Begin to write images `numbers`, {suffix: (B, s, s, 3) uint8}; how many more are complete by now."""
+        """Start to write images `numbers`, {suffix: (B, s, s, 3) uint8}; return the number of newly finished images."""
         try:
             writes = []
             for suffix, pixels in images.items():
@@ -130,7 +141,7 @@ class ImageFolder:
             raise self._not_written(error) from error
 
     def _complete(self, ahead: int) -> int:
-        """Wait until at most `ahead` batches are being written; count the images of the others as done."""
+        """Wait until at most `ahead` batches are being written; return the number of newly finished images."""
         count = 0
         while len(self._pending) > ahead:
             numbers, writes = self._pending.popleft()
@@ -140,36 +151,36 @@ class ImageFolder:
         return count
 
     def finish(self, manifest: Mapping[str, object]) -> int:
-        """Wait for all files, write the manifest and put the folder in its place; how many were still to complete."""
+        """Wait for all files, write the manifest and rename the folder to `out`; return the number of new images."""
         try:
             last = self._complete(0)
             for array in self._arrays.values():
                 array.close()
-            lost = [path for number in range(self._num_images) for path in self._cut_short(number)]
+            lost = [path for number in range(self._num_images) for path in self._incomplete(number)]
             if lost:
                 raise UserError(
-                    f"{lost[0]}: is missing or cut short, as are {len(lost) - 1} others; something else changed the "
-                    "folder. Run the same command again, which makes them anew"
+                    f"{lost[0]}: is missing or truncated, and {len(lost) - 1} other files; another program changed the "
+                    "folder. Run the same command again to generate them again"
                 )
             if self._packed:
                 packed = {f"images{suffix}.npy": list(array.shape) for suffix, array in self._arrays.items()}
                 manifest = {**manifest, "packed": packed}
             files.write_json(self._part / MANIFEST, manifest)
             files.replace_folder(self._part, self._out, SAMPLED)
-            (self._out / _SUBJECT).unlink()  # last: until then the same command takes the folder up again
+            (self._out / _INPUTS).unlink()  # last: as long as the file exists, the same command resumes
             return last
         except OSError as error:
             raise self._not_written(error) from error
 
     def _not_written(self, error: OSError) -> UserError:
         return UserError(
-            f"{self._out}: could not be written ({error.strerror or error}); what is complete stays in {self._part}. "
-            "Free space or fix the permissions, then run the same command again to go on"
+            f"{self._out}: could not be written ({error.strerror or error}); complete images stay in {self._part}. "
+            "Free space or fix the permissions, then run the same command again to resume"
         )
 
 
-def _subject_of(folder: Path) -> dict[str, object] | None:
-    """What the images of an unfinished folder are of; None where it is none."""
-    if not (folder / _SUBJECT).exists():
+def _read_inputs(folder: Path) -> dict[str, object] | None:
+    """Return the inputs of the images in an unfinished folder; None if `folder` is missing or finished."""
+    if not (folder / _INPUTS).exists():
         return None
-    return files.read_json(folder / _SUBJECT, "delete that folder to begin anew")
+    return files.read_json(folder / _INPUTS, "delete that folder to start again")

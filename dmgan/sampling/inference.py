@@ -1,4 +1,4 @@
-"""A trained generator made ready to make many images: fused, in another precision or memory layout, compiled."""
+"""Inference with a trained generator: fused blocks, bfloat16, channels_last, compilation."""
 
 import copy
 import os
@@ -7,7 +7,6 @@ import sys
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dmgan.errors import UserError
 from dmgan.models.fused import fused_for_inference
@@ -20,17 +19,14 @@ _CAST_BY_AUTOCAST = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 class InferenceGenerator:
-    """A copy of a model in evaluation mode that generates as the options say."""
+    """A copy of a model in evaluation mode that generates with the given options."""
 
-    def __init__(
-        self, model: TextToImageGAN, options: SamplingOptions, device: torch.device, batch_size: int, max_words: int
-    ):
-        """batch_size, max_words: the largest that will be asked for; a compiled generator pads all to them."""
-        self._options, self._device = options, device
-        self._shape = (batch_size, max_words)
+    def __init__(self, model: TextToImageGAN, options: SamplingOptions, device: torch.device, max_words: int):
+        """Copy the model; with options.compile, batches are padded to max_words words and batch_size rows."""
+        self._options, self._device, self._max_words = options, device, max_words
         model = fused_for_inference(model) if options.fused else copy.deepcopy(model)
         if options.precision == "bfloat16":
-            for layer in model.modules():  # once: autocast would cast the same weights in every batch
+            for layer in model.modules():  # cast once here; autocast would cast the weights for every batch
                 if isinstance(layer, _CAST_BY_AUTOCAST):
                     layer.to(torch.bfloat16)
         elif device.type == "cuda":
@@ -44,17 +40,23 @@ class InferenceGenerator:
 
     @torch.inference_mode()
     def images(self, noise: Tensor, captions: EncodedCaptions, memory: Tensor | None = None) -> list[Tensor]:
-        """Images of every stage (B, 3, s, s), for noise (B, noise_dim), B captions and what they retrieved."""
-        given = [noise.to(self._device), captions.sentence, captions.words, captions.mask, memory]
-        if self._options.compile:
-            given = _padded(*given, *self._shape)
+        """Return the images (B, 3, s, s) of every stage for B captions.
+
+        noise (B, noise_dim); memory (B, C, h, w): features of the retrieved images, for a model that retrieves.
+        """
+        count, noise = len(noise), noise.to(self._device)
+        if self._options.compile:  # repeat the last row to a fixed shape, to compile only once
+            rows = torch.arange(self._options.batch_size).clamp_(max=count - 1)
+            captions = captions.padded_to(self._max_words).rows(rows)
+            noise, memory = noise[rows], None if memory is None else memory[rows]
+        given = [noise, captions.sentence, captions.words, captions.mask, memory]
         bfloat16 = self._options.precision == "bfloat16"
         with torch.autocast(self._device.type, torch.bfloat16, enabled=bfloat16):
             generated = self._compiled(given) if self._options.compile else self._generate(*given)
-        return [images[: len(noise)] for images in generated.images]
+        return [images[:count] for images in generated.images]
 
     def _compiled(self, given: list[Tensor | None]) -> Generated:
-        """What the compiled generator makes of its arguments; UserError where it cannot be compiled."""
+        """Call the compiled generator; UserError if the compilation fails."""
         from torch._dynamo.exc import BackendCompilerFailed
 
         try:
@@ -66,18 +68,8 @@ class InferenceGenerator:
             ) from error
 
 
-def _padded(
-    noise: Tensor, sentence: Tensor, words: Tensor, mask: Tensor, memory: Tensor | None, batch: int, longest: int
-) -> list[Tensor | None]:
-    """The same with `batch` rows, the last one repeated, and `longest` words: one shape, compiled once."""
-    words = F.pad(words, (0, longest - words.shape[2]))
-    mask = F.pad(mask, (0, longest - mask.shape[1]), value=True)
-    rows = torch.arange(batch, device=noise.device).clamp_(max=len(noise) - 1)
-    return [None if each is None else each[rows] for each in (noise, sentence, words, mask, memory)]
-
-
 def _need_compiler(device: torch.device) -> None:
-    """UserError where torch.compile would not find the C++ compiler that it needs on the CPU."""
+    """Raise UserError if no C++ compiler is found, which torch.compile needs on the CPU."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if device.type == "cpu" and shutil.which(compiler) is None:
         raise UserError(

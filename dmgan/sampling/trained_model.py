@@ -1,4 +1,4 @@
-"""A trained generator read from its run folder, and the images that it generates."""
+"""Reading of a trained generator from its run folder, generation and retrieval."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,24 +26,27 @@ from dmgan.storage import files
 from dmgan.storage.weights import load_weights
 from dmgan.text.damsm import Damsm
 
+_SEARCHED_AT_ONCE = 256  # captions
+
 
 class TrainedModel(NamedTuple):
-    """A generator with averaged weights, in evaluation mode, and the encoders it was trained with."""
+    """A generator with averaged weights, in evaluation mode, and the encoders of its training run."""
 
     name: str  # in the registry
     model: TextToImageGAN
     damsm: Damsm
-    max_words: int  # longest caption read
+    max_words: int  # longest caption that the generator reads
     options: dict  # the run's options.json
     folder: Path
     device: torch.device
-    memory_bank: MemoryBank | None = None  # of a model that retrieves
+    memory_bank: MemoryBank | None = None  # None: the model does not retrieve
 
 
 def load_run(folder: Path, device: torch.device, memory_cache: Path | None = None) -> TrainedModel:
-    """Read the run folder that training wrote; UserError where it is missing, unfinished or of another model.
+    """Read the run folder that training wrote; UserError if it is missing, unfinished or inconsistent.
 
-    The memory of a model that retrieves is the training images of the data set it was trained on.
+    The memory bank of a model that retrieves holds the model's training images. memory_cache: folder that caches the
+    bank's keys and values.
     """
     folder = Path(folder)
     hint = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
@@ -56,15 +59,15 @@ def load_run(folder: Path, device: torch.device, memory_cache: Path | None = Non
         training = from_dict(TrainingOptions, written["training"], str(folder / "options.json"))
         recorded, variant = written["inputs"]["damsm"], dict(written.get("variant", {}))
     except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'options.json'}: is not written by training (no {error}); {hint}") from error
+        raise UserError(f"{folder / 'options.json'}: was not written by training (no entry {error}); {hint}") from error
     damsm = Damsm.read(damsm_folder).to(device)
     if damsm.sha256 != recorded:
-        raise UserError(f"{damsm_folder}: the encoders changed since {folder} was trained with them; train it again")
+        raise UserError(f"{damsm_folder}: the encoders changed after {folder} was trained with them; train it again")
     model = build_model(name, architecture, damsm.options.embedding_dim, **variant)
     load_weights(model, folder / "generator.safetensors", hint)
     model.to(device).eval().requires_grad_(False)
     if not find(name).retrieves and memory_cache is not None:
-        raise UserError(f"--memory-cache {memory_cache}: {name} retrieves nothing; leave the option out")
+        raise UserError(f"--memory-cache {memory_cache}: {name} does not retrieve images; leave the option out")
     bank = _read_memory_bank(architecture, damsm, training.max_words, written, folder) if find(name).retrieves else None
     if bank is not None:
         bank.cache = memory_cache
@@ -78,16 +81,16 @@ def _read_memory_bank(
     weights = written.get("vgg16_weights")
     features = feature_network(architecture.feature_network, None if weights is None else folder / weights)
     if features.sha256 != written["inputs"]["features"]["sha256"]:
-        raise UserError(f"{folder / weights}: changed since {folder} was trained with it; put the old file there again")
+        raise UserError(f"{folder / weights}: changed after {folder} was trained with it; restore the old file")
     dataset = PreparedDataset(folder / written["data_folder"])
     if dataset.sha256 != written["inputs"]["data"]:
-        raise UserError(f"{dataset.folder}: changed since {folder} was trained on it; train again")
+        raise UserError(f"{dataset.folder}: changed after {folder} was trained on it; train again")
     gammas = from_dict(MatchingOptions, written["gammas"], str(folder / "options.json"))
     return MemoryBank(dataset, damsm, features, gammas, max_words)
 
 
 def image_noise(seed: int, image: int, noise_dim: int) -> Tensor:
-    """The noise (noise_dim,) of one image: depends on `seed` and the image's number alone."""
+    """Return the noise (noise_dim,) of image number `image`, a pure function of the arguments."""
     random = generator(seed, "image noise", image)
     return torch.from_numpy(random.standard_normal(noise_dim, dtype=np.float32))
 
@@ -96,9 +99,9 @@ def image_noise(seed: int, image: int, noise_dim: int) -> Tensor:
 def generate_images(
     trained: TrainedModel, captions: Sequence[np.ndarray], noise: Tensor, retrieved: Sequence[int] | None = None
 ) -> Generated:
-    """Images of every stage for B captions (token arrays) and noise (B, noise_dim).
+    """Return the images of every stage for B captions (token arrays) and noise (B, noise_dim).
 
-    A model that retrieves gets the features of the images `retrieved` (B,); without them of what `retrieve` finds.
+    A model that retrieves reads the features of the training images `retrieved` (B,); None: call `retrieve`.
     """
     encoded = trained.damsm.encode_captions(list(captions))
     memory = None
@@ -109,7 +112,7 @@ def generate_images(
 
 @torch.inference_mode()
 def retrieve(trained: TrainedModel, captions: Sequence[np.ndarray], method: str = DEFAULT_METHOD) -> np.ndarray:
-    """Training image (B,) that each of B captions (token arrays) retrieves."""
-    starts = range(0, len(captions), 256)
-    encoded = (trained.damsm.encode_captions(list(captions[start : start + 256])) for start in starts)
-    return np.concatenate([trained.memory_bank.search(method, each) for each in encoded])
+    """Return the index (B,) of the training image that is retrieved for every caption (token array)."""
+    starts = range(0, len(captions), _SEARCHED_AT_ONCE)
+    encoded = (trained.damsm.encode_captions(list(captions[start : start + _SEARCHED_AT_ONCE])) for start in starts)
+    return np.concatenate([trained.memory_bank.search(method, batch) for batch in encoded])

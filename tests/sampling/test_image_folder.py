@@ -1,4 +1,4 @@
-"""The folder that images are sampled into: what an end at any moment leaves is gone on with, and nothing is trusted."""
+"""The folder that images are sampled into: an interruption at any moment is resumed, and every file is checked."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 from dmgan.errors import UserError
 from dmgan.sampling.image_folder import ImageFolder
 from dmgan.storage import files
-from tests.storage.test_files import contents, killed_before
+from tests.storage.killed_steps import contents, killed_before
 
 COUNT, SIDES = 4, {"_4": 4, "_8": 8}
 
@@ -58,7 +58,8 @@ def whole(tmp_path_factory) -> dict[str, bytes]:
     return contents(out)
 
 
-def test_a_sampling_killed_at_any_step_is_gone_on_with_by_the_same_command(whole, tmp_path):
+@pytest.mark.slow
+def test_a_sampling_killed_at_any_step_is_resumed_by_the_same_command(whole, tmp_path):
     sample(tmp_path / "old", seed=1)
     old = contents(tmp_path / "old")
     folder = tmp_path / "at work"
@@ -97,7 +98,7 @@ def test_an_image_lost_during_the_work_is_named_and_made_anew(whole, tmp_path):
         for n in range(COUNT):
             folder.write([n], {suffix: pixels(n, side, 0)[None] for suffix, side in SIDES.items()})
         (tmp_path / "out.part" / "000002_4.png").write_bytes(b"")
-        with pytest.raises(UserError, match="000002_4.png: is missing or cut short.* Run the same command again"):
+        with pytest.raises(UserError, match="000002_4.png: is missing or truncated.* Run the same command again"):
             folder.finish({"seed": 0})
     assert not (tmp_path / "out").exists()
     assert sample(tmp_path / "out") == [2]
@@ -137,10 +138,10 @@ def test_packed_may_change_on_the_way(before, whole, tmp_path):
     assert before == ("packed" not in json.loads((tmp_path / "out" / "manifest.json").read_text()))
 
 
-def test_images_of_something_else_are_replaced_with_a_word(tmp_path, capsys):
+def test_images_with_other_inputs_are_replaced_and_logged(tmp_path, capsys):
     sample(tmp_path / "out", seed=1, stop=2)
     assert sample(tmp_path / "out") == [0, 1, 2, 3]
-    assert "4 images of another run (seed changed) are deleted; beginning anew" in capsys.readouterr().err
+    assert "starting again; 4 images with other inputs (seed) are deleted" in capsys.readouterr().err
 
 
 def test_no_room_for_the_packed_file_is_said_before_any_image_is_made(tmp_path):
@@ -149,9 +150,7 @@ def test_no_room_for_the_packed_file_is_said_before_any_image_is_made(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
     try:
-        with pytest.raises(
-            UserError, match=r"images_8.npy: 896 bytes could not be had for it \(File too large\); free"
-        ):
+        with pytest.raises(UserError, match=r"images_8.npy: 896 bytes could not be reserved \(File too large\); free"):
             sample(tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from dmgan.options import SamplingOptions
 from dmgan.sampling.captions import choose_test_caption
 from dmgan.sampling.generate import generate_from_captions, read_captions
 from dmgan.sampling.inference import InferenceGenerator
-from dmgan.sampling.sample import sample_test_captions
+from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from dmgan.sampling.trained_model import generate_images, image_noise, load_run
 from dmgan.text.damsm import Damsm
 from tests.conftest import CPU
@@ -25,8 +26,9 @@ PLAIN = SamplingOptions(fused=False, channels_last=False, workers=0)
 
 def sampled(run, data, out, **changes) -> dict[str, np.ndarray]:
     """Sample into `out` and read every image back, by name."""
-    wishes = {"num_images": 23, "seed": 100, "batch_size": 7, "all_stages": True, "options": PLAIN} | changes
-    sample_test_captions(run, data, out, device=CPU, **wishes)
+    options = replace(changes.pop("options", PLAIN), batch_size=changes.pop("batch_size", 7))
+    request = SampleRequest(**{"num_images": 23, "all_stages": True} | changes)
+    sample_test_captions(run, data, out, request, CPU, options)
     return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(out.glob("*.png"))}
 
 
@@ -119,6 +121,7 @@ def test_options_change_rounding_and_bfloat16_little_more(run_folder, data, tmp_
     assert computed == expected
 
 
+@pytest.mark.slow
 def test_a_compiled_generator_makes_the_same_images(run_folder, dataset, monkeypatch):
     compiled = []
 
@@ -132,7 +135,7 @@ def test_a_compiled_generator_makes_the_same_images(run_folder, dataset, monkeyp
     captions = [choose_test_caption(dataset, number, 100, trained.max_words).tokens for number in range(3)]
     noise = torch.stack([image_noise(100, number, trained.model.noise_dim) for number in range(3)])
     images = [
-        InferenceGenerator(trained.model, SamplingOptions(compile=wish), CPU, 8, 12).images(
+        InferenceGenerator(trained.model, SamplingOptions(compile=wish, batch_size=8), CPU, 12).images(
             noise[:count], trained.damsm.encode_captions(captions[:count])
         )
         for wish, count in ((False, 3), (True, 3), (True, 2))
@@ -150,9 +153,10 @@ def test_compiling_without_a_compiler_is_refused(run_folder, data, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_a_compiler_that_does_not_work_is_one_line(run_folder, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "false"))
-    with pytest.raises(UserError, match="--compile: the generator could not be compiled .*InvalidCxxCompiler"):
+@pytest.mark.slow
+def test_a_compiler_that_does_not_work_is_one_line(run_folder, data, tmp_path):
+    message = "--compile: the generator could not be compiled .*InvalidCxxCompiler"
+    with torch._inductor.config.patch({"cpp.cxx": (None, "false")}), pytest.raises(UserError, match=message):
         sampled(run_folder, data, tmp_path / "out", options=SamplingOptions(compile=True, workers=0))
     assert not (tmp_path / "out").exists()
 
@@ -166,6 +170,7 @@ def test_equal_captions_are_encoded_once(run_folder, data, tmp_path, monkeypatch
     assert len(distinct) < 60 and sorted(tuple(each.tolist()) for each in encoded) == sorted(distinct)
 
 
+@pytest.mark.slow
 def test_workers_write_the_same_files_and_the_packed_one_holds_them(run_folder, data, tmp_path):
     for name, workers in (("none", 0), ("two", 2)):
         sampled(run_folder, data, tmp_path / name, options=SamplingOptions(packed=True, workers=workers))
@@ -199,8 +204,9 @@ def cut_short(monkeypatch, batches: int) -> list[int]:
     return sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_sampling_that_was_cut_short_goes_on(run_folder, data, tmp_path, monkeypatch, capsys, workers):
+def test_an_interrupted_sampling_is_resumed(run_folder, data, tmp_path, monkeypatch, capsys, workers):
     options = SamplingOptions(packed=True, workers=workers)
     whole = sampled(run_folder, data, tmp_path / "whole", options=options)
     out, part = tmp_path / "out", tmp_path / "out.part"
@@ -214,19 +220,27 @@ def test_a_sampling_that_was_cut_short_goes_on(run_folder, data, tmp_path, monke
         sizes = cut_short(patch, batches=99)
         again = sampled(run_folder, data, out, options=options)
     assert sum(sizes) == 23 - len(done)
-    assert f"{len(done)} of 23 images are there; going on" in capsys.readouterr().err
+    assert f"resuming; {len(done)} of 23 images are complete" in capsys.readouterr().err
     assert differences(again, whole).max() == 0 and not part.exists()
     assert (out / "images_32.npy").read_bytes() == (tmp_path / "whole" / "images_32.npy").read_bytes()
     assert {path.suffix for path in out.iterdir()} == {".png", ".npy", ".json"}
 
 
-def test_an_unfinished_sampling_of_something_else_is_begun_anew(run_folder, data, tmp_path, monkeypatch, capsys):
+def test_an_unfinished_sampling_with_other_inputs_starts_again(run_folder, data, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         cut_short(patch, batches=2)
         sampled(run_folder, data, tmp_path / "out")
     other = sampled(run_folder, data, tmp_path / "out", seed=101)
-    assert "42 images of another run (seed changed) are deleted; beginning anew" in capsys.readouterr().err
+    assert "starting again; 42 images with other inputs (seed) are deleted" in capsys.readouterr().err
     assert differences(other, sampled(run_folder, data, tmp_path / "fresh", seed=101)).max() == 0
+
+
+def test_an_unfinished_sampling_is_resumed_with_another_batch_size(run_folder, data, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        cut_short(patch, batches=2)
+        sampled(run_folder, data, tmp_path / "out")
+    assert len(sampled(run_folder, data, tmp_path / "out", batch_size=5)) == 3 * 23
+    assert "resuming; 14 of 23 images are complete" in capsys.readouterr().err
 
 
 def test_a_folder_in_the_way_is_left_alone(run_folder, data, tmp_path):
@@ -241,10 +255,10 @@ def contents(folder) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("verb", ["sample", "generate"])
-def test_a_folder_with_files_of_anybody_else_is_left_as_it_is(run_folder, data, tmp_path, verb):
+@pytest.mark.parametrize("subcommand", ["sample", "generate"])
+def test_a_folder_with_files_of_anybody_else_is_left_as_it_is(run_folder, data, tmp_path, subcommand):
     def made():
-        if verb == "sample":
+        if subcommand == "sample":
             sampled(run_folder, data, tmp_path / "mine", num_images=3)
         else:
             generate_from_captions(run_folder, ["a red bird"], tmp_path / "mine", 1, seed=0, device=CPU)
@@ -257,7 +271,7 @@ def test_a_folder_with_files_of_anybody_else_is_left_as_it_is(run_folder, data, 
     (tmp_path / "mine" / "thesis").mkdir()
     (tmp_path / "mine" / "thesis" / "thesis.tex").write_text("years")
     found = contents(tmp_path / "mine")
-    with pytest.raises(UserError, match=f"mine: holds thesis/thesis.tex, which {verb} did not write, .* give a new"):
+    with pytest.raises(UserError, match=f"holds thesis/thesis.tex, which {subcommand} did not write, .* give a new"):
         made()
     assert contents(tmp_path / "mine") == found
     shutil.rmtree(tmp_path / "mine")
@@ -279,7 +293,7 @@ def test_a_full_disk_keeps_what_is_complete(run_folder, data, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", full)
-        with pytest.raises(UserError, match="No space left on device.; what is complete stays in .*out.part"):
+        with pytest.raises(UserError, match="No space left on device.; complete images stay in .*out.part"):
             sampled(run_folder, data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with monkeypatch.context() as patch:
@@ -305,7 +319,7 @@ def test_own_captions(run_folder, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("captions", "message"),
-    [([], "no caption given"), (["  "], "holds no word"), (["quetzal"], "knows none of its words")],
+    [([], "no caption given"), (["  "], "holds no word"), (["quetzal"], "knows no word of this caption")],
 )
 def test_captions_that_say_nothing_leave_nothing(run_folder, tmp_path, captions, message):
     with pytest.raises(UserError, match=message):
@@ -321,3 +335,24 @@ def test_caption_files(tmp_path):
         read_captions(tmp_path / "empty.txt")
     with pytest.raises(UserError, match="cannot be read"):
         read_captions(tmp_path / "missing.txt")
+
+
+def test_what_is_sampled_and_how_is_checked_before_anything_is_read():
+    with pytest.raises(UserError, match="--num-images 0: must be 1 or more"):
+        SampleRequest(num_images=0)
+    with pytest.raises(UserError, match="batch_size 0: must be 1 or more"):
+        SamplingOptions(batch_size=0)
+
+
+def test_rows_of_padded_captions_are_those_of_the_captions(dataset, damsm_folder):
+    damsm = Damsm.read(damsm_folder)
+    captions = damsm.encode_captions([dataset.tokens(image, 0) for image in range(3)])
+    longest = captions.words.shape[2]
+    for given in (captions, captions._replace(tokens=None)):
+        padded = given.padded_to(longest + 2).rows(torch.tensor([2, 0, 2]))
+        assert padded.mask[:, longest:].all() and not padded.words[:, :, longest:].any()
+        assert (padded.tokens is None) == (given.tokens is None)
+        for row, original in enumerate((2, 0, 2)):
+            assert torch.equal(padded.words[row, :, :longest], captions.words[original])
+            assert torch.equal(padded.sentence[row], captions.sentence[original])
+            assert padded.lengths[row] == captions.lengths[original]

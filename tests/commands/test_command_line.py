@@ -1,14 +1,18 @@
 """The command line: instant help, one clear line for bad input, whole files or none."""
 
+import argparse
+import importlib
 import re
 import resource
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from dmgan.__main__ import VERBS, main
+from dmgan import __version__
+from dmgan.__main__ import SUBCOMMANDS, build_parser, main
 from dmgan.errors import UserError
 from dmgan.options import TrainingOptions
 from dmgan.storage import files
@@ -18,28 +22,114 @@ IMAGES = files.OwnFiles("sample", ("1.png",), r"\d+\.png")
 
 
 def error_line(capsys, *arguments) -> str:
-    """Run a verb that must fail, and return the one line it says."""
+    """Run a subcommand that must fail, and return the one line that it prints."""
     assert main([str(argument) for argument in arguments]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line]
     assert len(lines) == 1 and "Traceback" not in lines[0], lines
     return lines[0]
 
 
-@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
-def test_help_does_not_load_torch(verb):
+every_subcommand = pytest.mark.parametrize("name", SUBCOMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in SUBCOMMANDS)])
+def test_help_works_and_loads_no_large_package(arguments):
     code = f"""
 import sys
 from dmgan.__main__ import main
 try:
-    main({[*verb, "--help"]})
+    main({[*arguments, "--help"]})
 except SystemExit as end:
     assert end.code == 0
-heavy = {{"torch", "mlflow", "matplotlib", "pandas", "nltk"}} & set(sys.modules)
+heavy = {{"torch", "mlflow", "matplotlib", "pandas", "nltk", "numpy"}} & set(sys.modules)
 assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "usage: python -m dmgan" in done.stdout
+    assert " ".join(["usage: python -m dmgan", *arguments]) in done.stdout
+
+
+@every_subcommand
+def test_a_subcommand_has_a_summary_and_a_module_of_the_contract(name):
+    module_name, summary = SUBCOMMANDS[name]
+    module = importlib.import_module(f"dmgan.commands.{module_name}")
+    assert re.fullmatch(r"[a-z].*[^.\n]", summary), "one line, a phrase without a full stop"
+    assert module.__doc__ and callable(module.add_flags) and callable(module.run)
+    assert [each for each, (other, _) in SUBCOMMANDS.items() if other == module_name] == [name]
+
+
+@every_subcommand
+def test_every_flag_has_a_help_text(name):
+    chosen = build_parser(name)._subparsers._group_actions[0].choices[name]
+    flags = [action for action in chosen._actions if not isinstance(action, argparse._HelpAction)]
+    assert flags and all(action.help for action in flags), [action.dest for action in flags if not action.help]
+
+
+@every_subcommand
+def test_only_the_chosen_module_is_imported(name):
+    code = f"""
+import sys
+from dmgan.__main__ import build_parser
+build_parser({name!r})
+print(*sorted(module for module in sys.modules if module.startswith("dmgan.commands.")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) - {"dmgan.commands.flags"} == {f"dmgan.commands.{SUBCOMMANDS[name][0]}"}
+
+
+def test_a_module_of_commands_is_in_the_table():
+    modules = {path.stem for path in (ROOT / "dmgan" / "commands").glob("*.py")} - {"__init__", "flags"}
+    assert modules == {module for module, _ in SUBCOMMANDS.values()}
+
+
+@pytest.mark.parametrize("arguments", [["tabels"], [], ["--device", "cpu"]])
+def test_a_mistyped_subcommand_is_an_error_of_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2 and "usage: python -m dmgan" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out == f"dmgan {__version__}\n"
+
+
+def test_the_completion_of_a_shell_knows_subcommands_and_flags(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--print-completion", "bash"])
+    script = capsys.readouterr().out
+    assert end.value.code == 0 and script.rstrip().endswith(" dmgan")
+    assert f"subparsers=({' '.join(SUBCOMMANDS)})" in script and " --damsm-weight " in script
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_with_130_and_one_line_that_says_how_to_resume(tmp_path, data, damsm_folder):
+    """Interrupted between the first checkpoint and the end, as by a user at the terminal."""
+    words = ["train", "--model", "dmgan", "--data", data, "--damsm", damsm_folder, "--out", tmp_path / "run"]
+    sizes = "--base-size 8 --stages 2 --generator-width 8 --discriminator-width 8 --batch-size 4 --epochs 500"
+    words += [*sizes.split(), "--checkpoint-every", "1", "--device", "cpu", "--threads", "1"]
+    job = subprocess.Popen(
+        [sys.executable, "-m", "dmgan", *map(str, words)], stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores Ctrl-C
+    )  # fmt: skip
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    while not checkpoint.exists():
+        assert job.poll() is None, job.stderr.read()
+        time.sleep(0.1)
+    job.send_signal(signal.SIGINT)
+    _, errors = job.communicate(timeout=120)
+    assert job.returncode == 130 and "Traceback" not in errors
+    end = (
+        r"dmgan train: interrupted at steps \d+/\d+; the checkpoint of step \d+ is kept; run the same command to resume"
+    )
+    assert re.fullmatch(end, errors.splitlines()[-1])
+
+
+def test_only_train_runs_in_several_processes(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    line = error_line(capsys, "tables", "--metrics", "metrics.json", "--out", tmp_path / "out")
+    assert line == "dmgan tables: only train runs in several processes; leave torchrun out"
 
 
 def test_bad_input_is_one_clear_line(capsys, tmp_path, data, damsm_folder, run_folder):
@@ -61,7 +151,7 @@ def test_bad_input_is_one_clear_line(capsys, tmp_path, data, damsm_folder, run_f
     line = error_line(capsys, "generate", "--run", run_folder, "--caption", "", "--out", tmp_path / "out")
     assert "holds no word" in line
     line = error_line(capsys, "generate", "--run", run_folder, "--caption", "xyzzy", "--out", tmp_path / "out")
-    assert "the text encoder knows none of its words" in line
+    assert "the text encoder knows no word of this caption" in line
     line = error_line(
         capsys, "generate", "--run", tmp_path / "nothing", "--caption", "a bird", "--out", tmp_path / "out"
     )
@@ -87,7 +177,7 @@ def test_a_model_has_its_own_defaults_where_no_flag_is_given(model, flags, wante
     monkeypatch.setattr("dmgan.training.train.train", lambda *arguments: seen.append(arguments))
     paths = ["--data", "data", "--damsm", "damsm", "--out", "out"]
     assert main(["train", "--model", model, *paths, *flags, "--device", "cpu"]) == 0
-    assert seen[0][5] == TrainingOptions(**wanted)
+    assert seen[0][3].training == TrainingOptions(**wanted)
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path):
@@ -128,15 +218,14 @@ def test_nan_is_never_written(tmp_path):
 def test_logs_get_plain_lines(capsys):
     from dmgan.runtime.progress import Progress
 
-    progress = Progress(3, "steps", seconds_between_lines=0)
-    for _ in range(3):
-        progress.step(note="loss 1.0")
-    progress.close()
+    with Progress(3, "steps", seconds_between_lines=0) as progress:
+        for _ in range(3):
+            progress.step(note="loss 1.0")
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"] and "\r" not in "".join(lines)
 
 
-def test_the_readme_names_every_verb():
+def test_the_readme_names_every_subcommand():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    sentence = text.split("Every stage is also a verb of its own")[1].split("\n\n")[0]
-    assert set(VERBS) <= set(re.findall(r"[\w-]+", sentence))
+    sentence = text.split("Every stage is also a subcommand")[1].split("\n\n")[0]
+    assert set(SUBCOMMANDS) <= set(re.findall(r"[\w-]+", sentence))

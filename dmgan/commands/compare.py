@@ -1,0 +1,20 @@
+"""Compare models image by image."""
+
+import argparse
+from pathlib import Path
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", required=True,
+        help="metrics.json of every run, sampled with one seed and with per_image.npz in the same folder, and of "
+        "control rows",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="folder of the table")
+    parser.add_argument("--seed", type=int, default=100, help="seed of resamples and permutations (default 100)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from dmgan.report.tables.comparisons import write_comparisons
+
+    write_comparisons(arguments.metrics, arguments.out, arguments.seed)

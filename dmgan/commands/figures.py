@@ -1,0 +1,22 @@
+"""Render the papers' figures."""
+
+import argparse
+from pathlib import Path
+
+from dmgan.commands import flags
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders of the models to show")
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set whose test captions are used")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
+    parser.add_argument("--seed", type=int, default=100, help="seed of captions and noises (default 100)")
+    flags.add_memory_cache(parser)
+    flags.add_run_flags(parser, tracking=False)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    device = flags.set_up_device(arguments)
+    from dmgan.report.figures.render import write_figures
+
+    write_figures(arguments.runs, arguments.data, arguments.out, arguments.seed, device, arguments.memory_cache)

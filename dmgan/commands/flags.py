@@ -1,0 +1,136 @@
+"""Flags that several subcommands share, and objects built from the flags.
+
+This module does not import torch at import time, so that `--help` is fast.
+"""
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dmgan.errors import UserError
+from dmgan.evaluation.networks.table import EXTRACTORS
+from dmgan.options import EvaluationOptions
+
+if TYPE_CHECKING:
+    import torch
+
+    from dmgan.evaluation.networks.loaded import NetworkFiles
+
+DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
+
+
+def add_options(parser: argparse.ArgumentParser, kind: type, note: str = "") -> None:
+    """Add one flag per field of the options class `kind`, with its default.
+
+    note: text for the help of the group; with a note, flags that are not given are left out of the arguments.
+    """
+    group = parser.add_argument_group(kind.__name__, note or None)
+    for field in dataclasses.fields(kind):
+        flag, help_text = "--" + field.name.replace("_", "-"), field.metadata["help"]
+        default = argparse.SUPPRESS if note else field.default
+        if field.type in (bool, "bool"):
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help_text)
+        else:
+            group.add_argument(
+                flag, type=type(field.default), default=default, choices=field.metadata["choices"],
+                metavar=None if field.metadata["choices"] else type(field.default).__name__.upper(),
+                help=f"{help_text} (default {field.default})",
+            )  # fmt: skip
+
+
+def options_from(arguments: argparse.Namespace, kind: type):
+    """Return the options object of class `kind` that the flags describe."""
+    return kind(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(kind)})
+
+
+def add_run_flags(parser: argparse.ArgumentParser, tracking: bool = True) -> None:
+    """Add --device and --threads; with `tracking` also --mlflow."""
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] (default auto)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
+    if tracking:
+        parser.add_argument(
+            "--mlflow", metavar="URI", help=f"mirror the run to this MLflow database, such as {DEFAULT_TRACKING}"
+        )
+
+
+def set_up_device(arguments: argparse.Namespace) -> "torch.device":
+    """Set up torch for this process and return the device that the flags name."""
+    from dmgan.runtime.allocator import keep_freed_memory
+
+    keep_freed_memory()  # before torch allocates
+    from dmgan.runtime.device import set_up_device
+
+    return set_up_device(arguments.device, arguments.threads)
+
+
+def add_training_seed(parser: argparse.ArgumentParser) -> None:
+    """Add --seed of a network that is trained."""
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (default 0)")
+
+
+def add_memory_cache(parser: argparse.ArgumentParser) -> None:
+    """Add --memory-cache of subcommands that generate images."""
+    parser.add_argument(
+        "--memory-cache", type=Path,
+        help="folder that stores the keys and values of memory banks (default: recomputed in every job)",
+    )  # fmt: skip
+
+
+def add_extractors(parser: argparse.ArgumentParser, count: str = "+") -> None:
+    """Add the feature extractors and the files of their weights; count "*" allows no extractor."""
+    parser.add_argument(
+        "--extractors", nargs=count, metavar="EXTRACTOR", default=["species"], choices=EXTRACTORS,
+        help=f"feature extractors of IS, FID, KID and PRDC, some of {', '.join(EXTRACTORS)}"
+        f"{', or none' if count == '*' else ''} (default species)",
+    )  # fmt: skip
+    parser.add_argument("--classifier", type=Path, help="species classifier, for the extractor species")
+    parser.add_argument(
+        "--weights", type=Path, default=Path("downloads"),
+        help="folder of the Inception weights; missing files are downloaded into it (default downloads/)",
+    )  # fmt: skip
+
+
+def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of every evaluation: data set, networks that score images, reference, options."""
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    parser.add_argument(
+        "--damsm", type=Path, required=True, help="encoders that trained the generators, as in the papers' R-precision"
+    )
+    parser.add_argument(
+        "--held-out-damsm", type=Path, help="encoders of another seed, with which no generator was trained"
+    )
+    parser.add_argument(
+        "--clip", metavar="MODEL", help="also score by CLIP: open_clip's model name, or a JSON configuration"
+    )
+    parser.add_argument(
+        "--clip-weights", type=Path, metavar="FILE", help="state dict of the CLIP model (.safetensors, .bin, .pt)"
+    )
+    parser.add_argument("--attributes", type=Path, help="attribute classifier (only for synthbirds)")
+    parser.add_argument(
+        "--detector-weights", type=Path, metavar="FILE",
+        help="also compute SOA, with torchvision's Faster R-CNN v2 (`fetch faster-rcnn`) as detector of COCO objects",
+    )  # fmt: skip
+    add_extractors(parser, "*")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        help="folder of the real images' features, written if missing (default: reference/ next to --out)",
+    )
+    add_run_flags(parser)
+    add_options(parser, EvaluationOptions)
+
+
+def network_files_from(arguments: argparse.Namespace) -> "NetworkFiles":
+    """Return the files of the networks that score images, from the evaluation flags."""
+    from dmgan.evaluation.networks.loaded import NetworkFiles
+
+    if (arguments.clip is None) != (arguments.clip_weights is None):
+        raise UserError("--clip and --clip-weights: belong together; give both or none")
+    return NetworkFiles(
+        extractors=tuple(arguments.extractors), classifier=arguments.classifier, weights=arguments.weights,
+        damsm=arguments.damsm, held_out_damsm=arguments.held_out_damsm,
+        clip=None if arguments.clip is None else (arguments.clip, arguments.clip_weights),
+        attributes=arguments.attributes, detector=arguments.detector_weights,
+    )  # fmt: skip

@@ -1,0 +1,30 @@
+"""Compute the features of the real test images."""
+
+import argparse
+from pathlib import Path
+
+from dmgan.commands import flags
+from dmgan.options import EvaluationOptions
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    flags.add_extractors(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the features to")
+    flags.add_run_flags(parser, tracking=False)
+    flags.add_options(parser, EvaluationOptions)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    device = flags.set_up_device(arguments)
+    from dmgan.evaluation.evaluate import measure_reference
+
+    measure_reference(
+        data=arguments.data,
+        extractors=tuple(arguments.extractors),
+        classifier=arguments.classifier,
+        weights=arguments.weights,
+        out=arguments.out,
+        options=flags.options_from(arguments, EvaluationOptions),
+        device=device,
+    )

@@ -1,0 +1,17 @@
+"""Render the papers' tables."""
+
+import argparse
+from pathlib import Path
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", required=True, help="metrics.json of every run and control row"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from dmgan.report.tables.render import write_tables
+
+    write_tables(arguments.metrics, arguments.out)

@@ -1,0 +1,48 @@
+"""Train a model."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from dmgan.commands import flags
+from dmgan.options import ArchitectureOptions, EngineOptions, MatchingOptions, TrainingOptions, TrainingSettings
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="name in the registry, such as dmgan or attngan")
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    parser.add_argument("--damsm", type=Path, required=True, help="folder of the pretrained encoders")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run in it is resumed")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights, order, augmentation and noise (default 0)"
+    )
+    parser.add_argument(
+        "--vgg16-weights", type=Path,
+        help="torchvision's vgg16 state dict (for --perceptual vgg16, and for --feature-network vgg16)",
+    )  # fmt: skip
+    parser.add_argument("--captioner", type=Path, help="folder of the pretrained captioner (for MirrorGAN)")
+    flags.add_run_flags(parser)
+    flags.add_options(parser, ArchitectureOptions)
+    flags.add_options(parser, TrainingOptions, note="The registry entry of a model may have other defaults.")
+    flags.add_options(parser, EngineOptions)
+    flags.add_options(parser, MatchingOptions)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from dmgan.models.registry import training_options
+
+    fields = {field.name for field in dataclasses.fields(TrainingOptions)}
+    given = {name: value for name, value in vars(arguments).items() if name in fields}
+    settings = TrainingSettings(
+        flags.options_from(arguments, ArchitectureOptions),
+        training_options(arguments.model, given),
+        flags.options_from(arguments, MatchingOptions),
+        flags.options_from(arguments, EngineOptions),
+    )
+    device = flags.set_up_device(arguments)
+    from dmgan.runtime.distributed import process_group
+    from dmgan.training.train import TrainingInputs, train
+
+    inputs = TrainingInputs(arguments.data, arguments.damsm, arguments.vgg16_weights, arguments.captioner)
+    with process_group(device) as distributed:
+        train(arguments.model, inputs, arguments.out, settings, arguments.seed, device, arguments.mlflow, distributed)
