@@ -1,7 +1,7 @@
-# Contents page: which tables and figures make up the reproduction. The rules stand in workflow/rules/.
+# Targets of the reproduction: its tables and figures. The rules are in workflow/rules/.
 
 
-# A file given with --configfile stands alone: merged with the default one, both would run.
+# Load the default configuration only without --configfile: Snakemake would merge both files and run both.
 if not workflow.overwrite_configfiles:
 
     configfile: "workflow/config/config.yaml"
@@ -35,14 +35,14 @@ rule all:
         expand(
             "results/{dataset}/figures/{figure}.{suffix}",
             dataset=config["datasets"],
-            figure=["figure3", "figure4", "figure5", "figure6", "002-figure1"],
+            figure=FIGURES,
             suffix=["png", "pdf"],
         ),
         rules.parameters.output,
         expand(
             "results/{dataset}/figures/{figure}.{suffix}",
-            dataset=config["datasets"],
-            figure=FIGURES_OF_MEMORY,
+            dataset=WITH_RETRIEVAL,
+            figure=FIGURES_OF_RETRIEVAL,
             suffix=["png", "pdf"],
         ),
         metrics_of_soa(),
@@ -50,10 +50,10 @@ rule all:
         imported_tables(),
 
 
-# MLflow's database must be there before jobs that could race to make it. It is no output of a rule: nothing is
-# made from it, and a rule would train every model anew where it is missing.
+# Create MLflow's database before any job starts, because parallel jobs would race to create it. It is not the output of
+# a rule: no file is made from it, and Snakemake would train every model again if it were missing.
 onstart:
-    shell("mkdir -p results && python -m dmgan lab-book --mlflow sqlite:///results/mlflow.db")
+    shell("mkdir -p results && python -m dmgan mlflow-db --mlflow sqlite:///results/mlflow.db")
 
 
 onsuccess:

@@ -1,7 +1,7 @@
-"""Every option of every stage, with its default: the papers' bird configuration.
+"""Options of all stages; the defaults are the papers' bird configuration.
 
-No torch here, so that the command line and the workflow can read the options at once. Each field's
-`help` metadata is the text that `--help` shows; the command line makes one flag per field.
+This module does not import torch, so that the command line and the workflow start fast. The command line has one flag
+per field, the schema of configurations one key; a field's metadata holds the help text, the choices and the bounds.
 """
 
 import dataclasses
@@ -10,9 +10,18 @@ from dataclasses import dataclass, field
 from dmgan.errors import UserError
 
 
-def option(default, help, choices=None):
-    """A dataclass field with the help text and the choices of its command-line flag."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def option(default, help, choices=None, bounds=None, reason=""):
+    """Return a dataclass field with metadata for its command-line flag and the schema of configurations.
+
+    choices: allowed strings. bounds: limits of a number in keywords of JSON schema; reason: the reason of the bounds,
+    for the error message.
+    """
+    return field(default=default, metadata={"help": help, "choices": choices, "bounds": bounds or {}, "reason": reason})
+
+
+_FROM_0, _FROM_1, _FROM_2 = {"minimum": 0}, {"minimum": 1}, {"minimum": 2}
+_ABOVE_0 = {"exclusiveMinimum": 0}
+_BELOW_1 = {"minimum": 0, "exclusiveMaximum": 1}
 
 
 def _require(condition: bool, message: str) -> None:
@@ -20,29 +29,55 @@ def _require(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
+def _check(options) -> None:
+    """Raise UserError if the value of an option is not among its choices or outside its bounds."""
+    for each in dataclasses.fields(options):
+        value, choices, bounds = getattr(options, each.name), each.metadata["choices"], each.metadata["bounds"]
+        if choices and value not in choices:
+            known = " or ".join(choices) if len(choices) == 2 else ", ".join(choices)
+            raise UserError(f"{each.name} {value!r}: must be {known}")
+        if rule := _broken_bound(value, bounds):
+            reason = each.metadata["reason"]
+            raise UserError(f"{each.name} {value}: must be {rule}{f' ({reason})' if reason else ''}")
+
+
+def _broken_bound(value, bounds: dict[str, object]) -> str:
+    """Return the bound that `value` violates, in words; "" if `value` is within the bounds."""
+    factor, low, high = bounds.get("multipleOf"), bounds.get("minimum"), bounds.get("maximum")
+    above, below = bounds.get("exclusiveMinimum"), bounds.get("exclusiveMaximum")
+    if factor and value % factor:
+        return "even" if factor == 2 else f"a multiple of {factor}"
+    fits = (low is None or value >= low) and (above is None or value > above)
+    fits = fits and (high is None or value <= high) and (below is None or value < below)
+    if fits:
+        return ""
+    if high is not None or below is not None:
+        left = f"({above}" if low is None else f"[{low}"
+        return f"in {left}, {below})" if high is None else f"in {left}, {high}]"
+    return f"above {above}" if low is None else f"{low} or more"
+
+
 @dataclass(frozen=True)
 class ArchitectureOptions:
     """Sizes of a generator and its discriminators; defaults are DM-GAN's for CUB."""
 
-    base_size: int = option(64, "side of the first stage's images, px")
-    stages: int = option(3, "number of stages; each doubles the side")
-    generator_width: int = option(64, "channels of the image features, N_r (GF_DIM)")
-    discriminator_width: int = option(32, "channels of a discriminator's first layer (DF_DIM)")
-    noise_dim: int = option(100, "numbers of the noise vector z (Z_DIM)")
-    condition_dim: int = option(100, "numbers of the augmented condition (CONDITION_DIM)")
-    residual_blocks: int = option(2, "residual blocks of a refinement stage (R_NUM)")
+    base_size: int = option(
+        64, "side of the first stage's images, px", bounds={"enum": [8 << doublings for doublings in range(7)]}
+    )
+    stages: int = option(3, "number of stages; each doubles the side", bounds=_FROM_1)
+    generator_width: int = option(64, "channels of the image features, N_r (GF_DIM)", bounds=_FROM_1)
+    discriminator_width: int = option(32, "channels of a discriminator's first layer (DF_DIM)", bounds=_FROM_1)
+    noise_dim: int = option(100, "dimensions of the noise vector z (Z_DIM)", bounds=_FROM_1)
+    condition_dim: int = option(100, "dimensions of the augmented condition (CONDITION_DIM)", bounds=_FROM_1)
+    residual_blocks: int = option(2, "residual blocks of a refinement stage (R_NUM)", bounds=_FROM_0)
     feature_network: str = option(
-        "vgg16", "frozen network that models with image features read (small: a stand-in)", ("vgg16", "small")
+        "vgg16", "frozen network of image features, for MDSP (small: a stand-in)", ("vgg16", "small")
     )
 
     def __post_init__(self):
         power_of_two = self.base_size >= 8 and self.base_size & (self.base_size - 1) == 0
         _require(power_of_two, f"base_size {self.base_size}: must be a power of two, 8 or more")
-        for name in ("stages", "generator_width", "discriminator_width", "noise_dim", "condition_dim"):
-            _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be 1 or more")
-        _require(self.residual_blocks >= 0, f"residual_blocks {self.residual_blocks}: must be 0 or more")
-        known = self.feature_network in ("vgg16", "small")
-        _require(known, f"feature_network {self.feature_network!r}: must be vgg16 or small")
+        _check(self)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -59,128 +94,131 @@ class ArchitectureOptions:
 class MatchingOptions:
     """The DAMSM's smoothing factors (AttnGAN, Eq. 7-11)."""
 
-    gamma1: float = option(4.0, "sharpness of a word's attention over regions (AttnGAN Eq. 9)")
-    gamma2: float = option(5.0, "sharpness of the sum over words (AttnGAN Eq. 10)")
-    gamma3: float = option(10.0, "sharpness of the choice among captions (AttnGAN Eq. 11)")
+    gamma1: float = option(4.0, "sharpness of a word's attention over regions (AttnGAN Eq. 9)", bounds=_ABOVE_0)
+    gamma2: float = option(5.0, "sharpness of the sum over words (AttnGAN Eq. 10)", bounds=_ABOVE_0)
+    gamma3: float = option(10.0, "sharpness of the choice among captions (AttnGAN Eq. 11)", bounds=_ABOVE_0)
+
+    def __post_init__(self):
+        _check(self)
 
 
-SEARCHES = ("S-S", "S-I", "S-R", "W-W", "W-I", "S-SI", "W-WI")  # how a caption retrieves (dmgan/models/retrieval.py)
-RETRIEVALS = (*SEARCHES, "random", "oracle")  # a lower and an upper bound: any image, the described one itself
+SEARCHES = ("S-S", "S-I", "S-R", "W-W", "W-I", "S-SI", "W-WI")  # retrieval methods (dmgan/models/retrieval.py)
+RETRIEVALS = (*SEARCHES, "random", "oracle")  # random: lower bound; oracle, the described image: upper bound
 DEFAULT_METHOD = "S-S"
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Where the models' losses differ; the defaults are the released DM-GAN's.
+    """Options in which the models' losses differ; the defaults are those of the released DM-GAN.
 
-    They belong to a model (dmgan/models/registry.py), not to a run, and have no flag.
+    These options belong to a model (dmgan/models/registry.py), not to a run, and have no flag.
     """
 
-    half_adversarial: bool = option(False, "Eq. 11's factor 1/2 on a generator's two terms; the release sums them")
+    half_adversarial: bool = option(
+        False, "factor 1/2 of Eq. 11 on the generator's two adversarial terms; false: their sum, as released"
+    )
     mismatched_captions: bool = option(
         True,
-        "the release: real terms / 2 + (fake terms + real images with another's caption) / 3; "
-        "false is Eq. 12, four terms at 1/2 each",
+        "discriminator loss with mismatched captions, as released: real terms / 2 + (fake terms + real images with "
+        "captions of other images) / 3; false: Eq. 12, four terms with factor 1/2",
     )
     kl: str = option(
-        "mean", "over the dimensions of Eq. 13: the release's mean, or the divergence's sum", ("mean", "sum")
+        "mean", "reduction of Eq. 13 over dimensions: mean, as released, or sum, the KL divergence", ("mean", "sum")
     )
 
-    matching: bool = option(True, "whether the DAMSM loss is part of the generator's")
-    adversarial: str = option("bce", "what is made of a discriminator's logits (DF-GAN: hinge)", ("bce", "hinge"))
+    matching: bool = option(True, "whether the generator's loss includes the DAMSM loss")
+    adversarial: str = option("bce", "adversarial loss: bce or hinge (DF-GAN)", ("bce", "hinge"))
     matching_aware_penalty: float = option(0.0, "weight k of DF-GAN's gradient penalty on real, matching pairs")
 
     mismatched_images_real: bool = option(
-        False, "StackGAN++: the image of a mismatched pair must be judged real alone, and all six terms are summed"
+        False,
+        "StackGAN++: the image of a mismatched pair counts as real in the unconditional loss; all six terms are summed",
     )
 
     interpolation: bool = option(
         False,
-        "GAN-INT: the generator also draws sentences halfway between two captions; for models that read the "
-        "sentence alone",
+        "GAN-INT: the generator also reads sentence features halfway between two captions; for models that read "
+        "only the sentence feature",
     )
-    r1: bool = option(False, "R1: the squared gradient of a discriminator's logits at real images")
+    r1: bool = option(False, "R1 penalty: squared gradient norm of a discriminator's logits at real images")
 
     def __post_init__(self):
         _require(
             self.mismatched_captions or not self.mismatched_images_real,
             "mismatched_images_real: needs mismatched_captions",
         )
-        _require(self.kl in ("mean", "sum"), f"kl {self.kl!r}: must be mean or sum")
-        _require(self.adversarial in ("bce", "hinge"), f"adversarial {self.adversarial!r}: must be bce or hinge")
+        _check(self)
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """The loop that every generator shares; defaults are DM-GAN's released bird configuration."""
+    """Options of the training loop of all generators; defaults are DM-GAN's released bird configuration."""
 
-    epochs: int = option(800, "passes over the training images")
-    batch_size: int = option(10, "images per step")
-    generator_lr: float = option(2e-4, "Adam's learning rate of the generator")
-    discriminator_lr: float = option(2e-4, "Adam's learning rate of each discriminator")
-    adam_beta1: float = option(0.5, "Adam's decay of the mean of gradients, of every network")
-    adam_beta2: float = option(0.999, "Adam's decay of the mean of their squares")
-    damsm_weight: float = option(5.0, "weight of the DAMSM loss, lambda (5 on CUB, 50 on COCO)")
-    kl_weight: float = option(1.0, "weight of the conditioning augmentation's KL term")
+    epochs: int = option(800, "passes over the training images", bounds=_FROM_1)
+    batch_size: int = option(10, "images per step", bounds=_FROM_2, reason="mismatched pairs need two images")
+    generator_lr: float = option(2e-4, "Adam's learning rate of the generator", bounds=_ABOVE_0)
+    discriminator_lr: float = option(2e-4, "Adam's learning rate of each discriminator", bounds=_ABOVE_0)
+    adam_beta1: float = option(0.5, "Adam's decay of the mean of gradients, for every network", bounds=_BELOW_1)
+    adam_beta2: float = option(
+        0.999, "Adam's decay of the mean of squared gradients, for every network", bounds=_BELOW_1
+    )
+    damsm_weight: float = option(5.0, "weight of the DAMSM loss, lambda (5 on CUB, 50 on COCO)", bounds=_FROM_0)
+    kl_weight: float = option(1.0, "weight of the conditioning augmentation's KL term", bounds=_FROM_0)
     perceptual: str = option(
         "vgg16",
-        "whose features a perceptual loss compares (ControlGAN): VGG-16's relu2_2, or, where its weights are not at "
-        "hand, the first layers of the DAMSM's small image encoder",
+        "network of the perceptual loss (ControlGAN): relu2_2 of VGG-16, or, without its weights, the first layers "
+        "of the DAMSM's small image encoder",
         ("vgg16", "damsm"),
     )
-    perceptual_weight: float = option(1.0, "weight of the perceptual loss (ControlGAN)")
-    caption_weight: float = option(10.0, "weight of the captioner's cross entropy (MirrorGAN)")
-    r1_gamma: float = option(10.0, "weight gamma of R1, where a model has it (less for images smaller than 256 px)")
-    ema_decay: float = option(0.999, "decay of the generator's averaged weights")
-    max_words: int = option(18, "longest caption; of a longer one a random ordered subset is read")
-    checkpoint_every: int = option(500, "steps between checkpoints")
+    perceptual_weight: float = option(1.0, "weight of the perceptual loss (ControlGAN)", bounds=_FROM_0)
+    caption_weight: float = option(10.0, "weight of the captioner's cross entropy (MirrorGAN)", bounds=_FROM_0)
+    r1_gamma: float = option(
+        10.0, "weight gamma of the R1 penalty (less for images smaller than 256 px)", bounds=_FROM_0
+    )
+    ema_decay: float = option(0.999, "decay of the generator's averaged weights", bounds=_BELOW_1)
+    max_words: int = option(
+        18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_FROM_1
+    )
+    checkpoint_every: int = option(500, "steps between checkpoints", bounds=_FROM_1)
 
     def __post_init__(self):
-        for name in ("epochs", "max_words", "checkpoint_every"):
-            _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be 1 or more")
-        _require(
-            self.batch_size >= 2, f"batch_size {self.batch_size}: must be 2 or more (the mismatched pairs need two)"
-        )
-        for name in ("generator_lr", "discriminator_lr"):
-            _require(getattr(self, name) > 0, f"{name} {getattr(self, name)}: must be above 0")
-        _require(self.perceptual in ("vgg16", "damsm"), f"perceptual {self.perceptual!r}: must be vgg16 or damsm")
-        _require(self.r1_gamma >= 0, f"r1_gamma {self.r1_gamma}: must be 0 or more")
-        for name in ("ema_decay", "adam_beta1", "adam_beta2"):
-            _require(0 <= getattr(self, name) < 1, f"{name} {getattr(self, name)}: must be in [0, 1)")
+        _check(self)
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How the training loop runs: its speed, memory and rounding. Not part of the experiment, and recorded apart.
+    """How the training loop runs: speed, memory and rounding. Recorded separately, since not part of the experiment.
 
-    The defaults are plain float32 on one device, whose bits every other setting is compared with.
+    The defaults are plain float32 on one device, the reference for all other settings.
     """
 
     precision: str = option(
         "float32",
-        "numbers of the networks' passes; weights, optimisers and losses stay float32",
+        "number format of forward and backward passes; weights, optimisers and losses stay float32",
         ("float32", "bfloat16", "float16"),
     )
-    channels_last: bool = option(False, "keep images and features with their channels innermost")
-    fused: bool = option(False, "compute the generator's blocks with fewer products: the same values to rounding")
+    channels_last: bool = option(False, "use the channels_last memory format for images and features")
+    fused: bool = option(False, "compute the generator's blocks with fewer operations; values are equal up to rounding")
     compile: bool = option(False, "compile the generator and the image encoder (needs a C++ compiler)")
     cuda_graphs: bool = option(False, "replay the compiled networks as CUDA graphs (a GPU, with --compile)")
     fused_adam: bool = option(False, "one kernel per optimiser step")
     accumulate: int = option(
-        1, "parts that pass one after another, for a batch larger than the memory; batch norm then sees each part alone"
+        1,
+        "micro-batches per batch, for batches larger than memory; batch norm then uses the statistics of a micro-batch",
+        bounds=_FROM_1,
     )
-    gradient_checkpointing: bool = option(False, "compute each stage's features again in the backward pass")
-    deterministic: bool = option(False, "only algorithms that repeat their bits (a GPU; the CPU always repeats them)")
-    cache_captions: bool = option(False, "encode every caption once, into a file beside the encoders")
+    gradient_checkpointing: bool = option(
+        False, "recompute the features of each stage in the backward pass, to save memory"
+    )
+    deterministic: bool = option(False, "use only deterministic algorithms (on a GPU; the CPU is always deterministic)")
+    cache_captions: bool = option(False, "encode every caption once, into a file in the encoders' folder")
 
     def __post_init__(self):
-        known = ("float32", "bfloat16", "float16")
-        _require(self.precision in known, f"precision {self.precision!r}: must be {', '.join(known)}")
-        _require(self.accumulate >= 1, f"accumulate {self.accumulate}: must be 1 or more")
+        _check(self)
         _require(self.compile or not self.cuda_graphs, "cuda_graphs: replays compiled networks; add compile")
         _require(
             not (self.compile and self.gradient_checkpointing),
-            "gradient_checkpointing: cannot be had with compile, which chooses itself what to compute again; drop one",
+            "gradient_checkpointing: cannot be combined with compile, which chooses what to recompute; drop one",
         )
 
 
@@ -189,7 +227,7 @@ PLAIN_ENGINE = EngineOptions()
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Every option of one generator's training."""
+    """All options of one generator's training."""
 
     architecture: ArchitectureOptions
     training: TrainingOptions
@@ -199,120 +237,134 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class DamsmOptions:
-    """DAMSM pretraining; defaults are AttnGAN's released bird configuration."""
+    """Options of DAMSM pretraining; defaults are AttnGAN's released bird configuration."""
 
     image_encoder: str = option("inception", "trunk of the image encoder", ("inception", "small"))
-    image_size: int = option(299, "side of the images the encoder is trained on, px")
-    width: int = option(32, "channels of the small trunk's first layer (unused by inception)")
-    embedding_dim: int = option(256, "numbers of a word, region or sentence feature")
-    epochs: int = option(600, "passes over the training images")
-    batch_size: int = option(48, "image-caption pairs per step")
-    lr: float = option(2e-3, "Adam's learning rate in the first epoch")
-    text_lr_factor: float = option(1.0, "the text encoder's learning rate over the image encoder's")
-    lr_decay: float = option(0.98, "factor of the learning rate per epoch")
-    min_lr: float = option(2e-4, "the learning rate stops falling below this")
-    gradient_clip: float = option(0.25, "largest norm of the text encoder's gradient")
-    new_adam_each_epoch: bool = option(True, "forget Adam's moments every epoch, as the released code does")
-    dropout: float = option(0.5, "dropout on word embeddings")
-    max_words: int = option(18, "longest caption; of a longer one a random ordered subset is read")
-    checkpoint_every: int = option(500, "steps between checkpoints")
+    image_size: int = option(299, "side of the images the encoder is trained on, px", bounds={"minimum": 8})
+    width: int = option(32, "channels of the small trunk's first layer (unused by inception)", bounds=_FROM_1)
+    embedding_dim: int = option(
+        256,
+        "dimensions of a word, region or sentence feature",
+        bounds={"minimum": 2, "multipleOf": 2},
+        reason="two LSTM directions",
+    )
+    epochs: int = option(600, "passes over the training images", bounds=_FROM_1)
+    batch_size: int = option(48, "image-caption pairs per step", bounds=_FROM_2, reason="matching needs two captions")
+    lr: float = option(2e-3, "Adam's learning rate in the first epoch", bounds=_ABOVE_0)
+    text_lr_factor: float = option(1.0, "text encoder's learning rate over the image encoder's", bounds=_ABOVE_0)
+    lr_decay: float = option(
+        0.98, "factor of the learning rate per epoch", bounds={"exclusiveMinimum": 0, "maximum": 1}
+    )
+    min_lr: float = option(2e-4, "smallest learning rate", bounds=_FROM_0)
+    gradient_clip: float = option(0.25, "largest norm of the text encoder's gradient", bounds=_ABOVE_0)
+    new_adam_each_epoch: bool = option(True, "reset Adam's moments every epoch, as the released code does")
+    dropout: float = option(0.5, "dropout on word embeddings", bounds=_BELOW_1)
+    max_words: int = option(
+        18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_FROM_1
+    )
+    checkpoint_every: int = option(500, "steps between checkpoints", bounds=_FROM_1)
 
     def __post_init__(self):
-        _require(self.embedding_dim % 2 == 0, f"embedding_dim {self.embedding_dim}: must be even (two LSTM directions)")
-        _require(self.batch_size >= 2, f"batch_size {self.batch_size}: must be 2 or more (matching needs a choice)")
-        _require(0 <= self.dropout < 1, f"dropout {self.dropout}: must be in [0, 1)")
+        _check(self)
 
 
 @dataclass(frozen=True)
 class CaptionerOptions:
-    """Pretraining of the captioner that MirrorGAN's STREAM describes images with."""
+    """Options of pretraining the captioner of MirrorGAN's STREAM module."""
 
-    embedding_dim: int = option(256, "numbers of what its LSTM reads, of an image or of a word")
-    hidden_dim: int = option(512, "numbers of the LSTM's state")
-    epochs: int = option(100, "passes over the training images")
-    batch_size: int = option(48, "image-caption pairs per step")
-    lr: float = option(1e-3, "Adam's learning rate")
-    max_words: int = option(18, "longest caption; of a longer one a random ordered subset is read")
-    checkpoint_every: int = option(500, "steps between checkpoints")
+    embedding_dim: int = option(256, "dimensions of the LSTM's input, an image or word embedding", bounds=_FROM_1)
+    hidden_dim: int = option(512, "dimensions of the LSTM's state", bounds=_FROM_1)
+    epochs: int = option(100, "passes over the training images", bounds=_FROM_1)
+    batch_size: int = option(48, "image-caption pairs per step", bounds=_FROM_2)
+    lr: float = option(1e-3, "Adam's learning rate", bounds=_ABOVE_0)
+    max_words: int = option(
+        18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_FROM_1
+    )
+    checkpoint_every: int = option(500, "steps between checkpoints", bounds=_FROM_1)
+
+    def __post_init__(self):
+        _check(self)
 
 
 @dataclass(frozen=True)
 class ClassifierOptions:
-    """Training of the species classifier, whose features are the `species` rung of FID and IS."""
+    """Options of training the species and attribute classifiers, which evaluations read."""
 
-    image_size: int = option(64, "side of the images, px")
-    width: int = option(32, "channels of the first layer")
-    features: int = option(128, "numbers of the feature vector that FID reads")
-    epochs: int = option(30, "passes over the training images")
-    batch_size: int = option(64, "images per step")
-    lr: float = option(2e-3, "AdamW's largest learning rate (one cycle)")
-    validation_share: float = option(0.1, "share of the training images kept aside to state the accuracy")
-    checkpoint_every: int = option(500, "steps between checkpoints")
+    image_size: int = option(64, "side of the images, px", bounds={"minimum": 8})
+    width: int = option(32, "channels of the first layer", bounds=_FROM_1)
+    features: int = option(128, "dimensions of the feature vector that FID reads", bounds=_FROM_1)
+    epochs: int = option(30, "passes over the training images", bounds=_FROM_1)
+    batch_size: int = option(64, "images per step", bounds=_FROM_2)
+    lr: float = option(2e-3, "AdamW's largest learning rate (one cycle)", bounds=_ABOVE_0)
+    validation_share: float = option(
+        0.1, "share of the training images held out to measure the accuracy", bounds=_BELOW_1
+    )
+    checkpoint_every: int = option(500, "steps between checkpoints", bounds=_FROM_1)
+
+    def __post_init__(self):
+        _check(self)
 
 
-# Feature networks of the evaluation, each with its own resize and input range: dmgan/evaluation/networks.py.
-RUNGS = ("species", "tf", "clean", "torchvision", "torchvision-released", "openai-released")
+# Image sets whose rank is known beforehand, one row of every table per control: dmgan/evaluation/controls.py.
+CONTROLS = ("real", "shuffled", "nearest", "noise", "adversarial")
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How an image set is measured; batch_size and workers change no number."""
+    """How an image set is measured; batch_size and workers do not change the results."""
 
-    seed: int = option(100, "seed of mismatched captions and folds")
+    seed: int = option(100, "seed of mismatched captions and folds", bounds=_FROM_0)
     fold_rule: str = option(
         "corrected",
-        "folds of R-precision; released: each loses its last image, as in the released code",
+        "folds of R-precision; released: every fold omits its last image, as in the released code",
         ("corrected", "released"),
     )
     caption_words: int = option(
         0,
-        "most words of a caption that the DAMSMs of R-precision read, the image's own or a mismatched one; of a longer "
-        "one a random ordered subset (released: 25 on CUB, 20 on COCO). 0: whole captions",
+        "largest number of words that the DAMSMs of R-precision read of a caption; of longer captions a random subset "
+        "of words, in order (released: 25 on CUB, 20 on COCO). 0: whole captions",
+        bounds=_FROM_0,
     )
-    neighbours: int = option(5, "neighbours that make an image's neighbourhood in precision, recall, density, coverage")
-    batch_size: int = option(64, "images read at a time; changes nothing but speed and memory")
-    workers: int = option(0, "processes that read and resize images; 0 is none but this one")
+    neighbours: int = option(
+        5, "k of the k-th nearest neighbour in precision, recall, density and coverage", bounds=_FROM_1
+    )
+    batch_size: int = option(64, "images read at a time; affects only speed and memory", bounds=_FROM_1)
+    workers: int = option(0, "processes that read and resize images; 0: only the main process", bounds=_FROM_0)
 
     def __post_init__(self):
-        _require(
-            self.fold_rule in ("corrected", "released"), f"fold_rule {self.fold_rule!r}: must be corrected or released"
-        )
-        for name in ("neighbours", "batch_size"):
-            _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: must be 1 or more")
-        for name in ("seed", "caption_words", "workers"):
-            _require(getattr(self, name) >= 0, f"{name} {getattr(self, name)}: must be 0 or more")
+        _check(self)
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How many images are computed and written; only `precision` changes them by more than rounding."""
+    """How sampled images are computed and written; only `precision` changes them by more than rounding."""
 
     precision: str = option(
         "float32",
-        "of the generator's convolutions and matrix products; bfloat16 is about twice as fast and moves pixels by "
-        "about a grey level",
+        "number format of the generator's convolutions and matrix products; bfloat16 is about twice as fast and alters "
+        "pixels by about one grey level",
         ("float32", "bfloat16"),
     )
-    fused: bool = option(True, "fold batch norms and leave out products that repeat: the same values to rounding")
-    channels_last: bool = option(True, "keep the channels of a pixel together in memory")
+    fused: bool = option(True, "fold batch norms and skip repeated operations; values are equal up to rounding")
+    channels_last: bool = option(True, "use the channels_last memory format")
     compile: bool = option(False, "compile the generator first (needs a C++ compiler on the CPU)")
-    workers: int = option(1, "processes that encode PNG files beside the generator; 0: it waits for them itself")
-    packed: bool = option(False, "write all images into one file too, images.npy (uint8, a memory map)")
+    batch_size: int = option(64, "images at a time; affects only speed", bounds=_FROM_1)
+    workers: int = option(
+        1, "processes that encode PNG files in parallel; 0: the generator waits for the files", bounds=_FROM_0
+    )
+    packed: bool = option(False, "also write all images into one file, images.npy (uint8, for memory mapping)")
 
     def __post_init__(self):
-        _require(
-            self.precision in ("float32", "bfloat16"), f"precision {self.precision!r}: must be float32 or bfloat16"
-        )
-        _require(self.workers >= 0, f"workers {self.workers}: must be 0 or more")
+        _check(self)
 
 
 def as_dict(options) -> dict[str, object]:
-    """The options as plain values, for JSON."""
+    """Return the options as plain values, for JSON."""
     return dataclasses.asdict(options)
 
 
 def from_dict(kind: type, values: dict[str, object], source: str):
-    """Options of `kind` from plain values; an unknown or missing name is a UserError naming `source`."""
+    """Return options of `kind` from plain values; raise UserError naming `source` for unknown or missing names."""
     names = {each.name for each in dataclasses.fields(kind)}
     unknown, missing = set(values) - names, names - set(values)
     if unknown or missing:

@@ -1,9 +1,9 @@
-"""Run a command that holds N GPUs alone: python workflow/gpu_lease.py --gpus N -- COMMAND ...
+"""Run a command with exclusive use of N GPUs: python workflow/gpu_lease.py --gpus N -- COMMAND ...
 
-Snakemake counts GPUs but names none; the lease names them in CUDA_VISIBLE_DEVICES. A lease is a kernel lock on
-a file per GPU, so it ends with the last process that holds it, however that ends. It holds between all
-workflows of one user on one machine. Without a GPU, or with --gpus 0, the command runs on the CPU; inside a
-SLURM job it keeps the GPUs that SLURM assigned.
+Snakemake counts GPUs but does not assign them; the lease sets CUDA_VISIBLE_DEVICES. A lease is a kernel lock on one
+file per GPU, so it ends when the last process that holds the lock ends or is killed. All workflows of one user on one
+machine share the locks. Without a GPU, or with --gpus 0, the command runs on the CPU; inside a SLURM job the command
+keeps the GPUs that SLURM assigned.
 
 DMGAN_GPU_IDS names the GPUs to lease (default: CUDA_VISIBLE_DEVICES, else every GPU of nvidia-smi);
 DMGAN_GPU_LOCKS is the folder of the lock files (default: one per user in the temporary folder).
@@ -18,12 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-_NONE = ("-1", "NoDevFiles")  # how CUDA_VISIBLE_DEVICES hides every GPU
+_NONE = ("-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that hide all GPUs
 _POLL_SECONDS = 0.2
 
 
 def available_gpus() -> list[str]:
-    """Ids of the GPUs that may be leased; empty on a machine without one."""
+    """Return the ids of the GPUs that may be leased; empty on a machine without GPUs."""
     for name in ("DMGAN_GPU_IDS", "CUDA_VISIBLE_DEVICES"):
         if name in os.environ:
             ids = [each.strip() for each in os.environ[name].split(",")]
@@ -37,15 +37,15 @@ def available_gpus() -> list[str]:
 
 
 def lock_folder() -> Path:
-    """The folder of the lock files, shared by all workflows of this user."""
+    """Return the folder of the lock files, shared by all workflows of this user."""
     default = Path(tempfile.gettempdir()) / f"dmgan-gpu-lease-{os.getuid()}"
     return Path(os.environ.get("DMGAN_GPU_LOCKS", default))
 
 
 def acquire(ids: list[str], count: int, folder: Path) -> dict[str, int]:
-    """Wait for `count` of the GPUs and lock them; id -> open descriptor of its lock file.
+    """Wait for `count` of the GPUs, lock them and return {id: open descriptor of the lock file}.
 
-    All or none are taken, so that two commands with several GPUs each cannot wait for one another.
+    Either all `count` GPUs or none are locked, so that two commands cannot wait for each other.
     """
     folder.mkdir(parents=True, exist_ok=True)
     while True:
@@ -60,7 +60,7 @@ def acquire(ids: list[str], count: int, folder: Path) -> dict[str, int]:
 
 
 def _free(ids: list[str], count: int, folder: Path) -> dict[str, int]:
-    """Lock up to `count` GPUs that nobody holds."""
+    """Lock up to `count` free GPUs and return {id: open descriptor of the lock file}."""
     held = {}
     for gpu in ids:
         if len(held) == count:
@@ -76,7 +76,7 @@ def _free(ids: list[str], count: int, folder: Path) -> dict[str, int]:
 
 
 def visible_devices(count: int) -> str | None:
-    """Lease `count` GPUs for this process; the CUDA_VISIBLE_DEVICES of its command (None: as it is)."""
+    """Lease `count` GPUs and return CUDA_VISIBLE_DEVICES for the command; None: unchanged."""
     if count == 0:
         return ""
     if "SLURM_JOB_ID" in os.environ:
@@ -85,7 +85,7 @@ def visible_devices(count: int) -> str | None:
     if not ids:
         return ""
     if count > len(ids):
-        sys.exit(f"gpu_lease: {count} GPUs asked for, {len(ids)} here ({', '.join(ids)}); ask for fewer")
+        sys.exit(f"gpu_lease: {count} GPUs requested, {len(ids)} available ({', '.join(ids)}); request fewer")
     held = acquire(ids, count, lock_folder())
     for descriptor in held.values():
         os.set_inheritable(descriptor, True)  # the lease lasts as long as the command
@@ -93,19 +93,19 @@ def visible_devices(count: int) -> str | None:
 
 
 def processes(command: list[str]) -> int:
-    """How many processes a command starts that want a GPU each: torchrun says so, another command starts one."""
+    """Return the number of processes that need a GPU: --nproc-per-node of torchrun, 1 for other commands."""
     option = "--nproc-per-node"
     return int(command[command.index(option) + 1]) if command[0] == "torchrun" and option in command else 1
 
 
 def main() -> None:
-    """Lease the GPUs, then become the command."""
-    parser = argparse.ArgumentParser(description="Run a command that holds N GPUs alone.")
-    parser.add_argument("--gpus", type=int, required=True, help="GPUs to lease; 0 hides them all")
+    """Lease the GPUs, then replace this process by the command."""
+    parser = argparse.ArgumentParser(description="Run a command with exclusive use of N GPUs.")
+    parser.add_argument("--gpus", type=int, required=True, help="GPUs to lease; 0 hides all GPUs")
     parser.add_argument("command", nargs="+", help="the command, after --")
     arguments = parser.parse_args()
     wanted = processes(arguments.command)
-    if 1 < wanted > arguments.gpus:  # Snakemake cuts --gpus down to what it is offered
+    if 1 < wanted > arguments.gpus:  # Snakemake reduces --gpus to its --resources
         offer = f"give Snakemake --resources gpu={wanted}"
         sys.exit(f"gpu_lease: --gpus {arguments.gpus} is too few for {wanted} processes; {offer}")
     devices = visible_devices(arguments.gpus)

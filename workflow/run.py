@@ -1,7 +1,7 @@
-"""Run Snakemake in this folder, alone, whatever an earlier run left: python workflow/run.py SNAKEMAKE-ARGUMENTS
+"""Run Snakemake in this folder as the only run, clearing stale locks: python workflow/run.py SNAKEMAKE-ARGUMENTS
 
-A run that was killed leaves Snakemake's own lock behind, which would refuse every later run. Here a kernel lock,
-which ends with its process, says whether a run is alive; if none is, Snakemake's lock is cleared.
+A killed run leaves Snakemake's own lock files, which block every later run. This script holds a kernel lock that ends
+with its process, and removes Snakemake's lock files if no other run is active.
 """
 
 import fcntl
@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(".snakemake")
-_ALIVE = "run: a run is at work in this folder{}; wait for its end, or stop it first"
+_ALIVE = "run: another run is active in this folder{}; wait until it ends, or stop it first"
 
 
 def hold_folder() -> int:
-    """Lock this folder's runs; the open descriptor, which the Snakemake process inherits but its jobs do not."""
+    """Lock this folder and return the open descriptor, which the Snakemake process inherits but its jobs do not."""
     FOLDER.mkdir(exist_ok=True)
     descriptor = os.open(FOLDER / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -27,13 +27,13 @@ def hold_folder() -> int:
 
 
 def live_snakemake() -> int | None:
-    """Process id of a Snakemake at work in this folder that was started by hand (Linux; None elsewhere)."""
+    """Return the id of an active Snakemake process in this folder; None if none is found, or not on Linux."""
     here = os.getcwd()
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
             same_folder = os.readlink(process / "cwd") == here
-        except OSError:  # it has ended meanwhile, or belongs to somebody else
+        except OSError:  # the process has ended, or belongs to another user
             continue
         if same_folder and any(os.path.basename(word) == b"snakemake" for word in words[:3]):
             return int(process.name)
@@ -41,7 +41,7 @@ def live_snakemake() -> int | None:
 
 
 def main() -> None:
-    """Take the lock, clear what a killed run left, and become Snakemake."""
+    """Take the lock, clear Snakemake's stale lock files, and replace this process by Snakemake."""
     hold_folder()
     locks = FOLDER / "locks"
     if locks.is_dir() and any(locks.iterdir()):

@@ -1,1 +1,1 @@
-"""Captioned image sets: sources, the prepared folder and the reading of batches."""
+"""Captioned image sets: sources, prepared data sets and batches."""

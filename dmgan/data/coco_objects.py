@@ -1,8 +1,8 @@
-"""COCO's objects in captions: which of them a caption names, and which images semantic object accuracy asks for.
+"""COCO classes that captions name, and the images that semantic object accuracy (SOA) needs.
 
-The published label files of semantic object accuracy are substring matches with word lists of their own; the words here
-are theirs with a few that they lack, such as television, knives and aeroplane, matched as whole words instead. Their
-"person" file is not to be had: its words are a choice.
+The published label files of SOA match substrings with their own word lists. This module uses their words and a few
+additional words, such as television, knives and aeroplane, and matches whole words. The published "person" file is
+not available: this project chose the words of that class.
 """
 
 import re
@@ -19,10 +19,10 @@ PERSON_IMAGES = 30_000  # captions of "person", drawn at random, one image each
 
 
 class ObjectWords(NamedTuple):
-    """What names a class in a caption."""
+    """Words that name a class in a caption."""
 
-    words: tuple[str, ...]  # each also with s or es behind it
-    but_not: tuple[str, ...] = ()  # phrases that hold such a word and mean something else
+    words: tuple[str, ...]  # singular forms; plurals in s and es match too
+    but_not: tuple[str, ...] = ()  # phrases that contain one of the words but mean something else
 
 
 # COCO's 80 classes in its order.
@@ -116,14 +116,15 @@ COCO_CLASSES = tuple(COCO_OBJECTS)
 
 @cache
 def _pattern(phrases: tuple[str, ...]) -> re.Pattern:
-    """The phrases as whole words, in the singular and in the plural."""
+    """Return a pattern that matches the phrases as whole words, in singular and plural."""
     return re.compile(rf"\b(?:{'|'.join(map(re.escape, phrases))})(?:s|es)?\b")
 
 
 def named_coco_classes(caption: str) -> tuple[int, ...]:
-    """Numbers of the COCO classes that a caption names, ascending.
+    """Return the numbers of the COCO classes that a caption names, ascending.
 
-    Whole words count, without the phrases that mean something else: "hot dog" names no dog, "woven" no oven.
+    Only whole words match, and phrases with another meaning are excluded: "hot dog" does not name a dog, and "woven"
+    does not name an oven.
     """
     text = " ".join(re.findall(r"[a-z]+", caption.lower()))
     return tuple(n for n, each in enumerate(COCO_OBJECTS.values()) if _names(each, text))
@@ -135,23 +136,23 @@ def _names(each: ObjectWords, text: str) -> bool:
     return _pattern(each.words).search(text) is not None
 
 
-# Which images are made.
+# Plan of the generated images.
 
 
 class SoaImage(NamedTuple):
-    """One image to make: of which class it counts, and under which caption."""
+    """An image to generate: its COCO class and its caption."""
 
     class_number: int
-    image: int  # whose caption it is
-    caption: int
+    image: int  # index of the captioned image in the data set
+    caption: int  # number of the caption among the image's captions
 
 
 def plan_coco_images(
     captions: Mapping[tuple[int, int], str], seed: int, person_images: int = PERSON_IMAGES
 ) -> list[SoaImage]:
-    """Every caption of a class three times, but of `person` so many captions drawn without return, once each.
+    """Return three images per caption that names a class; for `person`, one image for each of 30,000 drawn captions.
 
-    captions: text by (image, caption). Images are ordered by class, then as the captions are.
+    captions: text by (image, caption). Images are ordered by class, then in the order of `captions`.
     """
     by_class: list[list[tuple[int, int]]] = [[] for _ in COCO_CLASSES]
     for key, text in captions.items():

@@ -1,4 +1,4 @@
-"""A prepared data set: one folder, whatever it came from."""
+"""The prepared data set: a folder whose format is the same for every source."""
 
 import json
 import re
@@ -14,25 +14,25 @@ from dmgan.errors import UserError
 from dmgan.storage.files import OwnFiles, atomic_folder, file_sha256, read_json, write_json
 
 FORMAT = 1
-OVERSIZE = 76 / 64  # the papers' preprocessing keeps this much room for the random crop
+OVERSIZE = 76 / 64  # side of stored images over side of random crops, as in the papers
 SPLITS = ("train", "test")
 FILES = ("captions.json", "images.bin", "index.npz", "vocabulary.json")  # beside dataset.json
-READ = "read.jsonl"  # while photographs are being read: how far images.bin holds
+READ = "read.jsonl"  # exists during preparation: one line per photograph whose pixels are in images.bin
 PREPARED = OwnFiles("prepare", ("dataset.json", READ), "|".join(map(re.escape, ("dataset.json", *FILES, READ))))
 _HINT = "prepare it again: python -m dmgan prepare --out FOLDER, with its source's flags"
 
 
 def oversize(image_size: int) -> int:
-    """Shorter side, in pixels, at which images are kept so that `image_size` can be cropped at random."""
+    """Return the shorter side in pixels of stored images, from which crops of side `image_size` are drawn."""
     return int(image_size * OVERSIZE)
 
 
 def pack(examples: Iterable[Example], folder: Path, *, source: dict[str, object], image_size: int) -> None:
-    """Write examples as a prepared data set, whole or not at all.
+    """Write examples as a prepared data set, atomically.
 
-    Files: images.bin (uint8 pixels, image after image), index.npz (where each image, caption and token
-    stands), captions.json (names, captions, attributes), vocabulary.json, and dataset.json with the
-    counts and the SHA-256 of each of them.
+    Files: images.bin (uint8 pixels, image after image), index.npz (offsets of images, captions and tokens),
+    captions.json (names, captions, attributes), vocabulary.json, and dataset.json with counts and the SHA-256 of the
+    other files.
     """
     with atomic_folder(folder, PREPARED) as temporary:
         shapes, records = [], []
@@ -48,7 +48,7 @@ def pack(examples: Iterable[Example], folder: Path, *, source: dict[str, object]
 
 
 def record(name: str, split: str, class_id: int, captions: Iterable[str], attributes: dict[str, str]) -> dict:
-    """One image's entry of captions.json."""
+    """Return one image's entry of captions.json."""
     return {
         "name": name, "split": split, "class_id": class_id, "captions": list(captions), "attributes": attributes
     }  # fmt: skip
@@ -64,9 +64,9 @@ def seal(
     vocabulary: Vocabulary | None = None,
     origin: dict[str, object] | None = None,
 ) -> None:
-    """Write what belongs to the images.bin of `folder`: their (height, width) and entries, the words, dataset.json.
+    """Complete a folder that holds images.bin: write index, captions, vocabulary and dataset.json.
 
-    vocabulary: that of the captions unless given; origin: further entries of dataset.json.
+    vocabulary: None: all words of the captions; origin: additional entries of dataset.json.
     """
     _check_all(records)
     if vocabulary is None:
@@ -100,7 +100,9 @@ def _check(example: Example, image_size: int) -> None:
     if example.split not in SPLITS:
         raise UserError(f"image {example.name}: split {example.split!r} must be train or test")
     if not example.captions or any(not caption_to_words(caption) for caption in example.captions):
-        raise UserError(f"image {example.name}: has no caption, or an empty one; add one or leave the image out")
+        raise UserError(
+            f"image {example.name}: has no caption, or an empty caption; add a caption or leave the image out"
+        )
 
 
 def _check_all(records: list[dict]) -> None:
@@ -126,10 +128,10 @@ def _index(shapes, records, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
 
 
 class PreparedDataset:
-    """A prepared folder, opened for reading; pixels stay on disk until asked for."""
+    """A prepared data set, opened for reading; pixels are read from disk on access."""
 
     def __init__(self, folder: Path):
-        """UserError where the folder is missing, unfinished, of another version or damaged."""
+        """Open the folder; UserError if it is missing, unfinished, of another version or damaged."""
         self.folder = Path(folder)
         if not (self.folder / "dataset.json").exists():
             state = "is not a prepared data set" if self.folder.exists() else "does not exist"
@@ -158,29 +160,29 @@ class PreparedDataset:
 
     @property
     def image_size(self) -> int:
-        """Side of the images that models are trained on; images are stored larger."""
+        """Side in pixels of the images that models are trained on; stored images are larger."""
         return self.description["image_size"]
 
     @property
     def sha256(self) -> dict[str, str]:
-        """SHA-256 of each file of the folder."""
+        """SHA-256 of the folder's files, by file name."""
         return self.description["sha256"]
 
     def indices(self, split: str) -> np.ndarray:
-        """Numbers of the images of a split ("train" or "test"), ascending."""
+        """Return the indices of the images of a split ("train" or "test"), ascending."""
         return np.flatnonzero(self._is_test == (split == "test"))
 
     def image(self, index: int) -> np.ndarray:
-        """Stored pixels (H, W, 3) uint8 of one image, read-only."""
+        """Return the stored pixels (H, W, 3) uint8 of one image, read-only."""
         pixels = self._pixels[self._offsets[index] : self._offsets[index + 1]]
         return pixels.reshape(*self._shapes[index], 3)
 
     def caption_count(self, index: int) -> int:
-        """Number of captions of one image."""
+        """Return the number of captions of one image."""
         return int(self._caption_starts[index + 1] - self._caption_starts[index])
 
     def tokens(self, index: int, caption: int) -> np.ndarray:
-        """Token ids (length,) int32 of one caption of one image."""
+        """Return the token ids (length,) int32 of one caption of one image."""
         row = self._caption_starts[index] + caption
         return self._tokens[self._token_starts[row] : self._token_starts[row + 1]]
 
@@ -189,13 +191,13 @@ class PreparedDataset:
         return read_json(self.folder / "captions.json", _HINT)
 
     def name(self, index: int) -> str:
-        """The image's name in its source."""
+        """Return the image's name in its source."""
         return self._records[index]["name"]
 
     def caption(self, index: int, caption: int) -> str:
-        """One caption of one image, as it was written."""
+        """Return one caption of one image as text."""
         return self._records[index]["captions"][caption]
 
     def attributes(self, index: int) -> dict[str, str]:
-        """The true attributes of one image; empty where the source has none."""
+        """Return the stored attributes of one image; empty if the source has no attributes."""
         return self._records[index]["attributes"]

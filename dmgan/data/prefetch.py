@@ -1,4 +1,4 @@
-"""Training batches read ahead by threads, so that a device never waits for them."""
+"""Training batches prefetched by threads, so that the device does not wait for them."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -7,26 +7,25 @@ import torch
 from dmgan.data.batches import Batch, TrainingBatches
 
 WORKERS = 2
-# A GPU takes up to 50 batches a second, and the file that pixels are mapped from may exceed the memory (COCO's: 47 GB):
-# 64 batches bridge a second in which the disk stalls. Large batches are fewer, for all of them wait in memory.
+# A GPU takes up to 50 batches a second, and the memory-mapped pixels may exceed the RAM (COCO's: 47 GB): 64 prefetched
+# batches are enough if the disk stalls for a second. AHEAD_BYTES bounds the RAM for large batches.
 AHEAD = 64
 AHEAD_BYTES = 256 << 20
 
 
 def batches_ahead(batches: TrainingBatches) -> int:
-    """How many batches are read ahead: AHEAD, or what AHEAD_BYTES hold of their uint8 pixels; one a worker at least."""
+    """Return the number of batches to prefetch: AHEAD, or fewer to stay within AHEAD_BYTES, but one per worker."""
     rows = len(range(batches.batch_size)[batches.part])
     pixels = rows * 3 * sum(side * side for side in batches.sizes)  # bytes of a batch
     return max(WORKERS, min(AHEAD, AHEAD_BYTES // pixels))
 
 
 class PrefetchedBatches:
-    """`batches[step]` for growing steps, on `device`, the steps behind it being read meanwhile.
+    """Batches by step, on `device`; threads read the batches of the following steps in the background.
 
-    `ahead`: how many, else `batches_ahead`. A batch is a pure function of (seed, step), so neither threads, nor how
-    far ahead they read, nor where a run was interrupted changes a bit; any step may be asked for, at the price of
-    waiting. Threads suffice: copying, mirroring and resizing leave Python's lock. What reading raises is raised by
-    `batches[step]`.
+    ahead: number of batches to prefetch; default `batches_ahead`. A batch is a pure function of (seed, step), so that
+    threads, prefetching and interruptions do not change results. Threads suffice, because copying, mirroring and
+    resizing release the GIL. `batches[step]` raises the exception of a reading thread.
     """
 
     def __init__(
@@ -44,14 +43,14 @@ class PrefetchedBatches:
         self.close()
 
     def close(self) -> None:
-        """Stop reading."""
+        """Cancel queued batches and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __getitem__(self, step: int) -> Batch:
         return self.read(step).to(self.device)
 
     def read(self, step: int) -> Batch:
-        """The same as it was read: uint8, in host memory."""
+        """Return the batch of `step` with uint8 images in host memory."""
         wanted = range(step, step + 1 + self._ahead)
         for passed in [each for each in self._waiting if each not in wanted]:
             self._waiting.pop(passed).cancel()

@@ -1,14 +1,14 @@
-"""From a source of captioned images to a prepared data set."""
+"""Preparation of a data set from a source of captioned images."""
 
 import collections
 import hashlib
 import json
+import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,17 +16,37 @@ from typing import NamedTuple
 import PIL
 
 from dmgan.data.dataset import FORMAT, PREPARED, READ, oversize, pack, record, seal
-from dmgan.data.sources.example import Example
+from dmgan.data.sources.example import Drawn, Example
 from dmgan.data.sources.listing import Decision, Listed, Listing
 from dmgan.data.sources.photographs import Photograph, read_photograph
-from dmgan.data.sources.synthbirds import SynthBirds
-from dmgan.data.vocabulary import Vocabulary
+from dmgan.data.sources.table import Source, check_flags, find_source
+from dmgan.data.vocabulary import Vocabulary, read_vocabulary
 from dmgan.errors import UserError
 from dmgan.runtime.parent import end_with_parent
 from dmgan.runtime.progress import Progress, log
 from dmgan.storage.files import json_sha256, locked, refuse_overwrite, replace_folder, write_json
 
-_CHUNK = 32  # photographs per task of a worker, and the most that a killed preparation does again
+_CHUNK = 32  # photographs per task of a worker; a killed preparation repeats at most one chunk
+
+
+def prepare(
+    source: Source, out: Path, image_size: int, given: Mapping[str, object], workers: int, strict: bool = False
+) -> None:
+    """Prepare a source into the folder `out`; the number of workers affects only the speed.
+
+    given: values of the source's flags; None or a missing key means the default. UserError if a required flag is
+    missing, if the source does not read a flag, or if an input is inside `out`. strict: see `prepare_photographs`.
+    """
+    check_flags(source, given)
+    options = source.options(given)
+    refuse_sources(out, {f"--{name}": options[name] for name, flag in source.flags.items() if flag.is_input})
+    images = source.collect(options, oversize(image_size))
+    if isinstance(images, Drawn):
+        pack(_draw_in_parallel(images.examples, workers), out, source=images.source, image_size=image_size)
+        return
+    captions_pickle = options.get("captions_pickle")
+    vocabulary = None if captions_pickle is None else read_vocabulary(captions_pickle)
+    prepare_photographs(images, out, image_size, workers, strict, vocabulary)
 
 
 def prepare_synthbirds(
@@ -38,27 +58,19 @@ def prepare_synthbirds(
     seed: int,
     workers: int,
 ) -> None:
-    """Draw the embedded data set into the folder `out`; the number of workers changes nothing but speed."""
-    birds = SynthBirds(
-        num_species=num_species,
-        images_per_species=images_per_species,
-        captions_per_image=captions_per_image,
-        image_size=oversize(image_size),
-        seed=seed,
-    )
-    source = {"name": "synthbirds", **asdict(birds)}
-    pack(_drawn(birds, workers), out, source=source, image_size=image_size)
+    """Draw the embedded data set into the folder `out`; the number of workers affects only the speed."""
+    options = {"num_species": num_species, "images_per_species": images_per_species}
+    options |= {"captions_per_image": captions_per_image, "seed": seed}
+    prepare(find_source("synthbirds"), out, image_size, options, workers)
 
 
-def _drawn(birds: SynthBirds, workers: int) -> Iterator[Example]:
-    """The set's examples in order, drawn by several processes."""
+def _draw_in_parallel(examples: Sequence[Example], workers: int) -> Iterator[Example]:
+    """Yield the examples in order, computed by several processes."""
     _require_workers(workers)
-    progress = Progress(len(birds), "images")
-    with ProcessPoolExecutor(workers) as pool:
-        for example in pool.map(partial(SynthBirds.__getitem__, birds), range(len(birds)), chunksize=64):
+    with Progress(len(examples), "images") as progress, ProcessPoolExecutor(workers) as pool:
+        for example in pool.map(partial(operator.getitem, examples), range(len(examples)), chunksize=64):
             progress.step()
             yield example
-    progress.close()
 
 
 def _require_workers(workers: int) -> None:
@@ -67,10 +79,10 @@ def _require_workers(workers: int) -> None:
 
 
 def refuse_sources(out: Path, sources: Mapping[str, Path | None]) -> None:
-    """UserError where `out`, whose place the prepared set takes, is or holds what it is made from, {flag: path}."""
+    """Raise UserError if the output folder is, or contains, an input; sources: {flag: path}."""
     for flag, path in sources.items():
         if path is not None and Path(path).resolve().is_relative_to(Path(out).resolve()):
-            raise UserError(f"--out {out}: would take the place of {flag} {path}; give another folder")
+            raise UserError(f"--out {out}: would replace {flag} {path}; give another folder")
 
 
 def prepare_photographs(
@@ -81,10 +93,11 @@ def prepare_photographs(
     strict: bool = False,
     vocabulary: Vocabulary | None = None,
 ) -> None:
-    """Prepare what a source lists into the folder `out`; the number of workers changes nothing but speed.
+    """Prepare the images of a listing into the folder `out`; the number of workers affects only the speed.
 
-    A killed preparation goes on where it was. dataset.json names every photograph that is not as it should be, with
-    the decision; `strict` makes them an error. vocabulary: released encoders' own, else all words of the captions.
+    A killed preparation resumes. dataset.json records every irregular photograph with the decision taken; with
+    `strict`, irregular photographs raise UserError. vocabulary: that of released encoders; None: all words of the
+    captions.
     """
     _require_workers(workers)
     if image_size < 8:
@@ -93,18 +106,18 @@ def prepare_photographs(
     refuse_overwrite(out, PREPARED)
     if not listing.images:
         raise UserError(f"the source {listing.source['name']} lists no image to prepare; {_summary(listing.decisions)}")
-    images, decisions = _known_to(vocabulary, listing.images)
+    images, decisions = _drop_unknown_captions(vocabulary, listing.images)
     decisions = [*listing.decisions, *decisions]
     if strict:
-        _refuse(decisions, out, "no photograph was looked at yet")
-    with locked(out), _going_on_later(out):
+        _refuse_decisions(decisions, out, "no photograph has been read yet")
+    with locked(out), _user_error_for_disk_errors(out):
         photographs = _Photographs(out, images, oversize(image_size))
         photographs.read(workers)
         entries = photographs.entries
         for image, entry in zip(images, entries, strict=True):
             decisions += [Decision(image.name, *found) for found in entry.found]
         if strict:
-            _refuse(decisions, out, "run it without --strict to accept the decisions")
+            _refuse_decisions(decisions, out, "run it without --strict to accept the decisions")
         kept = [(image, entry) for image, entry in zip(images, entries, strict=True) if entry.shape]
         origin = {
             "inputs": listing.inputs | {"images": _images_sha256(images, entries)},
@@ -120,24 +133,24 @@ def prepare_photographs(
             vocabulary=vocabulary,
             origin=origin,
         )
-        photographs.become()
+        photographs.publish()
     log(f"{out}: {len(kept)} images kept of {len(images)}; {_summary(decisions)}")
 
 
 @contextmanager
-def _going_on_later(out: Path):
-    """A full disk, or a file that cannot be read, is one line: what was read of the photographs stays."""
+def _user_error_for_disk_errors(out: Path):
+    """Raise UserError instead of OSError; photographs that were read stay on disk."""
     try:
         yield
     except OSError as error:
         raise UserError(
             f"{error.filename or out}: could not be read or written ({error.strerror or error}); free space or fix "
-            "the permissions, then run the same command again, which goes on"
+            "the permissions, then run the same command again, which resumes"
         ) from error
 
 
-def _known_to(vocabulary: Vocabulary | None, images: list[Listed]) -> tuple[list[Listed], list[Decision]]:
-    """The images with the captions that hold a word of a given vocabulary, and what was decided."""
+def _drop_unknown_captions(vocabulary: Vocabulary | None, images: list[Listed]) -> tuple[list[Listed], list[Decision]]:
+    """Drop captions without a word of `vocabulary`; return the remaining images and the decisions."""
     if vocabulary is None:
         return images, []
     kept, decisions = [], []
@@ -152,23 +165,23 @@ def _known_to(vocabulary: Vocabulary | None, images: list[Listed]) -> tuple[list
     return kept, decisions
 
 
-def _refuse(decisions: list[Decision], out: Path, remark: str) -> None:
-    """--strict: list every decision in a file and stop."""
+def _refuse_decisions(decisions: list[Decision], out: Path, remark: str) -> None:
+    """Write the decisions to a file and raise UserError if there are decisions; used with --strict."""
     if decisions:
         path = out.with_name(f"{out.name}.decisions.json")
         write_json(path, [each._asdict() for each in decisions])
-        raise UserError(f"--strict: {_summary(decisions)}; {path} names each; {remark}")
+        raise UserError(f"--strict: {_summary(decisions)}; {path} lists them; {remark}")
 
 
 def _summary(decisions: Iterable[Decision]) -> str:
-    """How often what was decided, on one line."""
+    """Return the number of decisions by kind, on one line."""
     counts = collections.Counter((each.found, each.decision) for each in decisions)
     parts = [f"{count} x {found} ({decision})" for (found, decision), count in counts.most_common()]
-    return "decisions: " + "; ".join(parts) if parts else "nothing had to be decided"
+    return "decisions: " + "; ".join(parts) if parts else "no decisions were necessary"
 
 
 def _images_sha256(images: list[Listed], entries: list["_Entry"]) -> dict[str, object]:
-    """One hash over name and bytes of every photograph as it was read, in their order."""
+    """Return the number of photographs and one hash over their names and file hashes, in order."""
     hasher = hashlib.sha256()
     for image, entry in zip(images, entries, strict=True):
         hasher.update(f"{image.name} {entry.sha256}\n".encode())
@@ -176,20 +189,21 @@ def _images_sha256(images: list[Listed], entries: list["_Entry"]) -> dict[str, o
 
 
 class _Entry(NamedTuple):
-    """What is remembered of a photograph that was read."""
+    """Result of reading one photograph: one line of read.jsonl."""
 
-    shape: list[int] | None  # height, width; None: left out
+    shape: list[int] | None  # height, width; None: the photograph is left out
     sha256: str
-    found: list[list[str]]
+    found: list[list[str]]  # irregularities: found, decision, detail
     enlarged: bool
-    end: int  # bytes of images.bin behind it
+    end: int  # size of images.bin in bytes after the photograph
 
 
 class _Photographs:
-    """The pixels of a set under way, in .NAME.partial: images.bin grows in order, read.jsonl says how far it holds.
+    """Unfinished preparation in the folder .NAME.partial: pixels in images.bin, one line per photograph in read.jsonl.
 
-    A line of read.jsonl is written after its pixels are on the disk, so what a killed job leaves is always good up to
-    the last whole line. Other images or another size than before (by path, size, time and box) begin anew.
+    A line of read.jsonl is written after the photograph's pixels are on the disk, so that a killed job leaves valid
+    data up to the last complete line. If the images (by path, size, time and box) or the stored side changed, the
+    preparation starts again.
     """
 
     def __init__(self, out: Path, images: list[Listed], shorter_side: int):
@@ -198,36 +212,35 @@ class _Photographs:
         self._pixels, self._lines = self.folder / "images.bin", self.folder / READ
         self.entries: list[_Entry] = []
         wanted = {"format": FORMAT, "shorter_side": shorter_side, "pillow": PIL.__version__}
-        self._header = json.dumps(wanted | {"images": json_sha256([_identity(image) for image in images])})
-        self._take_up()
+        self._header = json.dumps(wanted | {"images": json_sha256([_file_identity(image) for image in images])})
+        self._resume_or_start()
 
-    def _take_up(self) -> None:
-        """Go on from what is there, or begin."""
-        if not self.folder.exists() and _lines_of(self._out / READ)[:1] == [self._header]:
-            os.replace(self._out, self.folder)  # a kill in `become` left it there
+    def _resume_or_start(self) -> None:
+        """Load the photographs that an interrupted preparation stored, or start with an empty folder."""
+        if not self.folder.exists() and _complete_lines(self._out / READ)[:1] == [self._header]:
+            os.replace(self._out, self.folder)  # the process was killed in `publish`
         self.folder.mkdir(exist_ok=True)
         for name in set(os.listdir(self.folder)) - {self._pixels.name, self._lines.name}:
-            (self.folder / name).unlink()  # what an earlier start wrote for another listing, or half
-        lines = _lines_of(self._lines)
+            (self.folder / name).unlink()  # files of another listing, or half-written files
+        lines = _complete_lines(self._lines)
         if lines and lines[0] == self._header and self._pixels.exists():
             there = self._pixels.stat().st_size
             for line in lines[1:]:
                 try:
                     entry = _Entry(*json.loads(line))
-                except (ValueError, TypeError):  # a power cut lost it
+                except (ValueError, TypeError):  # the line was lost in a power cut
                     break
                 if entry.end > there:
                     break
                 self.entries.append(entry)
-            log(f"going on after {len(self.entries)} of {len(self._images)} photographs")
+            log(f"resuming after {len(self.entries)} of {len(self._images)} photographs")
         with open(self._pixels, "ab") as pixels:
             pixels.truncate(self.entries[-1].end if self.entries else 0)
         kept = [self._header, *map(json.dumps, self.entries)]
         self._lines.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def read(self, workers: int) -> None:
-        """Read what is still missing, by several processes."""
-        progress = Progress(len(self._images), "photographs", done=len(self.entries))
+        """Read the remaining photographs with several processes."""
         rest = self._images[len(self.entries) :]
         chunks = [rest[start : start + _CHUNK] for start in range(0, len(rest), _CHUNK)]
         try:
@@ -235,6 +248,7 @@ class _Photographs:
                 open(self._pixels, "ab") as pixels,
                 open(self._lines, "a", encoding="utf-8") as lines,
                 ProcessPoolExecutor(workers, initializer=end_with_parent) as pool,
+                Progress(len(self._images), "photographs", done=len(self.entries)) as progress,
             ):
                 for chunk in _in_order(
                     pool, partial(_read_chunk, shorter_side=self._shorter_side), chunks, 3 * workers
@@ -243,13 +257,12 @@ class _Photographs:
                     progress.step(len(chunk))
         except BrokenProcessPool as error:
             raise UserError(
-                f"{self._out}: a reading process was killed, perhaps for its memory; take fewer --workers and run "
-                "the same command again, which goes on"
+                f"{self._out}: a reading process was killed, perhaps because the RAM was full; use fewer --workers "
+                "and run the same command again, which resumes"
             ) from error
-        progress.close()
 
     def _append(self, chunk: list[Photograph], pixels, lines) -> None:
-        """Pixels first, then the lines that say they are there."""
+        """Write the pixels of a chunk to the disk, then its lines of read.jsonl."""
         entries = []
         end = self.entries[-1].end if self.entries else 0
         for each in chunk:
@@ -265,19 +278,19 @@ class _Photographs:
         lines.flush()
         self.entries += entries
 
-    def become(self) -> None:
-        """Give the folder, which is a prepared data set now, its name."""
+    def publish(self) -> None:
+        """Rename the complete folder to the output folder."""
         replace_folder(self.folder, self._out, PREPARED)
-        (self._out / READ).unlink()  # last: until then the same command takes the folder up again
+        (self._out / READ).unlink()  # last: as long as the file exists, the same command resumes
 
 
-def _lines_of(path: Path) -> list[str]:
-    """The whole lines of a text file; none where it is not there."""
+def _complete_lines(path: Path) -> list[str]:
+    """Return the complete lines of a text file; an empty list if the file is missing."""
     return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
 
 
-def _identity(image: Listed) -> list[object]:
-    """What pixels depend on; a file changed after a kill is read again."""
+def _file_identity(image: Listed) -> list[object]:
+    """Return path, size, modification time and box of a photograph, by which changed files are detected."""
     status = image.path.stat()
     return [str(image.path), status.st_size, status.st_mtime_ns, image.box]
 
@@ -287,7 +300,7 @@ def _read_chunk(images: list[Listed], shorter_side: int) -> list[Photograph]:
 
 
 def _in_order(pool: ProcessPoolExecutor, function, items: list, ahead: int) -> Iterator:
-    """Results in the order of their items, at most `ahead` of them waiting: a slow disk must not fill the memory."""
+    """Yield results in the order of `items`; at most `ahead` results are in RAM, even if the disk is slow."""
     waiting: collections.deque = collections.deque()
     try:
         for item in items:

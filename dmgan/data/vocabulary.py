@@ -1,4 +1,4 @@
-"""Captions to token ids, by the rules of AttnGAN's and DM-GAN's released data code."""
+"""Conversion of captions to token ids, by the rules of AttnGAN's and DM-GAN's released data code."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -16,16 +16,16 @@ END_WORD = "<end>"
 
 @cache
 def _tokenizer():
-    """The papers' tokenizer; nltk takes seconds to load, and most jobs read tokens that are there already."""
+    """Return the papers' tokenizer; nltk is imported here, because its import takes seconds and is rarely needed."""
     from nltk.tokenize import RegexpTokenizer
 
     return RegexpTokenizer(r"\w+")
 
 
 def caption_to_words(caption: str) -> list[str]:
-    r"""Lower-case `\w+` words of a caption, what is not ASCII stripped from each.
+    r"""Return the lower-case `\w+` words of a caption, without their non-ASCII characters.
 
-    The pair of replacement characters that CUB's text files hold counts as a blank (reference code's rule).
+    As in the released code, a pair of replacement characters, as in CUB's text files, is read as a space.
     """
     words = _tokenizer().tokenize(caption.replace("\ufffd\ufffd", " ").lower())
     ascii_words = (word.encode("ascii", "ignore").decode() for word in words)
@@ -33,18 +33,18 @@ def caption_to_words(caption: str) -> list[str]:
 
 
 class Vocabulary:
-    """Words and their ids: 0 ends and pads a caption, words count from 1."""
+    """Words and their ids: id 0 ends and pads a caption, words have ids from 1."""
 
     def __init__(self, words: Sequence[str]):
-        """`words` in the order of their ids, `<end>` first."""
+        """Create a vocabulary; words: in the order of their ids, beginning with `<end>`."""
         if not words or words[0] != END_WORD or len(set(words)) != len(words):
-            raise UserError(f"a vocabulary begins with {END_WORD!r} and holds each word once")
+            raise UserError(f"a vocabulary must begin with {END_WORD!r} and hold every word once")
         self.words = tuple(words)
         self._ids = {word: number for number, word in enumerate(self.words)}
 
     @classmethod
     def of(cls, captions: Iterable[str]) -> "Vocabulary":
-        """All words of `captions` (training and test, as the released code has it), in alphabetical order."""
+        """Return the vocabulary of all words of `captions`, in alphabetical order."""
         found = {word for caption in captions for word in caption_to_words(caption)}
         return cls([END_WORD, *sorted(found)])
 
@@ -70,33 +70,33 @@ class Vocabulary:
         return hash(self.words)
 
     def encode(self, caption: str) -> np.ndarray:
-        """Token ids (number of known words,) int32; unknown words are left out. May be empty."""
+        """Return the token ids (number of known words,) int32; unknown words are left out. May be empty."""
         return np.array([self._ids[w] for w in caption_to_words(caption) if w in self._ids], dtype=np.int32)
 
     def unknown(self, caption: str) -> list[str]:
-        """The caption's words that this vocabulary does not hold."""
+        """Return the caption's words that are not in this vocabulary."""
         return [word for word in caption_to_words(caption) if word not in self._ids]
 
     def encode_or_refuse(self, caption: str) -> np.ndarray:
-        """Token ids of a caption that a person gave; UserError where nothing of it can be used."""
+        """Return the token ids of a user's caption; UserError if the caption holds no known word."""
         if not caption_to_words(caption):
             raise UserError(f"caption {caption!r}: holds no word; write a sentence such as 'this bird has a red crown'")
         tokens = self.encode(caption)
         if not len(tokens):
             known = ", ".join(self.words[1:13])
             raise UserError(
-                f"caption {caption!r}: the text encoder knows none of its words; "
+                f"caption {caption!r}: the text encoder knows no word of this caption; "
                 f"use words of its training captions ({known}, ... {len(self) - 1} in all)"
             )
         return tokens
 
     def decode(self, tokens: Iterable[int]) -> list[str]:
-        """The words of token ids, up to the end."""
+        """Return the words of token ids, without end and padding."""
         return [self.words[token] for token in tokens if token != END]
 
 
 def fit_caption(tokens: np.ndarray, limit: int, random: np.random.Generator) -> np.ndarray:
-    """At most `limit` tokens: of a longer caption a random subset stays, in its order (released get_caption)."""
+    """Return at most `limit` tokens; a longer caption is cut to a random subset, in order (released get_caption)."""
     if len(tokens) <= limit:
         return tokens
     kept = np.sort(random.permutation(len(tokens))[:limit])
@@ -104,7 +104,7 @@ def fit_caption(tokens: np.ndarray, limit: int, random: np.random.Generator) -> 
 
 
 def pad_captions(captions: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens (B, T) int64 padded with 0 to the longest caption of the batch, and lengths (B,) int64."""
+    """Return tokens (B, T) int64, padded with 0 to the longest caption of the batch, and lengths (B,) int64."""
     lengths = np.array([len(tokens) for tokens in captions], dtype=np.int64)
     padded = np.full((len(captions), lengths.max()), END, dtype=np.int64)
     for row, tokens in zip(padded, captions, strict=True):
@@ -113,15 +113,15 @@ def pad_captions(captions: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
-    """The words of captions.pickle ([training captions, test captions, ixtoword, wordtoix]), in the order of their ids.
+    """Read captions.pickle ([training captions, test captions, ixtoword, wordtoix]) as a vocabulary.
 
-    UserError where the file is no such list, its two maps differ, or a token is no word.
+    UserError if the file has another structure, if its two maps differ, or if a token is not in the maps.
     """
     content = load_plain_pickle(path)
     hint = "give the captions.pickle that was released with the encoders"
     kinds = [type(each) for each in content] if type(content) in (list, tuple) else []
     if kinds != [list, list, dict, dict]:
-        raise UserError(f"{path}: is not [training captions, test captions, ixtoword, wordtoix]; {hint}")
+        raise UserError(f"{path}: is not a list [training captions, test captions, ixtoword, wordtoix]; {hint}")
     training, test, words, ids = content
     if set(words) != set(range(len(words))) or not all(type(word) is str for word in words.values()):
         raise UserError(f"{path}: its ixtoword does not number words from 0 without a gap; {hint}")
@@ -131,5 +131,5 @@ def read_vocabulary(path: Path) -> Vocabulary:
         raise UserError(f"{path}: its word 0 is {words.get(0)!r}, not {END_WORD!r}; {hint}")
     for caption in (caption for captions in (training, test) for caption in captions):
         if type(caption) is not list or not all(type(token) is int and 0 <= token < len(words) for token in caption):
-            raise UserError(f"{path}: holds a caption that is no list of its tokens; {hint}")
+            raise UserError(f"{path}: holds a caption that is not a list of known tokens; {hint}")
     return Vocabulary([words[number] for number in range(len(words))])

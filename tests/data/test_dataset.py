@@ -15,7 +15,7 @@ from dmgan.data.dataset import PreparedDataset, pack
 from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.data.prepare import prepare_synthbirds
 from dmgan.data.sources.example import Example
-from dmgan.data.sources.synthbirds import SynthBirds
+from dmgan.data.sources.synthbirds.birds import SynthBirds
 from dmgan.data.vocabulary import Vocabulary
 from dmgan.errors import UserError
 from dmgan.storage.files import file_sha256
@@ -85,7 +85,7 @@ def test_images_of_any_shape_are_packed(tmp_path):
     ("examples", "message"),
     [
         ([example(captions=())], "image a: has no caption"),
-        ([example(captions=("...",))], "image a: has no caption, or an empty one"),
+        ([example(captions=("...",))], "image a: has no caption, or an empty caption"),
         ([example(), example(split="test")], "image a: the name occurs more than once"),
         ([example()], "has no test image"),
         ([example(split="val")], "split 'val' must be train or test"),

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dmgan.data.sources.synthbirds import ATTRIBUTES, COLOURS, SynthBirds, attributes, named_attributes
-from dmgan.data.sources.synthbirds.attributes import LARGE_PARTS, MIN_DIFFERENCE, stream
-from dmgan.data.sources.synthbirds.captions import MAX_WORDS, MIN_WORDS
+from dmgan.data.sources.synthbirds import attributes
+from dmgan.data.sources.synthbirds.attributes import ATTRIBUTES, COLOURS, LARGE_PARTS, MIN_DIFFERENCE, stream
+from dmgan.data.sources.synthbirds.birds import SynthBirds
+from dmgan.data.sources.synthbirds.captions import MAX_WORDS, MIN_WORDS, named_attributes
 from dmgan.data.sources.synthbirds.drawing import draw_bird
 from dmgan.errors import UserError
 
@@ -48,6 +49,7 @@ def test_bits_are_pinned():
     assert digests(SynthBirds(), GOLDEN_INDICES) == (GOLDEN_IMAGES, GOLDEN_CAPTIONS)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_draws_the_same_bits_in_any_order():
     options = pickle.loads(pickle.dumps(SynthBirds()))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -72,6 +74,7 @@ def test_an_image_does_not_hang_on_how_many_there_are():
 # Species and split
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_species", "share", "expected"), [(200, 0.25, 50), (10, 0.3, 3), (2, 0.01, 1), (2, 0.99, 1)]
 )

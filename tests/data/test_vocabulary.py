@@ -1,11 +1,14 @@
-"""Captions to tokens: the papers' rules."""
+"""Captions to tokens: the papers' rules, and the vocabulary of released encoders."""
+
+import pickle
 
 import numpy as np
 import pytest
 
-from dmgan.data.vocabulary import Vocabulary, caption_to_words, fit_caption, pad_captions
+from dmgan.data.vocabulary import Vocabulary, caption_to_words, fit_caption, pad_captions, read_vocabulary
 from dmgan.errors import UserError
 from dmgan.runtime.randomness import generator
+from tests.data.made_sources import write_captions_pickle
 
 WORDS = Vocabulary(["<end>", "a", "bird", "red", "with", "wings"])
 
@@ -33,12 +36,12 @@ def test_ids_count_from_one_and_unknown_words_are_left_out():
     assert WORDS.decode([1, 3, 2, 0]) == ["a", "red", "bird"]
 
 
-def test_a_caption_that_says_nothing_is_refused():
+def test_a_caption_without_a_known_word_is_refused():
     with pytest.raises(UserError, match="holds no word"):
         WORDS.encode_or_refuse("  ... ")
-    with pytest.raises(UserError, match="knows none of its words"):
+    with pytest.raises(UserError, match="knows no word of this caption"):
         WORDS.encode_or_refuse("quantum chromodynamics")
-    with pytest.raises(UserError, match="begins with '<end>'"):
+    with pytest.raises(UserError, match="must begin with '<end>'"):
         Vocabulary(["bird"])
 
 
@@ -58,12 +61,12 @@ def test_every_position_is_kept_equally_often():
     assert np.abs(counts / 2000 - 0.6).max() < 0.06
 
 
-def test_padding():
+def test_captions_are_padded_to_the_longest():
     tokens, lengths = pad_captions([np.array([3, 2]), np.array([1, 2, 3, 4])])
     assert tokens.tolist() == [[3, 2, 0, 0], [1, 2, 3, 4]] and lengths.tolist() == [2, 4]
 
 
-def test_streams_of_numbers_depend_on_nothing_but_their_key():
+def test_random_streams_depend_only_on_their_key():
     def draw(*key):
         return generator(*key).integers(2**62, size=4).tolist()
 
@@ -72,3 +75,24 @@ def test_streams_of_numbers_depend_on_nothing_but_their_key():
     assert draw(5, "crop", 7) == draw(5, "crop", 7)
     long = generator(0, "a", 1).integers(2**62, size=100_000)
     assert not set(long) & set(generator(0, "a", 2).integers(2**62, size=1000))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda c: c[:3], "is not a list .training captions"),
+        (lambda c: c[0], "is not a list .training captions"),
+        (lambda c: [*c[:2], {1: "a"}, {"a": 1}], "without a gap"),
+        (lambda c: [*c[:2], {0: "<end>", 1: 7}, {"<end>": 0, 7: 1}], "does not number words"),
+        (lambda c: [*c[:3], {"<end>": 0, "red": 2, "bird": 1}], "is not the inverse"),
+        (lambda c: [*c[:2], {0: "red"}, {"red": 0}], "its word 0 is 'red'"),
+        (lambda c: [[[1, 9]], *c[1:]], "not a list of known tokens"),
+        (lambda c: [["a red bird"], *c[1:]], "not a list of known tokens"),
+    ],
+)
+def test_an_invalid_captions_pickle_is_refused(spoil, message, tmp_path):
+    path = write_captions_pickle(tmp_path / "captions.pickle", ["<end>", "red", "bird", "naïve"])
+    assert read_vocabulary(path).words == ("<end>", "red", "bird", "naïve")
+    path.write_bytes(pickle.dumps(spoil(pickle.loads(path.read_bytes())), 2))
+    with pytest.raises(UserError, match=message):
+        read_vocabulary(path)

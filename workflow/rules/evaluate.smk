@@ -17,15 +17,14 @@ rule sample:
     resources:
         gpu=1,
     params:
-        num_images=config["num_images"],
-        seed=config["sampling_seed"],
+        run=run_folder,
+        which=TEST_IMAGES,
         flags=sampling_flags,
         memory=memory_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan sample --data results/data/{wildcards.dataset}"
-        " --run results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed} --out {output.images}"
-        " --num-images {params.num_images} --seed {params.seed} {params.flags} {params.memory} --threads {threads} > {log} 2>&1"
+        " python -m dmgan sample --data results/data/{wildcards.dataset} --run {params.run} --out {output.images}"
+        " {params.which} {params.flags} {params.memory} --threads {threads} > {log} 2>&1"
 
 
 rule reference:
@@ -46,11 +45,11 @@ rule reference:
     resources:
         gpu=1,
     params:
-        rungs=rung_flags,
+        extractors=extractor_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan reference --data results/data/{wildcards.dataset}"
-        " {params.rungs} --out results/{wildcards.dataset}/reference --threads {threads} > {log} 2>&1"
+        " {params.extractors} --out results/{wildcards.dataset}/reference --threads {threads} > {log} 2>&1"
 
 
 rule evaluate:
@@ -60,7 +59,7 @@ rule evaluate:
         damsm=rules.train.input.damsm,
         classifier=species_files,
         reference=rules.reference.output,
-        judges=judge_files,
+        scorers=scorer_files,
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/{model}/seed{seed}/metrics.json",
@@ -76,55 +75,43 @@ rule evaluate:
     resources:
         gpu=1,
     params:
-        damsm_seed=config["damsm"]["seed"],
+        measured_with=reference_flags,
+        damsm=damsm_folder,
+        scorers=scorer_flags,
         seed=config["sampling_seed"],
-        rungs=rung_flags,
-        judges=judge_flags,
+        mlflow=MLFLOW,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan evaluate --images {input.images}"
-        " --data results/data/{wildcards.dataset} --reference results/{wildcards.dataset}/reference {params.rungs}"
-        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} {params.judges} --out {output.metrics}"
-        " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
+        " python -m dmgan evaluate --images {input.images} --data results/data/{wildcards.dataset}"
+        " {params.measured_with} --damsm {params.damsm} {params.scorers} --out {output.metrics}"
+        " --seed {params.seed} --threads {threads} {params.mlflow} > {log} 2>&1"
 
 
-# SOA's own images, as it is published: three a caption of a class, 30,000 of person. On COCO they are fourteen times as
-# many as the tables' and go when they are judged; beside them SOA is also read off the tables' images.
-rule sample_soa:
-    input:
-        data=rules.prepare.output,
-        damsm=rules.train.input.damsm,
-        generator=rules.train.output.generator,
-        options=rules.train.output.options,
+# Images of SOA as published: three per caption that names a class, 30,000 of the class person. On COCO these are
+# fourteen times as many images as those of the tables, so they are deleted after evaluation. SOA is also computed on
+# the images of the tables.
+use rule sample as sample_soa with:
     output:
         images=temp(directory("results/{dataset}/{model}/seed{seed}/soa/images")),
     log:
         "results/logs/sample_soa/{dataset}-{model}-seed{seed}.log",
     benchmark:
         "results/benchmarks/sample_soa/{dataset}-{model}-seed{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        gpu=1,
+    priority: 0
     params:
-        seed=config["sampling_seed"],
+        run=run_folder,
+        which=f"--soa --seed {config['sampling_seed']}",
         flags=sampling_flags,
         memory=memory_flags,
-    shell:
-        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan sample --soa --data results/data/{wildcards.dataset}"
-        " --run results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed} --out {output.images}"
-        " --seed {params.seed} {params.flags} {params.memory} --threads {threads} > {log} 2>&1"
 
 
-# No rung: IS and FID of these images would be of other captions than the tables'.
-rule evaluate_soa:
+# No feature extractors: IS and FID of these images would be of other captions than those of the tables.
+use rule evaluate as evaluate_soa with:
     input:
         images=rules.sample_soa.output.images,
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
-        judges=judge_files,
+        scorers=scorer_files,
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/{model}/seed{seed}/soa/metrics.json",
@@ -132,30 +119,23 @@ rule evaluate_soa:
         "results/logs/evaluate_soa/{dataset}-{model}-seed{seed}.log",
     benchmark:
         "results/benchmarks/evaluate_soa/{dataset}-{model}-seed{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        gpu=1,
+    priority: 0
     params:
-        damsm_seed=config["damsm"]["seed"],
+        measured_with="--extractors",
+        damsm=damsm_folder,
+        scorers=scorer_flags,
         seed=config["sampling_seed"],
-        judges=judge_flags,
-    shell:
-        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan evaluate --images {input.images} --data results/data/{wildcards.dataset} --rungs"
-        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} {params.judges} --out {output.metrics}"
-        " --seed {params.seed} --threads {threads} > {log} 2>&1"
+        mlflow="",
 
 
-# All control rows in one job: most of a row's time would be its start.
+# All control rows run in one job, because a single row would spend most of its time loading networks.
 rule evaluate_controls:
     input:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=species_files,
         reference=rules.reference.output,
-        judges=judge_files,
+        scorers=scorer_files,
         code=modules("dmgan/evaluation"),
     output:
         metrics=expand("results/{{dataset}}/controls/{control}/metrics.json", control=CONTROLS),
@@ -171,14 +151,13 @@ rule evaluate_controls:
         gpu=1,
     params:
         controls=CONTROLS,
-        damsm_seed=config["damsm"]["seed"],
+        measured_with=reference_flags,
+        damsm=damsm_folder,
+        scorers=scorer_flags,
+        out="results/{dataset}/controls",
         seed=config["sampling_seed"],
-        rungs=rung_flags,
-        judges=judge_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan controls --controls {params.controls}"
-        " --data results/data/{wildcards.dataset} --reference results/{wildcards.dataset}/reference {params.rungs}"
-        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} {params.judges}"
-        " --out results/{wildcards.dataset}/controls"
+        " python -m dmgan controls --controls {params.controls} --data results/data/{wildcards.dataset}"
+        " {params.measured_with} --damsm {params.damsm} {params.scorers} --out {params.out}"
         " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"

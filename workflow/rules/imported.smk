@@ -1,4 +1,4 @@
-# Released weights: imported, then sampled and evaluated like a trained model, judged by the encoders they came with.
+# Released weights: imported, then sampled and evaluated like a trained model, with the encoders released with them.
 
 
 rule import_weights:
@@ -26,7 +26,7 @@ rule import_weights:
         " --out results/{wildcards.dataset}/{wildcards.imported}/imported/run {params.flags} > {log} 2>&1"
 
 
-rule sample_imported:
+use rule sample as sample_imported with:
     input:
         data=rules.prepare.output,
         run=rules.import_weights.output,
@@ -36,31 +36,21 @@ rule sample_imported:
         "results/logs/sample/{dataset}-{imported}-imported.log",
     benchmark:
         "results/benchmarks/sample/{dataset}-{imported}-imported.tsv"
-    priority: 60
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        gpu=1,
     params:
-        num_images=config["num_images"],
-        seed=config["sampling_seed"],
+        run=run_folder,
+        which=TEST_IMAGES,
         flags=sampling_flags,
-    shell:
-        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan sample --data results/data/{wildcards.dataset}"
-        " --run results/{wildcards.dataset}/{wildcards.imported}/imported/run --out {output.images}"
-        " --num-images {params.num_images} --seed {params.seed} {params.flags} --threads {threads} > {log} 2>&1"
+        memory="",
 
 
-rule evaluate_imported:
+use rule evaluate as evaluate_imported with:
     input:
         images=rules.sample_imported.output.images,
         data=rules.prepare.output,
         run=rules.import_weights.output,
         classifier=species_files,
         reference=rules.reference.output,
-        judges=judge_files,
+        scorers=scorer_files,
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/{imported}/imported/metrics.json",
@@ -68,32 +58,21 @@ rule evaluate_imported:
         "results/logs/evaluate/{dataset}-{imported}-imported.log",
     benchmark:
         "results/benchmarks/evaluate/{dataset}-{imported}-imported.tsv"
-    priority: 50
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        gpu=1,
     params:
+        measured_with=reference_flags,
+        damsm=damsm_folder,
+        scorers=scorer_flags,
         seed=config["sampling_seed"],
-        rungs=rung_flags,
-        judges=judge_flags,
-    shell:
-        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan evaluate --images {input.images}"
-        " --data results/data/{wildcards.dataset} --reference results/{wildcards.dataset}/reference {params.rungs}"
-        " --damsm results/{wildcards.dataset}/{wildcards.imported}/imported/run/damsm {params.judges}"
-        " --out {output.metrics}"
-        " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
+        mlflow=MLFLOW,
 
 
-rule evaluate_controls_imported:
+use rule evaluate_controls as evaluate_controls_imported with:
     input:
         data=rules.prepare.output,
         run=rules.import_weights.output,
         classifier=species_files,
         reference=rules.reference.output,
-        judges=judge_files,
+        scorers=scorer_files,
         code=modules("dmgan/evaluation"),
     output:
         metrics=expand("results/{{dataset}}/{{imported}}/imported/controls/{control}/metrics.json", control=CONTROLS),
@@ -101,24 +80,13 @@ rule evaluate_controls_imported:
         "results/logs/evaluate_controls/{dataset}-{imported}.log",
     benchmark:
         "results/benchmarks/evaluate_controls/{dataset}-{imported}.tsv"
-    priority: 40
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        gpu=1,
     params:
         controls=CONTROLS,
+        measured_with=reference_flags,
+        damsm=damsm_folder,
+        scorers=scorer_flags,
+        out="results/{dataset}/{imported}/imported/controls",
         seed=config["sampling_seed"],
-        rungs=rung_flags,
-        judges=judge_flags,
-    shell:
-        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan controls --controls {params.controls}"
-        " --data results/data/{wildcards.dataset} --reference results/{wildcards.dataset}/reference {params.rungs}"
-        " --damsm results/{wildcards.dataset}/{wildcards.imported}/imported/run/damsm {params.judges}"
-        " --out results/{wildcards.dataset}/{wildcards.imported}/imported/controls"
-        " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
 
 rule tables_imported:

@@ -1,40 +1,26 @@
-rule sample_retrieval:
-    input:
-        data=rules.prepare.output,
-        damsm=rules.train.input.damsm,
-        generator=rules.train.output.generator,
-        options=rules.train.output.options,
+use rule sample as sample_retrieval with:
     output:
         images=directory("results/{dataset}/{model}/seed{seed}/retrieval/{method}/images"),
     log:
         "results/logs/sample_retrieval/{dataset}-{model}-seed{seed}-{method}.log",
     benchmark:
         "results/benchmarks/sample_retrieval/{dataset}-{model}-seed{seed}-{method}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        gpu=1,
+    priority: 0
     params:
-        num_images=config["num_images"],
-        seed=config["sampling_seed"],
+        run=run_folder,
+        which=f"--retrieval {{method}} {TEST_IMAGES}",
         flags=sampling_flags,
         memory=memory_flags,
-    shell:
-        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan sample --data results/data/{wildcards.dataset} --retrieval {wildcards.method}"
-        " --run results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed} --out {output.images}"
-        " --num-images {params.num_images} --seed {params.seed} {params.flags} {params.memory} --threads {threads} > {log} 2>&1"
 
 
-rule evaluate_retrieval:
+use rule evaluate as evaluate_retrieval with:
     input:
         images=rules.sample_retrieval.output.images,
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=species_files,
         reference=rules.reference.output,
-        judges=judge_files,
+        scorers=scorer_files,
         code=modules("dmgan/evaluation"),
     output:
         metrics="results/{dataset}/{model}/seed{seed}/retrieval/{method}/metrics.json",
@@ -42,22 +28,13 @@ rule evaluate_retrieval:
         "results/logs/evaluate_retrieval/{dataset}-{model}-seed{seed}-{method}.log",
     benchmark:
         "results/benchmarks/evaluate_retrieval/{dataset}-{model}-seed{seed}-{method}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        gpu=1,
+    priority: 0
     params:
-        damsm_seed=config["damsm"]["seed"],
+        measured_with=reference_flags,
+        damsm=damsm_folder,
+        scorers=scorer_flags,
         seed=config["sampling_seed"],
-        rungs=rung_flags,
-        judges=judge_flags,
-    shell:
-        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan evaluate --images {input.images}"
-        " --data results/data/{wildcards.dataset} --reference results/{wildcards.dataset}/reference {params.rungs}"
-        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed} {params.judges} --out {output.metrics}"
-        " --seed {params.seed} --threads {threads} > {log} 2>&1"
+        mlflow="",
 
 
 rule memorisation:

@@ -15,7 +15,7 @@ rule pretrain:
     priority: 90
     conda:
         "../../environment.yml"
-    threads: 2  # nothing else of weight can run before the encoders are there
+    threads: 2  # hardly any other job can run before the encoders are trained
     resources:
         gpu=1,
     params:
@@ -46,12 +46,12 @@ rule captioner:
     resources:
         gpu=1,
     params:
-        damsm_seed=config["damsm"]["seed"],
+        damsm=damsm_folder,
         flags=captioner_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan captioner --data results/data/{wildcards.dataset}"
-        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed}"
+        " --damsm {params.damsm}"
         " --out results/{wildcards.dataset}/captioner"
         " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
@@ -60,7 +60,7 @@ rule train:
     input:
         data=rules.prepare.output,
         damsm=expand(rules.pretrain.output, seed=config["damsm"]["seed"], allow_missing=True),
-        companions=companions,
+        loss_networks=loss_network_files,
     output:
         generator="results/{dataset}/{model}/seed{seed}/generator.safetensors",
         history="results/{dataset}/{model}/seed{seed}/history.csv",
@@ -78,40 +78,14 @@ rule train:
     params:
         granted=granted_gpus,
         program=training_program,
-        damsm_seed=config["damsm"]["seed"],
+        damsm=damsm_folder,
         flags=training_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " {params.program} train --model {wildcards.model} --seed {wildcards.seed}"
         " --data results/data/{wildcards.dataset}"
-        " --damsm results/{wildcards.dataset}/damsm/seed{params.damsm_seed}"
+        " --damsm {params.damsm}"
         " --out results/{wildcards.dataset}/{wildcards.model}/seed{wildcards.seed}"
-        " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
-
-
-rule attributes:
-    input:
-        data=rules.prepare.output,
-    output:
-        classifier="results/{dataset}/attributes/classifier.safetensors",
-        history="results/{dataset}/attributes/history.csv",
-        options="results/{dataset}/attributes/options.json",
-    log:
-        "results/logs/attributes/{dataset}.log",
-    benchmark:
-        "results/benchmarks/attributes/{dataset}.tsv"
-    priority: 70
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        gpu=1,
-    params:
-        flags=attributes_flags,
-    shell:
-        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan attributes --data results/data/{wildcards.dataset}"
-        " --out results/{wildcards.dataset}/attributes"
         " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
 
 
@@ -133,9 +107,26 @@ rule classifier:
     resources:
         gpu=1,
     params:
+        subcommand="classifier",
+        out="results/{dataset}/species",
         flags=classifier_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan classifier --data results/data/{wildcards.dataset}"
-        " --out results/{wildcards.dataset}/species"
+        " python -m dmgan {params.subcommand} --data results/data/{wildcards.dataset}"
+        " --out {params.out}"
         " {params.flags} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
+
+
+use rule classifier as attributes with:
+    output:
+        classifier="results/{dataset}/attributes/classifier.safetensors",
+        history="results/{dataset}/attributes/history.csv",
+        options="results/{dataset}/attributes/options.json",
+    log:
+        "results/logs/attributes/{dataset}.log",
+    benchmark:
+        "results/benchmarks/attributes/{dataset}.tsv"
+    params:
+        subcommand="attributes",
+        out="results/{dataset}/attributes",
+        flags=attributes_flags,

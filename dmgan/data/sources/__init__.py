@@ -1,1 +1,1 @@
-"""Where captioned images come from: one module a source."""
+"""Sources of captioned images, one module per source."""

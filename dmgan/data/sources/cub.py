@@ -1,4 +1,4 @@
-"""Source `cub`: CUB-200-2011 as it is published, with the captions of Reed et al. and their split by species."""
+"""Source `cub`: CUB-200-2011 as published, with the captions of Reed et al. and their split by species."""
 
 import hashlib
 from pathlib import Path
@@ -8,9 +8,9 @@ from dmgan.data.sources.listing import (
     Listed,
     Listing,
     caption_lines,
-    described,
     files_under,
     read_lines,
+    size_and_sha256,
     unexpected_counts,
     unlisted_images,
     unused_captions,
@@ -18,6 +18,7 @@ from dmgan.data.sources.listing import (
     without_duplicates,
     without_missing_files,
 )
+from dmgan.data.sources.table import CAPTIONS_PER_IMAGE_HELP, CAPTIONS_PICKLE, Flag, Source
 from dmgan.errors import UserError
 from dmgan.runtime.progress import log
 from dmgan.storage.plain_pickle import load_plain_pickle
@@ -36,18 +37,18 @@ def list_cub(
     captions_per_image: int = CAPTIONS_PER_IMAGE,
     captions_pickle: Path | None = None,
 ) -> Listing:
-    """What CUB lists; captions and split from AttnGAN's `metadata` or from `captions`, Reed et al.'s own folder.
+    """Return CUB's listing, with captions and split from AttnGAN's `metadata` or Reed et al.'s `captions`.
 
     metadata holds text/SPECIES/IMAGE.txt, train/filenames.pickle and test/filenames.pickle; captions holds
     text_c10/SPECIES/IMAGE.txt and testclasses.txt, the published list of the 50 test species. Class ids are those of
-    image_class_labels.txt, from 0. captions_pickle: the file whose vocabulary the preparation takes; without one, it is
-    said that a captions.pickle in metadata is not read, which is no decision: it belongs to the metadata.
+    image_class_labels.txt, minus 1. captions_pickle: the file whose vocabulary the preparation uses; if it is None and
+    metadata holds a captions.pickle, a log line says that this file is not read.
     """
     root = Path(root)
     if (metadata is None) == (captions is None):
         raise UserError(
             "--source cub: the archive has neither captions nor the papers' split; "
-            "give one of --metadata birds (AttnGAN's) and --captions cvpr2016_cub (Reed et al.'s)"
+            "give either --metadata birds (AttnGAN's) or --captions cvpr2016_cub (Reed et al.'s)"
         )
     inputs: dict[str, dict[str, object]] = {}
     columns = {name: _table(root / name, inputs) for name in ("images.txt", "image_class_labels.txt")}
@@ -61,8 +62,8 @@ def list_cub(
         splits, decisions = _split_by_pickles(Path(metadata), {names[n]: classes.get(n) for n in names}, inputs)
         if captions_pickle is None and (Path(metadata) / "captions.pickle").is_file():
             log(
-                f"{Path(metadata) / 'captions.pickle'}: is not read, the vocabulary is that of the texts; "
-                "give it as --captions-pickle to train with released encoders, whose words it numbers"
+                f"{Path(metadata) / 'captions.pickle'}: is not read: the vocabulary is made from the captions. "
+                "To train with released encoders, give this file as --captions-pickle"
             )
     else:
         texts = Path(captions) / "text_c10"
@@ -102,11 +103,11 @@ def list_cub(
 
 def _require_folder(folder: Path, hint: str) -> None:
     if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder; {hint}")
+        raise UserError(f"{folder}: is not a folder; {hint}")
 
 
 def _table(path: Path, inputs: dict) -> dict[int, str]:
-    """Number -> text of a file of lines such as "1 001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg"."""
+    """Read lines such as "1 001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg" as {number: text}."""
     table = {}
     for line in read_lines(path, _HINT):
         number, _, text = line.strip().partition(" ")
@@ -115,12 +116,12 @@ def _table(path: Path, inputs: dict) -> dict[int, str]:
         if int(number) in table:
             raise UserError(f"{path}: number {number} occurs more than once; {_HINT}")
         table[int(number)] = text
-    inputs[path.name] = described(path)
+    inputs[path.name] = size_and_sha256(path)
     return table
 
 
 def _classes(path: Path, labels: dict[int, str]) -> dict[int, int]:
-    """Number -> class id from 0, of the column of labels from 1."""
+    """Convert labels that count from 1 to class ids that count from 0, by image number."""
     classes = {}
     for number, text in labels.items():
         if not text.isdecimal() or int(text) < 1:
@@ -130,7 +131,7 @@ def _classes(path: Path, labels: dict[int, str]) -> dict[int, int]:
 
 
 def _boxes(path: Path, inputs: dict) -> dict[int, tuple[int, int, int, int]]:
-    """Number -> left, top, width, height, cut to whole pixels as the released code does."""
+    """Read the boxes by image number: left, top, width, height, truncated to whole pixels as in the released code."""
     boxes = {}
     for number, text in _table(path, inputs).items():
         try:
@@ -142,15 +143,15 @@ def _boxes(path: Path, inputs: dict) -> dict[int, tuple[int, int, int, int]]:
 
 
 def _split_by_pickles(metadata: Path, class_of: dict[str, int | None], inputs: dict):
-    """Name -> split from the lists of file names; their class ids are compared with the archive's."""
+    """Return {name: split} from the two filenames.pickle, and decisions; class ids are compared with the archive's."""
     splits: dict[str, str] = {}
     decisions = []
     for split in ("train", "test"):
         path = metadata / split / "filenames.pickle"
         names = load_plain_pickle(path, _HINT_METADATA)
         if type(names) not in (list, tuple) or not all(type(name) is str for name in names):
-            raise UserError(f"{path}: is no list of file names; {_HINT_METADATA}")
-        inputs[f"{split}/{path.name}"] = described(path)
+            raise UserError(f"{path}: is not a list of file names; {_HINT_METADATA}")
+        inputs[f"{split}/{path.name}"] = size_and_sha256(path)
         for name in names:
             if name not in class_of:
                 decisions.append(Decision(name, "image of the split that images.txt does not list", "image left out"))
@@ -165,11 +166,14 @@ def _split_by_pickles(metadata: Path, class_of: dict[str, int | None], inputs: d
 
 
 def _compare_classes(path: Path, names: list[str], class_of: dict[str, int | None], inputs: dict) -> list[Decision]:
-    """Whether class_info.pickle groups the images as image_class_labels.txt does; it may number them otherwise."""
+    """Return a decision for every image whose class in class_info.pickle differs from image_class_labels.txt.
+
+    The two files may number the classes differently.
+    """
     if not path.is_file():
         return []
-    ids = load_plain_pickle(path, f"take it away (image_class_labels.txt says the same), or {_HINT_METADATA}")
-    inputs[f"{path.parent.name}/{path.name}"] = described(path)
+    ids = load_plain_pickle(path, f"delete it (image_class_labels.txt has the same content), or {_HINT_METADATA}")
+    inputs[f"{path.parent.name}/{path.name}"] = size_and_sha256(path)
     if type(ids) not in (list, tuple) or len(ids) != len(names):
         detail = f"{path.parent.name}: {len(ids) if type(ids) in (list, tuple) else 'no list'}, {len(names)} names"
         return [Decision(None, "class_info.pickle of another length", "classes of image_class_labels.txt", detail)]
@@ -183,10 +187,43 @@ def _compare_classes(path: Path, names: list[str], class_of: dict[str, int | Non
 
 
 def _split_by_species(path: Path, species: dict[int, str], names: dict[int, str], inputs: dict):
-    """Name -> split from the list of the test species, lines such as "004.Groove_billed_Ani"."""
+    """Return {name: split} from the list of test species, with lines such as "004.Groove_billed_Ani"."""
     test = {line.strip() for line in read_lines(path, _HINT_CAPTIONS) if line.strip()}
-    inputs[path.name] = described(path)
+    inputs[path.name] = size_and_sha256(path)
     unknown = sorted(test - set(species.values()))
     if unknown:
-        raise UserError(f"{path}: {unknown[0]} is no species of classes.txt; {_HINT_CAPTIONS}")
+        raise UserError(f"{path}: {unknown[0]} is not a species of classes.txt; {_HINT_CAPTIONS}")
     return {name: "test" if name.split("/")[0] in test else "train" for name in names.values()}, []
+
+
+def _input_files(options: dict) -> list[Path]:
+    files = [
+        options["root"] / name for name in ("images.txt", "image_class_labels.txt", "classes.txt", "bounding_boxes.txt")
+    ]
+    if options["metadata"] is not None:
+        files += [options["metadata"] / split / "filenames.pickle" for split in ("train", "test")]
+    if options["captions"] is not None:
+        files.append(options["captions"] / "testclasses.txt")
+    return files
+
+
+SOURCE = Source(
+    name="cub",
+    flags={
+        "root": Flag(Path, "the folder CUB_200_2011", bounds={"minLength": 1}, required=True, is_input=True),
+        "metadata": Flag(
+            Path, "AttnGAN's folder birds, with captions and split", bounds={"minLength": 1}, is_input=True
+        ),
+        "captions": Flag(
+            Path, "Reed et al.'s folder cvpr2016_cub, instead of --metadata", bounds={"minLength": 1}, is_input=True
+        ),
+        "captions_pickle": CAPTIONS_PICKLE,
+        "captions_per_image": Flag(int, CAPTIONS_PER_IMAGE_HELP, CAPTIONS_PER_IMAGE, {"minimum": 0}),
+    },
+    collect=lambda options, _: list_cub(**options),
+    input_files=_input_files,
+    image_counts=lambda options: (PUBLISHED["train"], PUBLISHED["test"]),
+    aspect=1.05,  # the crops are squares that the image's edge sometimes clips
+    captions_per_image=CAPTIONS_PER_IMAGE,
+    words_per_caption=15,
+)

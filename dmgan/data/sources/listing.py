@@ -1,40 +1,52 @@
-"""What a source of photographs lists before any pixel is read, and what was decided where it is not as it should be."""
+"""Image lists of a dataset source, with the data-cleaning decisions."""
 
 import os
 from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dmgan.data.sources.photographs import SUFFIXES, UNREAD_SUFFIXES
-from dmgan.data.vocabulary import caption_to_words
 from dmgan.errors import UserError
 from dmgan.storage.files import file_sha256
 
-_ABOUT = ("readme", "license", "licence", "copying", "copyright")  # how texts that are no captions begin their names
+SUFFIXES = (  # of the formats that dmgan/data/sources/photographs.py reads
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
+)  # fmt: skip
+# Image formats that are not read; a decision records every file of these formats.
+UNREAD_SUFFIXES = (
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".tga", ".svg", ".eps", ".dng", ".cr2", ".nef", ".arw",
+)  # fmt: skip
+_README_PREFIXES = (
+    "readme",
+    "license",
+    "licence",
+    "copying",
+    "copyright",
+)  # first letters of text files that hold no captions
 
 
 class Decision(NamedTuple):
-    """One thing that is not as it should be, and what was done about it."""
+    """One irregularity of the data, and the decision on it."""
 
-    image: str | None  # None: it concerns the whole set
-    found: str  # the kind of thing, such as "grey image"
-    decision: str  # what is done wherever this kind is found
-    detail: str = ""  # of this one
+    image: str | None  # name of the image; None: the whole data set
+    found: str  # kind of irregularity, such as "grey image"
+    decision: str  # decision on every irregularity of this kind
+    detail: str = ""  # further information
 
 
 class Listed(NamedTuple):
-    """One captioned photograph that a source names."""
+    """One captioned photograph in a listing."""
 
     name: str  # unique within the source
     path: Path
     captions: tuple[str, ...]
     class_id: int
     split: str  # "train" or "test"
-    box: tuple[int, int, int, int] | None = None  # left, top, width, height of what to crop to, in stored pixels
+    box: tuple[int, int, int, int] | None = None  # left, top, width, height of the object to crop to, in stored pixels
 
 
 class Listing(NamedTuple):
-    """A source's photographs in their order, and what they were read from."""
+    """A source's photographs in order, the decisions on them, and the metadata files that were read."""
 
     source: dict[str, object]  # the source's name and options
     images: list[Listed]
@@ -43,7 +55,9 @@ class Listing(NamedTuple):
 
 
 def usable_captions(name: str, captions: Iterable[str], limit: int) -> tuple[tuple[str, ...], list[Decision]]:
-    """The first `limit` captions that hold a word (released code's rule; 0: all), and what was decided."""
+    """Return the first `limit` captions that hold a word, as the released code does, and decisions; limit 0: all."""
+    from dmgan.data.vocabulary import caption_to_words  # here: numpy must not be loaded with the table of sources
+
     kept, decisions = [], []
     for caption in captions:
         if limit and len(kept) == limit:
@@ -61,7 +75,7 @@ def usable_captions(name: str, captions: Iterable[str], limit: int) -> tuple[tup
 
 
 def without_duplicates(images: Iterable[Listed]) -> tuple[list[Listed], list[Decision]]:
-    """The first image of each name, and what was decided of the others."""
+    """Return the first image of every name, and a decision for every other image."""
     kept: dict[str, Listed] = {}
     decisions = []
     for image in images:
@@ -73,7 +87,7 @@ def without_duplicates(images: Iterable[Listed]) -> tuple[list[Listed], list[Dec
 
 
 def without_missing_files(images: Iterable[Listed]) -> tuple[list[Listed], list[Decision]]:
-    """The images whose file is there, and what was decided of the others."""
+    """Return the images whose file exists, and a decision for every other image."""
     kept, decisions = [], []
     for image in images:
         if image.path.is_file():
@@ -84,10 +98,10 @@ def without_missing_files(images: Iterable[Listed]) -> tuple[list[Listed], list[
 
 
 def files_under(folder: Path) -> list[str]:
-    """Paths of the files in a folder and in those below it, relative to it, in order; one os.scandir a folder.
+    """Return the sorted relative paths of all files in `folder` and its sub-folders.
 
-    What begins with a dot is passed over (.DS_Store, ._photo.jpg). Links are followed, after all that is no link, and
-    no folder is entered twice. A folder that is not there holds none; UserError where one cannot be read.
+    Names that begin with a dot (.DS_Store, ._photo.jpg) are skipped. Links to folders are followed last, and no folder
+    is read twice. A missing folder gives an empty list; UserError if a folder cannot be read.
     """
     files, waiting, entered = [], [""], set()
     if not Path(folder).is_dir():
@@ -114,17 +128,17 @@ def files_under(folder: Path) -> list[str]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image of a kind that is read, by its suffix."""
+    """Return whether a file name has the suffix of an image format that is read."""
     return name.lower().endswith(SUFFIXES)
 
 
 def is_unread_image(name: str) -> bool:
-    """Whether a file is an image of a kind that is not read, by its suffix."""
+    """Return whether a file name has the suffix of an image format that is not read."""
     return name.lower().endswith(UNREAD_SUFFIXES)
 
 
 def unlisted_images(folder: Path, listed: Container[str]) -> list[Decision]:
-    """A decision for each image file under `folder` whose relative path is not listed."""
+    """Return a decision for every image file under `folder` whose relative path is not in `listed`."""
     return [
         Decision(name, "image file that is not listed", "image left out")
         for name in files_under(folder)
@@ -133,16 +147,18 @@ def unlisted_images(folder: Path, listed: Container[str]) -> list[Decision]:
 
 
 def unused_captions(files: Iterable[str], used: Container[str]) -> list[Decision]:
-    """A decision for each caption file that no image has; texts that tell of their folder (README.txt) are none."""
+    """Return a decision for every text file that belongs to no image; files such as README.txt are ignored."""
     return [
         Decision(name, "caption file without an image", "captions left out")
         for name in files
-        if name not in used and name.lower().endswith(".txt") and not os.path.basename(name).lower().startswith(_ABOUT)
+        if name not in used
+        and name.lower().endswith(".txt")
+        and not os.path.basename(name).lower().startswith(_README_PREFIXES)
     ]
 
 
 def unexpected_counts(images: list[Listed], expected: dict[str, int], whose: str) -> list[Decision]:
-    """A decision per split that holds another number of images than the whole published set."""
+    """Return a decision for every split whose number of images differs from the published number."""
     decisions = []
     for split, count in expected.items():
         found = sum(image.split == split for image in images)
@@ -153,7 +169,7 @@ def unexpected_counts(images: list[Listed], expected: dict[str, int], whose: str
 
 
 def read_lines(path: Path, hint: str) -> list[str]:
-    """The lines of a UTF-8 text file without their ends; UserError that ends with `hint` where it cannot be read."""
+    """Return the lines of a UTF-8 text file; UserError that ends with `hint` if the file cannot be read."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -163,7 +179,7 @@ def read_lines(path: Path, hint: str) -> list[str]:
 
 
 def caption_lines(path: Path) -> tuple[list[str], list[tuple[str, str, str]]]:
-    """Captions of a text file with one a line, and (found, decision, detail) where something is wrong with it."""
+    """Return the captions of a text file, one per line, and irregularities as (found, decision, detail)."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -176,6 +192,6 @@ def caption_lines(path: Path) -> tuple[list[str], list[tuple[str, str, str]]]:
     return [line.strip() for line in text.split("\n") if line.strip()], wrong
 
 
-def described(path: Path) -> dict[str, object]:
-    """Size and SHA-256 of a metadata file."""
+def size_and_sha256(path: Path) -> dict[str, object]:
+    """Return size and SHA-256 of a metadata file."""
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}

@@ -1,4 +1,4 @@
-"""One photograph file to RGB pixels of the papers' size, by rules that are stated for every odd kind of file."""
+"""Decoding of photograph files to RGB pixels, with a documented rule for every irregular kind of file."""
 
 import hashlib
 import io
@@ -9,19 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # not those for which Pillow starts other programs
-SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff",
-    ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
-)  # fmt: skip
-# Kinds of images that are not read: a source names each, lest it be passed over.
-UNREAD_SUFFIXES = (
-    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".tga", ".svg", ".eps", ".dng", ".cr2", ".nef", ".arw",
-)  # fmt: skip
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # Pillow decodes these without external programs
 _ORIENTATION = 0x0112  # EXIF tag
-_LARGEST = 100_000_000  # pixels; beyond it a file is taken for a decompression bomb
-_DEEP = ("I", "I;16", "I;16B", "I;16L")
-# What Pillow's decoders raise for damaged data.
+_LARGEST = 100_000_000  # pixels; larger images are refused as decompression bombs
+_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L")
+# Exceptions that Pillow's decoders raise for damaged data.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -35,7 +27,7 @@ _DAMAGE = (
 
 
 class Found(NamedTuple):
-    """What is not as it should be about one file, and what was done."""
+    """One irregularity of a file, and the decision on it."""
 
     found: str
     decision: str
@@ -43,23 +35,23 @@ class Found(NamedTuple):
 
 
 class Photograph(NamedTuple):
-    """What became of one file."""
+    """Result of reading one file."""
 
-    pixels: np.ndarray | None  # uint8 (H, W, 3), the shorter side as asked; None: left out
-    sha256: str  # of the file's bytes; "" where it could not be read
+    pixels: np.ndarray | None  # uint8 (H, W, 3), resized to the requested shorter side; None: the file is left out
+    sha256: str  # of the file's bytes; "" if the file could not be read
     found: tuple[Found, ...]
-    enlarged: bool = False  # the crop was smaller than asked
+    enlarged: bool = False  # the crop was smaller than the requested side
 
 
 class _LeftOut(Exception):
-    """Why a file gives no image."""
+    """Raised with the reason why a file is left out."""
 
 
 def read_photograph(path: Path, box: tuple[int, int, int, int] | None, shorter_side: int) -> Photograph:
-    """Read, crop to the square about `box` (left, top, width, height), turn upright and resize one file.
+    """Read one file, crop it to the square about `box` (left, top, width, height), rotate and resize it.
 
-    Order: the crop is in stored pixels, as boxes are; then EXIF's rotation; then RGB; then the shorter side, by PIL's
-    bilinear filter, as the papers' preprocessing. Never raises for what a file holds.
+    Order: crop in stored pixels, which the box refers to; EXIF rotation; conversion to RGB; resizing to the shorter
+    side with PIL's bilinear filter, as in the papers' preprocessing. Never raises an exception for a damaged file.
     """
     try:
         data = path.read_bytes()
@@ -74,7 +66,7 @@ def read_photograph(path: Path, box: tuple[int, int, int, int] | None, shorter_s
 
 
 def _decode(data: bytes, box, shorter_side: int, found: list[Found]) -> tuple[np.ndarray, bool]:
-    image, turn = _loaded(data, found)
+    image, turn = _load(data, found)
     if box is not None:
         image = _crop(image, box, found)
     if turn != 1:
@@ -92,8 +84,8 @@ def _decode(data: bytes, box, shorter_side: int, found: list[Found]) -> tuple[np
     return np.asarray(resized), min(width, height) < shorter_side
 
 
-def _loaded(data: bytes, found: list[Found]) -> tuple[Image.Image, int]:
-    """The decoded file as it is stored, and its orientation; a truncated one is not filled up."""
+def _load(data: bytes, found: list[Found]) -> tuple[Image.Image, int]:
+    """Return the decoded image as stored, and its EXIF orientation; _LeftOut if the file is damaged or truncated."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > _LARGEST:
@@ -106,7 +98,7 @@ def _loaded(data: bytes, found: list[Found]) -> tuple[Image.Image, int]:
             image.format == "PPM" and image.mode == "RGB" and any(_ppm_maximum(tile.args) > 255 for tile in image.tile)
         ):
             found.append(Found("16-bit colour PPM", "scaled to 8 bits"))
-        turned_by_pillow = image.format == "TIFF"  # by load(), which then forgets the orientation
+        turned_by_pillow = image.format == "TIFF"  # load() rotates a TIFF and drops its orientation
         turn = _orientation(image, found) if turned_by_pillow else 1
         image.load()
     except UnidentifiedImageError:
@@ -114,18 +106,18 @@ def _loaded(data: bytes, found: list[Found]) -> tuple[Image.Image, int]:
     except _DAMAGE:
         raise _LeftOut("truncated or corrupt file") from None
     if turned_by_pillow:
-        return _upright(image, _OPPOSITE.get(turn, turn)), turn
+        return _upright(image, _INVERSE_TURNS.get(turn, turn)), turn
     return image, _orientation(image, found)
 
 
 def _ppm_maximum(arguments: object) -> int:
-    """The largest value of a PPM file, of the arguments that Pillow gives its decoder."""
+    """Return the largest value of a PPM file, from the arguments of Pillow's decoder."""
     last = arguments[-1] if isinstance(arguments, tuple) else arguments
     return last if isinstance(last, int) else 0
 
 
 def _orientation(image: Image.Image, found: list[Found]) -> int:
-    """EXIF's orientation, 1 where it is upright, not said or without a meaning."""
+    """Return the EXIF orientation; 1 (upright) if it is missing, unreadable or undefined."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except _DAMAGE:
@@ -138,7 +130,10 @@ def _orientation(image: Image.Image, found: list[Found]) -> int:
 
 
 def papers_crop(width: int, height: int, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the papers' square: half side int(0.75 max(w, h)) about the box's centre, clipped."""
+    """Return left, top, right, bottom of the papers' square crop about the centre of `box`, clipped to the image.
+
+    Half of the square's side is int(0.75 * max(box width, box height)).
+    """
     left, top, box_width, box_height = box
     half = int(0.75 * max(box_width, box_height))
     x, y = int((2 * left + box_width) / 2), int((2 * top + box_height) / 2)
@@ -170,7 +165,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_OPPOSITE = {6: 8, 8: 6}  # the others undo themselves
+_INVERSE_TURNS = {6: 8, 8: 6}  # orientation that undoes an orientation; all others undo themselves
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
@@ -179,8 +174,8 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image, found: list[Found]) -> Image.Image:
-    """Three channels of eight bits."""
-    if image.mode in _DEEP:
+    """Convert an image to RGB with 8 bits per channel; record every lossy conversion in `found`."""
+    if image.mode in _DEEP_MODES:
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 0xFFFF:
             raise _LeftOut("more than 16 bits a channel")

@@ -1,4 +1,4 @@
-"""What a bird of the embedded set can look like, and the species as attribute templates."""
+"""Attributes of the birds of the embedded data set, and the species as attribute templates."""
 
 from functools import lru_cache
 
@@ -33,7 +33,7 @@ SPECIES_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "bill_shape": ("cone", "medium", "needle", "hooked"),
     "eye_ring": ("none", "white", "yellow", "red"),
     "size": ("small", "medium", "large"),
-    "body": ("mixed", *_ANY),  # the one colour of at least three of breast, belly, back and wing
+    "body": ("mixed", *_ANY),  # common colour of at least three of breast, belly, back and wing
 }
 IMAGE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "pose": ("wings folded", "wings raised"),
@@ -41,13 +41,13 @@ IMAGE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
 }
 ATTRIBUTES: dict[str, tuple[str, ...]] = {**SPECIES_ATTRIBUTES, **IMAGE_ATTRIBUTES}
 
-# Derived from the others, so it does not count when two species are told apart.
+# Derived from other attributes, so it is ignored when species are compared.
 _DERIVED = ("body",)
 MIN_DIFFERENCE = 4  # attributes in which any two species differ
 _MAX_DRAWS = 1000
 
-# Plumage as field guides describe it: three colours, "upper" for the back, "under" for the belly and an
-# "accent", and which of them each other part takes; a value that stands n times has n times the chance.
+# Plumage as field guides describe it, with three colours: "upper" for the back, "under" for the belly, and "accent".
+# The other parts take one of these colours; a value that is listed n times is n times as probable.
 _PLUMAGE = {
     "back": ("upper",),
     "belly": ("under",),
@@ -58,31 +58,31 @@ _PLUMAGE = {
     "tail": ("upper", "upper", "upper", "accent", "accent", "under"),
 }
 _PATTERN_CHANCES = ("solid", "solid", "solid", "striped", "spotted")
-_MIN_CONTRAST = 250  # sum of absolute RGB differences between a pattern and what it lies on
+_MIN_CONTRAST = 250  # sum of absolute RGB differences between a pattern and the part under the pattern
 
 ROLES = {"species": 1, "split": 2, "image": 3, "drawing": 4, "captions": 5}
 
 
 def stream(seed: int, role: str, index: int = 0) -> np.random.Generator:
-    """Random numbers that depend on (seed, role, index) only.
+    """Return a random generator that depends only on (seed, role, index).
 
-    `role` is a key of ROLES; 0 <= seed < 2**64, 0 <= index < 2**40. The set uses `.integers` and `.random` alone,
-    whose bits are the same on every platform.
+    `role` is a key of ROLES; 0 <= seed < 2**64, 0 <= index < 2**40. The data set uses only `.integers` and `.random`,
+    which give the same bits on every platform.
     """
     key = np.array([seed, (ROLES[role] << 40) + index], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
 
 
 def pick(rng: np.random.Generator, values):
-    """One of the values, evenly."""
+    """Return one of the values, drawn uniformly."""
     return values[int(rng.integers(len(values)))]
 
 
 @lru_cache(maxsize=16)
 def species_templates(num_species: int, seed: int) -> tuple[dict[str, str], ...]:
-    """Attribute templates of all species, any two of which differ in at least MIN_DIFFERENCE drawn attributes.
+    """Return the attribute templates of all species; any two differ in at least MIN_DIFFERENCE drawn attributes.
 
-    The first n of a larger set are the n of the smaller one. RuntimeError where no further species is found.
+    The first n templates do not depend on num_species. RuntimeError if too few different species are found.
     """
     drawn = [name for name in SPECIES_ATTRIBUTES if name not in _DERIVED]
     codes = np.zeros((num_species, len(drawn)), dtype=np.int8)
@@ -96,20 +96,22 @@ def species_templates(num_species: int, seed: int) -> tuple[dict[str, str], ...]
             if (differences >= MIN_DIFFERENCE).all():
                 break
         else:
-            raise RuntimeError(f"no species {class_id} found that differs enough from the others")
+            raise RuntimeError(
+                f"species {class_id} could not be drawn: no template differs enough from the other species"
+            )
         codes[class_id] = code
         templates.append(template)
     return tuple(templates)
 
 
 def draw_image_attributes(template: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
-    """The species' template with what changes from image to image: pose and background."""
+    """Return the species' template with a random pose and background added."""
     return {**template, **{name: pick(rng, values) for name, values in IMAGE_ATTRIBUTES.items()}}
 
 
 @lru_cache(maxsize=16)
 def held_out_species(num_species: int, test_share: float, seed: int) -> frozenset[int]:
-    """Class ids of the test split: round(num_species * test_share) of them, in a seeded order, at least one."""
+    """Return the class ids of the test split: round(num_species * test_share) random species, at least one."""
     draws = stream(seed, "split").integers(2**62, size=num_species)
     order = np.argsort(draws, kind="stable")
     count = min(max(int(num_species * test_share + 0.5), 1), num_species - 1)

@@ -1,11 +1,12 @@
-"""Draws what is behind and below a bird: muted, of middle to light tone, so that every bird stands out."""
+"""Drawing of backgrounds and perches, in muted middle to light tones, so that every bird stands out."""
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-BRANCH_BACKGROUNDS = ("sky", "foliage", "water")  # the bird sits on a branch; elsewhere it stands on the ground
+# The bird sits on a branch; on other backgrounds it stands on the ground.
+BRANCH_BACKGROUNDS = ("sky", "foliage", "water")
 
-# (top, bottom) of the backdrop, and the ground where there is one.
+# Colours at top and bottom of the backdrop, and the colour of the ground if the background has a ground.
 _BACKDROPS = {
     "sky": ((158, 184, 204), (208, 216, 220)),
     "foliage": ((136, 156, 132), (164, 180, 154)),
@@ -19,7 +20,7 @@ _BANDS = 16
 
 
 def draw_background(canvas: Image.Image, kind: str, rng: np.random.Generator) -> None:
-    """Fill the canvas with surroundings of this kind (a value of the attribute `background`), tinted at random."""
+    """Fill the canvas with a background (a value of the attribute `background`), tinted at random."""
     draw = ImageDraw.Draw(canvas)
     tint = [int(t) for t in rng.integers(-9, 10, size=3)]
     top, bottom = (_tinted(colour, tint) for colour in _BACKDROPS[kind])
@@ -39,13 +40,13 @@ def draw_background(canvas: Image.Image, kind: str, rng: np.random.Generator) ->
 
 
 def draw_perch(canvas: Image.Image, kind: str, feet: tuple[int, int], unit: float, rng: np.random.Generator) -> None:
-    """Branch under the feet, or the shadow on the ground; `feet` and `unit` in canvas pixels."""
+    """Draw the branch under the feet, or the shadow on the ground; `feet` and `unit` in canvas pixels."""
     draw, (x, y) = ImageDraw.Draw(canvas), feet
     slope, offset = int(rng.integers(-8, 9)), int(rng.integers(-12, 13))
     if kind in BRANCH_BACKGROUNDS:
         width = int(unit * 0.075)
         bark = _tinted((132, 118, 106), [offset] * 3)
-        # Drawn from edge to edge, through the point under the feet.
+        # The branch reaches from edge to edge, through the point under the feet.
         rise = canvas.width * slope // 100
         middle = y + width // 2 - rise * x // canvas.width
         ends = [(0, middle), (canvas.width, middle + rise)]
@@ -62,7 +63,7 @@ def _tinted(colour, tint) -> tuple[int, int, int]:
 
 
 def _ellipse(draw, width: int, x: float, y: float, rx: float, ry: float, fill):
-    """Ellipse given in shares of the frame."""
+    """Draw an ellipse whose centre and radii are given as shares of the frame."""
     draw.ellipse(
         (int((x - rx) * width), int((y - ry) * width), int((x + rx) * width), int((y + ry) * width)), fill=fill
     )

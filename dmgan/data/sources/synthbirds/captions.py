@@ -1,4 +1,4 @@
-"""Says what a bird looks like, in the manner of CUB's captions, and reads such a caption back."""
+"""Captions of drawn birds in the style of CUB's captions, and a parser that reads their attributes."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from dmgan.data.sources.synthbirds.attributes import COLOURS, LARGE_PARTS, pick
 
 MIN_WORDS, MAX_WORDS = 8, 22
-_FACT_COUNTS = (3, 4, 4, 4, 5, 5)  # how many attributes a caption names
+_FACT_COUNTS = (3, 4, 4, 4, 5, 5)  # numbers of attributes in a caption; one is drawn uniformly
 
 _NOUNS: dict[str, tuple[str, ...]] = {
     "crown": ("crown", "crown", "head", "cap"),
@@ -37,7 +37,7 @@ _SHAPES = {
 _PATTERN_WORDS = {"striped": ("striped", "streaked", "barred"), "spotted": ("spotted", "speckled", "dotted")}
 _MARK_NOUNS = {"striped": ("stripes", "streaks", "bars"), "spotted": ("spots", "dots", "speckles")}
 
-# What a word says, for reading a caption back; words that qualify without saying ("thick") are left out.
+# Attribute values of words, for parsing captions; words without an attribute value ("thick") are left out.
 _COLOUR_OF = {word: colour for colour, words in _COLOUR_WORDS.items() for word in words}
 _SIZE_OF = {word.split()[0]: size for size, words in _SIZES.items() for word in words}
 _SHAPE_OF = {"short": "cone", "conical": "cone", "medium": "medium", "long": "needle", "thin": "needle",
@@ -49,10 +49,10 @@ _NEW_PHRASE = {"a", "an", "the", "this", "its", "it", "has", "features", "with",
 
 
 def write_captions(attributes: dict[str, str], count: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Different captions that are true of a bird with these attributes.
+    """Return `count` different captions that are true of a bird with these attributes.
 
-    Each names three to five attributes, at least three of them colours of large parts, in MIN_WORDS to
-    MAX_WORDS words. The first n of a longer list are the n of a shorter one.
+    A caption names three to five attributes, at least three of them colours of large parts, in MIN_WORDS to MAX_WORDS
+    words. The first n captions do not depend on `count`.
     """
     captions: dict[str, str] = {}
     while len(captions) < count:
@@ -63,23 +63,23 @@ def write_captions(attributes: dict[str, str], count: int, rng: np.random.Genera
 
 
 def named_attributes(caption: str) -> dict[str, str]:
-    """The attributes that a caption of this grammar names, as name -> value; words it does not know are skipped."""
+    """Return the attributes that a caption of this grammar names, as {name: value}; unknown words are skipped."""
     return _Reader().read(caption)
 
 
-# Reading
+# Parsing
 
 
 class _Reader:
-    """Walks a caption from left to right and keeps what the next noun or predicate refers to."""
+    """Parser of a caption, from left to right; keeps the words that the next noun or predicate refers to."""
 
     def __init__(self):
         self.named: dict[str, str] = {}
-        self.adjectives: list[str] = []  # before the next noun
-        self.shared: list[str] = []  # of the noun before an "and": "a red crown and breast"
-        self.subject: list[str] = []  # what an "is" or "are" would speak of
+        self.adjectives: list[str] = []  # adjectives of the next noun
+        self.shared: list[str] = []  # adjectives of the noun before an "and": "a red crown and breast"
+        self.subject: list[str] = []  # nouns that the next "is" or "are" refers to
         self.predicate = False
-        self.patterned = ""  # the part that "with white stripes" would speak of
+        self.patterned = ""  # part that "with white stripes" refers to
 
     def read(self, caption: str) -> dict[str, str]:
         words = re.findall(r"[a-z]+", caption.lower().replace("eye ring", "eyering"))
@@ -105,7 +105,7 @@ class _Reader:
         for word in self.adjectives:
             self._name("bird", word)
         self.adjectives = []
-        if not after_of:  # "the crown of this small bird is red" speaks of the crown
+        if not after_of:  # the subject of "the crown of this small bird is red" is the crown
             self.subject = ["bird"]
 
     def _read_part(self, part: str, joined: bool):
@@ -136,12 +136,12 @@ class _Reader:
             self.named[f"{noun}_pattern"] = _PATTERN_OF[word]
 
 
-# Choosing what to say
+# Choice of phrases
 
 
 @dataclass(frozen=True)
 class _Phrase:
-    """One thing said of a bird: "a red crown and breast", or turned round, "crown and breast are red"."""
+    """A phrase about a bird: "a red crown and breast", or as a clause, "crown and breast are red"."""
 
     nouns: tuple[str, ...]
     adjectives: tuple[str, ...]
@@ -167,7 +167,7 @@ class _Phrase:
         return f"{self.subject} {self.predicate}"
 
     def as_relative(self) -> str:
-        """The noun with a relative clause; several nouns would leave open whom it speaks of."""
+        """Return the noun with a relative clause; several nouns get no clause, which would be ambiguous."""
         if len(self.nouns) > 1:
             return self.as_noun()
         subject = self.subject if self.plural else _with_article(self.subject)
@@ -191,13 +191,11 @@ def _write_sentence(attributes: dict[str, str], rng: np.random.Generator) -> str
 
 def _choose_large_parts(attributes, count: int, rng) -> list[str]:
     parts = _shuffled(list(LARGE_PARTS), rng)
-    if rng.random() < 0.25:  # prefer parts of one colour, that can be named together
+    if rng.random() < 0.25:  # prefer parts of one colour, which one phrase can name
         colour = attributes[parts[0]]
         parts.sort(key=lambda part: attributes[part] != colour)
     chosen, others = parts[:count], parts[count:]
-    if (
-        len({attributes[part] for part in chosen}) == 1
-    ):  # a second colour tells far more than a second part of the first
+    if len({attributes[part] for part in chosen}) == 1:  # prefer a second colour
         chosen[-1] = next((part for part in others if attributes[part] != attributes[chosen[0]]), chosen[-1])
     return chosen
 
@@ -214,13 +212,13 @@ def _grouped_by_colour(attributes, parts: list[str], rng) -> list[list[str]]:
 
 
 def _describe_bird(attributes, parts: list[str], budget: int, rng) -> tuple[tuple[str, ...], int]:
-    """Adjectives of the bird itself, and what is left of the budget of facts."""
+    """Return adjectives of the whole bird, and the remaining number of attributes to name."""
     adjectives = []
     if budget and rng.random() < 0.35:
         adjectives.append(pick(rng, _SIZES[attributes["size"]]))
         budget -= 1
     body = attributes["body"]
-    # "A blue bird with a blue back" would say one thing twice.
+    # Avoid repetition such as "a blue bird with a blue back".
     says_more = body != "mixed" and any(attributes[part] != body for part in parts)
     if budget and says_more and rng.random() < 0.5:
         adjectives.append(pick(rng, _COLOUR_WORDS[body]))
@@ -229,7 +227,7 @@ def _describe_bird(attributes, parts: list[str], budget: int, rng) -> tuple[tupl
 
 
 def _describe_parts(attributes, parts: list[str], budget: int, rng) -> tuple[_Phrase, int]:
-    """Parts of one colour, and what is left of the budget; a patterned part alone may be given its marks."""
+    """Return a phrase for parts of one colour, and the remaining budget; a single part may be given its pattern."""
     colour = _colour_word(attributes[parts[0]], rng)
     nouns = tuple(pick(rng, _NOUNS[part]) for part in parts)
     pattern = attributes.get(f"{parts[0]}_pattern", "solid")
@@ -240,11 +238,11 @@ def _describe_parts(attributes, parts: list[str], budget: int, rng) -> tuple[_Ph
 
 
 def _describe_details(attributes, parts: list[str], budget: int, rng) -> list[_Phrase]:
-    """Spend the rest of the budget on bill, legs, eye ring and the patterns of parts not yet named."""
+    """Return phrases on bill, legs, eye ring and patterns of unnamed parts, within the remaining budget."""
     details = ["bill", "legs"] + ["eye_ring"] * (attributes["eye_ring"] != "none")
     details += [part for part in ("wing", "breast") if part not in parts and attributes[f"{part}_pattern"] != "solid"]
     details = _shuffled(details, rng)
-    if rng.random() < 0.3:  # people speak of the bill more than of the rest
+    if rng.random() < 0.3:  # the bill is the most frequent detail
         details.sort(key=lambda name: name != "bill")
     phrases = []
     for name in details:
@@ -256,7 +254,7 @@ def _describe_details(attributes, parts: list[str], budget: int, rng) -> list[_P
 
 
 def _describe_detail(attributes, name: str, budget: int, rng) -> tuple[_Phrase, int]:
-    """A phrase and how many attributes it names, at most the budget."""
+    """Return a phrase and the number of attributes that it names, at most `budget`."""
     noun = pick(rng, _NOUNS[name])
     if name == "bill":
         shape, colour = pick(rng, _SHAPES[attributes["bill_shape"]]), _colour_word(attributes["bill"], rng)
@@ -321,7 +319,7 @@ def _frame_clauses(adjectives, phrases, rng):
     return f"this {_bird(adjectives)} has {_nouns(phrases[:-2], rng)}, {clauses}"
 
 
-_FRAMES = (  # the second number: phrases that it needs
+_FRAMES = (  # (frame, minimum number of phrases)
     (_frame_has, 1),
     (_frame_with, 1),
     (_frame_this_is, 1),

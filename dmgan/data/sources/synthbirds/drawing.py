@@ -1,8 +1,8 @@
-"""Draws one bird from its attributes: polygons on a four times larger canvas, reduced by a box filter.
+"""Drawing of one bird from its attributes: polygons on a four times larger canvas, reduced by a box filter.
 
-A bird is laid out in bird units: x forwards, y downwards, the body's middle at the origin, about 1 from tail to bill.
-All coordinates are rounded to whole canvas pixels before anything is drawn, and sines are rounded, so that the bits of
-an image do not hang on a platform's mathematics. No draw depends on the size of the image: it is the same bird at any.
+Coordinates are in bird units: x forwards, y downwards, the body's middle at the origin, about 1 from tail to bill. All
+coordinates are rounded to whole canvas pixels before anything is drawn, and sines are rounded, so that images are
+bit-exact on every platform. Random numbers do not depend on the image's size: the bird is the same at every size.
 """
 
 import math
@@ -21,12 +21,12 @@ _OUTLINE = (34, 30, 32)
 _LEG_LENGTH = 0.15
 _EYE = (0.055, -0.035)  # from the middle of the head
 _HEAD = (0.235, -0.195)  # middle of the head
-_SHOULDER = (0.075, -0.015)  # the wing turns about it
-_RUMP = (-0.22, 0.12)  # the tail turns about it
+_SHOULDER = (0.075, -0.015)  # centre of the wing's rotation
+_RUMP = (-0.22, 0.12)  # centre of the tail's rotation
 
 
 def _smooth(points, steps=6) -> np.ndarray:
-    """Closed Catmull-Rom curve through the points: (n * steps, 2)."""
+    """Return a closed Catmull-Rom curve (n * steps, 2) through n points."""
     p1 = np.array(points, dtype=float)
     p0, p2, p3 = np.roll(p1, 1, axis=0), np.roll(p1, -1, axis=0), np.roll(p1, -2, axis=0)
     curve = [
@@ -72,7 +72,7 @@ _SPOT_RADIUS = {"wing": 0.025, "breast": 0.019}
 
 @dataclass(frozen=True)
 class Stance:
-    """How a bird stands in its frame; shares of the frame and radians."""
+    """Position and rotation of a bird in its frame, in shares of the frame and radians."""
 
     facing: int  # 1: right, -1: left
     scale: float  # one bird unit as a share of the frame
@@ -84,7 +84,7 @@ class Stance:
 
 
 def draw_bird(attributes: dict[str, str], image_size: int, rng: np.random.Generator) -> np.ndarray:
-    """Image of a bird with these attributes in its surroundings: uint8 (image_size, image_size, 3), RGB."""
+    """Return an image of a bird with these attributes before its background: uint8 RGB (image_size, image_size, 3)."""
     stance = _draw_stance(attributes, rng)
     colours = {name: _jittered(COLOURS[attributes[name]], rng) for name in _coloured(attributes)}
     canvas = Image.new("RGB", (image_size * OVERSAMPLING,) * 2)
@@ -99,7 +99,7 @@ def draw_bird(attributes: dict[str, str], image_size: int, rng: np.random.Genera
 
 
 class _Bird:
-    """A canvas and the way from bird units to its pixels."""
+    """A canvas, and the conversion from bird units to canvas pixels."""
 
     def __init__(self, canvas: Image.Image, stance: Stance):
         self.canvas = canvas
@@ -108,7 +108,7 @@ class _Bird:
         self.unit = stance.scale * canvas.width
 
     def pixels(self, points, origin=(0.0, 0.0), turn=0.0) -> list[tuple[int, int]]:
-        """Points relative to `origin`, turned about it, as whole canvas pixels."""
+        """Return points relative to `origin`, rotated about `origin`, as whole canvas pixels."""
         x, y = _turned(np.asarray(points, dtype=float).reshape(-1, 2).T, turn)
         x, y = _turned((x + origin[0], y + origin[1]), self.stance.tilt)
         x = np.floor(x * self.stance.facing * self.unit + self.stance.centre[0] * self.canvas.width + 0.5)
@@ -148,7 +148,7 @@ def _draw_stance(attributes: dict[str, str], rng: np.random.Generator) -> Stance
     scale = SCALES[attributes["size"]] * _between(rng, 0.97, 1.03)
     bill_tip = _HEAD[0] + _BILLS[attributes["bill_shape"]][:, 0].max()
     tail_tip = _RUMP[0] + _TAIL[:, 0].min()
-    # The middle between bill and tail is what lies near the middle of the frame, or long bills would leave it.
+    # Centre the middle between bill and tail, so that long bills stay inside the frame.
     x = _between(rng, 0.47, 0.53) - facing * scale * (bill_tip + tail_tip) / 2
     return Stance(
         facing=facing,
@@ -182,7 +182,7 @@ def _draw_legs_and_perch(bird: _Bird, attributes, colours, rng: np.random.Genera
     feet_x = sum(x for x, _ in hips) // 2
     draw_perch(bird.canvas, attributes["background"], (feet_x, feet_y), bird.unit, rng)
     toe, width = bird.length(0.05), bird.length(0.03)
-    down = toe // 2 if attributes["background"] in BRANCH_BACKGROUNDS else 0  # toes close round a branch
+    down = toe // 2 if attributes["background"] in BRANCH_BACKGROUNDS else 0  # toes grip a branch
     for fill, extra in ((_OUTLINE, bird.length(0.016)), (colours["legs"], 0)):
         for x, y in hips:
             foot = (x, feet_y)
@@ -230,7 +230,7 @@ def _draw_plumage(bird: _Bird, attributes, colours):
 
 
 def _shade_underside(bird: _Bird, body):
-    """Darken a rim below, so that a plain bird looks round."""
+    """Darken a rim at the underside, so that the body looks round."""
     rim = bird.mask(body, fill=56)
     lift = bird.length(0.045)
     ImageDraw.Draw(rim).polygon([(x, y - lift) for x, y in body], fill=0)

@@ -1,23 +1,23 @@
-"""Released weights through the workflow: import, sample, evaluate, and their row in the tables."""
+"""Released weights in the workflow: import, sampling, evaluation, and their row in the tables."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
 
-from dmgan.report.tables import write_tables
-from tests.test_workflow import copy_of_project, planned_jobs, read_config, run, write_config
-from tests.training.test_import_released import released  # noqa: F401
+import pytest
+
+from dmgan.report.tables.render import write_tables
+from tests.project import copy_of_project, run
+from tests.reading import read_csv
+from tests.workflow.configurations import planned_jobs, read_config, write_config
+
+pytestmark = pytest.mark.slow
 
 
-def test_released_weights_go_through_the_workflow(
-    released,  # noqa: F811
-    data,
-    classifier_folder,
-    attributes_folder,
-    tmp_path,
+def test_released_weights_are_imported_sampled_and_evaluated(
+    released, data, classifier_folder, attributes_folder, tmp_path
 ):
-    """Import, sample, evaluate by snakemake, on a data set and classifiers that are there already."""
+    """The data set and the classifiers exist already."""
     project = copy_of_project(tmp_path / "project")
     shutil.copytree(data, project / "results" / "data" / "synthbirds")
     shutil.copytree(classifier_folder, project / "results" / "synthbirds" / "species")
@@ -45,37 +45,37 @@ def test_released_weights_go_through_the_workflow(
     content = json.loads((project / target).read_text())
     subject = content["subject"]
     assert subject["name"] == "dmgan" and subject["seed"] is None and subject["imported"] is True
-    assert content["inputs"]["switches"] == {"word_mask": "released"}
+    assert content["inputs"]["variant"] == {"word_mask": "released"}
     protocol = content["metrics"]["R-precision(released DAMSM)"]["protocol"]
     assert (
-        protocol["feature_network"] == "DAMSM, the released one (imported)" and "encoded anew" in protocol["captions"]
+        protocol["feature_network"] == "DAMSM, the released one (imported)" and "own vocabulary" in protocol["captions"]
     )
     trained = json.loads(json.dumps(content)) | {"subject": subject | {"seed": 0, "imported": False}}
     check_tables(project / target, trained, tmp_path)
 
 
 def check_tables(imported_metrics: Path, trained: dict, folder: Path) -> None:
-    """An imported model has a row of its own, and never stands in a column with numbers of another judge."""
+    """Raise unless an imported model has a row of its own, and no column with numbers of another scorer."""
     (folder / "trained.json").write_text(json.dumps(trained))
     write_tables([imported_metrics, folder / "trained.json"], folder / "tables")
     for number in (1, 2, 3):
-        with open(folder / "tables" / f"table{number}.csv", encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["method"] == "DM-GAN (released weights)"]
+        table = read_csv(folder / "tables" / f"table{number}.csv")
+        rows = [row for row in table if row["method"] == "DM-GAN (released weights)"]
         assert rows and all(row["value"] and row["file"] == str(imported_metrics) for row in rows)
     trained["metrics"]["R-precision(training DAMSM)"] = trained["metrics"].pop("R-precision(released DAMSM)")
     (folder / "trained.json").write_text(json.dumps(trained))
     write_tables([imported_metrics, folder / "trained.json"], folder / "tables")
-    with open(folder / "tables" / "table2.csv", encoding="utf-8", newline="") as file:
-        judged = {(row["method"], row["judge"]): row for row in csv.DictReader(file) if row["metric"] == "R-precision"}
-    assert judged["DM-GAN (released weights)", "released DAMSM"]["value"]
-    assert judged["DM-GAN (released weights)", "training DAMSM"]["note"] == "not measured"
-    assert judged["DM-GAN", "released DAMSM"]["note"] == "not measured"
+    table = read_csv(folder / "tables" / "table2.csv")
+    scored = {(row["method"], row["scorer"]): row for row in table if row["metric"] == "R-precision"}
+    assert scored["DM-GAN (released weights)", "released DAMSM"]["value"]
+    assert scored["DM-GAN (released weights)", "training DAMSM"]["note"] == "not measured"
+    assert scored["DM-GAN", "released DAMSM"]["note"] == "not measured"
 
 
-def test_imported_model_of_an_unknown_data_set_is_refused(tmp_path):
+def test_an_imported_model_of_an_unknown_data_set_is_refused(tmp_path):
     config = read_config("config.yaml")
     files = dict.fromkeys(["generator", "text_encoder", "image_encoder", "captions_pickle"], "x.pth")
     config["imported"] = {"official": {"model": "dmgan", "dataset": "bird", **files}}
     dry = run("snakemake", "--dry-run", "--configfile", write_config(tmp_path / "config.yaml", config))
     assert dry.returncode == 1
-    assert "imported.official.dataset: bird is no data set of this file; name it under datasets" in dry.stderr
+    assert "imported.official.dataset: bird is not a data set of this file; add it under datasets" in dry.stderr

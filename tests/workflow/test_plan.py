@@ -9,24 +9,24 @@ import torch
 import yaml
 
 from benchmarks import rates as measuring
-from dmgan.__main__ import main
 from dmgan.errors import UserError
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, EngineOptions
-from dmgan.plan import (
+from tests.paths import CONFIGS
+from tests.workflow.configurations import expected_jobs
+from workflow.configuration import read_configuration
+from workflow.plan import (
     costs,
     engine_of,
     extrapolated,
     hours,
     image_counts,
+    main,
     measured_name,
     network_of,
     plan,
-    read_configuration,
     read_rates,
 )
-from tests.paths import CONFIGS
-from tests.test_workflow import expected_jobs
 
 PAPER = CONFIGS / "paper.yaml"
 COLUMNS = ("device", "stage", "network", "batch", "images_per_second", "gflop_per_image", "checkpoint_mb",
@@ -35,17 +35,17 @@ COLUMNS = ("device", "stage", "network", "batch", "images_per_second", "gflop_pe
 
 @pytest.fixture
 def paper() -> dict:
-    """The papers' configuration in plain float32, with nothing but the papers' own judges."""
+    """The papers' configuration in plain float32, with nothing but the papers' own scorers."""
     config = read_configuration(PAPER)
     for blocks in config["hyperparameters"].values():
         for block in blocks.values():
             for name in EngineOptions.__dataclass_fields__:
                 block.pop(name, None)
     for block in config["datasets"].values():
-        block.pop("rungs", None)
+        block.pop("extractors", None)
         block.pop("sampling", None)
     config.pop("held_out_damsm", None)
-    return config | {"rungs": ["tf", "clean", "torchvision-released", "openai-released"], "sampling": {}}
+    return config | {"extractors": ["inception-tf", "clean", "torchvision-released", "openai-released"], "sampling": {}}
 
 
 def write_rates(path: Path, *rows) -> Path:
@@ -78,16 +78,16 @@ def test_steps_images_and_disk_of_the_papers_schedules(paper):
     assert found["cub", "pretrain", "DAMSM"].steps == 200 * 184
     assert found["coco", "pretrain", "DAMSM"].steps == 100 * 1_724  # its own epochs
     assert found["cub", "sample", "dmgan"].images == 90_000
-    evaluated = found["cub", "evaluate", "5 Inception passes an image"]  # four rungs and the DAMSM
+    evaluated = found["cub", "evaluate", "5 Inception passes an image"]  # four extractors and the DAMSM
     shown = 2 * 90_000 + 2 * 1_466 + 2 * 2_933 + 1_000 + 2_933  # models, control rows, reference
     assert evaluated.images == 5 * shown and evaluated.jobs == 8
     assert found["coco", "prepare", "coco"].images == 82_783 + 40_504
     assert 3.2e9 < found["cub", "prepare", "cub"].disk < 3.6e9  # benchmarks.preparing wrote 3.4 GB
 
 
-def test_a_species_classifier_costs_where_its_rung_is_asked_for(paper):
+def test_a_species_classifier_costs_where_its_features_are_asked_for(paper):
     assert not [each for each in costs(paper, {}) if each.rule == "classifier"]
-    with_species = costs(paper | {"rungs": ["species"], "classifier": {}}, {})
+    with_species = costs(paper | {"extractors": ["species"], "classifier": {}}, {})
     assert [each.jobs for each in with_species if each.rule == "classifier"] == [1, 1]
 
 
@@ -150,22 +150,32 @@ def test_sampling_is_planned_as_it_is_configured(paper):
 def test_every_job_of_a_model_or_network_is_in_the_plan(name):
     """But for imports, memorisation, tables and figures, of which the plan says that it leaves them out."""
     config = read_configuration(CONFIGS / name)
-    expected, found = expected_jobs(yaml.safe_load((CONFIGS / name).read_text())), {}
+    expected, found = expected_jobs(config), {}
     for each in costs(config, {}):
         found[each.rule] = found.get(each.rule, 0) + each.jobs
-    left_out = ("total", "all", "tables", "compare", "figures", "parameters", "memorisation", "retrieval_table")
+    left_out = (
+        "total",
+        "all",
+        "tables",
+        "compare",
+        "figures",
+        "figures_with_retrieval",
+        "parameters",
+        "memorisation",
+        "retrieval_table",
+    )
     expected = {rule: count for rule, count in expected.items() if rule not in left_out}
     expected["evaluate"] += expected.pop("evaluate_controls") + expected.pop("reference")
     assert found == expected
 
 
-def test_judges_and_imported_models_are_in_the_plan(paper):
+def test_scorers_and_imported_models_are_in_the_plan(paper):
     released = {"model": "dmgan", "dataset": "cub"}
     more = {"imported": {"official": released}, "held_out_damsm": {"seed": 1}, "clip": {}, "detector": "file"}
     found = {(each.dataset, each.rule, each.what): each for each in costs(paper | more, {})}
     assert found["cub", "pretrain", "DAMSM and held-out DAMSM"].steps == 2 * 200 * 184
     assert found["cub", "sample_imported", "official"].images == 30_000
-    imported = found["cub", "evaluate_imported", "6 Inception passes an image"]  # four rungs, two DAMSMs
+    imported = found["cub", "evaluate_imported", "6 Inception passes an image"]  # four extractors, two DAMSMs
     assert imported.jobs == 2 and imported.images == 6 * (30_000 + 2 * 1_466 + 2 * 2_933 + 1_000)
     assert ("coco", "evaluate_imported", "6 Inception passes an image") not in found
     assert (
@@ -224,7 +234,7 @@ def test_plan_says_what_it_rests_on(tmp_path, capsys, paper):
     rates = write_rates(tmp_path / "rates.csv", row)
     plain = tmp_path / "plain.yaml"
     plain.write_text(yaml.safe_dump(paper))
-    assert main(["plan", "--configfile", str(plain), "--rates", str(rates)]) == 0
+    assert main(["--configfile", str(plain), "--rates", str(rates)]) == 0
     said = capsys.readouterr().out
     line = next(line for line in said.splitlines() if line.startswith("cub") and "train" in line and " dmgan" in line)
     assert line.split() == ["cub", "train", "dmgan", "3", "1,593,000", "15,930,000", "88.5", "26.6", "2.1"]
@@ -235,10 +245,12 @@ def test_plan_says_what_it_rests_on(tmp_path, capsys, paper):
 
 
 def test_images_are_counted_as_prepared_drawn_or_published(data, tmp_path):
-    assert image_counts("birds", {"num_species": 8, "images_per_species": 4}, tmp_path) == (24, 8)
-    assert image_counts("coco", {"source": "coco", "year": "2017"}, tmp_path) == (118_287, 5_000)
+    birds = {"source": "synthbirds", "num_species": 8, "images_per_species": 4}
+    config = {"datasets": {"birds": birds, "coco": {"source": "coco", "year": "2017"}}}
+    assert image_counts(config, "birds", tmp_path) == (24, 8)
+    assert image_counts(config, "coco", tmp_path) == (118_287, 5_000)
     shutil.copytree(data, tmp_path / "data" / "coco")
-    assert image_counts("coco", {"source": "coco"}, tmp_path) == (24, 8)
+    assert image_counts(config, "coco", tmp_path) == (24, 8)
 
 
 def test_bad_input_of_the_plan_is_named(tmp_path):
@@ -250,9 +262,9 @@ def test_bad_input_of_the_plan_is_named(tmp_path):
     config = yaml.safe_load(PAPER.read_text())
     del config["datasets"]["cub"]["root"]
     (tmp_path / "rootless.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(UserError, match="datasets.cub: 'root' is a required property"):
+    with pytest.raises(UserError, match="datasets.cub: has no root; add it"):
         read_configuration(tmp_path / "rootless.yaml")
-    with pytest.raises(UserError, match="rates.csv: is no table of rates .*; make it: python -m benchmarks.rates"):
+    with pytest.raises(UserError, match="rates.csv: is not a table of rates .*; make it: python -m benchmarks.rates"):
         read_rates(tmp_path / "rates.csv")
-    with pytest.raises(UserError, match="is no table of rates"):
+    with pytest.raises(UserError, match="is not a table of rates"):
         read_rates(write_rates(tmp_path / "rates.csv", ("a card", "train")))

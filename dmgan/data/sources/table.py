@@ -1,0 +1,92 @@
+"""Table of the sources of captioned images.
+
+A new source is one module that defines `SOURCE`, and one line of SOURCES. The command line, the configuration schema,
+the workflow's inputs and the plan read this table. This module imports neither torch nor numpy, so that they start
+fast.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dmgan.errors import UserError
+
+if TYPE_CHECKING:
+    from dmgan.data.sources.example import Drawn
+    from dmgan.data.sources.listing import Listing
+
+
+@dataclass(frozen=True)
+class Flag:
+    """An option of a source: a flag of `prepare`, and a key of the data set's block in a configuration."""
+
+    type: type  # int, float, str or Path
+    help: str
+    default: object = None
+    bounds: dict[str, object] = field(default_factory=dict)  # keywords of JSON schema, such as {"minimum": 1}
+    required: bool = False
+    is_input: bool = False  # a path that the prepared data set must not replace
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of captioned images. Its functions get the values of all flags, including defaults."""
+
+    name: str
+    flags: dict[str, Flag]
+    collect: "Callable[[dict, int], Listing | Drawn]"  # (flags, shorter side of stored images in px) -> the images
+    input_files: Callable[[dict], list[Path]]  # files whose change triggers a new preparation; they need not exist
+    image_counts: Callable[[dict], tuple[int, int]]  # training and test images to expect
+    aspect: float  # width over height of stored images, for an estimate of the disk space
+    captions_per_image: int  # if all captions are kept
+    words_per_caption: int
+    rate: str = "photographs"  # name of its preparation in the table of rates (benchmarks/rates.py)
+    has_attributes: bool = False  # captions name attributes, and dataset.json stores their true values
+
+    def options(self, given: Mapping[str, object]) -> dict[str, object]:
+        """Return the value of every flag: the given value, else the default."""
+        values = {name: given.get(name) for name in self.flags}
+        return {
+            name: flag.default if values[name] is None else flag.type(values[name]) for name, flag in self.flags.items()
+        }
+
+
+CAPTIONS_PICKLE = Flag(
+    Path,
+    "captions.pickle of released encoders, whose vocabulary is used, to train with these encoders",
+    bounds={"minLength": 1},
+)
+CAPTIONS_PER_IMAGE_HELP = "captions kept per image, the first ones; 0 keeps all captions of photographs"
+DEFAULT_SOURCE = "synthbirds"
+
+SOURCES = {
+    "synthbirds": "dmgan.data.sources.synthbirds",
+    "cub":        "dmgan.data.sources.cub",
+    "coco":       "dmgan.data.sources.coco",
+    "folder":     "dmgan.data.sources.folder",
+}  # fmt: skip
+
+
+def find_source(name: str) -> Source:
+    """Return the source called `name`; UserError naming the known sources otherwise."""
+    if name not in SOURCES:
+        raise UserError(f"source {name!r}: unknown; known sources are {', '.join(SOURCES)}")
+    return importlib.import_module(SOURCES[name]).SOURCE
+
+
+def every_source() -> list[Source]:
+    """Return all sources in the order of the table."""
+    return [find_source(name) for name in SOURCES]
+
+
+def check_flags(source: Source, given: Mapping[str, object]) -> None:
+    """Raise UserError if `given` (flag -> value or None) has an unread flag or lacks a required flag."""
+    for name, value in given.items():
+        if value is not None and name not in source.flags:
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag}: is not used with --source {source.name}; leave it out")
+    for name, flag in source.flags.items():
+        if flag.required and given.get(name) is None:
+            raise UserError(f"--source {source.name}: needs --{name.replace('_', '-')}, {flag.help}")

@@ -1,0 +1,83 @@
+"""Configurations of the project, and what Snakemake plans for them."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from dmgan.models.registry import find
+from tests.paths import CONFIGS
+from tests.project import run
+from workflow.configuration import models_of
+
+FILES = ("config.yaml", "full-demo.yaml", "mdsp-grid.yaml", "paper.yaml", "smoke.yaml")
+
+
+def planned_jobs(folder: Path, config: Path) -> dict[str, int]:
+    """Rule -> number of jobs that a dry run lists; empty where there is nothing to do."""
+    dry = run("snakemake", "--dry-run", "--configfile", config, folder=folder)
+    assert dry.returncode == 0, dry.stderr
+    if "Nothing to be done" in dry.stdout + dry.stderr:
+        return {}
+    table = dry.stdout.split("Job stats:")[-1].split("\n\n")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+INCEPTION = "downloads/inception_v3_google-0cc3c7bd.pth"
+
+
+def give_inception_weights(folder: Path) -> None:
+    """A file where paper.yaml looks for them."""
+    (folder / INCEPTION).parent.mkdir()
+    (folder / INCEPTION).touch()
+
+
+def expected_jobs(config: dict) -> dict[str, int]:
+    """Rule -> number of jobs from nothing, of a configuration with its defaults."""
+    datasets, seeds = list(config["datasets"]), len(config["seeds"])
+    models = [(dataset, model) for dataset in datasets for model in models_of(config, dataset)]
+    comparing = [pair for pair in models if find(pair[1]).retrieves and find(pair[1]).ablation_of is None]
+    with_captioner = {dataset for dataset, model in models if "captioner" in find(model).needs}
+    birds = [dataset for dataset in datasets if config["datasets"][dataset]["source"] == "synthbirds"]
+    with_species = [
+        dataset
+        for dataset in datasets
+        if "species" in config["datasets"][dataset].get("extractors", config["extractors"])
+    ]
+    showing = {dataset for dataset, _ in comparing}
+    methods = len(comparing) * seeds * len(config["retrieval"])
+    jobs = dict.fromkeys(["prepare", "reference", "evaluate_controls", "tables", "compare"], len(datasets))
+    jobs |= dict.fromkeys(["train", "sample", "evaluate"], len(models) * seeds)
+    jobs |= {
+        "pretrain": (1 + ("held_out_damsm" in config)) * len(datasets),
+        "classifier": len(with_species),
+        "attributes": len(birds),
+        "captioner": len(with_captioner),
+        "figures": len(datasets) - len(showing),
+        "figures_with_retrieval": len(showing),
+        "memorisation": len(comparing) * seeds,
+        "retrieval_table": len(comparing),
+        "sample_retrieval": methods,
+        "evaluate_retrieval": methods,
+        "parameters": 1,
+        "all": 1,
+    }
+    jobs = {rule: count for rule, count in jobs.items() if count}
+    return jobs | {"total": sum(jobs.values())}
+
+
+def read_config(name: str) -> dict:
+    """A configuration of the project as it is written, to be changed: no block is shared with another."""
+    return copy_without_aliases(yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8")))
+
+
+def copy_without_aliases(config: dict) -> dict:
+    """A copy in which what YAML aliases made one object is several."""
+    return json.loads(json.dumps(config))
+
+
+def write_config(path: Path, config: dict) -> Path:
+    """Write a configuration, whose file name error messages start with."""
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return path

@@ -1,0 +1,165 @@
+"""A configuration that cannot be run is refused in one line that names file, key and fix."""
+
+import pytest
+
+from dmgan.errors import UserError
+from tests.project import copy_of_project, run
+from tests.workflow.configurations import read_config, write_config
+from workflow.configuration import read_configuration
+
+
+def _unknown_key(config):
+    config["image_count"] = 3
+
+
+def _unknown_hyperparameter(config):
+    config["hyperparameters"]["synthbirds"]["dmgan"]["epoch"] = 3
+
+
+def _unknown_model(config):
+    config["models"].append("dmgann")
+
+
+def _missing_block(config):
+    del config["hyperparameters"]["synthbirds"]["attngan"]
+
+
+def _missing_key(config):
+    del config["seeds"]
+
+
+def _text_for_a_number(config):
+    config["hyperparameters"]["synthbirds"]["dmgan"]["generator_lr"] = "2e-4"
+
+
+def _held_out_damsm_of_the_same_seed(config):
+    config["held_out_damsm"]["seed"] = config["damsm"]["seed"]
+
+
+def _block_without_dataset(config):
+    config["hyperparameters"]["bird"] = {}
+
+
+def _source_without_root(config):
+    config["datasets"]["synthbirds"] = {"source": "coco", "image_size": 64}
+
+
+def _flag_of_another_source(config):
+    config["datasets"]["synthbirds"]["year"] = "2014"
+
+
+def _flag_out_of_bounds(config):
+    config["datasets"]["synthbirds"]["num_species"] = 3
+
+
+def _data_set_without_models(config):
+    del config["models"]
+    config["datasets"]["more"] = {}
+
+
+def _unknown_model_of_a_data_set(config):
+    config["datasets"]["synthbirds"]["models"] = ["dmgann"]
+
+
+def _option_out_of_bounds(config):
+    config["hyperparameters"]["synthbirds"]["dmgan"]["ema_decay"] = 1.0
+
+
+def _perceptual_loss_without_weights(config):
+    config["models"].append("controlgan")
+    config["hyperparameters"]["synthbirds"]["controlgan"] = {}
+
+
+def _inception_without_weights(config):
+    del config["damsm"]["image_encoder"]
+
+
+@pytest.mark.parametrize(
+    "spoil, named",
+    [
+        (_unknown_key, "top level: unknown key image_count; known are presets, datasets, "),
+        (_unknown_hyperparameter, "hyperparameters.synthbirds.dmgan: unknown key epoch; known are base_size, "),
+        (_unknown_model, "models.2: 'dmgann' is not one of "),
+        (_missing_block, "hyperparameters.synthbirds: has no block for attngan; add it"),
+        (_missing_key, "top level: has no seeds; add it"),
+        (_text_for_a_number, "hyperparameters.synthbirds.dmgan.generator_lr: YAML reads 2e-4 as text; "),
+        (
+            _held_out_damsm_of_the_same_seed,
+            "held_out_damsm.seed: 0 equals damsm.seed; the held-out DAMSM needs another seed",
+        ),
+        (_source_without_root, "datasets.synthbirds: has no root; add it"),
+        (_inception_without_weights, "damsm.image_encoder: inception needs inception_weights, torchvision's "),
+        (_flag_of_another_source, "datasets.synthbirds.year: is not an option of source synthbirds; leave it out"),
+        (_flag_out_of_bounds, "datasets.synthbirds.num_species: 3 is less than the minimum of 4; "),
+        (_data_set_without_models, "hyperparameters.more: has no block; add one for each model to run"),
+        (_unknown_model_of_a_data_set, "datasets.synthbirds.models.0: 'dmgann' is not one of "),
+        (_option_out_of_bounds, "hyperparameters.synthbirds.dmgan.ema_decay: 1.0 is greater than or equal to "),
+        (_block_without_dataset, "hyperparameters.bird: is not a data set of this file; "),
+        (
+            _perceptual_loss_without_weights,
+            "hyperparameters.synthbirds.controlgan.perceptual: vgg16 needs a vgg16_weights key ",
+        ),
+    ],
+)
+def test_bad_configuration_is_one_line(spoil, named, tmp_path):
+    config = read_config("config.yaml")
+    spoil(config)
+    path = write_config(tmp_path / "spoilt.yaml", config)
+    with pytest.raises(UserError) as refused:
+        read_configuration(path)
+    line = str(refused.value)
+    assert "\n" not in line and line.startswith(f"{path}: {named}")
+
+
+def test_snakemake_and_the_plan_refuse_alike(tmp_path):
+    config = read_config("config.yaml")
+    _missing_block(config)
+    path = write_config(tmp_path / "spoilt.yaml", config)
+    line = f"{path}: hyperparameters.synthbirds: has no block for attngan; add it, or take it off models"
+    dry = run("snakemake", "--dry-run", "--configfile", path)
+    assert (dry.returncode, dry.stderr.strip()) == (1, line)
+    plan = run("python", "workflow/plan.py", "--configfile", path)
+    assert (plan.returncode, plan.stderr.strip()) == (1, f"plan: {line}")
+
+
+def test_a_model_without_a_block_is_refused_as_a_target(tmp_path):
+    config = read_config("smoke.yaml")
+    config["datasets"]["birds"] = config["datasets"]["smoke"] | {"models": ["dmgan"]}
+    config["hyperparameters"]["birds"] = {"dmgan": config["hyperparameters"]["smoke"]["dmgan"]}
+    path = write_config(tmp_path / "own.yaml", config)
+    goal = "results/birds/mdsp/seed0/generator.safetensors"
+    dry = run("snakemake", goal, "--dry-run", "--configfile", path)
+    assert dry.returncode == 1
+    assert dry.stderr.splitlines()[-1] == f"{path}: hyperparameters.birds: has no block for mdsp; add it"
+
+
+def test_overridden_key_of_the_command_line_is_checked():
+    dry = run("snakemake", "--dry-run", "--config", "num_images=few")
+    assert dry.returncode == 1
+    assert "num_images: 'few' is not of type 'integer'" in dry.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offered", [["--resources", "gpu=1"], ["--workflow-profile", "workflow/profiles/gpu"]])
+def test_fewer_gpus_than_a_training_wants_are_refused_before_any_job(offered, tmp_path):
+    config = read_config("smoke.yaml")
+    config["hyperparameters"]["smoke"]["attngan"]["gpus"] = 4
+    written, project = write_config(tmp_path / "gpus.yaml", config), copy_of_project(tmp_path / "project")
+
+    def dry_run(model, *words):
+        goal = f"results/smoke/{model}/seed0/generator.safetensors"
+        words = ["--dry-run", "--cores", 2, "--configfile", written, *words]
+        return run("snakemake", goal, *words, folder=project)
+
+    refused = dry_run("attngan", *offered)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1] == (
+        f"{written}: hyperparameters.smoke.attngan.gpus: 4, but Snakemake is offered 1; "
+        "give --resources gpu=4 (in a profile: gpu: 4), or lower gpus"
+    )
+    assert dry_run("dmgan", *offered).returncode == 0
+    assert dry_run("attngan", "--resources", "gpu=4").returncode == 0
+    there = project / "results" / "smoke" / "attngan" / "seed0" / "generator.safetensors"
+    there.parent.mkdir(parents=True)
+    there.touch()  # a training that is there already wants none
+    assert dry_run("attngan", *offered).returncode == 0

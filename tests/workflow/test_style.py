@@ -1,0 +1,45 @@
+"""Format, lint and layout of the workflow's files."""
+
+import re
+
+import pytest
+import yaml
+
+from dmgan.options import CONTROLS
+from tests.paths import ROOT
+from tests.project import run
+
+WORKFLOW = ROOT / "workflow"
+SNAKEFILES = [ROOT / "Snakefile", *sorted((WORKFLOW / "rules").glob("*.smk"))]
+TEXTS = [*SNAKEFILES, *sorted(path for path in WORKFLOW.rglob("*") if path.suffix in (".py", ".yaml"))]
+
+
+@pytest.mark.slow
+def test_lint_is_clean():
+    lint = run("snakemake", "--lint")
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+def test_format_is_clean():
+    check = run("snakefmt", "--check", "Snakefile", "workflow")
+    assert check.returncode == 0, check.stdout + check.stderr
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_line_is_longer_than_120_columns(path):
+    assert [line for line in path.read_text(encoding="utf-8").splitlines() if len(line) > 120] == []
+
+
+@pytest.mark.parametrize("profile", ["gpu", "slurm"])
+def test_the_threads_of_a_profile_are_of_rules(profile):
+    text = "\n".join(path.read_text(encoding="utf-8") for path in SNAKEFILES)
+    rules = set(re.findall(r"^(?:rule|use rule \w+ as) (\w+)(?: with)?:$", text, re.MULTILINE))
+    threads = yaml.safe_load((WORKFLOW / "profiles" / profile / "config.yaml").read_text())["set-threads"]
+    assert set(threads) <= rules and "train" in threads
+
+
+def test_no_list_of_models_or_controls_is_written_in_the_rules():
+    from dmgan.models.registry import MODELS
+
+    text = "\n".join(path.read_text(encoding="utf-8") for path in SNAKEFILES)
+    assert [name for name in (*MODELS, *CONTROLS) if re.search(f"['\"]{name}['\"]", text)] == []

@@ -1,0 +1,128 @@
+"""The whole DAG, run small and once; every test that reads the finished run is in this file."""
+
+import csv
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.paths import CONFIGS
+from tests.project import copy_of_project, run
+from tests.workflow.configurations import planned_jobs, read_config, write_config
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which smoke.yaml has been run from nothing."""
+    folder = copy_of_project(tmp_path_factory.mktemp("smoke"))
+    done = run_smoke(folder)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
+    return folder
+
+
+def run_smoke(folder: Path) -> subprocess.CompletedProcess:
+    settings = ["--cores", "2", "--resources", "gpu=2", "--rerun-incomplete", "--show-failed-logs"]
+    return run("python", "workflow/run.py", *settings, "--configfile", "workflow/config/smoke.yaml", folder=folder)
+
+
+def test_smoke_run_makes_every_table_and_figure(finished):
+    results = finished / "results" / "smoke"
+    of_other_papers = ("kvmgan-table1", "kvmgan-table2", "mdsp-table1", "reproduction-table1")
+    for table in ("table1", "table2", "table3", *of_other_papers, "measures", "comparisons"):
+        for suffix in ("csv", "md", "tex"):
+            assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
+        with open(results / "tables" / f"{table}.csv", encoding="utf-8", newline="") as file:
+            assert len(list(csv.DictReader(file))) > 0
+    for figure in ("figure3", "figure4", "figure5", "figure6", "002-figure1", "002-figure3", "002-figure5"):
+        assert (results / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+        assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+    listing = (finished / "results" / "parameters" / "reproduction-figure3.txt").read_text(encoding="utf-8")
+    assert "number of trainable parameters = 21449042" in listing
+    assert (results / "mdsp" / "retrieval.csv").stat().st_size > 0
+    assert (finished / "results" / "mlflow.db").stat().st_size > 0
+
+
+def test_second_smoke_run_has_nothing_to_do(finished):
+    again = run_smoke(finished)
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_lost_mlflow_database_trains_nothing_again(finished):
+    book = finished / "results" / "mlflow.db"
+    book.rename(finished / "aside.db")
+    try:
+        assert planned_jobs(finished, CONFIGS / "smoke.yaml") == {}
+    finally:
+        (finished / "aside.db").rename(book)
+
+
+@pytest.mark.parametrize("model", ["dmgan", "attngan"])
+def test_changed_hyperparameter_runs_that_models_chain_alone(finished, model, tmp_path):
+    config = read_config("smoke.yaml")
+    config["hyperparameters"]["smoke"][model]["generator_lr"] = 0.001
+    jobs = planned_jobs(finished, write_config(tmp_path / "changed.yaml", config))
+    chain = dict.fromkeys(["train", "sample", "evaluate", "tables", "compare", "figures_with_retrieval", "all"], 1)
+    assert jobs == chain | {"total": 7}
+
+
+def test_another_seed_runs_its_chains_alone(finished, tmp_path):
+    config = read_config("smoke.yaml") | {"seeds": [0, 1]}
+    jobs = planned_jobs(finished, write_config(tmp_path / "seeds.yaml", config))
+    models = len(config["models"])
+    memory = ["memorisation", "sample_retrieval", "evaluate_retrieval", "retrieval_table"]
+    assert jobs == {
+        **dict.fromkeys(["train", "sample", "evaluate"], models),
+        **dict.fromkeys(memory, 1),
+        "tables": 1,
+        "compare": 1,
+        "all": 1,
+        "total": 3 * models + 7,
+    }
+
+
+@pytest.mark.parametrize(
+    "module, rerun",
+    [
+        (
+            "dmgan/evaluation/statistics/folds.py",
+            {
+                "reference": 1,
+                "evaluate": len(read_config("smoke.yaml")["models"]),
+                "evaluate_controls": 1,
+                "tables": 1,
+                "compare": 1,
+            }
+            | dict.fromkeys(["evaluate_retrieval", "memorisation", "retrieval_table"], 1),
+        ),
+        (
+            "dmgan/report/tables/render.py",
+            {"tables": 1, "compare": 1, "figures_with_retrieval": 1, "retrieval_table": 1},
+        ),
+        ("dmgan/training/train.py", {}),
+    ],
+)
+def test_edited_code_runs_the_cheap_rules_that_use_it(finished, module, rerun):
+    path = finished / module
+    before = path.read_text(encoding="utf-8")
+    times = path.stat().st_atime, path.stat().st_mtime
+    path.write_text(before + "\n# edited\n", encoding="utf-8")
+    try:
+        jobs = planned_jobs(finished, CONFIGS / "smoke.yaml")
+    finally:
+        path.write_text(before, encoding="utf-8")
+        os.utime(path, times)
+    assert jobs == (rerun and rerun | {"all": 1, "total": sum(rerun.values()) + 1})
+
+
+def test_report_holds_tables_and_figures(finished):
+    done = run(
+        "snakemake", "--report", "results/report.html", "--configfile", "workflow/config/smoke.yaml", folder=finished
+    )
+    assert done.returncode == 0, done.stderr
+    html = (finished / "results" / "report.html").read_text(encoding="utf-8")
+    for artefact in ("table1.csv", "table2.csv", "table3.csv", "comparisons.csv", "figure3.png", "figure6.png"):
+        assert artefact in html

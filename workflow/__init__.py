@@ -1,0 +1,1 @@
+"""The Snakemake workflow: configuration, cost plan, rules, and start script."""

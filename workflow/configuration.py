@@ -1,0 +1,227 @@
+"""Configuration of a reproduction: reading, validation, defaults, and queries about a data set or a model.
+
+Snakemake and workflow/plan.py both use this module. Facts about models come from dmgan/models/registry.py, facts about
+sources from dmgan/data/sources/. No torch is imported.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError, validators
+
+from dmgan.data.sources.table import Source, find_source
+from dmgan.errors import UserError
+from dmgan.models.registry import VGG16_OPTIONS, find
+from workflow.config_schema import build_schema
+
+# Keys of a data set's block that other stages than the preparation read.
+_OF_OTHER_STAGES = ("damsm", "sampling", "extractors", "models")
+
+
+def read_configuration(path: Path) -> dict:
+    """Return the content of a configuration file with defaults; raise UserError naming the first fault."""
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); give a file such as those in workflow/config"
+        ) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: is not YAML ({' '.join(str(error).split())}); fix it") from error
+    try:
+        complete_configuration(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return config
+
+
+def complete_configuration(config: dict) -> None:
+    """Validate a configuration, insert the schema's defaults and drop its presets, in place.
+
+    Raise UserError naming the key of the first fault and the fix.
+    """
+    try:
+        _ValidatorWithDefaults(build_schema()).validate(config)
+    except ValidationError as error:
+        raise UserError(_describe(error)) from error
+    config.pop("presets", None)
+    _check_datasets(config)
+    _check_models(config)
+    _check_encoders(config)
+    _check_imported(config)
+
+
+def _insert_defaults(validator, properties: dict, instance, schema: dict):
+    """Validate the JSON schema keyword `properties` after inserting defaults."""
+    if isinstance(instance, dict):
+        for name, each in properties.items():
+            if "default" in each:
+                instance.setdefault(name, each["default"])
+    yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
+
+
+_ValidatorWithDefaults = validators.extend(Draft202012Validator, {"properties": _insert_defaults})
+
+
+def _describe(error: ValidationError) -> str:
+    """Return one line for a fault: the key, the error, the fix."""
+    place = ".".join(map(str, error.absolute_path)) or "top level"
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = ", ".join(sorted(set(error.instance) - set(known)))
+        return f"{place}: unknown key {unknown}; known are {', '.join(known)}"
+    if error.validator == "required":
+        missing = ", ".join(key for key in error.validator_value if key not in error.instance)
+        return f"{place}: has no {missing}; add it"
+    if error.validator == "type" and isinstance(error.instance, str) and re.fullmatch(r"[\d.]+e-?\d+", error.instance):
+        return f"{place}: YAML reads {error.instance} as text; write a point and a sign, such as 2.0e-4"
+    return f"{place}: {error.message}; see workflow/schemas/config.schema.yaml"
+
+
+def _check_datasets(config: dict) -> None:
+    """Raise UserError for flags that a source does not read, and for hyperparameters of an unknown data set."""
+    for dataset, block in config["datasets"].items():
+        flags = source_of(config, dataset).flags
+        beside = ("source", "image_size", "strict", *_OF_OTHER_STAGES)
+        if unread := [name for name in block if name not in flags and name not in beside]:
+            raise UserError(
+                f"datasets.{dataset}.{unread[0]}: is not an option of source {block['source']}; leave it out"
+            )
+    if unused := [name for name in config["hyperparameters"] if name not in config["datasets"]]:
+        raise UserError(f"hyperparameters.{unused[0]}: is not a data set of this file; add it under datasets")
+
+
+def _check_models(config: dict) -> None:
+    """Raise UserError if a model lacks hyperparameters, or VGG-16's weights that it reads."""
+    for dataset in config["datasets"]:
+        blocks = config["hyperparameters"].get(dataset, {})
+        if not models_of(config, dataset):
+            raise UserError(f"hyperparameters.{dataset}: has no block; add one for each model to run")
+        if missing := [model for model in models_of(config, dataset) if model not in blocks]:
+            raise UserError(
+                f"hyperparameters.{dataset}: has no block for {', '.join(missing)}; add it, or take it off models"
+            )
+    for dataset, model in trainings_of(config):
+        block = config["hyperparameters"][dataset][model]
+        if reads_vgg16(model, block) and "vgg16_weights" not in config:
+            option, stand_in = vgg16_option(model)
+            raise UserError(
+                f"hyperparameters.{dataset}.{model}.{option}: vgg16 needs a vgg16_weights key with torchvision's "
+                f"vgg16 file; add it, or write {option}: {stand_in} for the stand-in"
+            )
+
+
+def _check_encoders(config: dict) -> None:
+    """Raise UserError if Inception's weights are missing, or if the held-out DAMSM has the seed of the first DAMSM."""
+    for dataset in config["datasets"]:
+        damsm = damsm_block(config, dataset)
+        if damsm.get("image_encoder", "inception") == "inception" and "inception_weights" not in damsm:
+            raise UserError(
+                "damsm.image_encoder: inception needs inception_weights, torchvision's inception_v3 file; add it, or "
+                "write image_encoder: small"
+            )
+    seed = config["damsm"]["seed"]
+    if config.get("held_out_damsm", {}).get("seed") == seed:
+        raise UserError(f"held_out_damsm.seed: {seed} equals damsm.seed; the held-out DAMSM needs another seed")
+
+
+def _check_imported(config: dict) -> None:
+    """Raise UserError for released weights of a data set that the configuration does not have."""
+    for name, block in config["imported"].items():
+        if block["dataset"] not in config["datasets"]:
+            raise UserError(
+                f"imported.{name}.dataset: {block['dataset']} is not a data set of this file; add it under datasets"
+            )
+
+
+# Data sets.
+
+
+def source_of(config: Mapping, dataset: str) -> Source:
+    """Return the source of a data set."""
+    return find_source(config["datasets"][dataset]["source"])
+
+
+def preparation_block(config: Mapping, dataset: str) -> dict[str, object]:
+    """Return the flags by which a data set is prepared, in the order of its block."""
+    return {name: value for name, value in config["datasets"][dataset].items() if name not in _OF_OTHER_STAGES}
+
+
+def input_files(config: Mapping, dataset: str) -> list[Path]:
+    """Return the existing source files whose change makes the data set out of date."""
+    source = source_of(config, dataset)
+    options = source.options(config["datasets"][dataset])
+    candidates = [*source.input_files(options), options.get("captions_pickle")]
+    return [path for path in candidates if path is not None and path.is_file()]
+
+
+def damsm_block(config: Mapping, dataset: str) -> dict[str, object]:
+    """Return the DAMSM options of a data set: the top-level block, updated with the keys of the data set."""
+    return config["damsm"] | config["datasets"][dataset].get("damsm", {})
+
+
+def sampling_block(config: Mapping, dataset: str) -> dict[str, object]:
+    """Return the sampling options of a data set: the top-level block, updated with the keys of the data set."""
+    return config["sampling"] | config["datasets"][dataset].get("sampling", {})
+
+
+def extractors_of(config: Mapping, dataset: str) -> list[str]:
+    """Return the feature extractors of a data set."""
+    return config["datasets"][dataset].get("extractors", config["extractors"])
+
+
+def has_attributes(config: Mapping, dataset: str) -> bool:
+    """Return whether captions name attributes whose true values are stored."""
+    return source_of(config, dataset).has_attributes
+
+
+def has_detector(config: Mapping, dataset: str) -> bool:
+    """Return whether SOA uses a detector: one is configured, and the data set stores no attributes."""
+    return "detector" in config and not has_attributes(config, dataset)
+
+
+# Models.
+
+
+def models_of(config: Mapping, dataset: str) -> list[str]:
+    """Return the models of a data set: its own list, else the top-level list, else all with hyperparameters."""
+    own = config["datasets"][dataset].get("models") or config.get("models")
+    return own or list(config["hyperparameters"].get(dataset, {}))
+
+
+def trainings_of(config: Mapping) -> list[tuple[str, str]]:
+    """Return (data set, model) of all trainings, without seeds."""
+    return [(dataset, model) for dataset in config["datasets"] for model in models_of(config, dataset)]
+
+
+def needs_captioner(model: str) -> bool:
+    """Return whether the losses of a model read a pretrained captioner."""
+    return "captioner" in find(model).needs
+
+
+def retrieves(model: str) -> bool:
+    """Return whether a model generates from retrieved features."""
+    return find(model).retrieves
+
+
+def compares_retrieval(model: str) -> bool:
+    """Return whether a model is also sampled with other retrieval methods: it retrieves and is not an ablation."""
+    return retrieves(model) and find(model).ablation_of is None
+
+
+def has_own_caption_length(model: str) -> bool:
+    """Return whether `max_words` belongs to the definition of a model, so that sampling keeps the training value."""
+    return "max_words" in find(model).training
+
+
+def vgg16_option(model: str) -> tuple[str, str] | None:
+    """Return the hyperparameter that selects VGG-16 and its value for the stand-in; None if there is none."""
+    return next((VGG16_OPTIONS[need] for need in sorted(find(model).needs) if need in VGG16_OPTIONS), None)
+
+
+def reads_vgg16(model: str, hyperparameters: Mapping) -> bool:
+    """Return whether the training of a model reads VGG-16's weights, by default or by its hyperparameters."""
+    choice = vgg16_option(model)
+    return choice is not None and hyperparameters.get(choice[0], "vgg16") == "vgg16"
