@@ -1,1 +1,1 @@
-"""Networks: the contract, the registry, DM-GAN and the blocks that papers share."""
+"""Networks: model interface, registry, DM-GAN, and the blocks that several models use."""

@@ -1,4 +1,4 @@
-"""Blocks that AttnGAN and DM-GAN share. Attribute names are the released state dict's."""
+"""Blocks that AttnGAN and DM-GAN share. Attribute names equal those of the released state dicts."""
 
 import math
 
@@ -8,22 +8,22 @@ from torch.nn import functional as F
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
-    """3x3 convolution that keeps the size, without bias."""
+    """Return a 3x3 convolution without bias that keeps the side."""
     return nn.Conv2d(inputs, outputs, kernel_size=3, stride=1, padding=1, bias=False)
 
 
 class GLU(nn.Module):
-    """Gated linear unit over the channels: first half times sigmoid of the second."""
+    """Gated linear unit over the channels: first half times sigmoid of the second half."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-            # Its gradient would lie in memory otherwise than x, and batch norm's backward take 40 times as long.
+            # Keep channels_last: a contiguous gradient makes batch norm's backward 40 times as slow.
             return F.glu(x.permute(0, 2, 3, 1), dim=3).permute(0, 3, 1, 2)
         return F.glu(x, dim=1)
 
 
 def up_block(inputs: int, outputs: int) -> nn.Sequential:
-    """(B, inputs, s, s) -> (B, outputs, 2s, 2s)."""
+    """Return a block that doubles the side: (B, inputs, s, s) -> (B, outputs, 2s, 2s)."""
     return nn.Sequential(
         nn.Upsample(scale_factor=2, mode="nearest"),
         conv3x3(inputs, 2 * outputs),
@@ -33,7 +33,7 @@ def up_block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside the identity; nothing follows the sum."""
+    """Residual block of two 3x3 convolutions, without activation after the sum."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -50,7 +50,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConditioningAugmentation(nn.Module):
-    """Sentence (B, E) -> mean and log variance (B, C) of the condition (StackGAN)."""
+    """Conditioning augmentation (StackGAN): sentence (B, E) -> mean and log variance (B, C) of the condition."""
 
     def __init__(self, embedding_dim: int, condition_dim: int):
         super().__init__()
@@ -61,7 +61,7 @@ class ConditioningAugmentation(nn.Module):
 
 
 class InitialStage(nn.Module):
-    """Condition and noise (B, C + Z) -> features (B, width, base_size, base_size)."""
+    """First generator stage: condition and noise (B, C + Z) -> features (B, width, base_size, base_size)."""
 
     def __init__(self, inputs: int, width: int, base_size: int):
         super().__init__()
@@ -84,7 +84,7 @@ class InitialStage(nn.Module):
 
 
 class ImageHead(nn.Module):
-    """Features (B, width, s, s) -> image (B, 3, s, s) in [-1, 1]."""
+    """Output layers: features (B, width, s, s) -> image (B, 3, s, s) in [-1, 1]."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -95,12 +95,12 @@ class ImageHead(nn.Module):
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, word_mask: str) -> tuple[Tensor, Tensor]:
-    """Words read at every pixel: softmax over words of <query, key>, no scaling.
+    """Attend to words at every pixel: softmax over words of <query, key>, without scaling.
 
-    queries (B, C, s, s), keys and values (B, C, T), mask (B, T) true at padding. Returns the reads
-    (B, C, s, s) and the weights (B, T, s, s). `word_mask` is "corrected" (each image under its own
-    caption's mask) or "released" (row r of the B*N rows under the mask of sample r mod B: for
-    comparison with the released code only, an image then depends on its batch mates).
+    queries (B, C, s, s), keys and values (B, C, T), mask (B, T) true at padding. Returns the attended values
+    (B, C, s, s) and the weights (B, T, s, s). word_mask: "corrected" masks the padding of the image's own caption.
+    "released" reproduces the released code: row r of the B N rows is masked with the padding of sample r mod B, so that
+    an image depends on the other captions of its batch.
     """
     batch, channels, height, width = queries.shape
     scores = torch.einsum("bcn,bct->bnt", queries.flatten(2), keys)

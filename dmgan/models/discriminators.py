@@ -1,4 +1,4 @@
-"""Discriminators of AttnGAN and DM-GAN for images of any side. Attribute names are the released state dict's."""
+"""Discriminators of AttnGAN and DM-GAN. Attribute names equal those of the released state dicts."""
 
 import math
 
@@ -12,8 +12,8 @@ from dmgan.runtime.device import to_float32
 class SpectralNormConv2d(nn.Module):
     """Convolution whose weight is divided by its largest singular value (Miyato et al. 2018).
 
-    One power iteration per call in training mode, v before u, as the released code has it. The gradient
-    takes u and v of the same call as constants: the released lines did so under torch 0.4 and no longer do.
+    As in the released code, training mode runs one power iteration per call and updates v before u. The gradient treats
+    the u and v of the same call as constants, as the released code did under torch 0.4.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, padding: int):
@@ -29,8 +29,8 @@ class SpectralNormConv2d(nn.Module):
         self.module.weight_bar = conv.weight
 
     def normalised_weight(self) -> Tensor:
-        """The weight over its spectral norm; moves u and v one power iteration on in training mode."""
-        with torch.autocast(self.module.weight_bar.device.type, enabled=False):  # half precision spoils u and v
+        """Return the weight divided by its spectral norm; in training mode, u and v are updated first."""
+        with torch.autocast(self.module.weight_bar.device.type, enabled=False):  # u and v need float32
             return self._normalised_weight()
 
     def _normalised_weight(self) -> Tensor:
@@ -55,7 +55,7 @@ def _unit(vector: Tensor) -> Tensor:
 
 
 def _layers(normalisation: str, inputs: int, outputs: int, halve: bool, normalised: bool = True) -> list[nn.Module]:
-    """One convolution, its normalisation and its leaky ReLU; `halve` is 4x4 stride 2, else 3x3."""
+    """Return a convolution, its normalisation and a leaky ReLU; halve=True: 4x4 kernel with stride 2, else 3x3."""
     kernel, stride = (4, 2) if halve else (3, 1)
     activation = nn.LeakyReLU(0.2, inplace=True)
     if normalisation == "spectral":
@@ -65,7 +65,7 @@ def _layers(normalisation: str, inputs: int, outputs: int, halve: bool, normalis
 
 
 class LogitHead(nn.Module):
-    """Features (B, 8 width, 4, 4), with the sentence where the head is conditional -> logits (B,)."""
+    """Output layers: features (B, 8 width, 4, 4), and sentence (B, E) for a conditional head -> logits (B,)."""
 
     def __init__(self, channels: int, embedding_dim: int, normalisation: str):
         super().__init__()
@@ -77,15 +77,15 @@ class LogitHead(nn.Module):
         if sentence is not None:
             repeated = sentence[:, :, None, None].expand(-1, -1, 4, 4)
             features = self.jointConv(torch.cat([features, repeated], dim=1))
-        with torch.autocast(features.device.type, enabled=False):  # losses read the logits: 8 bits would be too few
+        with torch.autocast(features.device.type, enabled=False):  # losses need logits in float32
             return self.outlogits(to_float32(features)).view(-1)
 
 
 class Discriminator(nn.Module):
-    """Judges images of one side, alone (unless `unconditional` is false) and together with the sentence.
+    """Discriminator of images of one side, with a conditional head and, if `unconditional`, an unconditional head.
 
-    The trunk halves the image down to 4x4 and ends with 8 * width channels; above 64 px it passes through
-    more channels and comes back by 3x3 convolutions, below 64 px it leaves out the first, narrowest layers.
+    The trunk halves the image to 4x4 and ends with 8 * width channels. Above 64 px, wider layers are added, and 3x3
+    convolutions reduce the channels to 8 * width; below 64 px, the first, narrowest layers are left out.
     normalisation: "spectral" (DM-GAN) or "batch" (AttnGAN).
     """
 
@@ -117,22 +117,22 @@ class Discriminator(nn.Module):
         self._trunk.append(name)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, size, size) -> features (B, 8 width, 4, 4)."""
+        """Return features (B, 8 width, 4, 4) of images (B, 3, size, size)."""
         for name in self._trunk:
             images = getattr(self, name)(images)
         return images
 
     def unconditional(self, features: Tensor) -> Tensor:
-        """Logits (B,): is the image real? Only where `has_unconditional_head`."""
+        """Return logits (B,) for "the image is real"; requires `has_unconditional_head`."""
         return self.UNCOND_DNET(features)
 
     def conditional(self, features: Tensor, sentence: Tensor) -> Tensor:
-        """Logits (B,): is the image real and of this sentence (B, E)?"""
+        """Return logits (B,) for "the image is real and matches the sentence (B, E)"."""
         return self.COND_DNET(features, sentence)
 
 
 def discriminators_for(
     sizes, width: int, embedding_dim: int, normalisation: str, unconditional: bool = True
 ) -> nn.ModuleList:
-    """One discriminator per side in `sizes`."""
+    """Return one discriminator per side in `sizes`."""
     return nn.ModuleList(Discriminator(size, width, embedding_dim, normalisation, unconditional) for size in sizes)

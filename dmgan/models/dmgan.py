@@ -1,11 +1,12 @@
-"""DM-GAN: dynamic memory generative adversarial networks (Zhu et al., CVPR 2019); and KVM-GAN, as a variant.
+"""DM-GAN: dynamic memory generative adversarial networks (Zhu et al., CVPR 2019), and its variant KVM-GAN.
 
 Equation numbers are the paper's. Letters: w_i word features (N_w = embedding_dim), r_j image features at
 pixel j (N_r = generator_width), m_i memory slots (N_m = 2 N_r), T words, N pixels.
 
-KVM-GAN is an earlier draft of the same memory. It numbers no equation; here those of its section 3.2 are numbered
-as they stand there: 1 mean image feature, 2 writing gate, 3 memory, 4 key addressing, 5 value reading, 6 response
-gate, 7 response. Its I_j are the r_j, its O_i the o_j. baselines/README.md says how its print was read.
+KVM-GAN is an earlier draft of the same memory. The draft has no equation numbers; this file numbers the equations of
+its section 3.2 in order: 1 mean image feature, 2 writing gate, 3 memory, 4 key addressing, 5 value reading,
+6 response gate, 7 response. The draft's I_j are the r_j, its O_i the o_j. baselines/README.md explains how ambiguous
+formulas of the draft are interpreted.
 """
 
 from dataclasses import dataclass
@@ -29,29 +30,31 @@ from dmgan.options import ArchitectureOptions
 
 @dataclass(frozen=True)
 class MemoryOptions:
-    """Variant of the memory; the defaults are the released code's."""
+    """Options of the memory; the defaults reproduce the released code."""
 
     key_value: bool = (
         True  # Eq. 4-5: separate phi_K and phi_V; false: one projection is key and value (Table 3, baseline)
     )
     write_gate: str = "sigmoid"  # "sigmoid": Eq. 7-8; "linear": KVM-GAN Eq. 2-3; "none": m_i = M(w_i), Eq. 3
     gate_width: str = "scalar"  # "scalar": one number per word; "vector": N_m numbers per word (KVM-GAN)
-    share_write: bool = False  # one convolution M writes words and image (KVM-GAN Eq. 3 has one symbol for both)
-    address_axis: str = "word"  # "word": Eq. 4; "pixel": KVM-GAN Eq. 4; "pixel_scaled": that times N / T
+    share_write: bool = False  # one convolution M for words and image (KVM-GAN Eq. 3 has one symbol)
+    address_axis: str = "word"  # "word": Eq. 4; "pixel": KVM-GAN Eq. 4; "pixel_scaled": "pixel" times N / T
     response: str = "gate"  # "gate": Eq. 9; "concatenate": Eq. 6
-    relu: bool = True  # the release puts a ReLU behind M, phi_K and phi_V; false: Eq. 3-5 and 8, which have none
-    detach_mean: bool = True  # the release lets no gradient through the mean of r; false: Eq. 7-8 as they stand
-    duplicate_response: bool = True  # the release concatenates the result of Eq. 9 with itself; false: Eq. 9 alone
-    word_mask: str = "corrected"  # "released": padded words masked by a neighbour's caption (see blocks.attend)
+    relu: bool = True  # true: ReLU after M, phi_K and phi_V (release); false: no ReLU (Eq. 3-5 and 8)
+    detach_mean: bool = True  # true: the mean of r is detached (release); false: it has a gradient (Eq. 7-8)
+    duplicate_response: bool = True  # true: the result of Eq. 9 is concatenated with itself (release); false: Eq. 9
+    word_mask: str = "corrected"  # "released": padding is masked as in the released code (see blocks.attend)
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UserError(f"{name} {getattr(self, name)!r}: must be {' or '.join(choices)}")
         if self.write_gate == "none" and (self.gate_width, self.share_write) != ("scalar", False):
-            raise UserError("write_gate 'none': has no width and writes no image; leave gate_width and share_write out")
+            raise UserError("write_gate 'none': has no gate; omit gate_width and share_write")
         if self.address_axis != "word" and self.word_mask == "released":
-            raise UserError(f"address_axis {self.address_axis!r}: no release has it; word_mask must be corrected")
+            raise UserError(
+                f"address_axis {self.address_axis!r}: is not in the released code; word_mask must be corrected"
+            )
 
 
 _CHOICES = {
@@ -64,12 +67,12 @@ _CHOICES = {
 
 
 class UnboundedGate(nn.Linear):
-    """A or B of a writing gate without sigmoid; small weights, so that the gate begins near `start`."""
+    """Layer A or B of a writing gate without sigmoid; weights are small, so that the gate starts near `start`."""
 
-    keeps_initialisation = True  # `initialise` would set the bias, and with it the gate, to 0
+    keeps_initialisation = True  # `initialise` would set the bias, and thereby the gate, to 0
 
     def __init__(self, inputs: int, outputs: int, start: float | None):
-        """start: initial bias; None: no bias."""
+        """Create the layer; start: initial bias; None: no bias."""
         self.start = start
         super().__init__(inputs, outputs, bias=start is not None)
 
@@ -79,11 +82,13 @@ class UnboundedGate(nn.Linear):
             nn.init.constant_(self.bias, self.start)
 
 
-def spread(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scaled: bool) -> tuple[Tensor, Tensor]:
-    """Words read at every pixel: softmax over pixels of <query, key>, a caption's own padding left out.
+def attend_over_pixels(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scaled: bool
+) -> tuple[Tensor, Tensor]:
+    """Attend to words at every pixel, with the softmax of <query, key> over pixels; padding is masked.
 
-    Arguments and results as `blocks.attend`. Each word has a weight of one in all, so that the mean over pixels of
-    the words' weights is T / N; `scaled` multiplies by N / T, T words of the caption.
+    Arguments and results are those of `blocks.attend`. The weights of a word sum to one over the N pixels, so that the
+    words' weights at a pixel sum to T / N on average; scaled=True multiplies by N / T, for a caption of T words.
     """
     batch, channels, height, width = queries.shape
     scores = torch.einsum("bcn,bct->btn", queries.flatten(2), keys)
@@ -128,7 +133,7 @@ class MemoryRefinement(nn.Module):
 
     # DM-GAN Eq. 7-8 (sigmoid), Eq. 3 (none); KVM-GAN Eq. 1-3 (linear)
     def write(self, R: Tensor, W: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Memory slots (B, N_m, T) and the writing gate (B, 1 or N_m, T) from R (B, N_r, s, s) and W (B, N_w, T)."""
+        """Return memory slots (B, N_m, T) and gate (B, 1 or N_m, T) of R (B, N_r, s, s) and W (B, N_w, T)."""
         if self.memory.write_gate == "none":
             return self.M_w(W), None
         r_mean = R.mean(dim=(2, 3))
@@ -139,21 +144,21 @@ class MemoryRefinement(nn.Module):
             g = torch.sigmoid(g)
         g = g.transpose(1, 2)
         words, image = self.M_w(W), self.M_r(r_mean[:, :, None])
-        if self.memory.share_write:  # M_w and M_r then only bring both to N_m numbers, which one convolution needs
+        if self.memory.share_write:  # here M_w and M_r only map words and image to the N_m channels that M expects
             words, image = self.M(words), self.M(image)
         return g * words + (1 - g) * image, g
 
     # DM-GAN Eq. 4-5; with address_axis="pixel": KVM-GAN Eq. 4-5, summed over words
     def read(self, R: Tensor, m: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Reads o (B, N_r, s, s) and addressing weights alpha (B, T, s, s)."""
+        """Return memory reads o (B, N_r, s, s) and addressing weights alpha (B, T, s, s)."""
         keys, values = (self.key(m), self.value(m)) if self.memory.key_value else (m, m)
         if self.memory.address_axis == "word":
             return attend(R, keys, values, word_mask, self.memory.word_mask)
-        return spread(R, keys, values, word_mask, scaled=self.memory.address_axis == "pixel_scaled")
+        return attend_over_pixels(R, keys, values, word_mask, scaled=self.memory.address_axis == "pixel_scaled")
 
     # DM-GAN Eq. 9 and KVM-GAN Eq. 6-7 (gate), DM-GAN Eq. 6 (concatenate)
     def respond(self, R: Tensor, o: Tensor) -> Tensor:
-        """Fused features, (B, 2 N_r, s, s), or (B, N_r, s, s) for a gated response that is not duplicated."""
+        """Return fused features (B, 2 N_r, s, s), or (B, N_r, s, s) for a gated response without duplication."""
         if self.memory.response == "concatenate":
             return torch.cat([R, o], dim=1)
         g = self.response_gate(torch.cat([R, o], dim=1))
@@ -168,7 +173,7 @@ class MemoryRefinement(nn.Module):
 
 
 class DMGAN(TextToImageGAN):
-    """The generator of DM-GAN and KVM-GAN: an initial image, then dynamic-memory refinements of it."""
+    """The generator of DM-GAN and KVM-GAN: an initial image, then dynamic-memory refinements of the image."""
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int, **variant):
         super().__init__(architecture, embedding_dim)
@@ -206,7 +211,7 @@ class DMGAN(TextToImageGAN):
         return self.memory.write_gate != "linear"
 
     def diagnostics(self, generated: Generated) -> dict[str, Tensor]:
-        """Mean and largest size of a gate that nothing bounds, over all refinements: where it grows, training fails."""
+        """Return mean and maximum absolute value of unbounded writing gates, which grow if training fails."""
         if self.gates_bounded:
             return {}
         sizes = torch.cat([gate.detach().abs().flatten() for gate in generated.gates])

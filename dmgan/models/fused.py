@@ -1,9 +1,9 @@
-"""Fused blocks: the generators' blocks computed with fewer products; the same values to rounding.
+"""Fused blocks: generator blocks computed with fewer multiplications; values are equal up to rounding.
 
-Two uses. `fuse_for_training(model)` replaces a model's blocks for training: parameters, their names and their
-gradients stay. `fused_for_inference(model)` gives a copy for evaluation whose batch norms and weight sums are
-computed once. Blocks are recognised by their exact type; an unknown block stays, so that a new model is right
-from the start, and fast as far as it uses the shared blocks.
+`fuse_for_training(model)` replaces a model's blocks for training and keeps parameters, parameter names and gradients.
+`fused_for_inference(model)` returns a copy for evaluation with folded batch norms and precomputed weight sums. Blocks
+are recognised by their exact type. Unknown blocks are left unchanged, so that every new model works, and is faster if
+it uses the shared blocks.
 """
 
 import copy
@@ -18,44 +18,45 @@ from dmgan.models.blocks import GLU, ResidualBlock
 from dmgan.models.dmgan import MemoryRefinement
 
 
-def _two_at_a_time(weight: Tensor, dim: int) -> Tensor:
-    """Taps (a, b, c) along `dim` as those of a transposed convolution of stride 2, which shows each pixel twice.
+def _transposed_taps(weight: Tensor, dim: int) -> Tensor:
+    """Convert 3 taps (a, b, c) along `dim` to the 4 taps of a transposed convolution of stride 2.
 
-    An even output reads (left, centre) with weights (a, b + c), an odd one (centre, right) with (a + b, c).
+    Upsampling repeats every pixel: an even output reads (left, centre) with weights (a, b + c), an odd output
+    (centre, right) with (a + b, c).
     """
     a, b, c = weight.unbind(dim)
     return torch.stack([c, b + c, a + b, a], dim=dim)
 
 
 def upsampling_weight(weight: Tensor) -> Tensor:
-    """Weight (I, O, 4, 4) of the transposed convolution that equals upsampling, then a 3x3 `weight` (O, I, 3, 3)."""
-    return _two_at_a_time(_two_at_a_time(weight, 2), 3).transpose(0, 1)
+    """Return the weight (I, O, 4, 4) of a transposed convolution equal to upsampling and `weight` (O, I, 3, 3)."""
+    return _transposed_taps(_transposed_taps(weight, 2), 3).transpose(0, 1)
 
 
 def upsampled_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """3x3 convolution of `x` upsampled by nearest neighbour: (B, I, s, s) -> (B, O, 2s, 2s), in 4/9 of the products."""
+    """Upsample x (B, I, s, s) by nearest neighbour and convolve to (B, O, 2s, 2s), with 4/9 of the multiplications."""
     return F.conv_transpose2d(x, upsampling_weight(weight), bias, stride=2, padding=1)
 
 
 def duplicated_input_weight(weight: Tensor) -> Tensor:
-    """Weight (O, I, k, k) that gives for x what `weight` (O, 2 I, k, k) gives for cat([x, x])."""
+    """Return the weight (O, I, k, k) whose output for x equals that of `weight` (O, 2 I, k, k) for cat([x, x])."""
     first, second = weight.chunk(2, dim=1)
     return first + second
 
 
 def add_to_both_halves(halves: Tensor, x: Tensor) -> Tensor:
-    """halves (B, 2 C, s, s) + cat([x, x]) for x (B, C, s, s), without making the latter."""
+    """Return halves (B, 2 C, s, s) + cat([x, x]) for x (B, C, s, s), without allocating cat([x, x])."""
     return (halves.unflatten(1, (2, x.shape[1])) + x[:, None]).flatten(1, 2)
 
 
 def folded_batch_norm(weight: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer without bias, `weight` (O, ...), followed by `norm` in evaluation mode."""
+    """Return weight and bias equal to a bias-free layer `weight` (O, ...) followed by `norm` in evaluation mode."""
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return weight * scale.view(-1, *[1] * (weight.dim() - 1)), norm.bias - norm.running_mean * scale
 
 
 class FastUpBlock(nn.Sequential):
-    """`blocks.up_block` with its upsampling inside the convolution; `duplicated`: of an input that stands for two."""
+    """`blocks.up_block` with upsampling and convolution fused; duplicated=True: the block's input is cat([x, x])."""
 
     def __init__(self, block: nn.Sequential, duplicated: bool = False):
         super().__init__(*block)
@@ -83,7 +84,7 @@ class DuplicatedResidualBlock(nn.Module):
 
 
 class FusedResidualBlock(nn.Module):
-    """A residual block for inference: batch norms folded; `duplicated`: of an input that stands for two."""
+    """Residual block for inference with folded batch norms; duplicated=True: the block's input is cat([x, x])."""
 
     def __init__(self, block: ResidualBlock, duplicated: bool = False):
         super().__init__()
@@ -99,7 +100,7 @@ class FusedResidualBlock(nn.Module):
 
 
 def fused_up_block(block: nn.Sequential, duplicated: bool = False) -> nn.Sequential:
-    """`blocks.up_block` for inference: one transposed convolution with bias, and the gate."""
+    """Return `blocks.up_block` for inference: one transposed convolution with bias, and the GLU."""
     _, conv, norm, glu = block
     weight = duplicated_input_weight(conv.weight) if duplicated else conv.weight
     weight, bias = folded_batch_norm(weight, norm)
@@ -120,7 +121,7 @@ def _conv(weight: Tensor, bias: Tensor) -> nn.Conv2d:
 
 
 def _with(layer: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
-    """A layer that was made without weights (on "meta"), with these: on their device and of their type."""
+    """Return `layer`, which was created on the "meta" device, with the given weight and bias."""
     layer.weight, layer.bias = nn.Parameter(weight.detach().contiguous()), nn.Parameter(bias.detach())
     return layer
 
@@ -138,9 +139,9 @@ def _is_plain_linear(module: nn.Module) -> bool:
 
 
 def _replace_blocks(module: nn.Module, replacement_of: Callable[[nn.Module, bool], nn.Module | None]) -> None:
-    """Replace every known block inside `module`; `replacement_of(block, duplicated)` gives None for an unknown one."""
+    """Replace every known block inside `module`; `replacement_of(block, duplicated)` returns None for other blocks."""
     if type(module) is MemoryRefinement and module.memory.response == "gate" and module.memory.duplicate_response:
-        # The duplicate is not made: the first block behind it reads the single response instead.
+        # Skip the duplication: the first block after it reads the single response instead.
         module.memory = dataclasses.replace(module.memory, duplicate_response=False)
         if len(module.residual):
             module.residual[0] = replacement_of(module.residual[0], True)
@@ -173,19 +174,19 @@ def _inference_block(block: nn.Module, duplicated: bool) -> nn.Module | None:
 
 
 def fuse_for_training(model: nn.Module) -> nn.Module:
-    """Replace blocks of `model` in place by faster ones; state dict, gradients and values stay (to rounding)."""
+    """Replace blocks of `model` in place by faster blocks; state dict, gradients and values stay (up to rounding)."""
     _replace_blocks(model, _training_block)
     return model
 
 
 @torch.no_grad()
 def fused_for_inference(model: nn.Module) -> nn.Module:
-    """Return a faster copy of `model` for evaluation; values are the model's in evaluation mode (to rounding).
+    """Return a faster copy of `model` for evaluation; values are equal up to rounding.
 
     The copy has another state dict: save the model, not the copy.
     """
     if model.training:
-        raise ValueError("only a model in evaluation mode can be fused: its batch norms must be constants")
+        raise ValueError("the model must be in evaluation mode: batch norms can only be folded with fixed statistics")
     fused = copy.deepcopy(model)
     _replace_blocks(fused, _inference_block)
     return fused.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Initial weights of a generator and of its discriminators."""
+"""Initial weights of generators and discriminators."""
 
 import torch
 from torch import nn
@@ -13,8 +13,8 @@ _WITH_WEIGHTS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 def initialise(network: nn.Module, weight_std: float | None = None) -> None:
     """Initialise as the released code does: orthogonal weights, batch-norm scales N(1, 0.02), linear biases 0.
 
-    With `weight_std` the weights are N(0, weight_std) and all biases 0 instead, as in DCGAN. A layer with the
-    attribute `keeps_initialisation` stays as its constructor left it.
+    With `weight_std`, weights are drawn from N(0, weight_std) and all biases are 0, as in DCGAN. Layers with the
+    attribute `keeps_initialisation` are left unchanged.
     """
     for module in network.modules():
         if getattr(module, "keeps_initialisation", False):

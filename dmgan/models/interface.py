@@ -1,4 +1,4 @@
-"""The contract of a text-to-image model: what a generator provides, and what extra losses may read."""
+"""Base class of text-to-image models."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,23 +13,24 @@ if TYPE_CHECKING:
 
 
 class Generated(NamedTuple):
-    """One pass of a generator over B captions of at most T words."""
+    """Output of a generator for B captions of at most T words."""
 
     images: list[Tensor]  # per side in image_sizes (B, 3, s, s) in [-1, 1]
     attention: list[Tensor] = []  # per attending refinement (B, T, s, s): weight of each word at each pixel
-    mean: Tensor | None = None  # (B, condition_dim) of the conditioning augmentation, if the model has one
+    mean: Tensor | None = None  # (B, condition_dim) of the conditioning augmentation; None: no augmentation
     logvar: Tensor | None = None  # (B, condition_dim)
-    gates: list[Tensor] = []  # per refinement (B, G, T): memory writing gate of G numbers per word, if there is one
+    gates: list[Tensor] = []  # per refinement with a memory writing gate (B, G, T): G gate values per word
 
 
 class TextToImageGAN(nn.Module, ABC):
-    """A generator, and the discriminators it is trained against.
+    """A generator and its discriminators.
 
-    A subclass takes `(architecture, embedding_dim, **its own options)`; its parameters are the generator's. What the
-    workflow must know of a model without building it stands in its registry entry (dmgan/models/registry.py).
+    The constructor of a subclass takes `(architecture, embedding_dim, **options)`. The module's parameters are those of
+    the generator only. Facts that the workflow reads without building the model are in the registry entry
+    (dmgan/models/registry.py).
     """
 
-    weight_std: float | None = None  # of normal initial weights, if the paper has them (see initialise)
+    weight_std: float | None = None  # standard deviation of initial weights; None: orthogonal weights
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__()
@@ -43,9 +44,9 @@ class TextToImageGAN(nn.Module, ABC):
 
     @property
     def noise_dim(self) -> int:
-        """Standard-normal numbers per image: z, then the conditioning augmentation's epsilon.
+        """Number of standard-normal values per image: z, then the conditioning augmentation's epsilon.
 
-        Both are arguments, so that an image is a pure function of weights, caption and noise.
+        Both are arguments of `generate`, so that an image is a pure function of weights, caption and noise.
         """
         return self.architecture.noise_dim + self.architecture.condition_dim
 
@@ -60,7 +61,7 @@ class TextToImageGAN(nn.Module, ABC):
 
     @property
     def gates_bounded(self) -> bool:
-        """Whether every number of a writing gate is between 0 and 1."""
+        """Whether all values of the writing gates are between 0 and 1."""
         return True
 
     @abstractmethod
@@ -68,7 +69,7 @@ class TextToImageGAN(nn.Module, ABC):
         """Return one image per side in image_sizes, and the attention of every refinement.
 
         noise (B, noise_dim), sentence (B, E), words (B, E, T), word_mask (B, T) true at padding. memory (B, C, h, w):
-        features of the retrieved images, for a model that retrieves; in training those of the captions' own images.
+        features of the retrieved images, for a model that retrieves; in training, of the captions' own images.
         """
 
     @abstractmethod
@@ -77,37 +78,37 @@ class TextToImageGAN(nn.Module, ABC):
 
     @property
     def trained_images(self) -> tuple[int, ...]:
-        """Positions in image_sizes that the present step trains; fewer than all for a stagewise model.
+        """Positions in image_sizes that the current step trains; a stagewise model trains a part of them.
 
-        In training, `generate` may leave out the images after the last of them.
+        In training, `generate` may leave out the images after the last trained position.
         """
         return tuple(range(len(self.image_sizes)))
 
     def begin_step(self, step: int, steps: int) -> None:
-        """Prepare training step `step` of `steps`; a stagewise model chooses the stage that it trains."""
+        """Prepare training step `step` of `steps`; a stagewise model chooses the stage to train."""
 
     def extra_losses(
         self, generated: Generated, real: list[Tensor], captions: "EncodedCaptions", context: "LossContext"
     ) -> dict[str, Tensor]:
-        """Return the generator's losses that not all models share, by name and already weighted.
+        """Return model-specific losses of the generator, by name and already weighted.
 
-        real: the captions' own images, per side in image_sizes (B, 3, s, s).
+        real: the real images of the captions, per side in image_sizes (B, 3, s, s).
         """
         return {}
 
     def extra_discriminator_losses(
         self, discriminator: nn.Module, real: Tensor, captions: "EncodedCaptions", context: "LossContext"
     ) -> dict[str, Tensor]:
-        """Return the losses of one discriminator that not all models share, by name and already weighted.
+        """Return model-specific losses of one discriminator, by name and already weighted.
 
-        real (B, 3, s, s): the captions' own images.
+        real (B, 3, s, s): the real images of the captions.
         """
         return {}
 
     def diagnostics(self, generated: Generated) -> dict[str, Tensor]:
-        """Return numbers, by name, that history.csv keeps beside the losses."""
+        """Return additional values for history.csv, by name."""
         return {}
 
     def forward(self, *arguments) -> Generated:
-        """Same as `generate`."""
+        """Call `generate`."""
         return self.generate(*arguments)

@@ -1,4 +1,4 @@
-"""Frozen networks that the extra losses of some models read in training, and the context that hands them on."""
+"""Frozen networks that extra losses read in training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +15,21 @@ from dmgan.text.captioner import TrainedCaptioner
 from dmgan.text.damsm import Damsm
 from dmgan.text.encoders import SmallImageEncoder
 
-_SMALL_LAYERS = 6  # of the small image encoder: two blocks, a quarter of the side
+_SMALL_LAYERS = 6  # first layers of the small image encoder: two blocks, which reduce the side to a quarter
 
 
 class LossNetworks(NamedTuple):
-    """Frozen networks, by the `needs` of a registry entry; None: not needed."""
+    """Frozen networks, named as in `needs` of a registry entry; None: the model does not need the network."""
 
     damsm: Damsm | None = None
     perceptual: FeatureNetwork | None = None
     captioner: TrainedCaptioner | None = None
-    features: FeatureNetwork | None = None  # of a model that retrieves: makes the features that it reads
+    features: FeatureNetwork | None = None  # computes the image features that a retrieving model reads
 
 
 @dataclass(frozen=True)
 class LossContext:
-    """Everything that extra losses may read beside the generator."""
+    """Inputs of extra losses beside images and captions."""
 
     options: TrainingOptions
     networks: LossNetworks
@@ -48,7 +48,7 @@ def read_loss_networks(
     captioner: Path | None,
     device: torch.device,
 ) -> tuple[LossNetworks, dict[str, object]]:
-    """Read the networks that `needs` names; return them, and the hashes of their files by name."""
+    """Read the networks named in `needs`; return the networks, and the hashes of their files by name."""
     networks, sha256 = LossNetworks(damsm), {}
     if "perceptual" in needs:
         network = perceptual_features(options.perceptual, damsm, vgg16_weights)
@@ -58,7 +58,7 @@ def read_loss_networks(
     if "captioner" in needs:
         if captioner is None:
             raise UserError(
-                "--captioner: not given, and the model's loss needs one; train it: "
+                "--captioner: is missing, but the model's loss needs a captioner; train it: "
                 "python -m dmgan captioner --data FOLDER --damsm FOLDER --out FOLDER"
             )
         trained = TrainedCaptioner.read(captioner, damsm, device)
@@ -71,10 +71,9 @@ def perceptual_features(kind: str, damsm: Damsm, vgg16_weights: Path | None) -> 
     if kind == "vgg16":
         return vgg16(vgg16_weights, "relu2_2", "perceptual vgg16", "--perceptual damsm")
     if vgg16_weights is not None:
-        raise UserError(f"--vgg16-weights {vgg16_weights}: perceptual damsm reads none; leave it out")
+        raise UserError(f"--vgg16-weights {vgg16_weights}: is not used with perceptual damsm; leave it out")
     if not isinstance(damsm.image_encoder, SmallImageEncoder):
         raise UserError(
-            "perceptual damsm: stands in with the small image encoder alone; give --vgg16-weights and "
-            "--perceptual vgg16"
+            "perceptual damsm: works only with the small image encoder; give --vgg16-weights and --perceptual vgg16"
         )
     return FeatureNetwork("damsm", damsm.image_encoder.layers[:_SMALL_LAYERS], files.json_sha256(damsm.sha256))

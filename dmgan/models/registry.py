@@ -1,9 +1,10 @@
-"""Every model by name: its class, variant, losses, and what the workflow must know of it.
+"""Table of the models: class, variant, losses, and facts that the workflow reads.
 
-No torch here, so that the command line and the workflow can read the table at once.
+This module does not import torch, so that the command line and the workflow start fast.
 """
 
 import importlib
+import importlib.util
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,28 +17,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the registry: everything that must be known of it before it is built."""
+    """A registry entry: the facts about a model that are read without building it."""
 
     target: str  # "module:Class"
-    title: str  # as tables and figures print it
+    title: str  # name in tables and figures
     variant: dict[str, object] = field(default_factory=dict)  # keyword arguments of the class
-    losses: LossOptions = LossOptions()  # the release's
-    training: dict[str, object] = field(default_factory=dict)  # TrainingOptions without which a run is another model
-    defaults: dict[str, object] = field(default_factory=dict)  # TrainingOptions that its paper or release has otherwise
-    needs: frozenset[str] = frozenset()  # frozen networks it reads in training: "perceptual", "captioner", "features"
-    reads_words: bool = True  # false: it reads the sentence alone
-    has_augmentation: bool = True  # conditioning augmentation
-    stagewise: bool = False  # its stages are trained one after another: a single process
-    released: bool = False  # there are released weights, which `import` reads
-    ablation_of: str | None = None  # a model whose grid (workflow/config/{model}-grid.yaml) this is a part of
+    losses: LossOptions = LossOptions()  # default: those of the released DM-GAN and AttnGAN
+    training: dict[str, object] = field(default_factory=dict)  # fixed TrainingOptions, which define the model
+    defaults: dict[str, object] = field(default_factory=dict)  # default TrainingOptions, from the paper or release
+    needs: frozenset[str] = frozenset()  # frozen networks read in training: "perceptual", "captioner", "features"
+    reads_words: bool = True  # false: the model reads only the sentence
+    has_augmentation: bool = True  # whether the model has conditioning augmentation
+    stagewise: bool = False  # stages are trained one after another, which needs a single process
+    released: bool = False  # released weights exist, which `import` reads
+    ablation_of: str | None = None  # model whose ablation grid (workflow/config/{model}-grid.yaml) contains this model
 
     @property
     def retrieves(self) -> bool:
-        """Whether it generates from the features of a retrieved training image."""
+        """Whether the model generates from the features of a retrieved training image."""
         return "features" in self.needs
 
 
-# The option by which a need reads VGG-16's weights, and its other value, which reads none.
+# For every need that can use VGG-16: the option that chooses the network, and its value without VGG-16.
 VGG16_OPTIONS = {"perceptual": ("perceptual", "damsm"), "features": ("feature_network", "small")}
 
 _BASELINE = {"key_value": False, "write_gate": "none", "response": "concatenate"}
@@ -61,7 +62,7 @@ _A3 = {"first_stage": "mean", "later_stages": "acm", "content": "none"}
 _A5, _A7, _A8 = {"content": "max"}, {"first_stage": "map"}, {"later_stages": "concatenate"}
 
 _ATTNGAN, _DMGAN, _MDSP_CLASS = "baselines.attngan:AttnGAN", "dmgan.models.dmgan:DMGAN", "baselines.mdsp:MDSP"
-_SENTENCE_ALONE = {"reads_words": False}
+_SENTENCE_ONLY = {"reads_words": False}
 _MDSP = {"losses": _EQ_1_TO_4, "needs": frozenset({"features"}), "reads_words": False}
 _GRID = {**_MDSP, "ablation_of": "mdsp"}
 _PARAMETRIC = {"losses": _EQ_1_TO_4, "reads_words": False, "ablation_of": "mdsp"}
@@ -79,16 +80,16 @@ MODELS = {
     "dmgan-004":      Entry(_DMGAN, "DM-GAN, batch 2", training={"batch_size": 2}),
     "dmgan-004-two-words": Entry(_DMGAN, "DM-GAN, batch 2, two words", training={"batch_size": 2, "max_words": 2}),
     "dfgan":          Entry("baselines.dfgan:DFGAN", "DF-GAN", losses=_DFGAN, defaults=_DFGAN_RATES,
-                            has_augmentation=False, **_SENTENCE_ALONE),
+                            has_augmentation=False, **_SENTENCE_ONLY),
     "stackganpp":     Entry("baselines.stackganpp:StackGANpp", "StackGAN++", losses=_STACKGANPP,
-                            defaults={"kl_weight": 2.0}, **_SENTENCE_ALONE),
+                            defaults={"kl_weight": 2.0}, **_SENTENCE_ONLY),
     "controlgan":     Entry("baselines.controlgan:ControlGAN", "ControlGAN", needs=frozenset({"perceptual"})),
     "mirrorgan":      Entry("baselines.mirrorgan:MirrorGAN", "MirrorGAN", losses=_WITHOUT_DAMSM,
                             needs=frozenset({"captioner"})),
     "stackgan":       Entry("baselines.stackgan:StackGAN", "StackGAN", losses=_WITHOUT_DAMSM, stagewise=True,
-                            **_SENTENCE_ALONE),
+                            **_SENTENCE_ONLY),
     "gan-int-cls":    Entry("baselines.gan_int_cls:GANIntCls", "GAN-INT-CLS", losses=_GAN_INT_CLS,
-                            has_augmentation=False, **_SENTENCE_ALONE),
+                            has_augmentation=False, **_SENTENCE_ONLY),
     "mdsp":           Entry(_MDSP_CLASS, "MDSP", **_MDSP),
     "mdsp-a0":        Entry(_MDSP_CLASS, "MDSP A0: parametric", _A0, **_PARAMETRIC),
     "mdsp-a1":        Entry(_MDSP_CLASS, "MDSP A1: mean features", _A1, **_GRID),
@@ -109,7 +110,7 @@ def find(name: str) -> Entry:
 
 
 def training_options(name: str, given: dict[str, object]) -> TrainingOptions:
-    """Return the training options of a model: those given, else the entry's defaults, else the general defaults."""
+    """Return the training options of a model: given values, else the entry's defaults, else the general defaults."""
     return TrainingOptions(**{**find(name).defaults, **given})
 
 
@@ -120,16 +121,22 @@ def check_training(name: str, options: TrainingOptions) -> None:
             flag = option.replace("_", "-")
             raise UserError(
                 f"{name}: is trained with {option} {value}, not {getattr(options, option)}; give --{flag} {value}, "
-                "or another name"
+                "or another model"
             )
 
 
 def model_class(name: str) -> "type[TextToImageGAN]":
     """Return the class of the entry called `name`."""
     module, class_name = find(name).target.split(":")
-    return getattr(importlib.import_module(module), class_name)
+    return getattr(importlib.import_module(_installed(module)), class_name)
+
+
+def _installed(module: str) -> str:
+    """Return the import name of a module; an installed wheel holds baselines/ as dmgan.baselines."""
+    inside = module.startswith("baselines.") and importlib.util.find_spec("dmgan.baselines") is not None
+    return f"dmgan.{module}" if inside else module
 
 
 def build_model(name: str, architecture: ArchitectureOptions, embedding_dim: int, **variant) -> "TextToImageGAN":
-    """Return a new generator with random weights; `variant` overrides the entry's."""
+    """Return a new generator with random weights; `variant` overrides values of the entry's variant."""
     return model_class(name)(architecture, embedding_dim, **{**find(name).variant, **variant})

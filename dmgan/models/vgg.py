@@ -1,4 +1,4 @@
-"""Frozen networks whose feature maps models and losses read: VGG-16 up to a layer, and a small stand-in."""
+"""Frozen feature networks that models and losses read: VGG-16 up to a layer, and a small replacement for demos."""
 
 import hashlib
 from itertools import pairwise
@@ -13,18 +13,18 @@ from dmgan.storage import downloads as assets
 from dmgan.storage import files
 from dmgan.storage.weights import load_state, read_state_dict
 
-REDUCTION = 16  # side of an image over the side of the feature map that a generator reads, of both networks
+REDUCTION = 16  # side of the image divided by the side of the generator's feature map, for both networks
 CHANNELS = {"vgg16": 512, "small": 64}
-_DEPTHS = {"relu2_2": 9, "relu5_3": 30}  # layers of torchvision's vgg16().features up to and with that one
+_DEPTHS = {"relu2_2": 9, "relu5_3": 30}  # number of layers of torchvision's vgg16().features, including the named layer
 _SMALL_WIDTHS = (3, 16, 32, 64, CHANNELS["small"])
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's weights expect
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet statistics, which torchvision's weights expect
 _ASSET = assets.find("vgg16")
 
 
 class FeatureNetwork:
-    """Images (B, 3, s, s) in [-1, 1] -> features (B, C, h, w); gradients reach the images.
+    """Frozen network: images (B, 3, s, s) in [-1, 1] -> features (B, C, h, w), differentiable in the images.
 
-    Not an nn.Module, so that its weights do not become part of a model that holds it.
+    The class is not an nn.Module, so that its weights do not become parameters of a model that stores it.
     """
 
     def __init__(self, name: str, layers: nn.Module, sha256: str):
@@ -33,7 +33,7 @@ class FeatureNetwork:
 
     def __call__(self, images: Tensor) -> Tensor:
         self.layers.to(images.device)
-        images = images.float()  # as the weights are; autocast chooses its own
+        images = images.float()  # the weights are float32; autocast converts both
         if self.name == "vgg16":
             shape = (1, 3, 1, 1)
             images = ((images + 1) / 2 - images.new_tensor(_MEAN).view(shape)) / images.new_tensor(_STD).view(shape)
@@ -43,8 +43,8 @@ class FeatureNetwork:
 def vgg16(weights: Path | None, layer: str, option: str, alternative: str) -> FeatureNetwork:
     """Return VGG-16 up to `layer` with torchvision's ImageNet weights.
 
-    UserError if `weights` is None or another file. The message quotes `option`, which asked for VGG-16, and
-    `alternative`, the option that needs no weights.
+    UserError if `weights` is None or another file. The message names `option`, which selected VGG-16, and
+    `alternative`, an option that needs no weights.
     """
     from torchvision.models.vgg import cfgs, make_layers
 
@@ -61,7 +61,7 @@ def vgg16(weights: Path | None, layer: str, option: str, alternative: str) -> Fe
 
 
 def small() -> FeatureNetwork:
-    """Return four convolutions with fixed random weights, the stand-in for VGG-16 at demo sizes."""
+    """Return four convolutions with fixed random weights, which replace VGG-16 at demo sizes."""
     layers, digest = [], hashlib.sha256()
     for number, (inputs, outputs) in enumerate(pairwise(_SMALL_WIDTHS)):
         conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1, bias=False)
@@ -78,5 +78,5 @@ def feature_network(kind: str, weights: Path | None) -> FeatureNetwork:
     if kind == "vgg16":
         return vgg16(weights, "relu5_3", "feature_network vgg16", "--feature-network small")
     if weights is not None:
-        raise UserError(f"--vgg16-weights {weights}: feature_network small has fixed weights; leave it out")
+        raise UserError(f"--vgg16-weights {weights}: is not used with feature_network small; leave it out")
     return small()

@@ -1,1 +1,1 @@
-"""The machine and the process: devices, processes of a training, random numbers, provenance, progress."""
+"""The machine and the process: devices, distributed training, random numbers, provenance, progress."""

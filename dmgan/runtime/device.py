@@ -13,7 +13,7 @@ def set_up_device(name: str, threads: int) -> torch.device:
     """Set the CPU threads of this process, and return the device called `name`.
 
     name: "auto", "cpu" or "cuda[:N]". threads: CPU threads of all processes that torchrun started together.
-    UserError if there is no such device.
+    UserError if the device does not exist.
     """
     torch.set_num_threads(max(1, threads // world_size()))
     if name == "auto":
@@ -21,11 +21,11 @@ def set_up_device(name: str, threads: int) -> torch.device:
     if name == "cuda" and world_size() > 1:
         name = f"cuda:{local_rank()}"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: no CUDA device is here; use --device cpu")
+        raise UserError(f"--device {name}: no CUDA device is available; use --device cpu")
     try:
         return torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"--device {name}: is not a device; use auto, cpu or cuda[:N]") from error
+        raise UserError(f"--device {name}: is not a known device; use auto, cpu or cuda[:N]") from error
 
 
 def to_float32(x: Tensor) -> Tensor:
@@ -34,13 +34,13 @@ def to_float32(x: Tensor) -> Tensor:
 
 
 def disable_tf32() -> None:
-    """Compute float32 operations in float32 on a GPU too: cuDNN's convolutions round to TF32 by default."""
+    """Turn off TF32 on GPUs, which cuDNN's convolutions use by default for float32 operations."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def set_deterministic(device: torch.device, deterministic: bool) -> None:
-    """Choose between bit-exact algorithms and the fastest ones on a GPU; the CPU's are always bit-exact."""
+    """Choose bit-exact or the fastest algorithms on a GPU; algorithms on the CPU are always bit-exact."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
     torch.use_deterministic_algorithms(deterministic)
@@ -48,7 +48,7 @@ def set_deterministic(device: torch.device, deterministic: bool) -> None:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor to `device`. A copy to a GPU goes through pinned memory, so that the host does not wait for it."""
+    """Copy a tensor to `device`; copies to a GPU are asynchronous, through pinned memory."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

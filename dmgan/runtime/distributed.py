@@ -1,4 +1,4 @@
-"""The processes of one training: a single one, or several that torchrun started together."""
+"""Distributed training: the processes that torchrun started together, or a single process."""
 
 import os
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from dmgan.runtime.parent import end_with_parent
 
-_TIMEOUT = timedelta(days=30)  # a process may wait for a lock on the run folder; torchrun notices a process that died
+_TIMEOUT = timedelta(days=30)  # a process may wait long for the run folder's lock; torchrun detects dead processes
 
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process among the processes of one training."""
+    """Rank of this process and number of processes in one training run."""
 
     rank: int = 0
     world_size: int = 1
@@ -27,7 +27,7 @@ class DistributedContext:
         return self.rank == 0
 
     def rows(self, batch_size: int) -> slice:
-        """Consecutive rows of the batch that this process computes; all processes together cover the batch."""
+        """Return the consecutive rows of the batch that this process computes; the processes split the batch."""
         return slice(self.rank * batch_size // self.world_size, (self.rank + 1) * batch_size // self.world_size)
 
     def sum(self, values: Tensor) -> Tensor:
@@ -37,11 +37,11 @@ class DistributedContext:
         return values
 
     def any(self, condition: bool) -> bool:
-        """Return whether `condition` holds in at least one process; every process must call this."""
+        """Return whether `condition` is true in at least one process; every process must call this method."""
         return bool(self.sum(torch.tensor(float(condition), device=_collective_device())).item())
 
     def barrier(self) -> None:
-        """Wait until every process has called this."""
+        """Wait until every process has called this method."""
         self.sum(torch.zeros(1, device=_collective_device())).item()  # .item() waits; NCCL only queues the reduction
 
 
@@ -49,28 +49,28 @@ SINGLE_PROCESS = DistributedContext()
 
 
 def _collective_device() -> str:
-    """Device of the tensors that are reduced: NCCL reads GPU memory, gloo reads host memory."""
+    """Return the device type of tensors to reduce: NCCL reads GPU memory, gloo reads host memory."""
     return "cuda" if dist.is_initialized() and dist.get_backend() == "nccl" else "cpu"
 
 
 def world_size() -> int:
-    """Number of processes that torchrun started; 1 without torchrun."""
+    """Return the number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Number of this process among those that torchrun started; 0 without torchrun."""
+    """Return the rank of this process among all processes that torchrun started; 0 without torchrun."""
     return int(os.environ.get("RANK", "0"))
 
 
 def local_rank() -> int:
-    """Number of this process on its machine, which is also the number of its GPU."""
+    """Return the rank of this process on its machine, which is also the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 @contextmanager
 def process_group(device: torch.device):
-    """Connect the processes of this training (NCCL on GPUs, gloo on CPUs) and yield the DistributedContext."""
+    """Connect the processes of this training run (NCCL on GPUs, gloo on CPUs) and yield the DistributedContext."""
     if world_size() == 1:
         yield SINGLE_PROCESS
         return
@@ -79,4 +79,4 @@ def process_group(device: torch.device):
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     yield DistributedContext(dist.get_rank(), dist.get_world_size())
-    dist.destroy_process_group()  # not after an error: it would wait for the other processes
+    dist.destroy_process_group()  # skipped after an error, because it would wait for the other processes

@@ -1,4 +1,4 @@
-"""Workers that end with the process that started them. No torch here: workers that need none start at once."""
+"""Worker processes that end with their parent. This module does not import torch, so that workers start fast."""
 
 import ctypes
 import multiprocessing
@@ -13,8 +13,8 @@ _PR_SET_PDEATHSIG = 1  # sys/prctl.h
 def end_with_parent() -> None:
     """End this process when its parent ends, even if the parent is killed.
 
-    A worker of a killed parent would keep its locks and wait for work forever. In a multiprocessing worker a thread
-    watches the parent, whatever the start method. A process that another program started (torchrun) asks the kernel
+    Without this call, a worker of a killed parent would keep its locks and wait for work forever. In a multiprocessing
+    worker, a thread watches the parent, for every start method. A process that torchrun started asks the kernel
     for a signal instead, which also ends a process that waits inside NCCL; Linux only.
     """
     parent = multiprocessing.parent_process()
@@ -23,5 +23,5 @@ def end_with_parent() -> None:
     elif sys.platform.startswith("linux"):
         started_by = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != started_by:  # the parent ended before the call
+        if os.getppid() != started_by:  # the parent ended before the call of prctl
             os.kill(os.getpid(), signal.SIGKILL)

@@ -12,7 +12,7 @@ _PACKAGES = (
 
 
 def commit() -> str:
-    """The git commit of the code, "+changes" behind it where files differ; "unknown" outside a checkout."""
+    """Return the git commit of the code, with "+changes" if files differ from it; "unknown" outside a checkout."""
     folder = Path(__file__).parent
     try:
         head = _git(folder, "rev-parse", "HEAD")
@@ -26,7 +26,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that can change a number."""
+    """Return the versions of Python and of the packages that can change a result."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
 
 
 def provenance() -> dict[str, object]:
-    """Commit, command line, versions and machine, for options.json and metrics.json."""
+    """Return commit, command line, versions and machine, for options.json and metrics.json."""
     return {
         "commit": commit(),
         "command": ["python", "-m", "dmgan", *sys.argv[1:]],

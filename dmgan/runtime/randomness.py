@@ -1,4 +1,4 @@
-"""Counter-based random numbers: every draw is a pure function of a seed and of what it is for."""
+"""Counter-based random numbers: every draw is a pure function of seed, purpose and counters."""
 
 import zlib
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
-    """A generator that depends on nothing but its arguments.
+    """Return a random generator that depends on its arguments only.
 
-    Philox is counter-based, so streams of different keys are independent; the purpose keeps, say, the
-    crop of image 5 apart from the noise of image 5. At most two counters, each below 2**64.
+    Philox is counter-based: streams of different keys are independent. For example, the purpose separates the crop of
+    image 5 from the noise of image 5. Pass at most two counters, which must be below 2**64.
     """
     counters = (*counters, 0, 0)[:2]
     key = np.array([seed, zlib.crc32(purpose.encode())], dtype=np.uint64)

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, weights, arrays, PNG, safe pickles, downloads."""
+"""Files: atomic writes, weights, arrays, PNG, safe pickles, downloads."""

@@ -1,4 +1,4 @@
-"""What CUB, COCO and the released models need from elsewhere, and a download that can be cut off at any time."""
+"""Downloads of CUB, COCO, weights and released models; an interrupted download resumes."""
 
 import fcntl
 import hashlib
@@ -17,29 +17,29 @@ from dmgan.errors import UserError
 from dmgan.runtime.progress import Progress, log
 from dmgan.storage import files
 
-_ATTEMPTS = 5  # without a single new byte
-_BACKOFF = 1.0  # seconds before the second attempt; doubled before each further one
-_TIMEOUT = 60  # seconds without a byte
+_ATTEMPTS = 5  # consecutive attempts that receive no new byte
+_BACKOFF = 1.0  # seconds before the second attempt; doubled before every further attempt
+_TIMEOUT = 60  # seconds without a received byte
 _PIECE = 1 << 20
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
 _PAGE_STARTS = (b"<!doctype html", b"<html")
 
 
 class Asset(NamedTuple):
-    """A file from elsewhere."""
+    """A file that others publish and this project reads."""
 
-    name: str  # as `fetch NAME` calls it
-    file: str
-    what: str
-    url: str | None  # None: has no direct address, is downloaded by hand
-    page: str  # where a person finds it
+    name: str  # NAME of the subcommand `fetch NAME`
+    file: str  # file name
+    description: str  # of the content
+    url: str | None  # direct address; None: must be downloaded by hand
+    page: str  # web page that links to the file
     licence: str
-    dead: str  # what to do when the link is dead
-    size: int | None = None  # bytes; None: recorded at the first download
-    sha256: str | None = None  # whole, or "first digits…last digits" where only these are known; None: recorded
+    if_dead: str  # advice if the link is dead
+    size: int | None = None  # bytes; None: unknown, recorded at the first download
+    sha256: str | None = None  # complete or "first digits…last digits"; None: recorded at the first download
 
     def fits(self, sha256: str) -> bool:
-        """Whether a hash is the one that is known."""
+        """Return whether a file's SHA-256 agrees with the known digits."""
         start, _, end = (self.sha256 or "").partition("…")
         return sha256.startswith(start) and sha256.endswith(end)
 
@@ -51,9 +51,9 @@ _DMGAN = "https://github.com/MinfengZhu/DM-GAN"
 _ATTNGAN = "https://github.com/taoxugit/AttnGAN"
 _CUB_TERMS = "non-commercial research and education; the photographs belong to their authors"
 _COCO_TERMS = "images: terms of Flickr and their authors; annotations: CC BY 4.0"
-_MIT = "code MIT; of the weights and captions the authors say nothing more"
-_BY_HAND = "ask the authors, or train it here; another copy fits only if `import` accepts it with the others"
-_TRAIN = "pretrain and train anew: python -m dmgan pretrain, python -m dmgan train"
+_MIT = "code MIT; the authors state no licence for weights and captions"
+_BY_HAND = "ask the authors, or train the encoders here; use another copy only if `import` accepts it"
+_TRAIN = "pretrain and train again: python -m dmgan pretrain, python -m dmgan train"
 
 ASSETS = (
     Asset(
@@ -91,15 +91,15 @@ ASSETS = (
     ),
     Asset(
         "faster-rcnn", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
-        "Faster R-CNN v2 of torchvision, which looks for objects in SOA",
+        "Faster R-CNN v2 of torchvision, the object detector of SOA",
         "https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
         "https://docs.pytorch.org/vision/stable/models/faster_rcnn.html",
-        "code BSD-3; trained on COCO, of whose images it holds none",
+        "code BSD-3; trained on COCO, contains no images",
         "install torchvision elsewhere and copy the file from its cache", sha256="dd69338a…",
     ),
     Asset(
         "inception-2015", "pt_inception-2015-12-05-6726825d.pth",
-        "Inception-v3 of 2015, TensorFlow's weights, which torch-fidelity and clean-fid score with",
+        "Inception-v3 of 2015, TensorFlow's weights, as used by torch-fidelity and clean-fid",
         "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
         "https://github.com/mseitzer/pytorch-fid/releases/tag/fid_weights",
         "Apache-2.0; trained on ImageNet, whose terms are for research",
@@ -133,7 +133,7 @@ ASSETS = (
 
 
 def find(name: str) -> Asset:
-    """The asset called `name`; UserError naming the known ones otherwise."""
+    """Return the asset called `name`; UserError naming the known assets otherwise."""
     for each in ASSETS:
         if each.name == name:
             return each
@@ -141,37 +141,38 @@ def find(name: str) -> Asset:
 
 
 def listing() -> str:
-    """Every asset on a few lines, for a terminal."""
+    """Return a description of every asset, a few lines per asset, for a terminal."""
     blocks = []
     for each in ASSETS:
-        lines = [f"{each.name}: {each.what}", f"    {each.file}, {_known(each)}"]
+        lines = [f"{each.name}: {each.description}", f"    {each.file}, {_known(each)}"]
         lines += [f"    {each.url or 'by hand, from ' + each.page}", f"    licence: {each.licence}"]
-        blocks.append("\n".join([*lines, f"    link dead: {each.dead}"]))
+        blocks.append("\n".join([*lines, f"    link dead: {each.if_dead}"]))
     return "\n".join(blocks)
 
 
 def page() -> str:
-    """docs/assets.md."""
+    """Return the text of docs/assets.md."""
     lines = [
-        "# Files from elsewhere",
+        "# Files to download",
         "",
         "Made by `python -m docs.update_assets` from the table in `dmgan/storage/downloads.py`. The embedded data set",
-        "needs none. `python -m dmgan fetch NAME --to FOLDER` downloads a file that has a direct address, resumes",
-        "after an interruption and checks size and SHA-256. A file without a direct address is downloaded by hand from",
-        "its page, perhaps under another name.",
-        "Where size or hash is not known here, the first download writes it to FILE.origin.json, and a later one must",
-        "agree with it. A hash with … is known by its ends only, and checked there: torchvision's files by the first",
-        "eight digits, which their official names carry; they tell files apart, and are no proof against a forged one.",
-        "The authors' weights are so known at second hand. The tests use a server of their own: no address of this",
-        "table has been tried by them. CLIP's weights are the user's choice (`--clip-weights`): no address or hash of",
-        "them is known here, and the file's SHA-256 is written into `metrics.json`.",
+        "needs none of these files. `python -m dmgan fetch NAME --to FOLDER` downloads a file that has a direct",
+        "address, resumes after an interruption and checks size and SHA-256. A file without a direct address is",
+        "downloaded by hand from its page, perhaps under another name.",
+        "If size or hash is unknown, the first download records it in FILE.origin.json, and later downloads are",
+        "checked against that record. A hash with … is known only by its first and last digits, and only these are",
+        "checked. For torchvision's files these are the first eight digits, which are part of the official file name:",
+        "they detect a wrong file, but not a forged file. The digits for the authors' weights come from third parties.",
+        "The tests use a local server and try no address of this table. CLIP's weights are the user's choice",
+        "(`--clip-weights`): their address and hash are not listed here, and the file's SHA-256 is recorded in",
+        "`metrics.json`.",
         "",
         "| name | what | file | from | size, SHA-256 | licence | when the link is dead |",
         "|---|---|---|---|---|---|---|",
     ]
     for each in ASSETS:
         source = f"<{each.url}>" if each.url else f"by hand: <{each.page}>"
-        cells = (f"`{each.name}`", each.what, f"`{each.file}`", source, _known(each), each.licence, each.dead)
+        cells = (f"`{each.name}`", each.description, f"`{each.file}`", source, _known(each), each.licence, each.if_dead)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -185,23 +186,23 @@ def _known(asset: Asset) -> str:
 
 
 class _Cut(Exception):
-    """The transfer ended early; what came is kept."""
+    """Raised if a transfer ends early; the received bytes are kept."""
 
 
 def fetch(asset: Asset, folder: Path, url: str | None = None) -> Path:
-    """Download an asset into `folder` (from `url` instead, such as a mirror's) and return its path.
+    """Download an asset into `folder` and return its path; `url`, such as a mirror's, replaces the asset's address.
 
-    The bytes grow in FILE.part, which a later call goes on with; FILE is there only when whole and checked.
-    UserError, with the address and what to do by hand, where that cannot be had.
+    Bytes are appended to FILE.part, from which a later call resumes; FILE appears when it is complete and checked.
+    UserError with the address and instructions for a manual download if the download fails.
     """
     url = url or asset.url
     if url is None:
         raise UserError(
             f"{asset.name}: has no direct address; download {asset.file} by hand from the links of {asset.page}. "
-            f"If they are dead: {asset.dead}"
+            f"If they are dead: {asset.if_dead}"
         )
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise UserError(f"--url {url}: is no http or https address")
+        raise UserError(f"--url {url}: is not an http or https address")
     download = _Download(asset, Path(folder), url)
     if download.path.exists():
         return download.check_present()
@@ -211,7 +212,7 @@ def fetch(asset: Asset, folder: Path, url: str | None = None) -> Path:
             try:
                 fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(f"{download.part}: another fetch is writing it; wait for its end") from None
+                raise UserError(f"{download.part}: another fetch is writing this file; wait until it ends") from None
             try:
                 download.run(part)
             finally:
@@ -221,13 +222,13 @@ def fetch(asset: Asset, folder: Path, url: str | None = None) -> Path:
     except OSError as error:
         raise UserError(
             f"{download.path}: could not be written ({error.strerror or error}); free space or fix the permissions, "
-            "then run the same command again: it goes on where it stopped"
+            "then run the same command again: it resumes"
         ) from error
     return download.path
 
 
 class _Download:
-    """One file on its way: FILE.part, what the server said of it in FILE.part.json, and FILE.origin.json."""
+    """One download: bytes in FILE.part, the server's response in FILE.part.json, hash in FILE.origin.json."""
 
     def __init__(self, asset: Asset, folder: Path, url: str):
         self.asset, self.url = asset, url
@@ -239,20 +240,20 @@ class _Download:
     def fail(self, reason: str) -> UserError:
         return UserError(
             f"{self.asset.name}: {reason} ({self.url}). By hand: download {self.asset.file} from {self.asset.page} "
-            f"into {self.path.parent}. If the link is dead: {self.asset.dead}"
+            f"into {self.path.parent}. If the link is dead: {self.asset.if_dead}"
         )
 
     def check_present(self) -> Path:
-        """The file that is there already, if it is the right one."""
+        """Return the path of the existing file; UserError if it is another file."""
         sha256 = files.file_sha256(self.path)
         wrong = self.differs(self.path.stat().st_size, sha256)
         if wrong:
-            raise UserError(f"{self.path}: is there, but {wrong}; move it away and fetch it again")
-        log(f"{self.path}: is there already, SHA-256 {sha256}")
+            raise UserError(f"{self.path}: exists, but {wrong}; move it away and fetch it again")
+        log(f"{self.path}: exists already, SHA-256 {sha256}")
         return self.path
 
     def differs(self, size: int, sha256: str) -> str:
-        """What speaks against a file, "" if nothing."""
+        """Return a description of how a file differs from the asset; "" if it does not differ."""
         asset = self.asset
         if asset.size is not None and size != asset.size:
             return f"has {size:,} bytes, not {asset.size:,}"
@@ -265,7 +266,7 @@ class _Download:
         return ""
 
     def run(self, part) -> None:
-        """Bring the part to its end, check it and give it its name."""
+        """Download until the partial file is complete, then check and rename it."""
         furthest, attempts = 0, 0
         while True:
             try:
@@ -277,19 +278,20 @@ class _Download:
                 attempts = 0 if size > furthest else attempts + 1
                 furthest = max(furthest, size)
                 if attempts >= _ATTEMPTS:
-                    raise self.fail(f"gave up after {_ATTEMPTS} attempts: {cut}; what came is kept") from None
+                    raise self.fail(f"gave up after {_ATTEMPTS} attempts: {cut}; the received bytes are kept") from None
                 wait = _BACKOFF * 2**attempts
-                log(f"{self.asset.name}: {cut}; going on in {wait:.0f} s")
+                log(f"{self.asset.name}: {cut}; resuming in {wait:.0f} s")
                 time.sleep(wait)
         part.flush()
         os.fsync(part.fileno())
         self.finish()
 
     def transfer(self, part) -> None:
-        """One request: append what is missing; _Cut where it ends early."""
+        """Make one request and append the missing bytes; _Cut if the transfer ends early."""
         have, state = os.fstat(part.fileno()).st_size, self.read_state()
         request = urllib.request.Request(self.url, headers={"User-Agent": "dmgan-fetch"})
-        if have and state and (state["validator"] or self.asset.sha256):  # else a splice could pass unseen
+        # Without a validator or a known hash, parts of two different files could be joined unnoticed.
+        if have and state and (state["validator"] or self.asset.sha256):
             request.add_header("Range", f"bytes={have}-")
             if state["validator"]:
                 request.add_header("If-Range", state["validator"])
@@ -299,10 +301,10 @@ class _Download:
             response = urllib.request.urlopen(request, timeout=_TIMEOUT)
         except urllib.error.HTTPError as error:
             if error.code == 416 and state and have == state["total"]:
-                return  # it was whole already
+                return  # the part was complete already
             if error.code == 416:
                 self.restart(part)
-                raise _Cut("the server's file is shorter than the part here; beginning anew") from None
+                raise _Cut("the server's file is shorter than the partial download; starting again") from None
             reason = f"the server answers {error.code} {error.reason}"
             if error.code in _RETRIED:
                 raise _Cut(reason) from None
@@ -313,39 +315,38 @@ class _Download:
             self.receive(response, part, have, state)
 
     def receive(self, response, part, have: int, state: dict | None) -> None:
-        """Write the answer behind the part, or from the beginning where the server gives it whole."""
+        """Append the response to the partial file, or start again if the server sends the whole file."""
         if response.status == 206:
-            said = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-            total = int(said[2]) if said else None
-            if state is None or said is None or int(said[1]) != have or total != state["total"]:
+            content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+            total = int(content_range[2]) if content_range else None
+            if state is None or content_range is None or int(content_range[1]) != have or total != state["total"]:
                 self.restart(part)
-                raise _Cut("the server's file has changed; beginning anew")
+                raise _Cut("the server's file has changed; starting again")
         else:
             have, length = self.restart(part), response.headers.get("Content-Length", "")
             total = int(length) if length.isdigit() else None
         self.refuse_page(response.headers.get_content_type() == "text/html")
         if total is None and not response.chunked and self.asset.size is None and self.asset.sha256 is None:
-            raise self.fail("the server does not say how long the file is, so that a cut would pass unseen")
+            raise self.fail("the server does not send the file's size, so that a truncated file would go unnoticed")
         if not have:
             files.write_json(self.state, {"url": self.url, "validator": _validator(response.headers), "total": total})
-        progress = Progress(max(1, (total or 0) >> 20), "MB", done=have >> 20)
         done = have
-        while piece := _read(response):
-            if not done:
-                self.refuse_page(piece.lstrip().lower().startswith(_PAGE_STARTS))
-            part.write(piece)
-            progress.step(((done + len(piece)) >> 20) - (done >> 20))
-            done += len(piece)
-        progress.close()
+        with Progress(max(1, (total or 0) >> 20), "MB", done=have >> 20) as progress:
+            while piece := _read(response):
+                if not done:
+                    self.refuse_page(piece.lstrip().lower().startswith(_PAGE_STARTS))
+                part.write(piece)
+                progress.step(((done + len(piece)) >> 20) - (done >> 20))
+                done += len(piece)
         if total is not None and done < total:
             raise _Cut(f"connection lost at {done:,} of {total:,} bytes")
 
     def refuse_page(self, is_page: bool) -> None:
         if is_page and not self.asset.file.endswith((".html", ".htm")):
-            raise self.fail("the server sends a web page instead of the file (a login, a quota or a question)")
+            raise self.fail("the server sends a web page instead of the file (a login, a quota or a confirmation page)")
 
     def read_state(self) -> dict | None:
-        """What the server said of the part, if it is of this address."""
+        """Return the stored response data of the server; None if missing, damaged or of another address."""
         try:
             state = json.loads(self.state.read_text(encoding="utf-8"))
             return state if state["url"] == self.url and state["total"] is not None else None
@@ -353,13 +354,13 @@ class _Download:
             return None
 
     def restart(self, part) -> int:
-        """Empty the part; gives the number of bytes it then has."""
+        """Empty the partial file and return its size, 0."""
         part.truncate(0)
         self.state.unlink(missing_ok=True)
         return 0
 
     def finish(self) -> None:
-        """Check the whole part, record where it came from, and rename it."""
+        """Check the complete download, record its origin, and rename it."""
         with open(self.part, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = self.part.stat().st_size
@@ -367,11 +368,11 @@ class _Download:
         if wrong:
             self.part.unlink()
             self.state.unlink(missing_ok=True)
-            raise self.fail(f"what came {wrong}; it was deleted")
+            raise self.fail(f"the downloaded file {wrong}; it was deleted")
         files.write_json(self.record, {"url": self.url, "size": size, "sha256": sha256})
         os.replace(self.part, self.path)
         self.state.unlink(missing_ok=True)
-        known = "as known" if self.asset.sha256 else f"not known before, recorded in {self.record.name}"
+        known = "as expected" if self.asset.sha256 else f"recorded in {self.record.name}"
         log(f"{self.path}: {size:,} bytes, SHA-256 {sha256} ({known})")
 
 
@@ -387,6 +388,6 @@ def _why(error: Exception) -> str:
 
 
 def _validator(headers) -> str:
-    """What tells the same file from a changed one: a strong ETag, else the date; "" where the server gives none."""
+    """Return the strong ETag of a response, else its Last-Modified date; "" if the server sends neither."""
     etag = headers.get("ETag", "")
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all; locks; JSON, CSV and hashes."""
+"""Atomic writes of files and folders; locks; JSON, CSV and hashes."""
 
 import csv
 import fcntl
@@ -22,8 +22,8 @@ from dmgan.runtime.progress import log
 def atomic_file(path: Path):
     """Yield a binary file that becomes `path` when the block ends without an exception.
 
-    The bytes go to a temporary file in the same folder, are flushed to the disk and renamed. A full disk or a refused
-    write raises UserError; the old file stays as it was.
+    The bytes go to a temporary file in the same folder, which is flushed to the disk and renamed. A full disk or a
+    refused write raises UserError and leaves an existing file unchanged.
     """
     path = Path(path)
     temporary = None
@@ -45,10 +45,10 @@ def atomic_file(path: Path):
 
 
 class OwnFiles(NamedTuple):
-    """The files that a subcommand writes into a folder, by which it recognises a folder that it may replace."""
+    """Names of the files that a subcommand writes; it may replace a folder that holds only these files."""
 
     command: str  # the subcommand
-    markers: tuple[str, ...]  # at least one of these files is always there
+    markers: tuple[str, ...]  # at least one of these files always exists in the subcommand's folder
     names: str  # regular expression of the relative paths of all its files
 
 
@@ -56,18 +56,18 @@ _IGNORED_FILES = (".snakemake_timestamp", ".DS_Store")  # written by Snakemake a
 
 
 def refuse_overwrite(folder: Path, own: OwnFiles) -> None:
-    """Raise UserError if `folder` holds files that the subcommand did not write, since replacing it would lose them.
+    """Raise UserError if `folder` holds files that the subcommand did not write.
 
-    Empty sub-folders, as Snakemake makes them, and half-written temporary files do not count.
+    Empty sub-folders, which Snakemake creates, and half-written temporary files are ignored.
     """
     folder = Path(folder)
     if folder.name in ("", ".."):
-        raise UserError(f"{folder}: cannot be replaced by a new folder; give a folder with a name of its own")
+        raise UserError(f"{folder}: cannot be replaced by a new folder; give a path that ends in a folder name")
     own_names = re.compile(own.names)
     half_written = re.compile(rf"\.({own.names})\.\w{{8}}")
     try:
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise UserError(f"{folder}: is no folder but a file or a link; give a new or empty folder")
+            raise UserError(f"{folder}: is a file or a link, not a folder; give a new or empty folder")
         found = [name for name in files_below(folder) if not half_written.fullmatch(name)]
         found = [name for name in found if name.rpartition("/")[2] not in _IGNORED_FILES]
     except OSError as error:
@@ -81,7 +81,7 @@ def refuse_overwrite(folder: Path, own: OwnFiles) -> None:
 
 
 def files_below(folder: Path) -> Iterator[str]:
-    """Yield the relative paths of all files and symlinks under `folder`; nothing if it is missing."""
+    """Yield the relative paths of all files and symlinks under `folder`; yield nothing if `folder` is missing."""
 
     def fail(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
@@ -96,25 +96,25 @@ def files_below(folder: Path) -> Iterator[str]:
 def replace_folder(new: Path, folder: Path, own: OwnFiles) -> None:
     """Rename the complete folder `new` to `folder`; UserError if `folder` holds files that are not in `own`.
 
-    If the process is killed between two steps, the new folder is complete under one of the two names. The old folder
-    is renamed to .NAME.replaced and deleted; a leftover is deleted by the next replacement.
+    If the process is killed, the new folder is complete under one of the two names. The old folder is renamed to
+    .NAME.replaced and then deleted; if the process is killed before, the next replacement deletes it.
     """
     refuse_overwrite(folder, own)
-    os.sync()  # after a power cut the new name must not stand for files without their bytes
+    os.sync()  # otherwise, after a power cut, the renamed folder could hold empty files
     aside = folder.with_name(f".{folder.name}.replaced")
     if folder.exists():
         if aside.exists():
             shutil.rmtree(aside)
         os.replace(folder, aside)
     os.replace(new, folder)
-    shutil.rmtree(aside, ignore_errors=True)  # there is none if `folder` was missing
+    shutil.rmtree(aside, ignore_errors=True)  # `aside` does not exist if `folder` was missing
 
 
 @contextmanager
 def atomic_folder(path: Path, own: OwnFiles):
     """Yield a temporary folder that replaces `path` when the block ends without an exception.
 
-    UserError if `path` holds files that are not in `own`, or if the disk refuses a write.
+    UserError if `path` holds files that are not in `own`, or if a write fails.
     """
     path = Path(path)
     refuse_overwrite(path, own)
@@ -122,7 +122,7 @@ def atomic_folder(path: Path, own: OwnFiles):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     except OSError as error:
-        raise UserError(f"{path}: could not be made ({error.strerror or error})") from error
+        raise UserError(f"{path}: could not be created ({error.strerror or error})") from error
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
@@ -137,8 +137,8 @@ def atomic_folder(path: Path, own: OwnFiles):
 def locked(path: Path, hint: str = "fix the permissions, or give another folder"):
     """Hold an exclusive lock while the file or folder `path` is being written.
 
-    A second process waits until the first has ended, however that ends. The lock is the file .NAME.lock beside `path`.
-    UserError that ends with `hint` if it cannot be made.
+    A second process waits until the first process releases the lock or ends. The lock is the file .NAME.lock beside
+    `path`. UserError that ends with `hint` if the lock file cannot be created.
     """
     path = Path(path)
     lock_path = path.with_name(f".{path.name}.lock")
@@ -146,12 +146,12 @@ def locked(path: Path, hint: str = "fix the permissions, or give another folder"
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(lock_path, "w")  # noqa: SIM115 - closed below; open() alone is inside the try
     except OSError as error:
-        raise UserError(f"{lock_path}: could not be made ({error.strerror or error}); {hint}") from error
+        raise UserError(f"{lock_path}: could not be created ({error.strerror or error}); {hint}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log(f"{path}: is being written by another process; waiting for its end")
+            log(f"{path}: is being written by another process; waiting until that process ends")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -164,30 +164,30 @@ def _not_written(path: Path, error: OSError) -> UserError:
 
 
 def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
+    """Return the process's umask; the system has no call that reads the umask without setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all."""
+    """Write `content` to `path` atomically."""
     with atomic_file(path) as file:
         file.write(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text to `path`, whole or not at all."""
+    """Write UTF-8 text to `path` atomically."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write `content` as indented JSON to `path`, whole or not at all; ValueError for NaN and infinity."""
+    """Write `content` as indented JSON to `path` atomically; ValueError for NaN and infinity."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows (mappings with the same keys) as CSV to `path`, whole or not at all."""
+    """Write rows (mappings with the same keys) as CSV to `path` atomically."""
     rows = list(rows)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
@@ -197,7 +197,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def write_with(path: Path, save: Callable[[BinaryIO], None]) -> None:
-    """Call `save` with a binary file that becomes `path` when it returns."""
+    """Write `path` atomically: call `save` with a binary file that becomes `path` when `save` returns."""
     with atomic_file(path) as file:
         save(file)
 

@@ -1,4 +1,4 @@
-"""A .npy file written row by row without mapping it into memory."""
+"""Writer of .npy files, row by row, without a memory map."""
 
 import errno
 import math
@@ -12,14 +12,14 @@ from dmgan.errors import UserError
 
 
 class NpyWriter:
-    """A new .npy file of known shape, zeros at first, whose rows come in any order.
+    """Writer of a new .npy file of known shape, initially zeros; rows may be written in any order.
 
-    Its whole place on the disk is reserved when it is made, and rows are plain writes: in a memory map a full disk is a
-    SIGBUS, which ends the process without a word.
+    The whole file is reserved on the disk at the start, and rows are written with ordinary writes: with a memory map, a
+    full disk raises SIGBUS, which ends the process without a message.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype | type):
-        """UserError naming the bytes wanted where there is no room for them; the file is not left behind then."""
+        """Reserve the file; if the disk is full, delete it and raise UserError with the number of bytes."""
         self.shape, self._dtype = tuple(int(side) for side in shape), np.dtype(dtype)
         self._row_bytes = math.prod(self.shape[1:]) * self._dtype.itemsize
         self._file = open(path, "wb")  # noqa: SIM115 - held open for the rows
@@ -34,22 +34,22 @@ class NpyWriter:
             self._file.close()
             os.unlink(path)
             raise UserError(
-                f"{path}: {size:,} bytes could not be had for it ({error.strerror or error}); free space, or give a "
+                f"{path}: {size:,} bytes could not be reserved ({error.strerror or error}); free space, or give a "
                 "folder on another disk, then run the same command again"
             ) from error
 
     def write(self, first: int, rows: np.ndarray) -> None:
-        """Write rows (n, ...) from row `first` on; OSError where the disk is full after all."""
+        """Write rows (n, ...), starting at row `first`; OSError if the disk is full."""
         self._file.seek(self._start + first * self._row_bytes)
         self._file.write(np.ascontiguousarray(rows, dtype=self._dtype))
 
     def close(self) -> None:
-        """Hand what was written to the operating system; OSError as in `write`."""
+        """Flush and close the file; OSError if the disk is full."""
         self._file.close()
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Give an open file `size` bytes, on the disk where the system can reserve them (macOS and some disks cannot)."""
+    """Reserve `size` bytes of disk space for an open file; macOS and some filesystems only set the file's length."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except AttributeError:

@@ -1,7 +1,7 @@
-"""Pickle files read without ever executing anything: plain containers, strings and numbers alone.
+"""Safe reading of pickle files that hold only containers, strings and numbers.
 
-An own interpreter of the few opcodes that such data needs. It knows no opcode that imports, calls or builds an
-object, so there is nothing in a file that could make it do so; what a file claims is measured against what it holds.
+This interpreter knows only the opcodes of plain data. It has no opcode that imports, calls or builds an object, so
+that a malicious file cannot execute code. Lengths that a file states are checked against the file's size.
 """
 
 import codecs
@@ -12,21 +12,21 @@ from pathlib import Path
 
 from dmgan.errors import UserError
 
-MAX_BYTES = 64 << 20  # COCO's captions.pickle is about a third of it
-_MAX_OBJECTS = 5_000_000  # containers and remembered objects, which cost far more memory than their bytes
+MAX_BYTES = 64 << 20  # about three times COCO's captions.pickle
+_MAX_OBJECTS = 5_000_000  # containers and memoised objects, which need far more RAM than their bytes in the file
 _MAX_DEPTH = 32
 _HINT = "give the captions.pickle that was released with the encoders"
 
 
 class _Refused(Exception):
-    """Why a pickle is not read."""
+    """Raised with the reason why a pickle is refused."""
 
 
 def load_plain_pickle(path: Path, hint: str = _HINT) -> object:
-    """What a pickle file holds: lists, tuples, dictionaries, strings, numbers, booleans and None.
+    """Read a pickle file of lists, tuples, dictionaries, strings, numbers, booleans and None.
 
-    Byte strings of Python 2 become text (latin-1). UserError that ends with `hint` for anything else, a damaged or too
-    large file.
+    Byte strings of Python 2 become text (latin-1). UserError that ends with `hint` if the file
+    has other contents, is damaged or too large.
     """
     path = Path(path)
     try:
@@ -39,19 +39,19 @@ def load_plain_pickle(path: Path, hint: str = _HINT) -> object:
     try:
         return _Machine(data).run()
     except _Refused as reason:
-        raise UserError(f"{path}: is refused, nothing of it was executed: {reason}; {hint}") from None
+        raise UserError(f"{path}: is refused, and no code in it was executed: {reason}; {hint}") from None
 
 
 class _Machine:
-    """Stack, marks and memo of one pickle; no recursion, so depth costs no call stack."""
+    """Interpreter of one pickle, with stack, marks and memo; nested containers need no recursion."""
 
     def __init__(self, data: bytes):
         self.data, self.at = data, 0
         self.stack: list = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
-        self.depths: dict[int, int] = {}  # id of a container -> how deep it nests
-        self.containers: list = []  # keeps the ids unique
+        self.depths: dict[int, int] = {}  # id of a container -> its nesting depth
+        self.containers: list = []  # references that keep the ids unique
 
     def run(self) -> object:
         while True:
@@ -61,7 +61,7 @@ class _Machine:
                 break
             step = _STEPS.get(code)
             if step is None:
-                raise _Refused(f"{_opcode_name(code)} at byte {start} is no plain data")
+                raise _Refused(f"{_opcode_name(code)} at byte {start} is not plain data")
             try:
                 step(self)
             except _Refused as reason:
@@ -69,16 +69,16 @@ class _Machine:
             except (IndexError, KeyError, TypeError, ValueError, OverflowError, AttributeError):
                 raise _Refused(f"{_opcode_name(code)} at byte {start} is damaged") from None
         if len(self.stack) != 1 or self.marks:
-            raise _Refused("it ends too early or holds more than one object")
+            raise _Refused("the file ends too early or holds more than one object")
         return self.stack[0]
 
     # Bytes.
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes, which must be there: a claimed length never reserves memory."""
+        """Return the next `count` bytes; _Refused if the file is shorter, before any memory is reserved."""
         end = self.at + count
         if end > len(self.data):
-            raise _Refused(f"it is truncated, or claims {count:,} bytes where {len(self.data) - self.at:,} are left")
+            raise _Refused(f"the file is truncated: {count:,} bytes are needed, {len(self.data) - self.at:,} are left")
         piece = self.data[self.at : end]
         self.at = end
         return piece
@@ -89,7 +89,7 @@ class _Machine:
     def line(self) -> bytes:
         end = self.data.find(b"\n", self.at)
         if end < 0:
-            raise _Refused("it is truncated")
+            raise _Refused("the file is truncated")
         return self.take(end + 1 - self.at)[:-1]
 
     # Stack.
@@ -98,9 +98,9 @@ class _Machine:
         self.stack.append(value)
 
     def new(self, container) -> None:
-        """Push a new container; its present content counts for its depth."""
+        """Push a new container and record its nesting depth."""
         if len(self.containers) >= _MAX_OBJECTS:
-            raise _Refused(f"it holds more than {_MAX_OBJECTS:,} containers")
+            raise _Refused(f"the file holds more than {_MAX_OBJECTS:,} containers")
         self.containers.append(container)
         self.depths[id(container)] = 1
         if container:
@@ -134,7 +134,7 @@ class _Machine:
 
     def remember(self, key: int) -> None:
         if len(self.memo) >= _MAX_OBJECTS:
-            raise _Refused(f"it remembers more than {_MAX_OBJECTS:,} objects")
+            raise _Refused(f"the file memoises more than {_MAX_OBJECTS:,} objects")
         self.memo[key] = self.stack[-1]
 
     def append(self, values: list) -> None:
@@ -152,7 +152,7 @@ class _Machine:
         target.update(zip(keys, values[1::2], strict=True))
 
     def integer(self, text: bytes) -> None:
-        """A decimal number of protocol 0, whose 00 and 01 are the booleans."""
+        """Push a decimal number of protocol 0; 00 and 01 are the booleans."""
         if len(text) > 20:
             raise _Refused("a number of more than 20 digits")
         self.push({b"00": False, b"01": True}[text] if text in (b"00", b"01") else int(text.removesuffix(b"L")))
@@ -164,7 +164,7 @@ class _Machine:
         self.push(int.from_bytes(self.take(count), "little", signed=True))
 
     def quoted(self) -> None:
-        """A string of protocol 0, in the quotes and escapes of Python 2."""
+        """Push a string of protocol 0, with the quotes and escapes of Python 2."""
         text = self.line()
         if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
             raise ValueError
@@ -193,7 +193,7 @@ _STOP = ord(".")
 _STEPS: dict[int, Callable[[_Machine], None]] = {
     ord(code): step
     for code, step in {
-        # frame and protocol: of no meaning here
+        # frame and protocol: skipped
         "\x80": lambda m: m.take(1),
         "\x95": lambda m: m.take(8),
         # containers

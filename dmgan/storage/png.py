@@ -1,6 +1,6 @@
-"""PNG files: written by worker processes, checked, and put together as contact sheets.
+"""PNG files: writing in worker processes, checks, and contact sheets.
 
-No torch here, so that a worker starts at once.
+This module does not import torch, so that workers start fast.
 """
 
 import multiprocessing
@@ -23,16 +23,16 @@ def write_pngs(paths: Sequence[Path], pixels: np.ndarray) -> None:
         Image.fromarray(image).save(path)
 
 
-_END = b"\0\0\0\0IEND\xaeB`\x82"  # the chunk that every PNG file ends with
+_END = b"\0\0\0\0IEND\xaeB`\x82"  # last chunk of every PNG file
 
 
 def is_whole_png(path: Path) -> bool:
-    """Return whether a file exists and ends with PNG's last chunk; a file that a kill or power cut left does not."""
+    """Return whether a file exists and ends with PNG's last chunk; a truncated file does not."""
     try:
         with open(path, "rb") as file:
             file.seek(-len(_END), os.SEEK_END)
             return file.read() == _END
-    except OSError:  # missing, or shorter than its end
+    except OSError:  # the file is missing, or shorter than the last chunk
         return False
 
 
@@ -43,13 +43,13 @@ def read_png(path: Path) -> np.ndarray:
 
 
 class PngWriters:
-    """Writes PNG files in `workers` processes; with 0 workers in the calling process."""
+    """Writer of PNG files in `workers` processes; 0 workers: in the calling process."""
 
     def __init__(self, workers: int):
         self._workers = workers
         self._pool = None
         if workers:
-            # spawn: a fork would copy a process whose torch threads hold locks
+            # spawn: a forked process would inherit locks that torch's threads hold
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
 
@@ -67,7 +67,7 @@ class PngWriters:
 
     @staticmethod
     def wait(writes: Sequence[Future]) -> None:
-        """Wait until these files are written; OSError if a file could not be."""
+        """Wait until `writes` are finished; OSError if a file could not be written."""
         try:
             for write in writes:
                 write.result()
@@ -75,21 +75,19 @@ class PngWriters:
             raise _worker_ended() from error
 
     def close(self) -> None:
-        """End the worker processes; files that they have not started are not written."""
+        """End the worker processes; queued files that no worker has started are not written."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
 
 def _worker_ended() -> UserError:
-    return UserError(
-        "--workers: a process that wrote PNG files was ended from outside; run again, or with fewer workers"
-    )
+    return UserError("--workers: a process that wrote PNG files was killed; run again, or with fewer workers")
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> np.ndarray:
-    """Return rows of uint8 images (s, s, 3) of any sides as one picture (H, W, 3) on white.
+    """Return rows of uint8 images (s, s, 3) as one image (H, W, 3) on a white ground.
 
-    Smaller images are enlarged by whole factors to the side of the largest; sides must divide it.
+    All images are enlarged to the side of the largest image, which must be a multiple of every other side.
     """
     side = max(image.shape[0] for row in rows for image in row)
     columns = max(len(row) for row in rows)

@@ -1,4 +1,4 @@
-"""Weights as safetensors and as torch's state dicts, read safely and loaded strictly."""
+"""Safe reading and strict loading of weights, as safetensors and as torch's state dicts."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from dmgan.storage.files import write_bytes
 
 
 def non_finite(state: object, name: str = "") -> list[str]:
-    """Names, such as `model.fc.weight`, of the floating-point tensors of a nested state that hold NaN or infinity."""
+    """Return the names, such as `model.fc.weight`, of the tensors in a nested state that hold NaN or infinity."""
     if isinstance(state, Tensor):
         return [name] if state.is_floating_point() and not state.isfinite().all() else []
     state = dict(enumerate(state)) if isinstance(state, (list, tuple)) else state
@@ -23,25 +23,25 @@ def non_finite(state: object, name: str = "") -> list[str]:
 
 
 def shortened(names: list[str]) -> str:
-    """The first three names, and the number of the others."""
+    """Return the first three names and the number of the remaining names, as text."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Write every parameter and buffer of `network` as safetensors, whole or not at all.
+    """Write every parameter and buffer of `network` as safetensors, atomically.
 
     UserError if a value is not finite.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     if bad := non_finite(state):
-        raise UserError(f"{path}: is not written, for {shortened(bad)} is not finite; make the weights anew")
+        raise UserError(f"{path}: is not written, because {shortened(bad)} is not finite; train again")
     write_bytes(path, save(state))
 
 
 def load_weights(network: nn.Module, path: Path, hint: str) -> None:
     """Load the safetensors file `path` into `network`.
 
-    UserError that ends with `hint` if the file is missing, damaged, or of another network.
+    UserError that ends with `hint` if the file is missing, damaged, or belongs to another network.
     """
     if not Path(path).exists():
         raise UserError(f"{path}: does not exist; {hint}")
@@ -53,13 +53,13 @@ def load_weights(network: nn.Module, path: Path, hint: str) -> None:
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, hint: str) -> None:
-    """Load a state dict, which must have the names and shapes of `network`; otherwise UserError naming `source`."""
+    """Load a state dict; UserError that names `source` if names or shapes differ from those of `network`."""
     wanted = network.state_dict()
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     shapes = [name for name in wanted.keys() & state.keys() if wanted[name].shape != state[name].shape]
     if missing or unexpected or shapes:
         raise UserError(
-            f"{source}: holds the weights of another network than {type(network).__name__} of these options "
+            f"{source}: does not hold the weights of a {type(network).__name__} with these options "
             f"({len(missing)} entries missing, {len(unexpected)} unexpected, {len(shapes)} of another shape, "
             f"such as {(missing + unexpected + sorted(shapes))[0]}); {hint}"
         )
@@ -67,10 +67,10 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, hin
 
 
 def read_state_dict(path: Path, hint: str = "fetch the released file again") -> dict[str, Tensor]:
-    """Read the state dict in a file that torch.save wrote, on the CPU, without executing anything in it.
+    """Read the state dict in a file that torch.save wrote, on the CPU, without executing code in the file.
 
-    A state dict under the key "state_dict" is taken out; the prefix that DataParallel puts before every name is taken
-    off. UserError that ends with `hint` if the file is missing, damaged, or no state dict, or if a value is not finite.
+    A state dict under the key "state_dict" is unwrapped, and DataParallel's prefix "module." is removed. UserError that
+    ends with `hint` if the file is missing, damaged or not a state dict, or if a value is not finite.
     """
     path = Path(path)
     try:
@@ -80,19 +80,19 @@ def read_state_dict(path: Path, hint: str = "fetch the released file again") -> 
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); {hint}") from error
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise UserError(f"{path}: is a web page, not a file of weights (a download that needs a click); {hint}")
+        raise UserError(f"{path}: is a web page, such as a download's confirmation, not a file of weights; {hint}")
     if not head:
         raise UserError(f"{path}: is empty; {hint}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a file that is no state dict
-        found = re.search(r"(?:GLOBAL|global) `?([\w.]+ ?[\w.]*)", str(error))
-        asks = f"it asks for {found[1]}, which weights do not need" if found else "damaged, truncated or no weights"
-        raise UserError(f"{path}: is refused, nothing of it was executed: {asks}; {hint}") from error
+    except Exception as error:  # torch.load raises many types of exception for other files
+        found = re.search(r"(?:GLOBAL|global) `?([\w.]+)", str(error))
+        reason = f"it imports {found[1]}, which weights do not need" if found else "damaged, truncated or not weights"
+        raise UserError(f"{path}: is refused, and no code in it was executed: {reason}; {hint}") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not state or not all(isinstance(key, str) for key in state):
-        raise UserError(f"{path}: holds no state dict (names and tensors); {hint}")
+        raise UserError(f"{path}: is not a state dict (a mapping of names to tensors); {hint}")
     for key, value in state.items():
         _check_tensor(path, key, value, size, hint)
     if all(key.startswith("module.") for key in state):
@@ -101,10 +101,10 @@ def read_state_dict(path: Path, hint: str = "fetch the released file again") -> 
 
 
 def _check_tensor(path: Path, key: str, value: object, size: int, hint: str) -> None:
-    """Raise UserError unless `value` is a dense, finite tensor that fits into the file's `size` bytes."""
+    """Raise UserError if `value` is not a dense, finite tensor that fits into the file's `size` bytes."""
     if not isinstance(value, Tensor):
-        raise UserError(f"{path}: holds no state dict ({key} is {type(value).__name__}, not a tensor); {hint}")
+        raise UserError(f"{path}: is not a state dict ({key} is {type(value).__name__}, not a tensor); {hint}")
     if value.layout != torch.strided or value.numel() * value.element_size() > size:
-        raise UserError(f"{path}: {key} claims {value.numel():,} numbers, more than the file holds; {hint}")
+        raise UserError(f"{path}: {key} has {value.numel():,} numbers, more than fit into the file; {hint}")
     if value.is_floating_point() and not torch.isfinite(value).all():
         raise UserError(f"{path}: {key} holds values that are not finite; {hint}")

@@ -1,4 +1,4 @@
-"""Captions encoded once: a frozen text encoder gives a caption the same features at every step."""
+"""Cache of encoded captions, whose features are constant because the text encoder is frozen."""
 
 import shutil
 from collections.abc import Iterable
@@ -25,15 +25,15 @@ _AT_ONCE = 512  # captions of one length per pass
 class CachedCaptions:
     """Features of the training captions of a data set, read from memory-mapped files beside the encoders.
 
-    The folder's name holds the hash of the encoders, the data set and the kind of device; runs of several models
-    and seeds share it. A caption longer than max_words is read as another random subset each time and is encoded
-    when it comes. Features may differ in their last bits from those of `Damsm.encode`, which depend on the batch.
+    The folder's name contains a hash of encoders, data set and device type, so that runs of several models and seeds
+    share the folder. A caption longer than max_words is not cached: every step encodes a different random subset of its
+    words. Features may differ in their last bits from those of `Damsm.encode`, which depend on the batch.
     """
 
     def __init__(
         self, damsm: Damsm, dataset: PreparedDataset, folder: Path, max_words: int, distributed: DistributedContext
     ):
-        """folder: that of the encoders; the first rank writes the files where they are not there."""
+        """Open the cache in the encoders' folder; the main process writes the cache if it is missing."""
         self._damsm = damsm
         device = damsm.text_encoder.encoder.weight.device.type
         key = [FORMAT, damsm.sha256, dataset.sha256, max_words, device, torch.__version__]
@@ -51,7 +51,7 @@ class CachedCaptions:
         self._row_of = {tokens[start:stop].tobytes(): row for row, (start, stop) in enumerate(spans)}
 
     def _write(self, dataset: PreparedDataset, max_words: int) -> None:
-        """Encode every distinct caption of the training images, the shortest first."""
+        """Encode and store every distinct caption of the training images, in order of length."""
         captions = _distinct_captions(dataset, max_words)
         starts = np.cumsum([0] + [len(each) for each in captions])
         width = self._damsm.options.embedding_dim
@@ -59,7 +59,7 @@ class CachedCaptions:
             f"{self.folder}: encoding {len(captions)} captions, {(starts[-1] + len(captions)) * width * 4 / 1e6:.0f} MB"
         )
         for left in self.folder.parent.glob(f".{self.folder.name}.*"):
-            if left.is_dir():  # of a job that was killed: this one holds the lock
+            if left.is_dir():  # a killed job left the folder; no running job uses it, because this job holds the lock
                 shutil.rmtree(left, ignore_errors=True)
         with files.atomic_folder(self.folder, _CACHED) as temporary:
             words = NpyWriter(temporary / "words.npy", (starts[-1], width), np.float32)
@@ -74,7 +74,7 @@ class CachedCaptions:
             np.save(temporary / "starts.npy", starts)
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
-        """Features of captions, tokens (B, T') padded with 0 and lengths (B,), as `Damsm.encode` gives them."""
+        """Return features of captions, tokens (B, T') padded with 0 and lengths (B,), as `Damsm.encode` does."""
         captions = [row[:length] for row, length in zip(tokens.numpy(), lengths.tolist(), strict=True)]
         rows = [self._row_of.get(caption.tobytes()) for caption in captions]
         width = self._sentences.shape[1]
@@ -99,14 +99,14 @@ class CachedCaptions:
 
 
 def _distinct_captions(dataset: PreparedDataset, max_words: int) -> list[np.ndarray]:
-    """Token ids of the training captions of at most max_words words, each once, by length."""
+    """Return the token ids of the distinct training captions of at most max_words words, in order of length."""
     every = (dataset.tokens(i, k) for i in dataset.indices("train") for k in range(dataset.caption_count(i)))
     kept = {tokens.tobytes(): tokens for tokens in every if len(tokens) <= max_words}
     return sorted(kept.values(), key=len)
 
 
 def _equal_lengths(captions: list[np.ndarray]) -> Iterable[tuple[int, int]]:
-    """Bounds of runs of captions of one length, so that none is padded."""
+    """Yield start and end of batches of captions of equal length, which need no padding."""
     first = 0
     for i in range(1, len(captions) + 1):
         if i == len(captions) or len(captions[i]) != len(captions[first]) or i - first == _AT_ONCE:

@@ -1,4 +1,4 @@
-"""The captioner of MirrorGAN's STREAM: an LSTM behind the DAMSM's image encoder, pretrained on real images."""
+"""The captioner of MirrorGAN's STREAM loss: an LSTM on the DAMSM's image embeddings, pretrained on real images."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ WEIGHTS = "captioner.safetensors"
 
 
 class Captioner(nn.Module):
-    """Image embeddings -> probabilities of captions, word by word."""
+    """LSTM that predicts a caption from an image embedding, word by word."""
 
     def __init__(self, vocabulary_size: int, image_dim: int, options: CaptionerOptions):
         super().__init__()
@@ -29,14 +29,14 @@ class Captioner(nn.Module):
 
     # MirrorGAN, section 3.3: x_{-1} = CNN(I), x_t = W_e T_t, p_{t+1} = RNN(x_t)
     def forward(self, embedding: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) of every word, each from the image's embedding (B, E) and the words (B, T) before it."""
+        """Return logits (B, T, V) of every word, given the embedding (B, E) and the previous words of tokens (B, T)."""
         x = torch.cat([self.read_code(embedding)[:, None, :], self.embedding(tokens[:, :-1])], dim=1)
         hidden, _ = self.lstm(x)
         return self.logits(hidden)
 
     # MirrorGAN, section 3.4: L_stream = -sum_t log p_t(T_t), here the mean over all words of the batch
     def cross_entropy(self, embedding: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Mean over the words (B, T) that are no padding; mask (B, T) true at padding."""
+        """Return the mean cross entropy over the words (B, T) without padding; mask (B, T) is true at padding."""
         logits, wanted = self(embedding, tokens), tokens.masked_fill(mask, -1)
         # Over (B T, V): torch's loss over (B, V, T) is not bit-exact on a GPU.
         return F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=-1)
@@ -46,19 +46,19 @@ class TrainedCaptioner(NamedTuple):
     """A frozen captioner."""
 
     network: Captioner
-    sha256: str  # of its weights
+    sha256: str  # of the weights' file
 
     @classmethod
     def read(cls, folder: Path, damsm: Damsm, device: torch.device) -> "TrainedCaptioner":
-        """Read the folder that `train_captioner` wrote with these encoders; UserError where it was with others."""
+        """Read the folder that `train_captioner` wrote; UserError if the captioner was trained with other encoders."""
         folder = Path(folder)
         hint = f"train it: python -m dmgan captioner --data FOLDER --damsm FOLDER --out {folder}"
         written = files.read_json(folder / "options.json", hint)
         options = from_dict(CaptionerOptions, written["options"], str(folder / "options.json"))
         if written["inputs"]["damsm"] != damsm.sha256:
-            raise UserError(f"{folder}: was trained with other encoders than the generator is; {hint}")
+            raise UserError(f"{folder}: was trained with other encoders than the generator; {hint}")
         network = Captioner(len(damsm.vocabulary), damsm.options.embedding_dim, options)
         load_weights(network, folder / WEIGHTS, hint)
         network.to(device).eval().requires_grad_(False)
-        network.lstm.train()  # it has no dropout; on CUDA an LSTM passes gradients on in this mode alone
+        network.lstm.train()  # cuDNN's LSTM has a backward pass only in training mode; the LSTM has no dropout
         return cls(network, files.file_sha256(folder / WEIGHTS))

@@ -1,4 +1,4 @@
-"""DAMSM pretraining (AttnGAN, section 3.2), and the pair of encoders it leaves."""
+"""The DAMSM: a pretrained pair of text and image encoder (AttnGAN, section 3.2)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,27 +19,28 @@ from dmgan.storage.weights import load_weights
 from dmgan.text.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
 
 TEXT_ENCODER, IMAGE_ENCODER, VOCABULARY = "text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json"
-HASHED = (TEXT_ENCODER, IMAGE_ENCODER, VOCABULARY)  # the files by which a run records its encoders
+HASHED = (TEXT_ENCODER, IMAGE_ENCODER, VOCABULARY)  # files whose hashes a run records
 
 
 class EncodedCaptions(NamedTuple):
-    """Features of B captions, as a generator reads them."""
+    """Features of B captions, the input of a generator."""
 
     sentence: Tensor  # (B, E)
     words: Tensor  # (B, E, T)
     mask: Tensor  # (B, T) true at padding
     lengths: Tensor  # (B,)
-    tokens: Tensor | None = None  # (B, T) ids of the words, if they were encoded from ids
+    tokens: Tensor | None = None  # (B, T) token ids, if known
 
-    def rows(self, rows: slice) -> "EncodedCaptions":
-        """The captions of some rows."""
+    def rows(self, rows: slice | Tensor) -> "EncodedCaptions":
+        """Return the captions in `rows`: a slice, or a CPU tensor of row numbers."""
         return EncodedCaptions(*(None if each is None else each[rows] for each in self))
 
     def padded_to(self, length: int) -> "EncodedCaptions":
-        """The same captions with `length` words; the mask hides the padding."""
+        """Return the captions padded to `length` words; the mask hides the padding."""
         more = length - self.words.shape[2]
         words, mask = F.pad(self.words, (0, more)), F.pad(self.mask, (0, more), value=True)
-        return self._replace(words=words, mask=mask, tokens=F.pad(self.tokens, (0, more)))
+        tokens = None if self.tokens is None else F.pad(self.tokens, (0, more))
+        return self._replace(words=words, mask=mask, tokens=tokens)
 
 
 class Damsm(NamedTuple):
@@ -50,11 +51,11 @@ class Damsm(NamedTuple):
     vocabulary: Vocabulary
     options: DamsmOptions
     sha256: dict[str, str]
-    imported: bool = False  # released weights, with the vocabulary that they were trained with
+    imported: bool = False  # whether the weights are released weights
 
     @classmethod
     def read(cls, folder: Path) -> "Damsm":
-        """Read the folder that `pretrain` wrote; the encoders are in evaluation mode and frozen."""
+        """Read the folder that `pretrain` wrote; the returned encoders are frozen and in evaluation mode."""
         folder = Path(folder)
         hint = "pretrain the encoders: python -m dmgan pretrain --data FOLDER --out " + str(folder)
         written = files.read_json(folder / "options.json", hint)
@@ -71,26 +72,25 @@ class Damsm(NamedTuple):
 
     @classmethod
     def read_for(cls, dataset: PreparedDataset, folder: Path) -> "Damsm":
-        """Read it for training on `dataset`; UserError where it was pretrained with another vocabulary."""
+        """Read the encoders for training on `dataset`; UserError if they were pretrained with another vocabulary."""
         damsm = cls.read(folder)
         if damsm.vocabulary != dataset.vocabulary:
             raise UserError(
-                f"{folder}: its vocabulary is not that of {dataset.folder}; pretrain the encoders on this data set"
+                f"{folder}: has another vocabulary than {dataset.folder}; pretrain the encoders on this data set"
             )
         return damsm
 
     def to(self, device: torch.device) -> "Damsm":
-        """Move both encoders."""
+        """Move both encoders to `device`."""
         self.text_encoder.to(device)
         self.image_encoder.to(device)
         return self
 
     def caption_reader(self, dataset: PreparedDataset, refusal: str) -> Callable[[int, int], np.ndarray]:
-        """How these encoders read a data set: (image, caption) -> token ids (length,) int32 of their own vocabulary.
+        """Return a function (image, caption) -> token ids (length,) int32 in these encoders' vocabulary.
 
-        Released encoders number the words as their own data set did: captions are encoded anew, words that they do
-        not know are left out, a caption of which nothing stays is a UserError naming it. Encoders of this project
-        belong to one data set: with another one it is a UserError saying `refusal`.
+        If the vocabularies differ, released encoders tokenise the captions again and leave out unknown words; a caption
+        without a known word raises UserError. For encoders of this project, raise UserError(refusal) instead.
         """
         if self.vocabulary == dataset.vocabulary:
             return dataset.tokens
@@ -103,7 +103,7 @@ class Damsm(NamedTuple):
             if not len(tokens):
                 raise UserError(
                     f"{dataset.folder}: caption {caption} of {dataset.name(image)} ({text!r}) holds no word that the "
-                    "imported encoders know; give the data set that they were trained on"
+                    "imported encoders know; give the encoders' own data set"
                 )
             return tokens
 
@@ -112,7 +112,7 @@ class Damsm(NamedTuple):
     def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return regions (B, E, h, w) and embeddings (B, E) of images (B, 3, s, s) in [-1, 1] of any side.
 
-        Images are resized to the side that the encoder was trained on; Inception's trunk resizes by itself.
+        Images are resized to the encoder's training side; the Inception encoder resizes them itself.
         """
         if not self.image_encoder.resizes_images:
             images = resized(images, self.options.image_size)
@@ -120,14 +120,14 @@ class Damsm(NamedTuple):
 
     @torch.no_grad()
     def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
-        """Features of captions, tokens (B, T') padded with 0 and lengths (B,)."""
+        """Return the features of captions; tokens (B, T') padded with 0, lengths (B,)."""
         device = self.text_encoder.encoder.weight.device
         tokens, mask = to_device(tokens, device), to_device(padding_mask(lengths), device)
         words, sentence = self.text_encoder(tokens, lengths)
         return EncodedCaptions(sentence, words, mask, lengths, tokens[:, : mask.shape[1]])
 
     def encode_captions(self, captions: list[np.ndarray]) -> EncodedCaptions:
-        """Features of captions given as token arrays."""
+        """Return the features of captions that are given as token arrays."""
         tokens, lengths = pad_captions(captions)
         return self.encode(torch.from_numpy(tokens), torch.from_numpy(lengths))
 
@@ -135,11 +135,12 @@ class Damsm(NamedTuple):
 def resized(images: Tensor, side: int) -> Tensor:
     """Resize images (B, C, s, s) to another side: bilinear, antialiased.
 
-    Computed as products with the weights of torch's own resizing, whose gradient is not bit-exact on a GPU.
+    Computed as matrix products with the weights of torch's resizing, because the gradient of torch's resizing is not
+        bit-exact on a GPU.
     """
     if images.shape[-1] == side:
         return images
     identity = torch.eye(images.shape[-1], dtype=images.dtype, device=images.device)[None, None]
     weights = F.interpolate(identity, size=(side, images.shape[-1]), mode="bilinear", antialias=True)[0, 0]
-    with torch.autocast(images.device.type, enabled=False):  # products would be of half precision
+    with torch.autocast(images.device.type, enabled=False):  # autocast would compute the products in half precision
         return weights @ images @ weights.t()

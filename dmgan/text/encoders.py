@@ -1,4 +1,4 @@
-"""The DAMSM's text and image encoders (AttnGAN, section 3.2). Parameter names are the released ones."""
+"""The DAMSM's text and image encoders (AttnGAN, section 3.2). Parameter names equal those of the released weights."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from dmgan.runtime.device import to_device
 
 WORD_EMBEDDING_DIM = 300
 _INCEPTION_SIZE = 299
-_PLACES = 4  # side of the map from which the small trunk's embedding is read
+_PLACES = 4  # side of the feature map that the small encoder's embedding reads
 
 
 class TextEncoder(nn.Module):
@@ -24,11 +24,11 @@ class TextEncoder(nn.Module):
         nn.init.uniform_(self.encoder.weight, -0.1, 0.1)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Words (B, E, T), zero at padding, and sentence (B, E).
+        """Return word features (B, E, T), zero at padding, and sentence features (B, E).
 
         tokens (B, T') padded with 0; lengths (B,), on the CPU; T is the longest length.
         """
-        # As enforce_sorted=False does, which however waits for the device, there and back.
+        # Sort here: enforce_sorted=False would wait for the device twice.
         lengths, order = lengths.sort(descending=True)
         places, order = to_device(order.argsort(), tokens.device), to_device(order, tokens.device)
         embedded = self.drop(self.encoder(tokens)).index_select(0, order)
@@ -39,12 +39,12 @@ class TextEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """A convolutional trunk with the two heads of the DAMSM.
+    """Base class of image encoders: a convolutional trunk with the two heads of the DAMSM.
 
     A subclass provides `trunk(images) -> (feature map, pooled vector)`.
     """
 
-    resizes_images = False  # whether the trunk resizes images of any side by itself
+    resizes_images = False  # whether the trunk accepts images of any side and resizes them
 
     def __init__(self, map_channels: int, pooled_channels: int, embedding_dim: int):
         super().__init__()
@@ -54,21 +54,21 @@ class ImageEncoder(nn.Module):
         nn.init.uniform_(self.emb_cnn_code.weight, -0.1, 0.1)
 
     def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature map (B, C, h, w) and pooled vector (B, D) of images (B, 3, s, s) in [-1, 1]."""
+        """Return feature map (B, C, h, w) and pooled vector (B, D) of images (B, 3, s, s) in [-1, 1]."""
         raise TypeError(f"{type(self).__name__} has no trunk; use InceptionImageEncoder or SmallImageEncoder")
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """What DAMSM pretraining moves."""
+        """Return the parameters that DAMSM pretraining updates."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Regions (B, E, h, w) and embedding (B, E) of images (B, 3, s, s) in [-1, 1]."""
+        """Return regions (B, E, h, w) and embedding (B, E) of images (B, 3, s, s) in [-1, 1]."""
         feature_map, pooled = self.trunk(images)
         return self.emb_features(feature_map), self.emb_cnn_code(pooled)
 
 
 class InceptionImageEncoder(ImageEncoder):
-    """Inception-v3: regions are Mixed_6e's 17x17 map, the embedding is the average pool of Mixed_7c.
+    """Inception-v3 encoder: regions from Mixed_6e's 17x17 map, embedding from the average-pooled Mixed_7c.
 
     Images of any side are resized to 299 px with aligned corners, as in the released code.
     """
@@ -95,9 +95,9 @@ class InceptionImageEncoder(ImageEncoder):
 
 
 class SmallImageEncoder(ImageEncoder):
-    """A small trunk for demo sizes; regions are a 4x4 map of 64 px images.
+    """Small encoder for demo sizes; the regions of a 64 px image are a 4x4 map.
 
-    The embedding is read from every place of that map, so that it knows where a colour is.
+    The embedding reads the whole map, not its mean, so that it depends on the positions of colours.
     """
 
     def __init__(self, embedding_dim: int = 256, width: int = 32):
@@ -118,27 +118,27 @@ class SmallImageEncoder(ImageEncoder):
 
 
 def place_means(x: Tensor, places: int) -> Tensor:
-    """Means (B, C, places, places) over parts of x (B, C, s, s), where places divides s, or s places.
+    """Pool x (B, C, s, s) to (B, C, places, places) by averages; `places` must divide s, or s divide `places`.
 
-    Adaptive average pooling, to rounding; on a GPU the gradient of that cannot repeat its bits, this one's can.
+    Equal to adaptive average pooling up to rounding, but the gradient is bit-exact on a GPU.
     """
     side = x.shape[-1]
     return F.avg_pool2d(x, side // places) if side >= places else F.interpolate(x, size=(places, places))
 
 
 def _small_block(inputs: int, outputs: int) -> list[nn.Module]:
-    """Halve the side."""
+    """Return the layers of a block that halves the side."""
     conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1, bias=False)
     return [conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True)]
 
 
 def build_image_encoder(kind: str, embedding_dim: int, width: int) -> ImageEncoder:
-    """A new image encoder: "inception", or "small" of the given width."""
+    """Return a new image encoder: "inception", or "small" of the given width."""
     if kind == "inception":
         return InceptionImageEncoder(embedding_dim)
     return SmallImageEncoder(embedding_dim, width)
 
 
 def padding_mask(lengths: Tensor) -> Tensor:
-    """(B, T) true at padding, T the longest length."""
+    """Return a mask (B, T) that is true at padding; T is the largest of `lengths` (B,)."""
     return torch.arange(int(lengths.max()))[None, :] >= lengths[:, None]

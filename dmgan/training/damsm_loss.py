@@ -1,8 +1,8 @@
-"""AttnGAN's word-region attention and word scores (Eq. 7-10), of every image with every caption at once.
+"""The DAMSM loss (AttnGAN Eq. 7-13), computed for all pairs of images and captions at once.
 
-The words of all captions lie one behind another, as in a packed sequence: every caption's first word, longest caption
-first, then the second word of those that have two, and so on. Nothing is computed for padding, a softmax over the words
-of a caption is a few operations on whole blocks, and no product copies the regions.
+The words of all captions are packed without padding: the first words of all captions, longest caption first, then the
+second words of all captions with at least two words, and so on. Therefore a softmax over the words of a caption needs
+only a few operations on whole blocks, and no matrix product copies the regions.
 """
 
 from typing import NamedTuple
@@ -17,16 +17,16 @@ from dmgan.runtime.device import to_device
 
 
 class PackedWords(NamedTuple):
-    """All words of J captions; the k-th caption here is the k-th longest."""
+    """The n words of J captions, packed by position; within a position, longer captions come first."""
 
-    e: Tensor  # (n, E)
-    counts: list[int]  # how many captions have a first word, a second one, ...; n in all
-    captions: Tensor  # (n,) caption of each word
-    positions: Tensor  # (n,) its place there
+    e: Tensor  # (n, E) word features
+    counts: list[int]  # numbers of captions that have a first word, a second word, ...; the sum is n
+    captions: Tensor  # (n,) index of the word's caption
+    positions: Tensor  # (n,) position of the word in its caption
 
 
 def pack_words(words: Tensor, lengths: Tensor) -> PackedWords:
-    """Words (J, E, T) of captions of `lengths` (J,), without their padding."""
+    """Pack the words (J, E, T) of captions of `lengths` (J,), without padding."""
     order = lengths.cpu().argsort(descending=True, stable=True)
     there = torch.arange(int(lengths.max()))[:, None] < lengths.cpu()[order]  # (T, J)
     positions, captions = there.nonzero(as_tuple=True)
@@ -35,7 +35,7 @@ def pack_words(words: Tensor, lengths: Tensor) -> PackedWords:
 
 
 def _softmax_over_words(s: Tensor, counts: list[int]) -> Tensor:
-    """Softmax of s (I, n, R) over the words of each caption."""
+    """Return the softmax of s (I, n, R) over the words of each caption."""
     blocks = s.split(counts, dim=1)
     largest = blocks[0].clone()
     for block in blocks[1:]:
@@ -46,7 +46,7 @@ def _softmax_over_words(s: Tensor, counts: list[int]) -> Tensor:
 
 
 def _sums_over_words(blocks: list[Tensor]) -> Tensor:
-    """Sums over the words of each caption (I, J, R), of blocks (I, count, R)."""
+    """Return sums (I, J, R) over the words of each caption; blocks (I, count, R): one per word position."""
     sums = blocks[0].clone()
     for block in blocks[1:]:
         sums[:, : block.shape[1]] += block
@@ -55,17 +55,17 @@ def _sums_over_words(blocks: list[Tensor]) -> Tensor:
 
 # AttnGAN Eq. 7-9
 def word_attention(v: Tensor, words: PackedWords, gamma1: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Similarity s, its softmax over words, and the attention alpha of words to regions v (I, E, R): each (I, n, R)."""
+    """Return similarity s, its softmax over words, and attention alpha, all (I, n, R), for regions v (I, E, R)."""
     s = torch.bmm(words.e.expand(len(v), -1, -1), v)  # Eq. 7
     s_bar = _softmax_over_words(s, words.counts)  # Eq. 8
     return s, s_bar, (gamma1 * s_bar).softmax(dim=2)  # Eq. 9: over regions
 
 
 class _Contexts(torch.autograd.Function):
-    """<c, e> and |c|^2 of every word's context c = sum_r alpha_r v_r, (I, n) each.
+    """Autograd function: <c, e> and |c|^2, both (I, n), of every word's context c = sum_r alpha_r v_r.
 
-    The gradients are written out: with those that autograd finds, the products are as many, but there are twice as many
-    passes over (I, n, R), which is what the rest of the time goes to.
+    The gradient is implemented by hand: autograd needs as many matrix products, but twice as many passes over
+    (I, n, R) tensors, which take most of the remaining time.
     """
 
     @staticmethod
@@ -85,7 +85,7 @@ class _Contexts(torch.autograd.Function):
         d_inner = d_inner[:, :, None]
         d_c = 2 * d_squared[:, :, None] * c
         d_alpha = torch.bmm(d_c, v).addcmul_(s, d_inner)
-        # Through the softmax over regions, then through the one over words: d x = p (d p - sum p d p).
+        # Backward of the softmax over regions, then of the softmax over words: d x = p (d p - sum p d p).
         weighted = d_alpha.sub_(along_alpha[:, :, None]).mul_(alpha).mul_(s_bar)
         sums = _sums_over_words(weighted.split(ctx.counts, dim=1))
         blocks = zip(weighted.split(ctx.counts, dim=1), s_bar.split(ctx.counts, dim=1), strict=True)
@@ -102,9 +102,9 @@ class _Contexts(torch.autograd.Function):
 
 # AttnGAN Eq. 10
 def word_scores(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float, gamma2: float) -> Tensor:
-    """R(Q_i, D_j) for every image i and caption j, (I, J), before gamma3.
+    """Return R(Q_i, D_j) for every image i and caption j, (I, J), before gamma3.
 
-    regions (I, E, h, w), words (J, E, T), lengths (J,). It can be differentiated once.
+    regions (I, E, h, w), words (J, E, T), lengths (J,). Second derivatives are not supported.
     """
     packed = pack_words(words, lengths)
     inner, squared = _Contexts.apply(regions.flatten(2), packed.e, packed, gamma1)
@@ -116,7 +116,7 @@ def word_scores(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float, 
 
 
 class MatchingLosses(NamedTuple):
-    """The DAMSM's four cross entropies; 0: an image picks its caption, 1: a caption picks its image."""
+    """The DAMSM's four cross entropies; 0: over the captions of an image, 1: over the images of a caption."""
 
     word0: Tensor
     word1: Tensor
@@ -124,14 +124,14 @@ class MatchingLosses(NamedTuple):
     sentence1: Tensor
 
 
-def sentence_scores(codes: Tensor, sentences: Tensor) -> Tensor:
-    """Cosine of every image code (B_i, E) with every sentence (B_j, E), (B_i, B_j)."""
-    return F.normalize(codes, dim=1, eps=1e-8) @ F.normalize(sentences, dim=1, eps=1e-8).t()
+def sentence_scores(embeddings: Tensor, sentences: Tensor) -> Tensor:
+    """Return the cosine similarities (B_i, B_j) of image embeddings (B_i, E) and sentences (B_j, E)."""
+    return F.normalize(embeddings, dim=1, eps=1e-8) @ F.normalize(sentences, dim=1, eps=1e-8).t()
 
 
 # AttnGAN Eq. 11-13
-def both_ways(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Cross entropies over rows and over columns; other samples of the same class do not compete."""
+def cross_entropies(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the cross entropies over rows and over columns; pairs with other samples of the same class are masked."""
     labels = torch.arange(len(scores), device=scores.device)
     if class_ids is not None:
         same = class_ids[:, None] == class_ids[None, :]
@@ -141,27 +141,27 @@ def both_ways(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]
 
 
 def matching_scores(
-    regions: Tensor, code: Tensor, words: Tensor, sentence: Tensor, lengths: Tensor, gammas: MatchingOptions
+    regions: Tensor, embedding: Tensor, words: Tensor, sentence: Tensor, lengths: Tensor, gammas: MatchingOptions
 ) -> tuple[Tensor, Tensor]:
-    """Word and sentence scores (I, J) of I images with J captions, times gamma3."""
+    """Return word and sentence scores (I, J) of I images with J captions, times gamma3."""
     by_word = gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2)
-    return by_word, gammas.gamma3 * sentence_scores(code, sentence)
+    return by_word, gammas.gamma3 * sentence_scores(embedding, sentence)
 
 
 def losses_of_scores(by_word: Tensor, by_sentence: Tensor, class_ids: Tensor | None) -> MatchingLosses:
-    """The DAMSM loss's four parts from the scores (B, B) of a whole batch; class_ids (B,) or None."""
-    return MatchingLosses(*both_ways(by_word, class_ids), *both_ways(by_sentence, class_ids))
+    """Return the DAMSM's four cross entropies from the scores (B, B) of a whole batch; class_ids (B,) or None."""
+    return MatchingLosses(*cross_entropies(by_word, class_ids), *cross_entropies(by_sentence, class_ids))
 
 
 def matching_losses(
     regions: Tensor,
-    code: Tensor,
+    embedding: Tensor,
     words: Tensor,
     sentence: Tensor,
     lengths: Tensor,
     class_ids: Tensor | None,
     gammas: MatchingOptions,
 ) -> MatchingLosses:
-    """The DAMSM loss's four parts for B images and their B captions; class_ids (B,) or None."""
-    scores = matching_scores(regions, code, words, sentence, lengths, gammas)
+    """Return the DAMSM's four cross entropies for B images and their B captions; class_ids (B,) or None."""
+    scores = matching_scores(regions, embedding, words, sentence, lengths, gammas)
     return losses_of_scores(*scores, class_ids)

@@ -1,4 +1,4 @@
-"""The engine of a training: checks of its options, and their record in options.json."""
+"""Engine settings of a training run: checks, and their record in options.json."""
 
 import os
 import shutil
@@ -20,13 +20,13 @@ class EngineRecord:
         self._current, self._distributed = current, distributed
 
     def begin_step(self, step: int) -> None:
-        """Begin a new segment if the engine is another one than that of the last step."""
+        """Begin a new segment if the engine settings differ from those of the last segment."""
         last = {name: value for name, value in self.segments[-1].items() if name != "from_step"} if step else None
         if last == self._current:
             return
         if step and self._distributed.is_main:
             changed = sorted(name for name in self._current if self._current[name] != last.get(name))
-            log(f"another engine from step {step} on ({', '.join(changed)}); options.json keeps both")
+            log(f"engine settings changed at step {step} ({', '.join(changed)}); options.json records both")
         self.segments.append({"from_step": step, **self._current})
 
     def state_dict(self) -> dict[str, object]:
@@ -39,12 +39,12 @@ class EngineRecord:
 def describe_engine(
     engine: EngineOptions, options: TrainingOptions, device: torch.device, distributed: DistributedContext
 ) -> dict[str, object]:
-    """Return what options.json records of the engine; UserError if options and machine do not fit together."""
+    """Return the engine settings for options.json; UserError if options and machine are incompatible."""
     micro_batches = distributed.world_size * engine.accumulate
     if options.batch_size // micro_batches < 2:
         raise UserError(
             f"batch_size {options.batch_size}: {distributed.world_size} processes with {engine.accumulate} "
-            "micro-batches each leave fewer than two images to a micro-batch; take fewer of either"
+            "micro-batches each leave fewer than two images per micro-batch; use fewer processes or micro-batches"
         )
     if engine.cuda_graphs and device.type != "cuda":
         raise UserError("cuda_graphs: needs a CUDA device; leave it out on the CPU")

@@ -1,4 +1,4 @@
-"""Losses that all models share: adversarial losses and the conditioning augmentation's."""
+"""Losses that all models share: adversarial losses and the KL loss of conditioning augmentation."""
 
 from typing import NamedTuple
 
@@ -10,12 +10,12 @@ from dmgan.options import LossOptions
 
 
 def _bce(logits: Tensor, real: bool) -> Tensor:
-    """Mean binary cross entropy of logits with target 1 (real) or 0."""
+    """Return the mean binary cross entropy of logits with target 1 (real) or 0."""
     return F.softplus(-logits if real else logits).mean()
 
 
 def _target_loss(logits: Tensor, real: bool, losses: LossOptions) -> Tensor:
-    """A discriminator's loss on logits that should be real, or fake: BCE, or DF-GAN Eq. 1's hinge."""
+    """Return a discriminator's loss for logits with target real or fake: BCE, or the hinge loss of DF-GAN Eq. 1."""
     if losses.adversarial == "hinge":
         return F.relu(1 - logits if real else 1 + logits).mean()
     return _bce(logits, real)
@@ -23,10 +23,10 @@ def _target_loss(logits: Tensor, real: bool, losses: LossOptions) -> Tensor:
 
 # DF-GAN Eq. 1, its penalty: ||(grad_x D(x, e), grad_e D(x, e))||^6, p = 6, before its weight k
 def matching_aware_penalty(logits: Tensor, real: Tensor, sentence: Tensor) -> Tensor:
-    """Mean over matching pairs of the discriminator's gradient norm to the sixth power.
+    """Return the sixth power of the discriminator's gradient norm, as a mean over matching pairs.
 
-    logits (B,) of real (B, 3, s, s) with sentence (B, E), both of which require a gradient. The gradient belongs to one
-    pair only if the discriminator has no batch normalisation.
+    logits (B,) of real (B, 3, s, s) with sentence (B, E); `real` and `sentence` must require a gradient. The
+    discriminator must not have batch normalisation, which would mix the gradients of different pairs.
     """
     gradients = torch.autograd.grad(logits.sum(), (real, sentence), create_graph=True)
     return sum(each.flatten(1).square().sum(dim=1) for each in gradients).pow(3).mean()
@@ -34,9 +34,9 @@ def matching_aware_penalty(logits: Tensor, real: Tensor, sentence: Tensor) -> Te
 
 # MDSP Eq. 4, its R1 (Mescheder et al. 2018): gamma / 2 E ||grad_x D(x)||^2 at real images, D before its sigmoid
 def r1_penalty(logits: Tensor, real: Tensor, gamma: float) -> Tensor:
-    """Half of gamma times the mean squared gradient norm of logits (B,), a sum over heads, at real (B, 3, s, s).
+    """Return gamma / 2 times the mean squared gradient norm of logits (B,), summed over heads, at real (B, 3, s, s).
 
-    The gradient belongs to one image only if the discriminator has no batch normalisation.
+    The discriminator must not have batch normalisation, which would mix the gradients of different images.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
     return gamma / 2 * gradient.flatten(1).square().sum(dim=1).mean()
@@ -46,19 +46,19 @@ class DiscriminatorLogits(NamedTuple):
     """Logits of one discriminator for n real and n generated images."""
 
     real_pair: Tensor  # (n,) real images with their sentences
-    fake_pair: Tensor  # (n,)
+    fake_pair: Tensor  # (n,) generated images with their sentences
     mismatched_pair: Tensor | None  # (n or n - 1,) real image k with sentence k + 1
-    real: Tensor | None  # (n,) real images without a sentence; None: the discriminator has no unconditional head
-    fake: Tensor | None  # (n,)
-    mismatched: Tensor | None  # (n or n - 1,) the images of the mismatched pairs, without a sentence
+    real: Tensor | None  # (n,) real images without sentences; None: no unconditional head
+    fake: Tensor | None  # (n,) generated images without sentences
+    mismatched: Tensor | None  # (n or n - 1,) images of the mismatched pairs without sentences
 
 
 def discriminator_logits(
     discriminator: nn.Module, real: Tensor, fake: Tensor, own: Tensor, following: Tensor, losses: LossOptions
 ) -> DiscriminatorLogits:
-    """Logits for real and detached fake images (n, 3, s, s), their sentences `own` (n, E), and those that follow.
+    """Return a discriminator's logits for real and detached generated images (n, 3, s, s).
 
-    following: sentence k + 1 of every mismatched pair k, (n, E) or (n - 1, E).
+    own (n, E): the images' sentences; following (n or n - 1, E): sentence k + 1 for every mismatched pair k.
     """
     real_features = discriminator.features(real)
     fake_features = discriminator.features(fake.detach())
@@ -76,16 +76,16 @@ def discriminator_logits(
 
 
 def mismatched_weight(pairs: int, images: int, batch_size: int | None) -> float:
-    """Factor of a micro-batch's mean over mismatched pairs, so that the shares of all micro-batches add up.
+    """Return the weight of the mean over mismatched pairs of a micro-batch, relative to its other loss terms.
 
-    A batch of B images has B - 1 mismatched pairs. A micro-batch of n images weighs n / B in the batch's loss, its mean
-    over pairs must weigh pairs / (B - 1) there. None: the images are the whole batch.
+    A batch of B images has B - 1 mismatched pairs. The loss of a micro-batch of n images is multiplied by n / B, but
+    its mean over pairs must be multiplied by pairs / (B - 1). batch_size None: the images are the whole batch.
     """
     return 1 if batch_size is None else pairs / (batch_size - 1) * batch_size / images
 
 
 def _terms(logits: DiscriminatorLogits, losses: LossOptions, mismatched: float) -> tuple[list[Tensor], list[Tensor]]:
-    """The terms that should be real, and those that should be fake; `mismatched`: weight of mismatched pairs."""
+    """Return the loss terms with target real and with target fake; mismatched: weight of mismatched pairs."""
     real = [_target_loss(each, True, losses) for each in (logits.real, logits.real_pair) if each is not None]
     fake = [_target_loss(each, False, losses) for each in (logits.fake, logits.fake_pair) if each is not None]
     if logits.mismatched_pair is not None:
@@ -96,7 +96,7 @@ def _terms(logits: DiscriminatorLogits, losses: LossOptions, mismatched: float) 
 
 
 def _combined(real: list[Tensor], fake: list[Tensor], losses: LossOptions) -> Tensor:
-    """StackGAN++: the sum of all terms; the release: mean of real + mean of fake terms; DM-GAN Eq. 12: half the sum."""
+    """Combine the terms: sum (StackGAN++), mean of real plus mean of fake terms (release), or half the sum (Eq. 12)."""
     if losses.mismatched_images_real:
         return sum(real + fake)
     if losses.mismatched_captions:
@@ -114,12 +114,12 @@ def discriminator_loss(
     batch_size: int | None = None,
     r1_gamma: float = 10.0,
 ) -> Tensor:
-    """Loss of one discriminator on real and detached fake images (n, 3, s, s).
+    """Return the loss of one discriminator on real and detached generated images (n, 3, s, s).
 
-    sentences: (n, E); (n + 1, E) for a micro-batch that does not end the batch of `batch_size` images: the next row's
-    sentence makes its last mismatched pair. The losses of the micro-batches, each times its share of the batch's
-    images, add up to the batch's loss. A discriminator without unconditional head has the terms of pairs only, as the
-    released AttnDCGAN. With `losses.r1` R1 reads the sum of the logits that a real image gets.
+    sentences: (n, E); (n + 1, E) for a micro-batch before the last of a batch of `batch_size` images, because the last
+    mismatched pair needs the sentence of the next row. The losses of all micro-batches, multiplied by their shares of
+    the images, sum to the batch's loss. Without an unconditional head, the loss has only terms of pairs, as in the
+    released AttnDCGAN. With `losses.r1`, the R1 penalty reads the sum of a real image's logits.
     """
     own, following = sentences[: len(real)], sentences[1:]
     if losses.matching_aware_penalty:
@@ -138,13 +138,13 @@ def discriminator_loss(
 
 
 def _generator_term(logits: Tensor, losses: LossOptions) -> Tensor:
-    """Generator's adversarial term: BCE with target 1, or -mean(logits) for hinge (DF-GAN Eq. 1)."""
+    """Return the generator's adversarial term: BCE with target 1, or -mean(logits) for hinge (DF-GAN Eq. 1)."""
     return -logits.mean() if losses.adversarial == "hinge" else _bce(logits, real=True)
 
 
 # DM-GAN Eq. 11; without its factor 1/2 the released DM-GAN and AttnGAN
 def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor, losses: LossOptions) -> Tensor:
-    """Generator's adversarial loss by one discriminator, for images (B, 3, s, s) and sentences (B, E)."""
+    """Return the generator's adversarial loss from one discriminator, for images (B, 3, s, s), sentences (B, E)."""
     features = discriminator.features(fake)
     loss = _generator_term(discriminator.conditional(features, sentence), losses)
     if discriminator.has_unconditional_head:
@@ -154,6 +154,6 @@ def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor, l
 
 # DM-GAN Eq. 13: KL(N(mean, variance) || N(0, I)), a sum over dimensions; the release takes their mean
 def kl_loss(mean: Tensor, logvar: Tensor, losses: LossOptions) -> Tensor:
-    """KL divergence of the condition (B, C) from the standard normal, mean over the batch."""
+    """Return the KL divergence of the condition (B, C) from the standard normal, as a mean over the batch."""
     divergence = -0.5 * (1 + logvar - mean.square() - logvar.exp())  # (B, C)
     return divergence.sum(dim=1).mean() if losses.kl == "sum" else divergence.mean()

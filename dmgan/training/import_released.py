@@ -1,4 +1,4 @@
-"""Released weights and captions.pickle to a run folder and a folder of encoders, as training would have left them."""
+"""Import of released weights: write the run folder and the encoders as training would write them."""
 
 import os
 import re
@@ -23,12 +23,12 @@ from dmgan.text.damsm import HASHED, IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY
 from dmgan.text.encoders import WORD_EMBEDDING_DIM, TextEncoder, build_image_encoder
 from dmgan.training.run_folder import HISTORY, OPTIONS
 
-_MARKERS = {  # entries of the state dict that only one of the models has
+_MARKERS = {  # entries of the state dict that identify a model
     "dmgan": {"h_net2.A.weight"},
     "attngan": {"h_net2.att.conv_context.weight", "img_net1.img.0.weight"},
     "attngan-dcgan": {"h_net2.att.conv_context.weight", "img_net.img.0.weight"},
 }
-_COUNTER = "num_batches_tracked"  # batch norms of torch before 0.4.1 have none
+_COUNTER = "num_batches_tracked"  # missing in batch norms of torch before 0.4.1
 _INCEPTION_SIZE = 299
 _FILES = "|".join(map(re.escape, ("generator.safetensors", *HASHED, HISTORY, OPTIONS)))
 _IMPORTED = files.OwnFiles("import", ("options.json",), rf"(.*/)?({_FILES})")
@@ -36,7 +36,7 @@ _KNOWN = {"generator": ("max_words",), "encoders": ("image_encoder", "image_size
 
 
 class ReleasedFiles(NamedTuple):
-    """What an author released of one model."""
+    """The released files of one model."""
 
     generator: Path  # netG_epoch_*.pth
     text_encoder: Path  # text_encoder*.pth
@@ -47,10 +47,10 @@ class ReleasedFiles(NamedTuple):
 def import_released(
     model: str, released: ReleasedFiles, out: Path, damsm_out: Path | None, word_mask: str, max_words: int
 ) -> None:
-    """Write the run folder `out` and the encoders (`damsm_out`, else a sub-folder of `out`), whole or not at all.
+    """Write the run folder `out` and the encoders (`damsm_out`, else a sub-folder of `out`) atomically.
 
-    Sizes are read off the shapes, then every entry is loaded strictly under its released name. UserError where a
-    file is damaged, of another kind, or does not belong to the others. No code in a file is executed.
+    Sizes are inferred from the shapes, then every entry is loaded strictly under its released name. UserError if a file
+    is damaged, of another kind, or does not match the other files. No code in a file is executed.
     """
     if max_words < 1:
         raise UserError(f"--max-words {max_words}: must be 1 or more")
@@ -68,8 +68,8 @@ def import_released(
     rows = text_encoder.encoder.num_embeddings
     if len(vocabulary) != rows:
         raise UserError(
-            f"{released.captions_pickle}: has {len(vocabulary)} words, the text encoder {released.text_encoder} was "
-            f"trained on {rows}; give the captions.pickle that was released with it"
+            f"{released.captions_pickle}: has {len(vocabulary)} words, the text encoder {released.text_encoder} has "
+            f"{rows}; give the captions.pickle that was released with the text encoder"
         )
     generator = _filled(build_model(model, architecture, embedding_dim, word_mask=word_mask), state, released.generator)
 
@@ -107,15 +107,15 @@ def import_released(
 
 
 def _refuse_training(folder: Path) -> None:
-    """UserError where a folder to be replaced, with files of an import's names, holds a training."""
+    """Raise UserError if the folder holds a training run, whose files have the same names as imported files."""
     options = folder / "options.json"
     if options.exists() and '"imported": true' not in options.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"{folder}: holds a training of its own; give a new or empty folder")
+        raise UserError(f"{folder}: holds a training run; give a new or empty folder")
 
 
-def _not_known(kind: type, what: str, prefix: str) -> list[str]:
-    """Options whose values here are this project's defaults: released files do not say them."""
-    return [prefix + field.name for field in fields(kind) if field.name not in _KNOWN[what]]
+def _not_known(kind: type, role: str, prefix: str) -> list[str]:
+    """Return the names of the options that released files do not contain; their values are this project's defaults."""
+    return [prefix + field.name for field in fields(kind) if field.name not in _KNOWN[role]]
 
 
 def _write_encoders(
@@ -126,7 +126,7 @@ def _write_encoders(
     embedding_dim: int,
     origin: dict[str, dict[str, str]],
 ) -> dict[str, str]:
-    """Write what DAMSM pretraining leaves, and return the hashes a run records of it."""
+    """Write the same files as DAMSM pretraining, and return their hashes."""
     save_weights(text_encoder, folder / TEXT_ENCODER)
     save_weights(image_encoder, folder / IMAGE_ENCODER)
     vocabulary.write(folder / VOCABULARY)
@@ -149,7 +149,7 @@ def _write_encoders(
 
 
 def infer_architecture(model: str, state: Mapping[str, Tensor], path: Path) -> tuple[ArchitectureOptions, int]:
-    """Sizes of a generator and its embedding dimension, from the shapes of its state dict."""
+    """Return a generator's sizes and embedding dimension, inferred from the shapes of its state dict."""
     for name, markers in _MARKERS.items():
         if markers <= state.keys() and name != model:
             raise UserError(f"{path}: holds a generator of {name}; give --model {name}")
@@ -166,18 +166,20 @@ def infer_architecture(model: str, state: Mapping[str, Tensor], path: Path) -> t
             residual_blocks=_count(state, "h_net2.residual.{}.block.0.weight", 0),
         )
     except UserError as error:
-        raise UserError(f"{path}: holds no generator of {model} ({error})") from error
+        raise UserError(f"{path}: is not a generator of {model} ({error})") from error
     return architecture, embedding_dim
 
 
-def _shape(state: Mapping[str, Tensor], key: str, dimensions: int, path: Path, what: str) -> torch.Size:
+def _shape(state: Mapping[str, Tensor], key: str, dimensions: int, path: Path, role: str) -> torch.Size:
     if key not in state or state[key].dim() != dimensions:
-        raise UserError(f"{path}: holds no {what} (no fitting {key}, but {next(iter(state))}); give the released file")
+        raise UserError(
+            f"{path}: is not a {role} (no valid entry {key}, first entry {next(iter(state))}); give the released file"
+        )
     return state[key].shape
 
 
 def _count(state: Mapping[str, Tensor], pattern: str, first: int) -> int:
-    """How many of pattern.format(first), pattern.format(first + 1), ... there are without a gap."""
+    """Count the consecutive entries pattern.format(first), pattern.format(first + 1), ... of the state dict."""
     number = first
     while pattern.format(number) in state:
         number += 1
@@ -185,7 +187,7 @@ def _count(state: Mapping[str, Tensor], pattern: str, first: int) -> int:
 
 
 def _filled(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.Module:
-    """The network with the weights of a released file, every entry under its own name."""
+    """Load a released file into the network, every entry under its own name."""
     counters = {key: value for key, value in network.state_dict().items() if key.endswith(_COUNTER)}
     load_state(network, {**counters, **state}, str(path), "give the released file of this model")
     return network
@@ -206,14 +208,11 @@ def _image_encoder(path: Path, embedding_dim: int) -> nn.Module:
     return _filled(build_image_encoder("inception", own, width=1), state, path)
 
 
-def _check_dims(path: Path, what: str, released_kind: bool, own: int, embedding_dim: int) -> None:
+def _check_dims(path: Path, role: str, released_kind: bool, own: int, embedding_dim: int) -> None:
     if not released_kind:
-        raise UserError(f"{path}: is not of the kind that was released with AttnGAN and DM-GAN; give that {what}")
+        raise UserError(f"{path}: is not the {role} that was released with AttnGAN or DM-GAN; give the released file")
     if own != embedding_dim:
         raise UserError(
-            f"{path}: gives features of {own} numbers, the generator reads {embedding_dim}; "
-            f"give the {what} that it was trained with"
+            f"{path}: has features of {own} numbers, the generator reads {embedding_dim}; "
+            f"give the {role} that the generator was trained with"
         )
-
-
-# captions.pickle

@@ -1,4 +1,4 @@
-"""MLflow mirrors every run; nothing of the project reads it back."""
+"""MLflow mirror of training and evaluation runs; the project writes to MLflow but never reads results from it."""
 
 import os
 import re
@@ -12,8 +12,8 @@ from dmgan.storage.files import read_json, write_json
 
 EXPERIMENT = "dmgan"
 _RUN_FILE = "mlflow.json"
-_SECONDS = 10.0  # between two sends of history rows; the database is slow
-_POINTS = 1000  # MLflow's limit per call
+_SECONDS = 10.0  # minimum time between two transfers of history rows, because the database is slow
+_POINTS = 1000  # MLflow's limit of metric values per call
 
 
 def _mlflow():
@@ -30,23 +30,23 @@ def _mlflow():
 
 
 def create_database(uri: str, artifacts: Path) -> None:
-    """Create the database and its experiment; call it once, before jobs that would race to create them."""
+    """Create the database and its experiment; call this once before jobs start, which would race to create them."""
     mlflow = _mlflow()
-    client = mlflow.MlflowClient(uri)  # the first client makes the tables
+    client = mlflow.MlflowClient(uri)  # the first client creates the tables
     if client.get_experiment_by_name(EXPERIMENT) is None:
         client.create_experiment(EXPERIMENT, artifact_location=artifacts.resolve().as_uri())
 
 
 class MlflowRun:
-    """The MLflow run of one job; without a URI it logs nothing."""
+    """The MLflow run of one job; all methods do nothing if no URI is given."""
 
     def __init__(
         self, uri: str | None, run_folder: Path, name: str, tags: dict[str, str], parameters: dict[str, object]
     ):
-        """Continue the MLflow run that `run_folder` belongs to if its tags are the same, else begin a new one."""
+        """Continue the MLflow run recorded in `run_folder` if its tags are equal, else create a new MLflow run."""
         self._run_id = None
         self._last_step, self._sent_at = 0, 0.0
-        self._waiting: list[dict[str, float]] = []  # rows that are not sent yet
+        self._waiting: list[dict[str, float]] = []  # rows to send
         if uri is None:
             return
         mlflow = _mlflow()
@@ -55,7 +55,7 @@ class MlflowRun:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             raise UserError(
-                f"{uri}: has no experiment {EXPERIMENT}; make it first: python -m dmgan mlflow-db --mlflow {uri}"
+                f"{uri}: has no experiment {EXPERIMENT}; create it first: python -m dmgan mlflow-db --mlflow {uri}"
             )
         note = run_folder / _RUN_FILE
         known = read_json(note, "delete it") if note.exists() else None
@@ -71,11 +71,11 @@ class MlflowRun:
 
     @property
     def active(self) -> bool:
-        """Whether there is an MLflow run to log to."""
+        """Whether a URI was given, so that values are logged."""
         return self._run_id is not None
 
     def _holds(self, run_id: str) -> bool:
-        """Whether the database knows the run; a database that was deleted and made anew does not."""
+        """Return whether the database holds the active run `run_id`; the database may have been created anew."""
         try:
             return self._client.get_run(run_id).info.lifecycle_stage == "active"
         except self._missing:
@@ -87,10 +87,10 @@ class MlflowRun:
         return max((metric.step for history in histories for metric in history), default=0)
 
     def log_history(self, rows: list[dict[str, float]]) -> None:
-        """Log rows of a history, at most every 10 s; rows that the run already holds are left out.
+        """Log history rows, at most every 10 s; rows that were logged already are left out.
 
-        A killed job loses the rows that it has not sent. When it resumes, it logs the checkpoint's history first and
-        computes the later rows again, so that no row is missing.
+        A killed job loses its unsent rows. The resumed job first logs the checkpoint's history and then computes the
+        later rows again, so that no row is missing.
         """
         if not self.active:
             return
@@ -100,7 +100,7 @@ class MlflowRun:
             self.flush()
 
     def flush(self) -> None:
-        """Send the rows that wait. A row is sent whole: the step of the last row tells what the run holds."""
+        """Send the waiting rows. A row is never split, so that the last step in MLflow identifies the last sent row."""
         while self._waiting:
             count = max(1, _POINTS // len(self._waiting[0]))
             rows, self._waiting = self._waiting[:count], self._waiting[count:]
@@ -114,7 +114,7 @@ class MlflowRun:
         self._sent_at = time.monotonic()
 
     def log_scores(self, values: dict[str, float]) -> None:
-        """Log final numbers; MLflow allows no brackets, so FID(clean) is logged as FID/clean."""
+        """Log final scores; MLflow does not allow brackets in names, so that FID(clean) is logged as FID/clean."""
         if self.active and values:
             named = {
                 re.sub(r"[^\w./ -]", "-", name.replace("(", "/").rstrip(")")): each for name, each in values.items()

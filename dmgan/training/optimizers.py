@@ -4,21 +4,21 @@ import torch
 from torch import Tensor, nn
 
 EPS = 1e-8  # Adam's
-_IMPLEMENTATION = ("fused", "foreach", "capturable")  # flags of torch's optimisers that choose kernels, not values
+_IMPLEMENTATION = ("fused", "foreach", "capturable")  # flags that choose the implementation, not the values
 
 
 class Adam(torch.optim.Adam):
     """Adam that keeps its own `fused`, `foreach` and `capturable` flags when it loads a checkpoint."""
 
     def load_state_dict(self, state: dict) -> None:
-        """Load moments and learning rates, onto the device and for the kernels of this optimiser."""
+        """Load moments and learning rates, but keep this optimiser's device and implementation flags."""
         pairs = zip(state["param_groups"], self.param_groups, strict=True)
         groups = [{**saved, **{name: own[name] for name in _IMPLEMENTATION}} for saved, own in pairs]
         super().load_state_dict({**state, "param_groups": groups})
 
 
 class LossScaler(torch.amp.GradScaler):
-    """Scales float16's losses so that small gradients do not vanish; does nothing in other precisions."""
+    """Scaler of float16 losses, which keeps small gradients from underflow; inactive in other precisions."""
 
     def load_state_dict(self, state: dict) -> None:
         """Restore the loss scale; start fresh if the checkpoint was not float16."""
@@ -27,7 +27,7 @@ class LossScaler(torch.amp.GradScaler):
 
 
 class WeightAverage:
-    """Exponential moving average of the parameters; batch-norm statistics stay the live ones (released code)."""
+    """Exponential moving average of the parameters; as in the released code, batch-norm statistics are not averaged."""
 
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
@@ -35,7 +35,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """average = decay * average + (1 - decay) * parameter."""
+        """Update the average: average = decay * average + (1 - decay) * parameter."""
         live = [parameter.detach() for parameter in model.parameters()]
         torch._foreach_lerp_(list(self.parameters.values()), live, 1 - self.decay)
 

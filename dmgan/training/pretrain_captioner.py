@@ -1,4 +1,4 @@
-"""Pretraining of the captioner that MirrorGAN's loss reads."""
+"""Pretraining of the captioner for MirrorGAN's STREAM loss."""
 
 from dataclasses import asdict
 from functools import partial

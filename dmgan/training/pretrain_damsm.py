@@ -23,11 +23,11 @@ from dmgan.training.run_folder import RunDescription, RunFolder
 
 
 class Pretrainer:
-    """Both encoders, their optimiser, and the step that moves them.
+    """Both encoders, their optimiser, and the training step, as in the released code.
 
-    Recipe of the released code: the loss is the unweighted sum of the four cross entropies; a class's
-    other images do not compete; the text encoder's gradient is clipped, the image encoder's is not; an
-    Inception trunk stays frozen but normalises with batch statistics.
+    The loss is the unweighted sum of the four cross entropies, in which pairs with other images of the same class are
+    masked. Only the text encoder's gradient is clipped. An Inception trunk is frozen, but its batch norms use batch
+    statistics.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class Pretrainer:
         self.adam = torch.optim.Adam(groups, lr=options.lr, betas=(0.5, 0.999))
 
     def stateful(self) -> dict[str, object]:
-        """Everything a step changes, by name."""
+        """Return the objects whose state a step changes, by name."""
         return {"text_encoder": self.text_encoder, "image_encoder": self.image_encoder, "adam": self.adam}
 
     def schedule(self, epoch: int, position: int) -> None:
-        """Learning rates of a step, which stands at `position` in its epoch; what Adam forgets before it."""
+        """Set the epoch's learning rates; at position 0 of an epoch, clear Adam's moments if new_adam_each_epoch."""
         if position == 0 and self.options.new_adam_each_epoch:
             self.adam.state.clear()
         rate = max(self.options.lr * self.options.lr_decay**epoch, self.options.min_lr)
@@ -58,14 +58,14 @@ class Pretrainer:
             group["lr"] = factor * rate
 
     def losses(self, images: Tensor, tokens: Tensor, lengths: Tensor, class_ids: Tensor) -> MatchingLosses:
-        """The four cross entropies of images (B, 3, s, s) and their captions, tokens (B, T) and lengths (B,)."""
-        regions, code = self.image_encoder(images)
+        """Return the four cross entropies of images (B, 3, s, s) and captions with tokens (B, T) and lengths (B,)."""
+        regions, embedding = self.image_encoder(images)
         words, sentence = self.text_encoder(to_device(tokens, self.device), lengths)
         class_ids = to_device(class_ids, self.device)
-        return matching_losses(regions, code, words, sentence, lengths, class_ids, self.gammas)
+        return matching_losses(regions, embedding, words, sentence, lengths, class_ids, self.gammas)
 
     def step(self, images: Tensor, tokens: Tensor, lengths: Tensor, class_ids: Tensor) -> dict[str, Tensor]:
-        """One update of both encoders."""
+        """Update both encoders once; return the losses by name."""
         losses = self.losses(images, tokens, lengths, class_ids)
         self.adam.zero_grad(set_to_none=True)
         sum(losses).backward()
@@ -86,7 +86,7 @@ def pretrain(
 ) -> None:
     """Train both encoders to match images with their captions.
 
-    Write the encoders, their vocabulary, history.csv and options.json into `out`.
+    Writes the encoders, their vocabulary, history.csv and options.json into `out`.
     """
     dataset = PreparedDataset(data)
     torch.manual_seed(seed)
@@ -101,7 +101,7 @@ def pretrain(
     def step_function(step: int) -> dict[str, Tensor]:
         pretrainer.schedule(*divmod(step, batches.steps_per_epoch))
         batch = batches[step]
-        torch.manual_seed((seed << 32) + step)  # dropout depends on the step alone
+        torch.manual_seed((seed << 32) + step)  # dropout depends only on seed and step
         return pretrainer.step(batch.images[0], batch.tokens, batch.lengths, batch.class_ids)
 
     inputs = {"data": dataset.sha256}

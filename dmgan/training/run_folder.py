@@ -1,4 +1,4 @@
-"""The life of a run folder: lock, resume, history, weights, options.json, MLflow; one class for every training."""
+"""The run folder of a training run: lock, resume, history, weights, options.json and MLflow."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
@@ -21,21 +21,21 @@ HISTORY, OPTIONS = "history.csv", "options.json"
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What is trained, and everything that shapes the result."""
+    """Description of a training run, with all options and inputs that affect the result."""
 
-    kind: str  # the model's name; a checkpoint of another kind is refused
+    kind: str  # name of the trained network; a checkpoint of another kind is refused
     stage: str  # MLflow tag: train, pretrain, classifier, captioner
     title: str  # name of the MLflow run
     dataset: PreparedDataset
     seed: int
-    written: Mapping[str, object]  # the entries of options.json that shape the result
+    written: Mapping[str, object]  # entries of options.json that affect the result
     loop_options: str = "options"  # the entry of `written` that holds epochs and checkpoint_every
-    steps_depend_on_epochs: bool = False  # then a run cannot be continued with more epochs
+    steps_depend_on_epochs: bool = False  # true: a run cannot be continued with more epochs
     parameters: Mapping[str, object] = field(default_factory=dict)  # shown in MLflow beside the loop's options
 
 
 class RunFolder:
-    """A context manager that holds the lock of `folder` while one training runs in it."""
+    """Context manager that locks `folder` during one training run."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class RunFolder:
         mlflow: str | None = None,
         distributed: DistributedContext = SINGLE_PROCESS,
     ):
-        """mlflow: URI of the database that mirrors the run; None: no mirror."""
+        """Hash the run's options; mlflow: URI of the MLflow database that mirrors the run; None: no mirror."""
         self.folder, self.run, self._mlflow, self._distributed = Path(folder), run, mlflow, distributed
         self.fingerprints = Fingerprints.of(run.written, run.loop_options, run.steps_depend_on_epochs)
         self._provenance = provenance()
@@ -81,7 +81,7 @@ class RunFolder:
         total_steps: int,
         describe: Callable[[int], dict[str, object]] = lambda step: {},
     ) -> None:
-        """Run the steps that are still missing (see run_steps)."""
+        """Run the remaining steps (see run_steps)."""
         every = self.run.written[self.run.loop_options]["checkpoint_every"]
         checkpoint = Checkpoint(self.folder, self.run.kind, self.fingerprints.steps)
         self._history = run_steps(
@@ -96,7 +96,7 @@ class RunFolder:
     ) -> None:
         """Write weights by file name, history.csv and options.json, and log them to MLflow; main process only.
 
-        further: entries of options.json that do not shape the result; scores: final numbers for MLflow.
+        further: entries of options.json that do not affect the result; scores: final scores for MLflow.
         """
         for name, network in networks.items():
             save_weights(network, self.folder / name)

@@ -1,4 +1,4 @@
-"""Training of one model: from its data and options to a finished run folder."""
+"""Training of one model into a run folder."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -34,12 +34,12 @@ WEIGHTS = "generator.safetensors"
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """The folders and files that a training reads."""
+    """Input folders and files of a training run."""
 
     data: Path  # prepared data set
     damsm: Path  # folder of the pretrained encoders
-    vgg16_weights: Path | None = None  # torchvision's state dict, for models whose networks read VGG-16
-    captioner: Path | None = None  # folder that train_captioner wrote, for models that need one
+    vgg16_weights: Path | None = None  # torchvision's state dict, for models that use VGG-16
+    captioner: Path | None = None  # folder that train_captioner wrote, for models that need a captioner
 
 
 def step_noise(seed: int, step: int, batch_size: int, noise_dim: int) -> Tensor:
@@ -61,12 +61,12 @@ def train(
     """Train the model called `name`; write generator.safetensors, history.csv and options.json into `out`.
 
     An interrupted run in `out` resumes from its checkpoint, bit-exactly on the CPU. Several processes share each batch.
-    UserError if options, data and machine do not fit together.
+    UserError if options, data and machine are incompatible.
     """
     entry, options, engine = find(name), settings.training, settings.engine
     check_training(name, options)
     if distributed.world_size > 1 and entry.stagewise:
-        raise UserError(f"{name}: trains its stages one by one, which several processes cannot share; give it one GPU")
+        raise UserError(f"{name}: trains its stages one after another, which needs a single process; use one GPU")
     _refuse_unread(name, entry.needs, inputs)
     current_engine = describe_engine(engine, options, device, distributed)
     set_deterministic(device, engine.deterministic)
@@ -77,7 +77,7 @@ def train(
     torch.manual_seed(seed)
     model = build_model(name, settings.architecture, damsm.options.embedding_dim)
     initialise(model, model.weight_std)
-    if entry.retrieves:  # between generator and discriminators: making its layers draws from torch's random numbers
+    if entry.retrieves:  # not later: creating the layers draws random numbers
         features = _feature_network(name, settings.architecture, dataset, inputs.vgg16_weights)
         networks = networks._replace(features=features)
         sha256["features"] = {"name": features.name, "sha256": features.sha256}
@@ -113,7 +113,7 @@ def train(
             model.begin_step(step, steps)
             batch = batches[step]
             captions = encode(batch.tokens, batch.lengths)
-            if engine.compile:  # one length, so that one compilation serves all batches
+            if engine.compile:  # equal lengths, so that the model is compiled once for all batches
                 captions = captions.padded_to(options.max_words)
             noise = step_noise(seed, step, options.batch_size, model.noise_dim)
             class_ids, noise = to_device(batch.class_ids, device), to_device(noise, device)
@@ -128,7 +128,7 @@ def train(
                 f"micro-batches each, learning rates {options.generator_lr:g} and {options.discriminator_lr:g}, "
                 f"{engine.precision}"
             )
-        folder.train(step_function, {**trainer.stateful(), "engine": record}, steps, describe)
+        folder.train(step_function, {**trainer.stateful(), "engine_segments": record}, steps, describe)
         if not distributed.is_main:
             return
         trainer.average.copy_to(model)
@@ -141,35 +141,35 @@ def train(
 
 
 def _refuse_unread(name: str, needs: frozenset[str], inputs: TrainingInputs) -> None:
-    """Raise UserError for a file of frozen weights that the model does not read."""
+    """Raise UserError if weights of a frozen network are given that the model does not use."""
     if inputs.vgg16_weights is not None and not needs & {"perceptual", "features"}:
-        raise UserError(f"--vgg16-weights {inputs.vgg16_weights}: {name} reads no VGG-16; leave the option out")
+        raise UserError(f"--vgg16-weights {inputs.vgg16_weights}: {name} does not use VGG-16; leave the option out")
     if inputs.captioner is not None and "captioner" not in needs:
-        raise UserError(f"--captioner {inputs.captioner}: {name} reads no captioner; leave the option out")
+        raise UserError(f"--captioner {inputs.captioner}: {name} does not use a captioner; leave the option out")
 
 
 def _feature_network(
     name: str, architecture: ArchitectureOptions, dataset: PreparedDataset, vgg16_weights: Path | None
 ) -> FeatureNetwork:
-    """Return the network whose features a retrieving model reads; UserError if the images are of another side."""
+    """Return the feature network of a retrieving model; UserError if the data set has another image size."""
     if architecture.image_size != dataset.image_size:
         raise UserError(
-            f"{dataset.folder}: holds images of {dataset.image_size} px, of which {name} retrieves features, and "
-            f"images of {architecture.image_size} px are to be trained; prepare it for that size, or change "
-            "base_size or stages"
+            f"{dataset.folder}: holds images of {dataset.image_size} px, but {name} is trained with images of "
+            f"{architecture.image_size} px and retrieves features of the same size; prepare the data set for that "
+            "size, or change base_size or stages"
         )
     return feature_network(architecture.feature_network, vgg16_weights)
 
 
 def _relative_folders(inputs: TrainingInputs, out: Path) -> dict[str, str]:
-    """Where the inputs lie, as seen from the run folder."""
+    """Return the paths of the inputs relative to the run folder, for options.json."""
     found = {"damsm_folder": inputs.damsm, "data_folder": inputs.data, "vgg16_weights": inputs.vgg16_weights}
     return {name: os.path.relpath(path, out) for name, path in found.items() if path is not None}
 
 
 @torch.no_grad()
 def _samples(trainer: Trainer, damsm: Damsm, batch: Batch) -> np.ndarray:
-    """A contact sheet of the images generated for a batch's captions: a row per side, the real images below."""
+    """Return a contact sheet of images generated from a batch's captions: one row per side, then the real images."""
     model, device = trainer.model.eval(), trainer.device
     captions = damsm.encode(batch.tokens, batch.lengths)
     noise = step_noise(0, 0, len(batch.tokens), model.noise_dim).to(device)

@@ -1,4 +1,4 @@
-"""Networks, optimisers and averaged weights of one model, and the training step."""
+"""Training step of one model, with its networks, optimisers and averaged weights."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -32,12 +32,12 @@ class MicroBatch(NamedTuple):
     rows: slice  # in the batch
     images: list[Tensor]  # per side (n, 3, s, s)
     captions: EncodedCaptions  # of these rows
-    sentences: Tensor  # (n + 1, E) of these rows and of the next one; (n, E) at the end of the batch
+    sentences: Tensor  # (n + 1, E) of these rows and the next row; (n, E) at the end of the batch
     noise: Tensor  # (n, noise_dim)
 
 
 class Trainer:
-    """Networks, optimisers and averaged weights of one model, and the step that updates them."""
+    """Networks, optimisers and averaged weights of one model, and the training step."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Trainer:
         distributed: DistributedContext = SINGLE_PROCESS,
         networks: LossNetworks = NO_NETWORKS,
     ):
-        """image_encoder: the DAMSM's, frozen; networks: frozen networks that the model's extra losses read."""
+        """Set up the networks; image_encoder: the DAMSM's, frozen; networks: frozen networks that losses read."""
         options = settings.training
         self.options, self.gammas, self.losses, self.engine = options, settings.matching, losses, settings.engine
         self.device, self.distributed, self.networks = device, distributed, networks
@@ -73,10 +73,10 @@ class Trainer:
         self.scaler = LossScaler(device.type, enabled=self.engine.precision == "float16")
 
     def _set_up_networks(self) -> None:
-        """Apply the engine's options and the processes to the networks; names and values of parameters stay."""
-        if self.engine.fused:  # first: it recognises blocks by their layers
+        """Prepare the networks for engine options and distributed training; parameters keep their names and values."""
+        if self.engine.fused:  # first, because blocks are recognised by their original layers
             fuse_for_training(self.model)
-        if self.distributed.world_size > 1 and self.device.type == "cuda":  # it has no CPU form
+        if self.distributed.world_size > 1 and self.device.type == "cuda":  # SyncBatchNorm has no CPU implementation
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             nn.SyncBatchNorm.convert_sync_batchnorm(self.discriminators)
         if self.engine.channels_last:
@@ -89,8 +89,8 @@ class Trainer:
             self.model.compile(dynamic=False, mode=mode)
             self.image_encoder.compile(dynamic=False, mode=mode)
         losses = [DiscriminatorLoss(each, self.losses, self.model, self.context) for each in self.discriminators]
-        # One wrapper per network, and one backward for all its passes: otherwise the gradients are wrong, without an
-        # error.
+        # Use one wrapper per network and one backward pass for all its forward passes: otherwise the gradients are
+        # silently wrong.
         self._generator = self._wrapped(self.model)
         self._discriminator_losses = [self._wrapped(each) for each in losses]
 
@@ -98,7 +98,7 @@ class Trainer:
         return network if self.distributed.world_size == 1 else DistributedDataParallel(network)
 
     def stateful(self) -> dict[str, object]:
-        """Everything that a step changes, by name."""
+        """Return the objects whose state a step changes, by name."""
         adams = {f"discriminator_adam{i}": adam for i, adam in enumerate(self.discriminator_adams)}
         return {
             "model": self.model,
@@ -112,13 +112,13 @@ class Trainer:
     def step(
         self, images: Sequence[Tensor], captions: EncodedCaptions, class_ids: Tensor, noise: Tensor
     ) -> dict[str, Tensor]:
-        """Update every discriminator, then the generator, then the average (the release's order); return the losses.
+        """Update every discriminator, then the generator, then the average, in the release's order; return the losses.
 
         images: this process's rows of the batch, per side (n, 3, s, s). captions, class_ids (B,) and noise
-        (B, noise_dim): the whole batch's. The returned losses, summed over the processes, are the batch's.
+        (B, noise_dim) of the whole batch. The sum of the returned losses over the processes is the batch's loss.
         """
         if self.engine.cuda_graphs:
-            torch.compiler.cudagraph_mark_step_begin()  # the memory of the last step's graphs may be overwritten
+            torch.compiler.cudagraph_mark_step_begin()  # allows CUDA graphs to reuse the memory of the last step
         batches = self._micro_batches(images, captions, noise)
         # One micro-batch: reuse this graph for the generator's update. Several: recompute.
         with torch.set_grad_enabled(len(batches) == 1):
@@ -132,7 +132,7 @@ class Trainer:
                 continue
             adam.zero_grad(set_to_none=True)
             for batch, made in zip(batches, generated, strict=True):
-                with self._exchange(loss_of, batch is batches[-1]):
+                with self._gradient_sync(loss_of, batch is batches[-1]):
                     with self._autocast():
                         loss = loss_of(batch.images[i], made.images[i], batch.captions, batch.sentences, len(noise))
                         loss = loss * batch.share
@@ -140,13 +140,13 @@ class Trainer:
                 _add(losses, {f"discriminator{i}": loss})
             self.scaler.step(adam)
 
-        # Update the generator against the updated discriminators, whose weights need no gradient now.
+        # Update the generator with the updated discriminators, whose weights need no gradient here.
         _require_gradients(self.discriminators, False)
         matching = self.losses.matching and not (len(batches) == self.distributed.world_size == 1)
         scores = self._all_scores(batches, generated, captions) if matching else None
         self.generator_adam.zero_grad(set_to_none=True)
         for batch, made in zip(batches, generated, strict=True):
-            with self._exchange(self._generator, batch is batches[-1]):
+            with self._gradient_sync(self._generator, batch is batches[-1]):
                 if len(batches) > 1:
                     with unchanged_buffers(self.model):
                         made = self._generate(batch)
@@ -161,7 +161,7 @@ class Trainer:
         return losses
 
     def _micro_batches(self, images: Sequence[Tensor], captions: EncodedCaptions, noise: Tensor) -> list[MicroBatch]:
-        """Cut this process's rows of the batch into `accumulate` micro-batches."""
+        """Split this process's rows of the batch into `accumulate` micro-batches."""
         batch_size, mine, count = len(noise), self.distributed.rows(len(noise)), self.engine.accumulate
         layout = torch.channels_last if self.engine.channels_last else torch.preserve_format
         bounds = [mine.start + i * (mine.stop - mine.start) // count for i in range(count)]
@@ -181,7 +181,7 @@ class Trainer:
         return batches
 
     def _generate(self, batch: MicroBatch) -> Generated:
-        """The generator's pass over a micro-batch."""
+        """Generate the images of a micro-batch; images and condition are returned in float32."""
         captions, memory = batch.captions, self.features_of(batch.images)
         with self._autocast():
             made = self._generator(batch.noise, captions.sentence, captions.words, captions.mask, memory)
@@ -190,9 +190,9 @@ class Trainer:
 
     @torch.no_grad()
     def features_of(self, images: Sequence[Tensor]) -> Tensor | None:
-        """Features of real images, per side (B, 3, s, s), which stand for retrieved ones in training (MDSP, section 3).
+        """Return features of the real images, per side (B, 3, s, s); None if the model does not retrieve.
 
-        None: the model does not retrieve.
+        Training uses them in place of the features of retrieved images (MDSP, section 3).
         """
         return None if self.networks.features is None else self.networks.features(images[-1])
 
@@ -204,7 +204,7 @@ class Trainer:
         class_ids: Tensor,
         scores: Tensor | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """A micro-batch's share of the generator's loss, in total and by name."""
+        """Return a micro-batch's share of the generator's loss, in total and by name."""
         with self._autocast():
             adversarial = self._adversarial(made, batch.captions.sentence)
             if self.losses.interpolation:
@@ -217,7 +217,7 @@ class Trainer:
             if scores is not None:
                 own = torch.cat([scores[:, : batch.rows.start], own, scores[:, batch.rows.stop :]], dim=1)
             matching = losses_of_scores(*own, class_ids)
-            # Not times the share: only the own scores have a gradient, which is already the micro-batch's share.
+            # Do not multiply by the share: only this micro-batch's scores have a gradient, which is its share already.
             total = total + self.options.damsm_weight * sum(matching)
             losses |= {name: loss * batch.share for name, loss in matching._asdict().items()}
         if made.mean is not None:
@@ -229,12 +229,12 @@ class Trainer:
         return sum(extra.values(), total), losses | extra | diagnostics
 
     def _adversarial(self, generated: Generated, sentence: Tensor) -> Tensor:
-        """Sum of the adversarial losses over the images that are trained, with sentences (n, E)."""
+        """Sum the adversarial losses over the trained images, with sentences (n, E)."""
         pairs = ((self.discriminators[i], generated.images[i]) for i in self.model.trained_images)
         return sum(adversarial_loss(each, fake, sentence, self.losses) for each, fake in pairs)
 
     def _scores(self, images: Tensor, captions: EncodedCaptions) -> Tensor:
-        """The DAMSM's scores (2, n, B) of the last stage's images (n, 3, s, s) with every caption of the batch."""
+        """Return the DAMSM's scores (2, n, B) of the last stage's images (n, 3, s, s) with the batch's B captions."""
         with self._autocast():
             regions, embedding = self.image_encoder(images)
         regions, embedding = to_float32(regions), to_float32(embedding)
@@ -243,7 +243,7 @@ class Trainer:
 
     @torch.no_grad()
     def _all_scores(self, batches: list[MicroBatch], generated: list[Generated], captions: EncodedCaptions) -> Tensor:
-        """The DAMSM's scores (2, B, B) of the whole batch's images, of all micro-batches and processes."""
+        """Return the DAMSM's scores (2, B, B) of the whole batch, over all micro-batches and processes."""
         batch_size = len(captions.sentence)
         scores = torch.zeros(2, batch_size, batch_size, device=self.device, dtype=captions.sentence.dtype)
         for batch, made in zip(batches, generated, strict=True):
@@ -251,26 +251,26 @@ class Trainer:
         return self.distributed.sum(scores)
 
     def _autocast(self) -> torch.autocast:
-        """Half-precision passes, if the engine asks for them."""
+        """Return an autocast context for the engine's precision; inactive for float32."""
         wanted = self.engine.precision
         return torch.autocast(self.device.type, getattr(torch, wanted), enabled=wanted != "float32")
 
-    def _exchange(self, network: nn.Module, last: bool) -> AbstractContextManager:
-        """Let the processes add up a network's gradients only in the backward pass of the last micro-batch."""
+    def _gradient_sync(self, network: nn.Module, last: bool) -> AbstractContextManager:
+        """Return a context that synchronises a network's gradients over processes only for the last micro-batch."""
         return network.no_sync() if self.distributed.world_size > 1 and not last else nullcontext()
 
     def _backward(self, loss: Tensor) -> None:
-        """Backward pass of a micro-batch's share; DistributedDataParallel averages over processes, the loss sums."""
+        """Run the backward pass of a loss, scaled so that DistributedDataParallel sums gradients, not averages them."""
         self.scaler.scale(loss * self.distributed.world_size).backward()
 
 
 class DiscriminatorLoss(nn.Module):
-    """A discriminator's loss as a network with one forward pass, as DistributedDataParallel needs it."""
+    """A discriminator's loss as a module with a single forward pass, which DistributedDataParallel requires."""
 
     def __init__(self, discriminator: nn.Module, losses: LossOptions, model: TextToImageGAN, context: LossContext):
         super().__init__()
         self.discriminator, self.losses = discriminator, losses
-        self._extra, self._context = model.extra_discriminator_losses, context  # bound method: no submodule
+        self._extra, self._context = model.extra_discriminator_losses, context  # a bound method registers no submodule
 
     def forward(
         self, real: Tensor, fake: Tensor, captions: EncodedCaptions, sentences: Tensor, batch_size: int
@@ -281,16 +281,16 @@ class DiscriminatorLoss(nn.Module):
 
 
 def recompute_in_backward(model: nn.Module) -> None:
-    """Keep only what passes between the model's stages; recompute each stage in the backward pass."""
+    """Enable gradient checkpointing: recompute the model's stages in the backward pass."""
     for child in model.children():
         for stage in child if isinstance(child, nn.ModuleList) else [child]:
-            # A pass draws no random numbers. The second pass must not update batch norm's statistics again.
+            # Stages draw no random numbers. The recomputation must not update batch norm's statistics again.
             settings = {"context_fn": partial(_pass_contexts, stage), "preserve_rng_state": False}
             stage.forward = partial(checkpoint, stage.forward, use_reentrant=False, **settings)
 
 
 def _pass_contexts(stage: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """Contexts of a stage's first pass and of its recomputation."""
+    """Return the contexts of a stage's first forward pass and of its recomputation."""
     return nullcontext(), unchanged_buffers(stage)
 
 
@@ -300,19 +300,19 @@ def unchanged_buffers(network: nn.Module):
     kept = [buffer.clone() for buffer in network.buffers()]
     try:
         yield
-    finally:  # a recomputation ends with an exception as soon as the backward pass has what it needs
+    finally:  # torch stops a recomputation early by an exception
         for buffer, value in zip(network.buffers(), kept, strict=True):
-            buffer.data.copy_(value)  # .data: autograd does not track the statistics of a training pass
+            buffer.data.copy_(value)  # .data: autograd must not track the buffers
 
 
 def _add(sums: dict[str, Tensor], losses: dict[str, Tensor]) -> None:
-    """Add losses to `sums` by name, without their graphs."""
+    """Add detached losses to `sums` by name."""
     for name, loss in losses.items():
         sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
 
 
 def _require_gradients(discriminators: nn.ModuleList, required: bool) -> None:
-    """Switch the gradients of the trained weights; spectral norm's u and v never have one."""
+    """Set requires_grad of all weights but spectral norm's u and v, which are never trained by gradients."""
     for name, parameter in discriminators.named_parameters():
         if not name.endswith(("weight_u", "weight_v")):
             parameter.requires_grad_(required)

@@ -1,0 +1,61 @@
+"""The wheel, outside the checkout: one package, with its data, its command and every model."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dmgan import __version__
+from dmgan.models.registry import MODELS
+from tests.paths import ROOT
+from tests.written_evaluations import write_evaluation
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder with the unpacked wheel; its dependencies are those of this environment."""
+    folder = tmp_path_factory.mktemp("wheel")
+    sources = folder / "sources"
+    for name in ("dmgan", "baselines"):
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, sources / name)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    target = folder / "site-packages"
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--no-index", "--no-build-isolation", "--target", target, sources], check=True
+    )
+    return target
+
+
+def run_installed(installed: Path, folder: Path, *words) -> str:
+    """Standard output of a command that imports the unpacked wheel, in `folder`."""
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run([*map(str, words)], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_is_one_package_and_its_command(installed, tmp_path):
+    names = {path.name for path in installed.iterdir()} - {"bin"}
+    assert names == {"dmgan", f"dmgan_reproduction-{__version__}.dist-info"}
+    assert run_installed(installed, tmp_path, installed / "bin" / "dmgan", "--version") == f"dmgan {__version__}\n"
+
+
+def test_the_wheel_renders_tables_with_the_published_numbers(installed, tmp_path):
+    metrics = write_evaluation(tmp_path, "dmgan", 0.6)
+    words = ["tables", "--metrics", metrics, "--out", tmp_path / "tables"]
+    run_installed(installed, tmp_path, sys.executable, "-m", "dmgan", *words)
+    assert "16.09" in (tmp_path / "tables" / "table2.md").read_text(encoding="utf-8")  # DM-GAN's FID on CUB
+
+
+def test_the_wheel_has_every_model(installed, tmp_path):
+    code = "from dmgan.models.registry import *; print(*{model_class(name).__module__ for name in MODELS})"
+    modules = run_installed(installed, tmp_path, sys.executable, "-c", code).split()
+    wanted = {entry.target.split(":")[0].replace("baselines.", "dmgan.baselines.") for entry in MODELS.values()}
+    assert set(modules) == wanted
