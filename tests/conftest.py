@@ -7,8 +7,7 @@ import torch
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_synthbirds
-from dmgan.evaluation.attributes import train_attributes
-from dmgan.evaluation.classifier import train_classifier
+from dmgan.evaluation.train_classifiers import train_attributes, train_classifier
 from dmgan.options import (
     ArchitectureOptions,
     CaptionerOptions,
@@ -18,8 +17,11 @@ from dmgan.options import (
     TrainingOptions,
     TrainingSettings,
 )
+from dmgan.training.import_released import ReleasedFiles
 from dmgan.training.pretrain_captioner import train_captioner
 from dmgan.training.pretrain_damsm import pretrain
+from dmgan.training.train import TrainingInputs, train
+from tests.training.released_files import import_files, write_released_files
 
 torch.set_num_threads(1)
 
@@ -28,12 +30,13 @@ ARCHITECTURE = ArchitectureOptions(
     base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1,
     feature_network="small",
 )  # fmt: skip
+DAMSM = DamsmOptions(image_encoder="small", image_size=32, width=4, embedding_dim=16, epochs=1, batch_size=8)
 TRAINING = TrainingOptions(epochs=2, batch_size=4, max_words=12, checkpoint_every=3)
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Bits depend on the number of threads: a verb that a test runs must not change it for those that follow."""
+    """Bits depend on the number of threads: a subcommand that a test runs must not change it for those that follow."""
     yield
     torch.set_num_threads(1)
 
@@ -58,8 +61,7 @@ def dataset(data) -> PreparedDataset:
 def damsm_folder(data, tmp_path_factory) -> Path:
     """Encoders after one short epoch."""
     folder = tmp_path_factory.mktemp("damsm")
-    options = DamsmOptions(image_encoder="small", image_size=32, width=4, embedding_dim=16, epochs=1, batch_size=8)
-    pretrain(data, folder, options, MatchingOptions(), 0, CPU)
+    pretrain(data, folder, DAMSM, MatchingOptions(), 0, CPU)
     return folder
 
 
@@ -93,20 +95,34 @@ def attributes_folder(data, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_folder(data, damsm_folder, tmp_path_factory) -> Path:
-    """A DM-GAN after two short epochs."""
-    from dmgan.training.train import TrainingInputs, train
+def training_inputs(data, damsm_folder) -> TrainingInputs:
+    """The prepared data set and the encoders that a model is trained with."""
+    return TrainingInputs(data, damsm_folder)
 
+
+@pytest.fixture(scope="session")
+def run_folder(training_inputs, tmp_path_factory) -> Path:
+    """A DM-GAN after two short epochs."""
     folder = tmp_path_factory.mktemp("run") / "seed0"
-    train("dmgan", TrainingInputs(data, damsm_folder), folder, TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU)
+    train("dmgan", training_inputs, folder, TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU)
     return folder
 
 
 @pytest.fixture(scope="session")
-def one_image_folder(data, damsm_folder, tmp_path_factory) -> Path:
-    """A model of three stages that makes the last one's image alone, after two short epochs."""
-    from dmgan.training.train import TrainingInputs, train
-
+def one_image_folder(training_inputs, tmp_path_factory) -> Path:
+    """A model of three stages that generates the last stage's image only, after two short epochs."""
     folder = tmp_path_factory.mktemp("one-image") / "seed0"
-    train("attngan-dcgan", TrainingInputs(data, damsm_folder), folder, TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU)
+    train("attngan-dcgan", training_inputs, folder, TrainingSettings(ARCHITECTURE, TRAINING), 0, CPU)
     return folder
+
+
+@pytest.fixture(scope="session")
+def released(dataset, tmp_path_factory) -> ReleasedFiles:
+    """Files as the authors of DM-GAN would have released them: small widths, another order of the words."""
+    return write_released_files(tmp_path_factory.mktemp("released"), dataset.vocabulary.words)
+
+
+@pytest.fixture(scope="session")
+def imported(released, tmp_path_factory) -> Path:
+    """The run folder made of the released files."""
+    return import_files(released, tmp_path_factory.mktemp("imported") / "run")

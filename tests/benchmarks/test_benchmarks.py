@@ -1,4 +1,4 @@
-"""The benchmarks' frame, and the yardstick that speed is measured against."""
+"""The benchmarks' frame, and the baseline that speed is measured against."""
 
 import sys
 
@@ -9,8 +9,8 @@ from PIL import Image
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import fresh, plot, preparing, reading, record, rewrites, sampling, synthetic_cub, training
+from benchmarks.baseline import BaselineGenerator
 from benchmarks.record import Figure
-from benchmarks.yardstick import YardstickGenerator
 from dmgan.data.sources import coco, cub
 from dmgan.errors import UserError
 from dmgan.models.dmgan import DMGAN
@@ -19,17 +19,17 @@ from tests.conftest import ARCHITECTURE
 from tests.paths import CONFIGS
 
 
-def test_the_yardstick_generates_what_dmgan_does():
+def test_the_baseline_generates_what_dmgan_does():
     torch.manual_seed(0)
     ours = DMGAN(ARCHITECTURE, 16, word_mask="released").double()
     initialise(ours)
-    yardstick = YardstickGenerator(ARCHITECTURE, 16).double()
-    yardstick.load_state_dict(ours.state_dict(), strict=True)
+    baseline = BaselineGenerator(ARCHITECTURE, 16).double()
+    baseline.load_state_dict(ours.state_dict(), strict=True)
     sentence, words = torch.randn(3, 16).double(), torch.randn(3, 16, 7).double()
     noise, mask = torch.randn(3, ours.noise_dim).double(), torch.arange(7) >= torch.tensor([[7], [4], [5]])
     for mode in (True, False):
         z, epsilon = noise.split([ARCHITECTURE.noise_dim, ARCHITECTURE.condition_dim], dim=1)
-        images, attention, mean, logvar = yardstick.train(mode)(z, sentence, words, mask, epsilon)
+        images, attention, mean, logvar = baseline.train(mode)(z, sentence, words, mask, epsilon)
         expected = ours.train(mode).generate(noise, sentence, words, mask)
         torch.testing.assert_close(images, expected.images, rtol=0, atol=1e-10)
         torch.testing.assert_close(attention, expected.attention, rtol=0, atol=1e-10)
@@ -75,7 +75,7 @@ def test_a_foreign_result_is_refused(results):
 
 def test_benchmarks_are_found():
     found = benchmarks.names()
-    assert "sampling" in found and not {"yardstick", "record", "plot", "__main__"} & set(found)
+    assert "sampling" in found and not {"baseline", "record", "plot", "__main__"} & set(found)
 
 
 def test_rounds_are_compared_with_one_another():
@@ -93,6 +93,7 @@ def test_bars_are_drawn(tmp_path):
     assert Image.open(tmp_path / "plot.png").size[0] > 300
 
 
+@pytest.mark.slow
 def test_synthetic_photographs_are_as_large_as_cub_s(tmp_path):
     """CUB's images are about 1.2 GB: 100 to 110 KB each."""
     root, _ = synthetic_cub.make(tmp_path, 12, workers=1)
@@ -100,6 +101,7 @@ def test_synthetic_photographs_are_as_large_as_cub_s(tmp_path):
     assert len(sizes) == 12 and 100e3 < sum(sizes) / 12 < 115e3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [True, False])
 def test_preparing_bounds_the_time_on_the_clock_of_a_whole_run(whole, results, monkeypatch, capsys):
     monkeypatch.setattr(synthetic_cub, "IMAGES", 20 if whole else 40)

@@ -1,14 +1,14 @@
-"""The yardstick of the benchmarks computes what the trainer computes."""
+"""The baseline of the benchmarks computes what the trainer computes."""
 
 import pytest
 import torch
 
-from benchmarks.training_yardstick import YardstickStep, words_loss
+from benchmarks.training_baseline import BaselineStep, words_loss
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions, TrainingSettings
 from dmgan.text.damsm import EncodedCaptions
 from dmgan.text.encoders import SmallImageEncoder, padding_mask
-from dmgan.training.damsm_loss import both_ways, word_scores
+from dmgan.training.damsm_loss import cross_entropies, word_scores
 from dmgan.training.trainer import Trainer
 from tests.conftest import CPU
 
@@ -22,14 +22,15 @@ def in_float64():
     torch.set_default_dtype(torch.float32)
 
 
-def test_the_yardsticks_step_is_the_trainers():
+@pytest.mark.slow
+def test_the_baselines_step_is_the_trainers():
     torch.manual_seed(0)
     sizes = ArchitectureOptions(
         generator_width=2, discriminator_width=1, noise_dim=4, condition_dim=3, residual_blocks=1
     )
     encoder = SmallImageEncoder(EMBEDDING, 2).eval().requires_grad_(False)
     options, gammas = TrainingOptions(batch_size=BATCH), MatchingOptions()
-    plain = YardstickStep(sizes, EMBEDDING, encoder, options, gammas, CPU)
+    plain = BaselineStep(sizes, EMBEDDING, encoder, options, gammas, CPU)
     model = build_model("dmgan", sizes, EMBEDDING, word_mask="released")
     ours = Trainer(model, encoder, TrainingSettings(sizes, options, gammas), LossOptions(), CPU)
     model.load_state_dict(plain.generator.state_dict(), strict=True)
@@ -51,4 +52,6 @@ def test_the_loop_over_captions_is_the_word_loss():
     lengths, class_ids, gammas = torch.tensor([2, 6, 4, 6]), torch.tensor([0, 1, 0, 2]), MatchingOptions()
     regions, words = torch.randn(4, EMBEDDING, 5, 5), torch.randn(4, EMBEDDING, 6)
     scores = gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2)
-    torch.testing.assert_close(both_ways(scores, class_ids), words_loss(regions, words, lengths, class_ids, gammas))
+    torch.testing.assert_close(
+        cross_entropies(scores, class_ids), words_loss(regions, words, lengths, class_ids, gammas)
+    )

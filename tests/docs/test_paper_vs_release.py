@@ -1,4 +1,4 @@
-"""The page that sets the paper against the release is generated, and says what the switches are."""
+"""The page of paper vs. release differences is generated, and its options have the values that it states."""
 
 import dataclasses
 import re
@@ -13,21 +13,21 @@ from docs.paper_vs_release import DIFFERENCES, PAGE, page
 from tests.paths import ROOT
 
 PAPER, RELEASE = MODELS["dmgan-paper"], MODELS["dmgan"]
-SWITCHED = [each for each in DIFFERENCES if not isinstance(each.here, str)]
+OPTIONAL = [each for each in DIFFERENCES if not isinstance(each.here, str)]
 
 
 def values_of(entry) -> dict[type, object]:
-    """The options objects of a registry entry."""
+    """Return the options objects of a registry entry."""
     return {MemoryOptions: MemoryOptions(**entry.variant), LossOptions: entry.losses}
 
 
 def test_the_page_is_the_generated_one():
-    hint = "write it anew: python -m docs.paper_vs_release"
+    hint = "write it again: python -m docs.paper_vs_release"
     assert (ROOT / PAGE).read_text(encoding="utf-8") == page(), hint
 
 
-@pytest.mark.parametrize("difference", SWITCHED, ids=lambda each: each.here.name)
-def test_a_switch_has_the_release_s_value_by_default_and_the_paper_s_in_dmgan_paper(difference):
+@pytest.mark.parametrize("difference", OPTIONAL, ids=lambda each: each.here.name)
+def test_an_option_has_the_release_s_value_by_default_and_the_paper_s_in_dmgan_paper(difference):
     kind, name, release, paper = difference.here
     default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
     assert default == (paper if difference.fixed else release) != (release if difference.fixed else paper)
@@ -37,20 +37,20 @@ def test_a_switch_has_the_release_s_value_by_default_and_the_paper_s_in_dmgan_pa
         assert getattr(kind(**{name: value}), name) == value
 
 
-def test_every_switch_of_dmgan_paper_is_on_the_page():
+def test_every_option_of_dmgan_paper_is_on_the_page():
     changed = {
         (kind, field.name)
         for kind, ours in values_of(PAPER).items()
         for field in dataclasses.fields(kind)
         if getattr(ours, field.name) != field.default
     }
-    assert changed == {each.here[:2] for each in SWITCHED if not each.fixed}
+    assert changed == {each.here[:2] for each in OPTIONAL if not each.fixed}
 
 
 def test_names_on_the_page_exist():
     kinds = vars(options) | {"MemoryOptions": MemoryOptions}
     named = re.findall(r"`(\w+Options)\.(\w+)`", page())
-    assert len(named) > len(SWITCHED)
+    assert len(named) > len(OPTIONAL)
     for kind, name in named:
         assert name in {field.name for field in dataclasses.fields(kinds[kind])}, f"{kind}.{name}"
     assert set(re.findall(r"`(dmgan[\w-]*)`", page())) <= set(MODELS)

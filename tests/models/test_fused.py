@@ -1,4 +1,4 @@
-"""Rewrites that change no value: each against its plain form."""
+"""Fused blocks compute the same values as the plain ones."""
 
 import copy
 
@@ -11,12 +11,13 @@ from dmgan.models import fused
 from dmgan.models.blocks import GLU, ResidualBlock, up_block
 from dmgan.models.registry import MODELS
 from dmgan.options import ArchitectureOptions
-from tests.models.test_models import SMALL, build, inputs
+from tests.conftest import ARCHITECTURE
+from tests.models.small_models import build, inputs
 
 TOLERANCES = [(torch.float64, 1e-10), (torch.float32, 1e-5)]
 
 
-def random_model(name: str, dtype: torch.dtype, architecture: ArchitectureOptions = SMALL) -> nn.Module:
+def random_model(name: str, dtype: torch.dtype, architecture: ArchitectureOptions = ARCHITECTURE) -> nn.Module:
     """A model with random weights and running statistics."""
     model = build(name, architecture)
     torch.manual_seed(0)
@@ -28,14 +29,14 @@ def random_model(name: str, dtype: torch.dtype, architecture: ArchitectureOption
     return model.to(dtype)
 
 
-def given(name: str, dtype: torch.dtype, architecture: ArchitectureOptions = SMALL) -> list:
-    """What the model called `name` generates from: three captions of unlike length."""
+def given(name: str, dtype: torch.dtype, architecture: ArchitectureOptions = ARCHITECTURE) -> list:
+    """Return inputs of the model called `name`: three captions of different length."""
     arguments = inputs(build(name, architecture))
     return [x.to(dtype) if x is not None and x.is_floating_point() else x for x in arguments]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
-def test_upsampling_and_convolution_are_one_transposed_convolution(dtype, tolerance):
+def test_upsampling_and_convolution_fuse_into_one_transposed_convolution(dtype, tolerance):
     x, weight, bias = (
         torch.randn(2, 3, 5, 6, dtype=dtype),
         torch.randn(4, 3, 3, 3, dtype=dtype),
@@ -46,7 +47,7 @@ def test_upsampling_and_convolution_are_one_transposed_convolution(dtype, tolera
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
-def test_a_duplicated_input_needs_half_of_the_weights(dtype, tolerance):
+def test_the_weights_of_a_duplicated_input_are_halved(dtype, tolerance):
     x, weight = torch.randn(2, 3, 5, 5, dtype=dtype), torch.randn(4, 6, 3, 3, dtype=dtype)
     twice = torch.cat([x, x], dim=1)
     expected = F.conv2d(twice, weight, padding=1)
@@ -58,7 +59,7 @@ def test_a_duplicated_input_needs_half_of_the_weights(dtype, tolerance):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 @pytest.mark.parametrize("dimensions", [1, 2])
-def test_batch_norm_folds_into_the_layer_before_it(dtype, tolerance, dimensions):
+def test_batch_norm_folds_into_the_previous_layer(dtype, tolerance, dimensions):
     norm = (nn.BatchNorm1d if dimensions == 1 else nn.BatchNorm2d)(4).to(dtype).eval()
     for tensor in (norm.weight, norm.bias, norm.running_mean):
         nn.init.normal_(tensor)
@@ -73,7 +74,7 @@ def test_batch_norm_folds_into_the_layer_before_it(dtype, tolerance, dimensions)
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_generates_the_same_when_fused(name, dtype, tolerance):
+def test_every_fused_model_generates_the_same_images(name, dtype, tolerance):
     model = random_model(name, dtype).eval()
     before = copy.deepcopy(model.state_dict())
     with torch.no_grad():
@@ -87,7 +88,7 @@ def test_every_model_generates_the_same_when_fused(name, dtype, tolerance):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_trains_the_same_when_fused(name, dtype, tolerance):
+def test_every_fused_model_has_the_same_gradients(name, dtype, tolerance):
     plain = random_model(name, dtype).train()
     model = fused.fuse_for_training(copy.deepcopy(plain))
     assert list(model.state_dict()) == list(plain.state_dict())
@@ -104,7 +105,7 @@ def test_every_model_trains_the_same_when_fused(name, dtype, tolerance):
     torch.testing.assert_close(model.state_dict(), plain.state_dict(), rtol=0, atol=tolerance)
 
 
-def test_without_residual_blocks_the_upsampling_reads_the_single_response():
+def test_without_residual_blocks_the_upsampling_reads_the_response_once():
     architecture = ArchitectureOptions(
         base_size=8, stages=2, generator_width=4, noise_dim=6, condition_dim=5, residual_blocks=0
     )
@@ -116,7 +117,7 @@ def test_without_residual_blocks_the_upsampling_reads_the_single_response():
             torch.testing.assert_close(other.generate(*arguments).images, expected, rtol=0, atol=1e-10)
 
 
-def test_no_normalisation_and_no_upsampling_is_left_in_a_known_model():
+def test_a_fused_model_has_no_batch_norm_and_no_upsampling():
     kinds = [
         type(module) for module in fused.fused_for_inference(random_model("dmgan", torch.float32).eval()).modules()
     ]
@@ -124,7 +125,7 @@ def test_no_normalisation_and_no_upsampling_is_left_in_a_known_model():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_gate_keeps_the_memory_layout_forwards_and_backwards(dtype):
+def test_the_gated_linear_unit_keeps_channels_last_forwards_and_backwards(dtype):
     plain = torch.randn(2, 6, 5, 5, dtype=dtype)
     results = []
     for layout in (torch.contiguous_format, torch.channels_last):
@@ -143,7 +144,7 @@ class OtherResidualBlock(ResidualBlock):
         return self.block(x) - x
 
 
-def test_a_block_of_another_type_is_left_as_it_is():
+def test_a_block_of_an_unknown_type_is_not_fused():
     torch.manual_seed(0)
     unknown = nn.Sequential(OtherResidualBlock(4), nn.Sequential(*up_block(4, 2), nn.Tanh())).eval()
     quick = fused.fused_for_inference(unknown)
@@ -152,6 +153,6 @@ def test_a_block_of_another_type_is_left_as_it_is():
     assert torch.equal(quick(x), unknown(x))
 
 
-def test_a_model_in_training_is_not_fused():
+def test_a_model_in_training_mode_is_not_fused():
     with pytest.raises(ValueError, match="evaluation mode"):
         fused.fused_for_inference(random_model("dmgan", torch.float32).train())

@@ -24,7 +24,9 @@ from dmgan.training.damsm_loss import MatchingLosses, matching_losses, pack_word
 from dmgan.training.gan_losses import kl_loss
 from dmgan.training.pretrain_damsm import Pretrainer
 from dmgan.training.trainer import Trainer
-from tests.golden_recipe import Small, deviation, fill, load, uniform
+from tests.golden.recipe import Small, deviation, fill, load, uniform
+
+pytestmark = pytest.mark.slow
 
 REPOSITORIES = ("dmgan", "attngan")
 SIZES = (64, 128, 256)
@@ -186,8 +188,8 @@ def damsm(repository: str, dtype: torch.dtype) -> Values:
 def computed(repository: str, dtype: torch.dtype) -> Values:
     """Every value of a repository's file, by its name there."""
     values = {}
-    for part in (text_encoder, generator, discriminators, losses, training, damsm):
-        values |= part(repository, dtype)
+    for compute in (text_encoder, generator, discriminators, losses, training, damsm):
+        values |= compute(repository, dtype)
     return values
 
 
@@ -201,7 +203,7 @@ def entries(repository: str, group: str) -> dict[str, dict]:
 
 
 def groups() -> list[tuple[str, str]]:
-    """(repository, first part of the names) of both files."""
+    """Return (repository, first component of the entry names) of both files."""
     return [(each, group) for each in REPOSITORIES for group in dict.fromkeys(n.split("/")[0] for n in golden(each))]
 
 
@@ -220,19 +222,19 @@ def tolerance(group: str) -> float:
     return GRADIENT if group.startswith(("grad_", "damsm_grad")) else FORWARD
 
 
-def test_number_source():
+def test_the_number_source_of_the_recipe_is_reproduced():
     golden = load("metrics.json")
     assert uniform("netG/ca_net.fc.weight", (5,)).tolist() == golden['U("netG/ca_net.fc.weight",0..4)']
     assert uniform("input/z", (5,)).tolist() == golden['U("input/z",0..4)']
 
 
 @pytest.mark.parametrize("repository", REPOSITORIES)
-def test_every_entry_is_computed(repository):
+def test_every_entry_of_the_golden_files_is_computed(repository):
     assert computed(repository, torch.float64).keys() == golden(repository).keys()
 
 
 @pytest.mark.parametrize(("repository", "group"), groups())
-def test_float64(repository, group):
+def test_every_entry_equals_the_released_code_in_float64(repository, group):
     values = computed(repository, torch.float64)
     far = {name: deviation(values[name], entry) for name, entry in entries(repository, group).items()}
     far = {name: by for name, by in far.items() if not by <= tolerance(group)}
@@ -242,7 +244,7 @@ def test_float64(repository, group):
 @pytest.mark.parametrize(
     ("repository", "group"), [each for each in groups() if not each[1].startswith(("after_", "step2", "step3"))]
 )
-def test_float32(repository, group):
+def test_every_entry_is_close_to_the_released_code_in_float32(repository, group):
     exact, values, far = computed(repository, torch.float64), computed(repository, torch.float32), {}
     for name, entry in entries(repository, group).items():
         difference = values[name].double() - exact[name]
@@ -260,14 +262,14 @@ def test_float32(repository, group):
 
 @pytest.mark.parametrize("repository", REPOSITORIES)
 @pytest.mark.parametrize("group", ["step2", "step3"])
-def test_losses_after_updates_in_float32(repository, group):
+def test_losses_after_two_updates_are_close_in_float32(repository, group):
     values = computed(repository, torch.float32)
     far = {name: deviation(values[name], entry) for name, entry in entries(repository, group).items()}
     assert max(far.values()) <= FLOAT32_UPDATED, far
 
 
 @torch.no_grad()
-def test_inception_encoder_against_torchvision():
+def test_the_inception_encoder_computes_torchvision_s_features():
     """Regions and code of images of another side than 299, filled by the recipe (its full-size `cnn/*`)."""
     from torchvision.models import inception_v3
 
@@ -302,7 +304,7 @@ def _entries(network) -> dict[str, tuple[list[int], str]]:
         "attngan_bird", "attngan_coco", "attngan_small", "attngan_birddcgan",
     ],
 )  # fmt: skip
-def test_names_and_shapes_of_the_released_state_dicts(name):
+def test_state_dicts_have_the_released_names_and_shapes(name):
     golden = load(f"keys_{name}.json")
     gan = golden["cfg"]["GAN"]
     embedding_dim = golden["cfg"]["TEXT"]["EMBEDDING_DIM"]
@@ -326,7 +328,7 @@ def test_names_and_shapes_of_the_released_state_dicts(name):
         assert _entries(networks[label]) == expected, label
 
 
-def test_parameter_totals_of_the_paper():
+def test_the_numbers_of_parameters_are_the_released_ones():
     with torch.device("meta"):
         generator = build_model("dmgan", ArchitectureOptions(), 256)
         largest = generator.discriminators()[2]

@@ -2,53 +2,37 @@
 
 import ast
 import importlib
-from dataclasses import replace
+import re
+import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from dmgan.models.initialisation import initialise
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.models.loss_networks import LossContext, LossNetworks, perceptual_features
-from dmgan.models.registry import MODELS, build_model
-from dmgan.models.vgg import small
+from dmgan.models.registry import MODELS, Entry, build_model
 from dmgan.options import (
-    ArchitectureOptions,
     CaptionerOptions,
     DamsmOptions,
     TrainingOptions,
-    TrainingSettings,
 )
 from dmgan.storage.weights import load_weights, save_weights
 from dmgan.text.captioner import Captioner, TrainedCaptioner
-from dmgan.text.damsm import Damsm, EncodedCaptions
+from dmgan.text.damsm import Damsm
 from dmgan.text.encoders import build_image_encoder
 from dmgan.training.gan_losses import adversarial_loss, discriminator_loss
-from dmgan.training.train import TrainingInputs, train
-from tests.conftest import ARCHITECTURE, CPU, TRAINING
+from tests.conftest import ARCHITECTURE, TRAINING
+from tests.models.small_models import EMBEDDING_DIM, WIDE, build, captions_of, inputs, retrieves
+from tests.paths import ROOT
+from tests.training.short_runs import train_briefly
 
-EMBEDDING_DIM = 12
-SMALL = ArchitectureOptions(
-    base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1,
-    feature_network="small",
-)  # fmt: skip
-WIDE = ArchitectureOptions(
-    base_size=16, stages=2, generator_width=6, discriminator_width=3, noise_dim=4, condition_dim=3, residual_blocks=2,
-    feature_network="small",
-)  # fmt: skip
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
-def build(name: str, architecture=SMALL, **switches) -> TextToImageGAN:
-    torch.manual_seed(0)
-    model = build_model(name, architecture, EMBEDDING_DIM, **switches)
-    initialise(model)
-    return model
-
-
 def loss_context(model: TextToImageGAN) -> LossContext:
-    """Tiny networks for the losses that read some, with random weights."""
+    """Return tiny loss networks with random weights."""
     damsm_options = DamsmOptions(image_encoder="small", image_size=32, width=2, embedding_dim=EMBEDDING_DIM)
     options = CaptionerOptions(embedding_dim=5, hidden_dim=6)
     encoder = build_image_encoder("small", EMBEDDING_DIM, 2).eval().requires_grad_(False)
@@ -58,32 +42,9 @@ def loss_context(model: TextToImageGAN) -> LossContext:
     return LossContext(TrainingOptions(perceptual="damsm"), networks, model.discriminators())
 
 
-def retrieves(model: TextToImageGAN) -> bool:
-    """Whether a built model reads retrieved features: it refuses to generate without them."""
-    return getattr(model, "first_stage", "none") != "none" or getattr(model, "later_stages", "none") != "none"
-
-
-def captions_of(sentence, words, mask) -> EncodedCaptions:
-    """What the losses read of the same captions."""
-    tokens = torch.arange(mask.numel()).view(mask.shape) % 11
-    return EncodedCaptions(sentence, words, mask, (~mask).sum(dim=1), tokens)
-
-
-def inputs(model: TextToImageGAN, lengths=(7, 4, 1)):
-    generator = torch.Generator().manual_seed(1)
-    batch, longest = len(lengths), max(lengths)
-    mask = torch.arange(longest)[None, :] >= torch.tensor(lengths)[:, None]
-    words = torch.randn(batch, EMBEDDING_DIM, longest, generator=generator) * ~mask[:, None, :]
-    noise = torch.randn(batch, model.noise_dim, generator=generator)
-    sentence = torch.randn(batch, EMBEDDING_DIM, generator=generator)
-    images = torch.rand(batch, 3, model.image_sizes[-1], model.image_sizes[-1], generator=generator)
-    memory = small()(images) if retrieves(model) else None
-    return noise, sentence, words, mask, memory
-
-
 @every_model
-@pytest.mark.parametrize("architecture", [SMALL, WIDE], ids=["8-16-32", "16-32"])
-def test_shapes(name, architecture):
+@pytest.mark.parametrize("architecture", [ARCHITECTURE, WIDE], ids=["8-16-32", "16-32"])
+def test_generated_images_and_attention_have_the_sizes_of_the_entry(name, architecture):
     model = build(name, architecture)
     out = model.generate(*inputs(model))
     assert isinstance(out, Generated)
@@ -102,14 +63,14 @@ def test_shapes(name, architecture):
     assert bool(model.diagnostics(out)) == (not model.gates_bounded)
 
 
-def test_gan_int_cls_begins_with_dcgans_weights(data, damsm_folder, tmp_path):
-    """N(0, 0.02) and no biases, in the generator and in its discriminator; the others begin orthogonal."""
+def test_gan_int_cls_is_initialised_as_dcgan(training_inputs, tmp_path):
+    """Its weights are N(0, 0.02) without biases, those of the other models orthogonal."""
     still = replace(TRAINING, epochs=1, generator_lr=1e-12, discriminator_lr=1e-12)
-    train("gan-int-cls", TrainingInputs(data, damsm_folder), tmp_path, TrainingSettings(ARCHITECTURE, still), 0, CPU)
+    train_briefly(training_inputs, tmp_path, "gan-int-cls", still)
     checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
     for network in ("model", "discriminators"):
-        tensors = [each for each in checkpoint[network].values() if each.dim() >= 2]
-        values = torch.cat([each.flatten() for each in tensors])
+        tensors = [tensor for tensor in checkpoint[network].values() if tensor.dim() >= 2]
+        values = torch.cat([tensor.flatten() for tensor in tensors])
         assert float(values.std()) == pytest.approx(0.02, rel=0.05) and abs(float(values.mean())) < 0.002, network
     assert float(checkpoint["model"]["to_image.bias"].abs().max()) < 1e-6
     head = build("attngan").img_net1.img[0].weight.flatten(1)
@@ -117,10 +78,10 @@ def test_gan_int_cls_begins_with_dcgans_weights(data, damsm_folder, tmp_path):
 
 
 @every_model
-def test_attention_sums_to_one_and_leaves_padding_out(name):
+def test_attention_sums_to_one_and_is_zero_on_padding(name):
     model = build(name)
-    noise, sentence, words, mask, memory = inputs(model)
-    for attention in model.generate(noise, sentence, words, mask, memory).attention:
+    noise, sentence, words, mask, retrieved = inputs(model)
+    for attention in model.generate(noise, sentence, words, mask, retrieved).attention:
         if model.attention_axis == "word":
             torch.testing.assert_close(attention.sum(dim=1), torch.ones_like(attention[:, 0]))
         else:
@@ -132,24 +93,24 @@ def test_attention_sums_to_one_and_leaves_padding_out(name):
 
 
 @every_model
-def test_padding_words_change_nothing(name):
+def test_padding_words_do_not_change_the_images(name):
     model = build(name).eval()
-    noise, sentence, words, mask, memory = inputs(model)
+    noise, sentence, words, mask, retrieved = inputs(model)
     other = torch.where(mask[:, None, :], torch.full_like(words, 9.0), words)
-    padded = model(noise, sentence, other, mask, memory).images
-    for ours, theirs in zip(model(noise, sentence, words, mask, memory).images, padded, strict=True):
+    padded = model(noise, sentence, other, mask, retrieved).images
+    for ours, theirs in zip(model(noise, sentence, words, mask, retrieved).images, padded, strict=True):
         assert torch.equal(ours, theirs)
 
 
 @every_model
-def test_an_image_does_not_depend_on_its_batch_mates(name):
+def test_an_image_does_not_depend_on_its_batch(name):
     model = build(name).double().eval()
-    *given, memory = inputs(model)
-    noise, sentence, words, mask = (each.double() if each.is_floating_point() else each for each in given)
-    memory = None if memory is None else memory.double()
-    together = model(noise, sentence, words, mask, memory).images
+    *given, retrieved = inputs(model)
+    noise, sentence, words, mask = (x.double() if x.is_floating_point() else x for x in given)
+    retrieved = None if retrieved is None else retrieved.double()
+    together = model(noise, sentence, words, mask, retrieved).images
     for i, length in enumerate((7, 4, 1)):
-        own = None if memory is None else memory[i : i + 1]
+        own = None if retrieved is None else retrieved[i : i + 1]
         alone = model(
             noise[i : i + 1], sentence[i : i + 1], words[i : i + 1, :, :length], mask[i : i + 1, :length], own
         ).images
@@ -157,7 +118,7 @@ def test_an_image_does_not_depend_on_its_batch_mates(name):
             torch.testing.assert_close(ours[i : i + 1], theirs, rtol=1e-10, atol=1e-10)
 
 
-def test_attndcgan_makes_the_last_image_alone_and_judges_it_with_its_sentence():
+def test_attndcgan_has_only_a_final_image_and_a_conditional_discriminator():
     model = build("attngan-dcgan")
     assert model.image_sizes == (32,) and build("attngan").image_sizes == build("dmgan").image_sizes == (8, 16, 32)
     heads = {key.split(".")[0] for key in model.state_dict() if key.startswith("img_net")}
@@ -167,24 +128,24 @@ def test_attndcgan_makes_the_last_image_alone_and_judges_it_with_its_sentence():
 
 
 @pytest.mark.parametrize("name", ["dmgan", "attngan", "attngan-dcgan"])
-def test_attention_is_there(name):
-    assert len(build(name).generate(*inputs(build(name))).attention) == len(SMALL.sizes) - 1
+def test_every_refinement_stage_has_attention(name):
+    assert len(build(name).generate(*inputs(build(name))).attention) == len(ARCHITECTURE.sizes) - 1
 
 
 @pytest.mark.parametrize("name", ["dmgan", "attngan", "attngan-dcgan"])
-def test_the_released_mask_does_depend_on_them(name):
-    """The defect that `corrected` fixes is really there under `released`."""
+def test_the_released_word_mask_depends_on_the_batch(name):
+    """`released` reproduces the defect that `corrected` fixes."""
     model = build(name, word_mask="released").eval()
-    noise, sentence, words, mask, memory = inputs(model)
+    noise, sentence, words, mask, retrieved = inputs(model)
     alone = model(noise[:1], sentence[:1], words[:1], mask[:1]).images[-1]
-    assert (model(noise, sentence, words, mask, memory).images[-1][:1] - alone).abs().max() > 1e-3
+    assert (model(noise, sentence, words, mask, retrieved).images[-1][:1] - alone).abs().max() > 1e-3
 
 
 @every_model
-def test_the_generator_s_gradient_reaches_every_parameter(name):
+def test_the_generator_loss_has_a_gradient_in_every_parameter(name):
     model = build(name)
-    noise, sentence, words, mask, memory = inputs(model)
-    out = model.generate(noise, sentence, words, mask, memory)
+    noise, sentence, words, mask, retrieved = inputs(model)
+    out = model.generate(noise, sentence, words, mask, retrieved)
     discriminators = model.discriminators()
     pairs = zip(discriminators, out.images, strict=True)
     loss = sum(adversarial_loss(d, image, sentence, MODELS[name].losses) for d, image in pairs)
@@ -194,11 +155,11 @@ def test_the_generator_s_gradient_reaches_every_parameter(name):
 
 
 @every_model
-def test_extra_losses_reach_the_generator_and_nothing_frozen(name):
+def test_extra_losses_have_gradients_in_the_images_but_not_in_frozen_networks(name):
     model = build(name)
-    noise, sentence, words, mask, memory = inputs(model)
+    noise, sentence, words, mask, retrieved = inputs(model)
     images = [torch.rand(3, 3, size, size) for size in model.image_sizes]
-    out = model.generate(noise, sentence, words, mask, memory)
+    out = model.generate(noise, sentence, words, mask, retrieved)
     context = loss_context(model)
     extra = model.extra_losses(out, images, captions_of(sentence, words, mask), context)
     assert bool(extra) == bool(MODELS[name].needs - {"features"})
@@ -212,10 +173,10 @@ def test_extra_losses_reach_the_generator_and_nothing_frozen(name):
 
 
 @every_model
-def test_the_discriminators_gradient_reaches_every_parameter(name):
+def test_the_discriminator_loss_has_a_gradient_in_every_parameter(name):
     model = build(name)
-    noise, sentence, words, mask, memory = inputs(model)
-    images = model.generate(noise, sentence, words, mask, memory).images
+    noise, sentence, words, mask, retrieved = inputs(model)
+    images = model.generate(noise, sentence, words, mask, retrieved).images
     for discriminator, image in zip(model.discriminators(), images, strict=True):
         real, captions = torch.rand_like(image), captions_of(sentence, words, mask)
         loss = discriminator_loss(discriminator, real, image, sentence, MODELS[name].losses)
@@ -227,18 +188,18 @@ def test_the_discriminators_gradient_reaches_every_parameter(name):
 
 
 @every_model
-def test_weights_round_trip(name, tmp_path):
+def test_saved_weights_load_into_a_new_model(name, tmp_path):
     model = build(name).eval()
     save_weights(model, tmp_path / "generator.safetensors")
     torch.manual_seed(5)
-    other = build_model(name, SMALL, EMBEDDING_DIM).eval()
+    other = build_model(name, ARCHITECTURE, EMBEDDING_DIM).eval()
     load_weights(other, tmp_path / "generator.safetensors", "")
     given = inputs(model)
     assert torch.equal(model(*given).images[-1], other(*given).images[-1])
 
 
 @every_model
-def test_the_entry_says_what_the_model_does(name):
+def test_the_registry_entry_agrees_with_the_model(name):
     model, entry = build(name), MODELS[name]
     assert entry.retrieves == retrieves(model)
     assert entry.stagewise == (type(model).begin_step is not TextToImageGAN.begin_step)
@@ -255,8 +216,20 @@ def test_no_model_imports_another(name):
     assert not imported_modules(tree) & others
 
 
+@every_model
+def test_a_model_file_imports_only_what_it_may(name):
+    """As baselines/README.md lists it."""
+    module = importlib.import_module(MODELS[name].target.split(":")[0])
+    tree = ast.parse(Path(module.__file__).read_text())
+    found = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    found |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    project = {f"dmgan.{part}" for part in ("errors", "options")}
+    project |= {f"dmgan.models.{part}" for part in ("blocks", "discriminators", "interface", "vgg")}
+    assert {each for each in found if each.split(".")[0] not in {"torch"} | sys.stdlib_module_names} <= project
+
+
 def imported_modules(tree: ast.AST) -> set[str]:
-    """Every module that a source imports, or may: `from a import b` names a and a.b."""
+    """Return every module that a source may import: `from a import b` names a and a.b."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -267,5 +240,12 @@ def imported_modules(tree: ast.AST) -> set[str]:
 
 
 @pytest.mark.parametrize("line", ["import a.b", "import a.b as c", "from a import b", "from a.b import c"])
-def test_every_manner_of_import_is_seen(line):
+def test_every_form_of_import_is_found(line):
     assert "a.b" in imported_modules(ast.parse(line))
+
+
+def test_the_page_of_the_models_names_every_field_of_an_entry():
+    text = (ROOT / "baselines" / "README.md").read_text(encoding="utf-8")
+    table = text.split("## What a model file may import")[1].split("\n## ")[0]
+    rows = {name for line in table.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)}
+    assert {field.name for field in fields(Entry)} <= rows

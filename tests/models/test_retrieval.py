@@ -11,8 +11,10 @@ from PIL import Image
 
 from dmgan.data.batches import centre_crop
 from dmgan.errors import UserError
-from dmgan.evaluation.evaluate import Judges, evaluate, sampled_images
+from dmgan.evaluation.evaluate import evaluate
+from dmgan.evaluation.image_sets import sampled_images
 from dmgan.evaluation.memorisation import difference_hash, duplicates, memorisation, refuse_test_images
+from dmgan.evaluation.networks.loaded import NetworkFiles
 from dmgan.models.retrieval import (
     MemoryBank,
     best_entries,
@@ -24,9 +26,9 @@ from dmgan.models.retrieval import (
     words_to_regions,
 )
 from dmgan.models.vgg import small
-from dmgan.options import RETRIEVALS, SEARCHES, EvaluationOptions, MatchingOptions, TrainingSettings
-from dmgan.report.retrieval import write_retrieval
-from dmgan.sampling.sample import sample_test_captions
+from dmgan.options import RETRIEVALS, SEARCHES, EvaluationOptions, MatchingOptions, SamplingOptions, TrainingSettings
+from dmgan.report.tables.retrieval import write_retrieval
+from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from dmgan.sampling.trained_model import load_run, retrieve
 from dmgan.text.damsm import Damsm, EncodedCaptions
 from dmgan.training.train import TrainingInputs, train
@@ -48,7 +50,7 @@ def keys():
         caption_rows=torch.arange(N * CAPTIONS).view(N, CAPTIONS).flip(0),
         sentences=unit(N * CAPTIONS, E),
         words=unit(N * CAPTIONS, U, E),
-        codes=unit(N, E),
+        embeddings=unit(N, E),
         regions=torch.randn(N, REGIONS, E, generator=random),
     )
 
@@ -76,7 +78,7 @@ def naive(method: str, captions: EncodedCaptions, keys, query: int) -> list[floa
         if method == "S-S":
             scores.append(max(cosine(e, keys.sentences[row]) for row in rows))
         elif method == "S-I":
-            scores.append(cosine(e, keys.codes[n]))
+            scores.append(cosine(e, keys.embeddings[n]))
         elif method == "S-R":
             weights = [math.exp(GAMMAS.gamma1 * cosine(e, v)) for v in keys.regions[n]]
             scores.append(cosine(e, sum(a / sum(weights) * v for a, v in zip(weights, keys.regions[n], strict=True))))
@@ -211,8 +213,8 @@ def test_a_cache_changes_nothing(bank, dataset, tmp_path):
         assert torch.equal(kept.values(dataset.indices("test")[:2]), bank.values(dataset.indices("test")[:2]))
         kept = MemoryBank(dataset, bank.damsm, bank.features, GAMMAS, 60, cache=tmp_path)
     names = sorted(path.name.split("-")[0] for path in tmp_path.iterdir())
-    assert names == ["codes", "regions", "sentences", "values", "words"]
-    next(tmp_path.glob("codes-*")).write_bytes(b"cut")
+    assert names == ["embeddings", "regions", "sentences", "values", "words"]
+    next(tmp_path.glob("embeddings-*")).write_bytes(b"cut")
     with pytest.raises(UserError, match="holds 3 bytes, not"):
         kept.search("S-I", captions)
 
@@ -228,8 +230,9 @@ def mdsp_folder(data, damsm_folder, tmp_path_factory):
 
 
 def sampled(run, data, out, method="S-S", **changes) -> tuple[dict, dict[str, np.ndarray]]:
-    wishes = {"num_images": 20, "seed": 100, "batch_size": 7, "all_stages": False} | changes
-    sample_test_captions(run, data, out, device=CPU, retrieval=method, **wishes)
+    cache, batch_size = changes.pop("memory_cache", None), changes.pop("batch_size", 7)
+    request = SampleRequest(**{"num_images": 20, "retrieval": method} | changes)
+    sample_test_captions(run, data, out, request, CPU, SamplingOptions(batch_size=batch_size, workers=0), cache)
     images = {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(out.glob("*.png"))}
     return json.loads((out / "manifest.json").read_text()), images
 
@@ -268,9 +271,9 @@ def test_what_is_retrieved_shows_in_the_image(mdsp_folder, data, tmp_path):
 
 
 def test_a_model_without_memory_refuses_a_method(run_folder, data, tmp_path):
-    with pytest.raises(UserError, match="--retrieval W-W: dmgan retrieves nothing"):
+    with pytest.raises(UserError, match="--retrieval W-W: dmgan does not retrieve images"):
         sampled(run_folder, data, tmp_path / "out", "W-W")
-    with pytest.raises(UserError, match="--memory-cache .*: dmgan retrieves nothing"):
+    with pytest.raises(UserError, match="--memory-cache .*: dmgan does not retrieve images"):
         sampled(run_folder, data, tmp_path / "out", memory_cache=tmp_path)
     assert not (tmp_path / "out").exists()
 
@@ -298,12 +301,12 @@ def test_duplicates_are_found(dataset, monkeypatch):
 
 
 def test_memorisation_and_its_table(mdsp_folder, run_folder, data, dataset, damsm_folder, classifier_folder, tmp_path):
-    judges = Judges(("species",), classifier_folder, tmp_path, damsm_folder)
+    network_files = NetworkFiles(("species",), classifier_folder, tmp_path, damsm_folder)
     measured = {method: tmp_path / f"{method} measured" / "metrics.json" for method in ("S-S", "random")}
     for method, out in measured.items():
         sampled(mdsp_folder, data, tmp_path / method, method, num_images=40)
         evaluate(
-            images=tmp_path / method, data=data, judges=judges, reference=tmp_path / "reference", out=out,
+            images=tmp_path / method, data=data, network_files=network_files, reference=tmp_path / "reference", out=out,
             options=EvaluationOptions(neighbours=2), device=CPU,
         )  # fmt: skip
     memorisation(mdsp_folder, tmp_path / "S-S", data, tmp_path / "memorisation.json", 12, CPU)
@@ -326,9 +329,9 @@ def test_memorisation_and_its_table(mdsp_folder, run_folder, data, dataset, dams
     ]  # fmt: skip
     assert "output to retrieved" in (tmp_path / "retrieval.csv").read_text()
 
-    with pytest.raises(UserError, match="retrieves nothing"):
+    with pytest.raises(UserError, match="does not retrieve images"):
         memorisation(run_folder, tmp_path / "S-S", data, tmp_path / "no.json", 12, CPU)
-    with pytest.raises(UserError, match="another file is of S-S, seed 0 too"):
+    with pytest.raises(UserError, match="another file is also of S-S, seed 0"):
         write_retrieval([measured["S-S"]] * 2, [tmp_path / "memorisation.json"], tmp_path)
     assert not (tmp_path / "no.json").exists()
 

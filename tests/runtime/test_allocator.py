@@ -26,6 +26,7 @@ print(faults())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
 def test_a_thread_pays_the_faults_of_an_array_once():
     counts = {

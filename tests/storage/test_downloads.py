@@ -14,8 +14,8 @@ from dmgan.__main__ import main
 from dmgan.errors import UserError
 from dmgan.storage import downloads as assets
 from dmgan.storage.downloads import ASSETS, Asset, fetch, find
+from tests.commands.test_command_line import error_line
 from tests.paths import ROOT
-from tests.test_cli import error_line
 
 CONTENT = bytes(range(256)) * 8192  # 2 MB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -104,7 +104,7 @@ def test_a_cut_transfer_goes_on_where_it_stopped(server, tmp_path):
 
 def test_a_later_call_goes_on(server, tmp_path):
     server.behaviour.cuts = [700_000] + [0] * 20
-    with pytest.raises(UserError, match=r"gave up after 5 attempts: connection lost at 700,000 of .* is kept"):
+    with pytest.raises(UserError, match=r"gave up after 5 attempts: connection lost at 700,000 of .* are kept"):
         fetch(asset(server), tmp_path)
     assert (tmp_path / "thing.bin.part").stat().st_size == 700_000 and not (tmp_path / "thing.bin").exists()
     server.behaviour.cuts = []
@@ -146,7 +146,9 @@ def test_a_file_that_changed_in_between_is_not_spliced(server, tmp_path, etag, m
 
 def test_wrong_bytes_are_deleted(server, tmp_path):
     server.behaviour.content = b"x" * len(CONTENT)
-    with pytest.raises(UserError, match=r"what came has SHA-256 .*, not .*; it was deleted .*By hand: .*http://page"):
+    with pytest.raises(
+        UserError, match=r"the downloaded file has SHA-256 .*, not .*; it was deleted .*By hand: .*http://page"
+    ):
         fetch(asset(server), tmp_path)
     assert names(tmp_path) == set()
     with pytest.raises(UserError, match="has 2,097,152 bytes, not 5"):
@@ -156,14 +158,14 @@ def test_wrong_bytes_are_deleted(server, tmp_path):
 def test_a_hash_known_by_its_ends_is_checked_there(server, tmp_path):
     fetch(asset(server, sha256=f"{SHA256[:8]}…{SHA256[-4:]}"), tmp_path)
     for wrong in (f"{SHA256[:8]}…nope", f"nope…{SHA256[-4:]}", "nope…"):
-        with pytest.raises(UserError, match="is there, but has SHA-256"):
+        with pytest.raises(UserError, match="exists, but has SHA-256"):
             fetch(asset(server, sha256=wrong), tmp_path)
 
 
 def test_an_unknown_hash_is_recorded_and_holds_from_then_on(server, tmp_path, capsys):
     unknown = asset(server, sha256=None, size=None)
     fetch(unknown, tmp_path)
-    assert "not known before, recorded in thing.bin.origin.json" in capsys.readouterr().err
+    assert "(recorded in thing.bin.origin.json" in capsys.readouterr().err
     record = json.loads((tmp_path / "thing.bin.origin.json").read_text())
     assert record == {"url": server.url + "/file", "size": len(CONTENT), "sha256": SHA256}
     (tmp_path / "thing.bin").unlink()
@@ -176,7 +178,7 @@ def test_a_file_that_is_there_is_checked_and_not_fetched(server, tmp_path):
     (tmp_path / "thing.bin").write_bytes(CONTENT)
     fetch(asset(server), tmp_path)
     (tmp_path / "thing.bin").write_bytes(b"other")
-    with pytest.raises(UserError, match="is there, but has 5 bytes, not 2,097,152; move it away"):
+    with pytest.raises(UserError, match="exists, but has 5 bytes, not 2,097,152; move it away"):
         fetch(asset(server), tmp_path)
     assert server.behaviour.asked == []
 
@@ -199,7 +201,7 @@ def test_a_dead_link_is_told_at_once_and_a_busy_server_asked_again(server, tmp_p
 
 def test_an_answer_of_unknown_length_needs_a_known_hash(server, tmp_path):
     server.behaviour.length = False
-    with pytest.raises(UserError, match="does not say how long the file is"):
+    with pytest.raises(UserError, match="does not send the file's size"):
         fetch(asset(server, sha256=None, size=None), tmp_path)
     assert fetch(asset(server), tmp_path).read_bytes() == CONTENT
 
@@ -209,7 +211,7 @@ def test_two_fetches_of_one_file_do_not_mix(server, tmp_path):
 
     with open(tmp_path / "thing.bin.part", "ab") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another fetch is writing it"):
+        with pytest.raises(UserError, match="another fetch is writing this file"):
             fetch(asset(server), tmp_path)
 
 
@@ -227,7 +229,7 @@ def test_no_connection_is_one_line(tmp_path, monkeypatch, capsys):
 def test_every_asset_is_whole():
     assert len({each.name for each in ASSETS}) == len(ASSETS) == len({each.file for each in ASSETS})
     for each in ASSETS:
-        assert all((each.file, each.what, each.page, each.licence, each.dead)), each.name
+        assert all((each.file, each.description, each.page, each.licence, each.if_dead)), each.name
         assert each.url is None or each.url.startswith(("https://", "http://images.cocodataset.org/"))
 
 
@@ -236,6 +238,7 @@ def test_the_page_is_up_to_date():
     assert page.read_text(encoding="utf-8") == assets.page(), "run: python -m docs.update_assets"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["update_assets", "update_results", "update_full_demo"])
 def test_the_makefile_starts_what_makes_the_pages(module):
     root = ROOT
@@ -253,5 +256,5 @@ def test_the_command_line(server, tmp_path, capsys):
     capsys.readouterr()
     assert "unknown; known are cub-images" in error_line(capsys, "fetch", "cub")
     assert "no asset named" in error_line(capsys, "fetch")
-    assert "is no http or https address" in error_line(capsys, "fetch", "inception", "--url", "file:///etc/passwd")
+    assert "is not an http or https address" in error_line(capsys, "fetch", "inception", "--url", "file:///etc/passwd")
     assert "download bird_DMGAN.pth by hand" in error_line(capsys, "fetch", "cub-dmgan", "--to", tmp_path)

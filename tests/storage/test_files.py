@@ -1,54 +1,21 @@
-"""Folders that are replaced: nobody else's is touched, and a kill at any moment is repaired by the same command."""
+"""Output folders: other people's files are kept, and a run killed at any step is repaired by the same command."""
 
 import os
 import shutil
-import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dmgan.errors import UserError
 from dmgan.storage import files
+from tests.storage.killed_steps import contents, killed_before
 
 MADE = files.OwnFiles("sample", ("manifest.json", "unfinished.json"), r"(manifest|unfinished)\.json|\d+\.png")
-_STEPS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
-KILLED, FAILED = 9, 1
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in files.files_below(folder)}
-
-
-def killed_before(step: int, function: Callable[[], object]) -> bool:
-    """Call a function in a child process that ends at once before its step of that number; whether it came to it.
-
-    A step opens, renames or deletes a file. Nothing that a kill would leave undone is done: buffers are not written.
-    """
-    child = os.fork()
-    if not child:
-        steps = iter(range(step + 1))
-
-        def count(event: str, _) -> None:
-            if event in _STEPS and next(steps) == step:
-                os._exit(KILLED)
-
-        try:
-            sys.addaudithook(count)
-            function()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(FAILED)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, KILLED)
-    return code == KILLED
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Without waiting for the disk."""
+    """Do not wait for the disk."""
     monkeypatch.setattr(os, "sync", lambda: None)
 
 
@@ -67,7 +34,7 @@ def quick(monkeypatch):
         ({"1.png": "", "2.png": ""}, "1.png"),
     ],
 )
-def test_a_folder_is_replaced_that_is_empty_or_of_the_verb_alone(found, named, tmp_path):
+def test_only_an_empty_folder_or_one_of_the_same_subcommand_is_replaced(found, named, tmp_path):
     folder = tmp_path / "out"
     (folder / "empty").mkdir(parents=True)
     for name, text in found.items():
@@ -88,16 +55,16 @@ def test_a_folder_is_replaced_that_is_empty_or_of_the_verb_alone(found, named, t
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_link_a_file_and_a_folder_without_a_name_are_not_replaced(tmp_path, monkeypatch):
+def test_a_link_a_file_or_a_folder_without_a_name_is_not_replaced(tmp_path, monkeypatch):
     (tmp_path / "photographs").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "photographs")
     (tmp_path / "file").write_text("mine")
     for name in ("link", "file"):
-        with pytest.raises(UserError, match=f"{name}: is no folder but a file or a link"):
+        with pytest.raises(UserError, match=f"{name}: is a file or a link, not a folder"):
             files.refuse_overwrite(tmp_path / name, MADE)
     monkeypatch.chdir(tmp_path)
     for name in (".", ".."):
-        with pytest.raises(UserError, match="cannot be replaced .* give a folder with a name of its own"):
+        with pytest.raises(UserError, match="cannot be replaced .* give a path that ends in a folder name"):
             files.refuse_overwrite(Path(name), MADE)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").touch()
@@ -106,7 +73,7 @@ def test_a_link_a_file_and_a_folder_without_a_name_are_not_replaced(tmp_path, mo
         files.refuse_overwrite(tmp_path / "out", MADE)
 
 
-def test_a_file_that_comes_during_the_work_is_not_lost(tmp_path):
+def test_a_file_that_appears_during_the_work_is_kept(tmp_path):
     with (
         pytest.raises(UserError, match="out: holds letter.txt, which sample did not write"),
         files.atomic_folder(tmp_path / "out", MADE) as new,
@@ -117,7 +84,8 @@ def test_a_file_that_comes_during_the_work_is_not_lost(tmp_path):
     assert contents(tmp_path) == {"out/letter.txt": b"mine"}
 
 
-def test_a_replacement_killed_at_any_step_is_mended_by_the_same_command(tmp_path):
+@pytest.mark.slow
+def test_a_replacement_killed_at_any_step_is_repaired_by_the_same_command(tmp_path):
     old = {"manifest.json": b"old", "1.png": b"old", "2.png": b"old"}
     new = {"manifest.json": b"new", "1.png": b"new"}
 

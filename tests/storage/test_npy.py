@@ -28,7 +28,7 @@ def test_the_whole_file_is_reserved_before_a_row_is_written(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(UserError, match=r"a.npy: 8,000,128 bytes could not be had for it \(File too large\); free"):
+        with pytest.raises(UserError, match=r"a.npy: 8,000,128 bytes could not be reserved \(File too large\); free"):
             NpyWriter(tmp_path / "a.npy", (1000, 2000), np.float32)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -22,7 +22,7 @@ def rows_of_two_steps(monkeypatch):
     monkeypatch.setattr("dmgan.training.loop.ROW_EVERY", 2)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path):
     weight = torch.nn.Linear(1, 1)
 
     def step_function(step):
@@ -43,7 +43,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("buffer", [False, True])
 def test_an_update_that_is_not_finite_is_not_saved(buffer, tmp_path):
-    """The losses of a step are computed before its update: a state that it spoils has finite losses."""
+    """The losses of a step are computed before its update, so they are finite even if the update is not."""
     network = torch.nn.BatchNorm1d(1)
     spoilt = network.running_var if buffer else network.weight.data
 
@@ -54,17 +54,19 @@ def test_an_update_that_is_not_finite_is_not_saved(buffer, tmp_path):
 
     checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
     name = "network.running_var" if buffer else "network.weight"
-    with pytest.raises(UserError, match=f"step 4: its update left {name} .*; the last good checkpoint is kept"):
+    with pytest.raises(UserError, match=f"step 4: after the update, {name} .*; the last good checkpoint is kept"):
         run_steps(step_function, {"network": network}, 8, checkpoint, 2, NO_MLFLOW, lambda step: {"images": [step]})
     assert checkpoint.load()["step"] == 2
     failure = json.loads((tmp_path / "failure.json").read_text())
     assert failure == {"step": 4, "losses": {"loss": 3.0}, "not_finite": [name], "images": [3]}
 
 
-def test_a_state_that_is_not_finite_on_another_rank_stops_this_one_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(DistributedContext, "sum", lambda self, values: values + 1)  # the other process found something
+def test_a_state_that_is_not_finite_stops_every_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        DistributedContext, "sum", lambda self, values: values + 1
+    )  # the other process has a value that is not finite
     checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
-    with pytest.raises(UserError, match="step 2: its update left the state of another process not finite"):
+    with pytest.raises(UserError, match="step 2: after the update, the state of another process is not finite"):
         run_steps(
             lambda step: {"loss": torch.ones(())}, {}, 2, checkpoint, 2, NO_MLFLOW, distributed=DistributedContext(0, 2)
         )
@@ -72,18 +74,18 @@ def test_a_state_that_is_not_finite_on_another_rank_stops_this_one_too(tmp_path,
 
 
 def test_a_checkpoint_that_is_not_finite_is_refused(tmp_path):
-    """Written by a version that did not look; a finished run's weights would be made of it."""
+    """Older versions saved such checkpoints; the weights of a finished run are made from its checkpoint."""
     network = torch.nn.Linear(1, 1)
     content = {"step": 2, "history": [], "state": {"network": {"weight": torch.tensor([[float("inf")]])}}}
     Checkpoint(tmp_path, "test", "fingerprint").save(content)
-    with pytest.raises(UserError, match="checkpoint.pt: network.weight is not finite; delete it to start anew"):
+    with pytest.raises(UserError, match="checkpoint.pt: network.weight is not finite; delete it to start over"):
         run_steps(None, {"network": network}, 2, Checkpoint(tmp_path, "test", "fingerprint"), 2, NO_MLFLOW)
 
 
 def test_weights_that_are_not_finite_are_never_written(tmp_path):
     network = torch.nn.Linear(2, 1)
     network.weight.data[0, 1] = float("nan")
-    with pytest.raises(UserError, match="generator.safetensors: is not written, for weight is not finite"):
+    with pytest.raises(UserError, match="generator.safetensors: is not written, because weight is not finite"):
         save_weights(network, tmp_path / "generator.safetensors")
     assert list(tmp_path.iterdir()) == []
 
@@ -110,7 +112,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
     assert checkpoint.load()["step"] == 1 and [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
-def test_a_failure_is_kept_until_the_run_has_passed_it(tmp_path):
+def test_failure_json_is_deleted_after_the_run_has_passed_the_step(tmp_path):
     kept = []
 
     def run_to(total, bad):

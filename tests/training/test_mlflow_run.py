@@ -1,4 +1,4 @@
-"""MLflow: one run per job, the same run after a resume, no fight over the database."""
+"""MLflow: every job has one run, which it continues after an interruption; concurrent jobs share the database."""
 
 import subprocess
 import sys
@@ -10,13 +10,15 @@ import pytest
 from dmgan.errors import UserError
 from dmgan.training.mlflow_run import EXPERIMENT, MlflowRun, create_database
 
+pytestmark = pytest.mark.slow  # every test creates or writes a database
+
 TAGS = {"stage": "train", "dataset": "synthbirds", "model": "dmgan", "seed": "0", "config": "abc", "commit": "def"}
 ROWS = [{"step": step, "loss": 1.0 / step} for step in (20, 40, 60)]
 
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("book")
+    folder = tmp_path_factory.mktemp("mlflow_run")
     create_database(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
     create_database(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")  # a second time changes nothing
     return f"sqlite:///{folder}/mlflow.db"
@@ -31,12 +33,12 @@ def steps(uri: str, run_id: str) -> list[int]:
     return [point.step for point in mlflow.MlflowClient(uri).get_metric_history(run_id, "loss")]
 
 
-def test_a_run_and_its_resumption_are_one_flat_run(uri, tmp_path):
+def test_a_resumed_job_continues_its_mlflow_run(uri, tmp_path):
     killed = MlflowRun(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
     killed.log_history(ROWS[:2])
-    killed.flush()  # and the job dies here
+    killed.flush()  # the job is killed here
     resumed = MlflowRun(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
-    resumed.log_history(ROWS[:1])  # its checkpoint was older than its last row
+    resumed.log_history(ROWS[:1])  # the checkpoint was older than the last row
     resumed.log_history(ROWS[1:])
     resumed.log_scores({"FID": 10.0})
     resumed.log_image(np.zeros((8, 8, 3), np.uint8), "samples.png")
@@ -53,7 +55,7 @@ def test_a_run_and_its_resumption_are_one_flat_run(uri, tmp_path):
     assert files == {"samples.png", "options.json"}
 
 
-def test_a_curve_is_sent_in_whole_rows_now_and_then(uri, tmp_path, monkeypatch):
+def test_a_curve_is_sent_in_batches_of_whole_rows(uri, tmp_path, monkeypatch):
     sent = []
 
     def log_batch(self, run_id, metrics=(), **others):
@@ -67,23 +69,23 @@ def test_a_curve_is_sent_in_whole_rows_now_and_then(uri, tmp_path, monkeypatch):
     rows = [{"step": step, "loss": 1.0, "kl": 2.0} for step in range(1, 8)]
     for row in rows:
         killed.log_history([row])
-    assert sent == [[(1, "loss"), (1, "kl")]]  # the first at once, the others wait; and the job dies here
+    assert sent == [[(1, "loss"), (1, "kl")]]  # the first row is sent, the others wait; the job is killed here
     resumed = MlflowRun(uri, tmp_path, "now and then", TAGS, {})
-    resumed.log_history(rows[:5])  # of its checkpoint
-    resumed.log_history(rows[5:])  # made again
+    resumed.log_history(rows[:5])  # from the checkpoint
+    resumed.log_history(rows[5:])  # computed again
     resumed.close()
     assert [len(each) for each in sent[1:]] == [2, 2, 2, 2, 2, 2]
     run = next(run for run in runs(uri) if run.info.run_name == "now and then")
     assert steps(uri, run.info.run_id) == list(range(1, 8))
 
 
-def test_other_options_begin_another_run(uri, tmp_path):
+def test_other_options_start_another_run(uri, tmp_path):
     for config in ("one", "two"):
         MlflowRun(uri, tmp_path, "other options", TAGS | {"config": config}, {}).close()
     assert len([run for run in runs(uri) if run.info.run_name == "other options"]) == 2
 
 
-def test_a_database_made_anew_gets_a_run_anew(uri, tmp_path):
+def test_a_deleted_run_is_replaced_by_a_new_one(uri, tmp_path):
     MlflowRun(uri, tmp_path, "lost", TAGS, {}).close()
     lost = next(run for run in runs(uri) if run.info.run_name == "lost")
     mlflow.MlflowClient(uri).delete_run(lost.info.run_id)
@@ -91,16 +93,16 @@ def test_a_database_made_anew_gets_a_run_anew(uri, tmp_path):
     assert [run.info.run_id for run in runs(uri) if run.info.run_name == "lost"] != [lost.info.run_id]
 
 
-def test_parallel_jobs_lose_nothing(uri, tmp_path):
+def test_parallel_jobs_log_every_step(uri, tmp_path):
     code = """
 import sys
 from pathlib import Path
 from dmgan.training.mlflow_run import MlflowRun
 uri, folder = sys.argv[1:]
-book = MlflowRun(uri, Path(folder), "parallel", {"folder": folder}, {})
+mlflow_run = MlflowRun(uri, Path(folder), "parallel", {"folder": folder}, {})
 for step in range(1, 21):
-    book.log_history([{"step": step, "loss": float(step)}])
-book.close()
+    mlflow_run.log_history([{"step": step, "loss": float(step)}])
+mlflow_run.close()
 """
     jobs = [subprocess.Popen([sys.executable, "-c", code, uri, str(tmp_path / str(i))]) for i in range(3)]
     assert [job.wait() for job in jobs] == [0, 0, 0]
@@ -108,10 +110,10 @@ book.close()
     assert [steps(uri, run.info.run_id) for run in written] == [list(range(1, 21))] * 3
 
 
-def test_without_a_database_nothing_is_kept_and_a_missing_one_is_named(tmp_path):
-    book = MlflowRun(None, tmp_path, "name", TAGS, {})
-    book.log_history(ROWS)
-    book.close()
+def test_no_database_logs_nothing_and_a_missing_experiment_is_refused(tmp_path):
+    mlflow_run = MlflowRun(None, tmp_path, "name", TAGS, {})
+    mlflow_run.log_history(ROWS)
+    mlflow_run.close()
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError, match="has no experiment dmgan; make it first: python -m dmgan mlflow-db"):
+    with pytest.raises(UserError, match="has no experiment dmgan; create it first: python -m dmgan mlflow-db"):
         MlflowRun(f"sqlite:///{tmp_path}/empty.db", tmp_path, "name", TAGS, {})

@@ -1,7 +1,7 @@
-"""A few training steps of models without batch norm, alone or as one of several ranks: what must be equal, exactly.
+"""A few training steps of models without batch norm, which one process or several must compute exactly alike.
 
-torchrun --standalone --nproc-per-node 2 -m tests.norm_free OUT PARTS MODEL ... writes the networks that the ranks end
-with, each of whose shares of a batch passes in so many parts.
+torchrun --standalone --nproc-per-node 2 -m tests.training.without_batch_norm OUT MICRO_BATCHES MODEL ... writes the
+final networks of every process, each of which splits its share of a batch into so many micro-batches.
 """
 
 import sys
@@ -19,45 +19,45 @@ from dmgan.training.train import step_noise
 from dmgan.training.trainer import Trainer
 from tests.conftest import ARCHITECTURE, CPU
 
-BATCH, EMBEDDING, STEPS = 7, 16, 3  # two ranks take 3 and 4 rows
+BATCH, EMBEDDING, STEPS = 7, 16, 3  # two processes take 3 and 4 rows
 
 
-def without_batch_norm(network: nn.Module) -> nn.Module:
-    """The network with group norm, which sees every image alone, in the place of batch norm."""
+def replace_batch_norm(network: nn.Module) -> nn.Module:
+    """Replace batch norm by group norm, which normalises every image alone."""
     for name, child in network.named_children():
         if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
             setattr(network, name, nn.GroupNorm(1, child.num_features, dtype=torch.float64))
         else:
-            without_batch_norm(child)
+            replace_batch_norm(child)
     return network
 
 
 def trainer_of(
     name: str, engine: EngineOptions = PLAIN_ENGINE, distributed: DistributedContext = SINGLE_PROCESS
 ) -> Trainer:
-    """A trainer in float64 with plain gradient descent, which does not magnify rounding as Adam's first steps do."""
+    """Return a float64 trainer with plain SGD, which does not magnify rounding as Adam's first steps do."""
     torch.manual_seed(0)
-    model = without_batch_norm(build_model(name, ARCHITECTURE, EMBEDDING).double())
-    discriminators = without_batch_norm(model.discriminators().double())
+    model = replace_batch_norm(build_model(name, ARCHITECTURE, EMBEDDING).double())
+    discriminators = replace_batch_norm(model.discriminators().double())
     model.discriminators = lambda: discriminators
     encoder = SmallImageEncoder(EMBEDDING, 4).double().eval().requires_grad_(False)
     settings = TrainingSettings(ARCHITECTURE, TrainingOptions(batch_size=BATCH), engine=engine)
     trainer = Trainer(model, encoder, settings, find(name).losses, CPU, distributed)
     trainer.generator_adam = torch.optim.SGD(model.parameters(), lr=0.02)
     trainer.discriminator_adams = [
-        torch.optim.SGD([p for p in each.parameters() if p.requires_grad], lr=0.02) for each in discriminators
+        torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.02) for network in discriminators
     ]
     return trainer
 
 
 def count_no_passes(trainer: Trainer) -> Trainer:
-    """The trainer without spectral norm's power iteration, which counts passes: parts have more of them."""
+    """Turn off spectral norm's power iteration, which advances at every pass: micro-batches have more passes."""
     trainer.discriminators.eval()
     return trainer
 
 
 def batch(step: int, sizes: tuple[int, ...], noise_dim: int) -> tuple:
-    """Images, captions, class ids and noise of a whole batch."""
+    """Return images, captions, class ids and noise of a whole batch."""
     random = torch.Generator().manual_seed(step)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -66,17 +66,17 @@ def batch(step: int, sizes: tuple[int, ...], noise_dim: int) -> tuple:
     lengths = torch.tensor([5, 2, 4, 5, 3, 1, 4])
     words = normal(BATCH, EMBEDDING, 5).masked_fill(padding_mask(lengths)[:, None], 0.0)
     captions = EncodedCaptions(normal(BATCH, EMBEDDING), words, padding_mask(lengths), lengths)
-    class_ids = torch.tensor([0, 1, 2, 0, 3, 4, 1])  # two rows of one class on different ranks
+    class_ids = torch.tensor([0, 1, 2, 0, 3, 4, 1])  # rows of one class on both processes
     noise = step_noise(0, step, BATCH, noise_dim).double()
     return [normal(BATCH, 3, size, size).tanh() for size in sizes], captions, class_ids, noise
 
 
 def train(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Every weight, average and spectral vector after a few steps, and the losses of the last one."""
+    """Return every weight, weight average and spectral vector after a few steps, and the losses of the last step."""
     for step in range(STEPS):
         images, captions, class_ids, noise = batch(step, trainer.model.image_sizes, trainer.model.noise_dim)
         mine = trainer.distributed.rows(BATCH)
-        losses = trainer.step([each[mine] for each in images], captions, class_ids, noise)
+        losses = trainer.step([stage[mine] for stage in images], captions, class_ids, noise)
     found = {f"generator.{name}": value for name, value in trainer.model.state_dict().items()}
     found |= {f"discriminators.{name}": value for name, value in trainer.discriminators.state_dict().items()}
     found |= {f"average.{name}": value for name, value in trainer.average.state_dict().items()}
@@ -86,8 +86,8 @@ def train(trainer: Trainer) -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with process_group(CPU) as distributed:
-        out, parts, *names = sys.argv[1:]
+        out, micro_batches, *names = sys.argv[1:]
         for name in names:
-            trainer = trainer_of(name, EngineOptions(accumulate=int(parts)), distributed)
-            found = train(trainer if parts == "1" else count_no_passes(trainer))
+            trainer = trainer_of(name, EngineOptions(accumulate=int(micro_batches)), distributed)
+            found = train(trainer if micro_batches == "1" else count_no_passes(trainer))
             torch.save(found, Path(out) / f"{name}-rank{distributed.rank}.pt")

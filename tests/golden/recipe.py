@@ -66,7 +66,7 @@ def fill(network: nn.Module, label: str, dtype: torch.dtype, names: dict[str, st
 class Small:
     """The small configuration of one repository: networks and inputs."""
 
-    def __init__(self, repository: str, dtype: torch.dtype, **switches):
+    def __init__(self, repository: str, dtype: torch.dtype, **variant):
         self.golden = load(f"{repository}_small.json")
         self.outputs, meta = self.golden["outputs"], self.golden["meta"]
         self.dtype, self.meta = dtype, meta
@@ -78,7 +78,7 @@ class Small:
             residual_blocks=meta["R_NUM"],
         )
         model_class = {"dmgan": DMGAN, "attngan": AttnGAN}[repository]
-        self.generator = fill(model_class(architecture, meta["EMBEDDING_DIM"], **switches), "netG", dtype)
+        self.generator = fill(model_class(architecture, meta["EMBEDDING_DIM"], **variant), "netG", dtype)
         self.discriminators = self.generator.discriminators()
         for discriminator, size in zip(self.discriminators, (64, 128, 256), strict=True):
             fill(discriminator, f"netD{size}", dtype)

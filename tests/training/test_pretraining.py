@@ -1,0 +1,85 @@
+"""Pretraining of the encoders and of the captioner: both learn, and values that are not finite are reported."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from dmgan.__main__ import main
+from dmgan.data.batches import TrainingBatches
+from dmgan.data.dataset import PreparedDataset
+from dmgan.errors import UserError
+from dmgan.options import (
+    CaptionerOptions,
+    DamsmOptions,
+    MatchingOptions,
+)
+from dmgan.text.captioner import TrainedCaptioner
+from dmgan.text.damsm import Damsm
+from dmgan.training.pretrain_captioner import train_captioner
+from dmgan.training.pretrain_damsm import pretrain
+from tests.conftest import CPU, DAMSM
+from tests.reading import read_csv
+from tests.training.short_runs import assert_equal_files
+
+
+@pytest.mark.slow
+def test_the_captioner_learns_captions_of_the_images(data, damsm_folder, tmp_path):
+    options = CaptionerOptions(embedding_dim=16, hidden_dim=32, epochs=60, batch_size=8, lr=1e-2)
+    train_captioner(data, damsm_folder, tmp_path, options, 0, CPU)
+    first, last = (float(read_csv(tmp_path / "history.csv")[row]["cross_entropy"]) for row in (0, -1))
+    assert last < 0.7 * first
+
+    damsm = Damsm.read(damsm_folder)
+    network = TrainedCaptioner.read(tmp_path, damsm, CPU).network
+    assert not any(each.requires_grad for each in network.parameters())
+    batch = TrainingBatches(PreparedDataset(data), [32], 16, 18, 1)[0]
+    captions, (_, embeddings) = damsm.encode(batch.tokens, batch.lengths), damsm.image_encoder(batch.images[0])
+    own, others = (
+        float(network.cross_entropy(images, captions.tokens, captions.mask))
+        for images in (embeddings, embeddings.roll(5, 0))
+    )
+    assert own < others, "the captioner must read the image, not only the words before"
+
+    with pytest.raises(UserError, match="was trained with other encoders than the generator; train it"):
+        TrainedCaptioner.read(tmp_path, damsm._replace(sha256={}), CPU)
+
+
+@pytest.mark.slow
+def test_the_encoders_learn_to_match_images_with_captions(data, tmp_path):
+    """Pretraining brings the loss well below that of a random match."""
+    options = DamsmOptions(
+        image_encoder="small", image_size=32, width=8, embedding_dim=32, epochs=30, batch_size=8,
+        dropout=0.0, new_adam_each_epoch=False,
+    )  # fmt: skip
+    pretrain(data, tmp_path, options, MatchingOptions(), 0, CPU)
+    last = read_csv(tmp_path / "history.csv")[-1]
+    assert float(last["sentence0"]) < 0.6 * math.log(8) and float(last["word0"]) < 0.6 * math.log(8)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "captioner"])
+def test_a_pretraining_that_is_not_finite_records_its_images_and_captions(stage, data, dataset, damsm_folder, tmp_path):
+    common = {"embedding_dim": 16, "epochs": 2, "batch_size": 8, "max_words": 12, "lr": 1e37}
+    with pytest.raises(UserError, match="is not a finite number"):
+        if stage == "pretrain":
+            options = dataclasses.replace(DAMSM, min_lr=1e37, **common)
+            pretrain(data, tmp_path, options, MatchingOptions(), 7, CPU)
+        else:
+            train_captioner(data, damsm_folder, tmp_path, CaptionerOptions(hidden_dim=8, **common), 7, CPU)
+    failure = json.loads((tmp_path / "failure.json").read_text())
+    batches = TrainingBatches(dataset, [32], 8, 12, 7)
+    assert failure["seed"] == 7 and failure["images"] == batches.rows(failure["step"] - 1).tolist()
+    assert [len(each) for each in failure["captions"]] == batches[failure["step"] - 1].lengths.tolist()
+
+
+def test_deterministic_pretraining_makes_the_same_encoders(data, damsm_folder, tmp_path, monkeypatch):
+    wanted = []
+    monkeypatch.setattr("torch.use_deterministic_algorithms", wanted.append)
+    flags = ["--image-encoder", "small", "--image-size", 32, "--width", 4, "--embedding-dim", 16, "--epochs", 1]
+    flags += ["--batch-size", 8, "--threads", 1, "--device", "cpu", "--deterministic"]
+    command = ["pretrain", "--data", data, "--out", tmp_path, *flags]
+    assert main([str(word) for word in command]) == 0 and wanted == [True]
+    assert main([str(word) for word in command[:-1]]) == 0 and wanted == [True, False]
+    # The option does not change the experiment.
+    assert_equal_files(tmp_path, damsm_folder, "text_encoder.safetensors", "image_encoder.safetensors")

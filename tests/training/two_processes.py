@@ -1,0 +1,29 @@
+"""torchrun with two processes, and the processes of its session that are alive."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAMS = Path(sys.executable).parent
+
+
+def torchrun(*words) -> subprocess.Popen:
+    """Start two processes in a session of their own."""
+    command = [PROGRAMS / "torchrun", "--standalone", "--nproc-per-node", 2, *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [str(word) for word in command]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def alive(session: int) -> list[int]:
+    """Return the processes of a session that have not ended."""
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _session(path) == session]
+
+
+def _session(process: Path) -> int | None:
+    try:
+        state, *_, session = (process / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+    except OSError:
+        return None
+    return None if state in "ZX" else int(session)
