@@ -1,11 +1,11 @@
-# `make demo` reproduces the tables and figures on the embedded data set, `make test` runs the tests;
-# both begin from nothing but git, make and Python 3.11, 3.12 or 3.13 with venv.
+# `make demo` reproduces the tables and figures on the embedded data set, `make test` runs the tests.
+# Both need only git, make and Python 3.11, 3.12 or 3.13 with venv.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := demo
 
-# Candidates in order; one that is missing, does not start, or has another version is passed over.
+# Python candidates in order; a candidate that is missing, does not start, or has another version is skipped.
 PY        ?= python3.11 python3.12 python3.13 python3
 CORES     ?= all
 GPUS      ?= 2
@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo full-demo smoke test bench lint mlflow report docs full-docs lock setup clean
+.PHONY: demo full-demo smoke test test-fast bench lint mlflow report docs full-docs site lock setup clean
 
 demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
 	$(RUN)
@@ -27,22 +27,26 @@ demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data se
 full-demo: setup  ## every model and every table
 	$(RUN) --configfile workflow/config/full-demo.yaml
 
-smoke: setup  ## the whole DAG with every kind of job, as small as it runs
+smoke: setup  ## the whole DAG with every kind of job, at the smallest sizes
 	$(RUN) --configfile workflow/config/smoke.yaml
 
 test: setup  ## every test
 	python -m pytest -n $(TEST_JOBS) --dist loadfile
 
-bench: setup  ## every benchmark, on a machine that does nothing else; figures and plots in benchmarks/
+test-fast: setup  ## the quick tests, for work in progress
+	python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not slow"
+
+bench: setup  ## every benchmark, on an otherwise idle machine; figures and plots in benchmarks/
 	python -m benchmarks
 
-lint: setup  ## ruff, snakefmt and snakemake --lint
+lint: setup  ## ruff, the order of imports, snakefmt and snakemake --lint
 	ruff check .
 	ruff format --check .
+	lint-imports
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-mlflow: setup  ## open the lab book
+mlflow: setup  ## open MLflow
 	@test -f results/mlflow.db || { echo "results/mlflow.db: is not there; run make demo first" >&2; exit 1; }
 	@id=$$(python -c 'import sqlite3; print(sqlite3.connect("results/mlflow.db").execute("select experiment_id from experiments where name = ?", ["dmgan"]).fetchone()[0])'); \
 	echo "Compare the runs: http://127.0.0.1:$(PORT)/#/experiments/$$id/runs?compareRunsMode=CHART  (Ctrl-C ends it)"
@@ -52,7 +56,7 @@ mlflow: setup  ## open the lab book
 report: setup  ## results/report.html: tables, figures, their protocols and run times
 	snakemake --report results/report.html
 
-docs: setup  ## the generated pages, and the demo's numbers and pictures in README.md (after make demo)
+docs: setup  ## generated pages; the demo's numbers and pictures in README.md and docs/results.md (after make demo)
 	python -m docs.paper_vs_release
 	python -m docs.update_assets
 	python -m docs.update_results
@@ -60,9 +64,13 @@ docs: setup  ## the generated pages, and the demo's numbers and pictures in READ
 full-docs: setup  ## docs/full-demo.md (after make full-demo)
 	python -m docs.update_full_demo
 
-lock: setup  ## resolve requirements.in anew
+site: setup  ## the documentation as a web site, site/index.html
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "site/index.html; with the search: mkdocs serve"
+
+lock: setup  ## resolve the dependencies of pyproject.toml again
 	python -m pip install --quiet uv
-	uv pip compile requirements.in --output-file requirements.lock --upgrade --universal --fork-strategy fewest \
+	uv pip compile pyproject.toml --extra workflow --extra tests --extra site --output-file requirements.lock --upgrade --universal --fork-strategy fewest \
 	    --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 
 clean:  ## drop the environment and caches; results/ stays
@@ -70,15 +78,15 @@ clean:  ## drop the environment and caches; results/ stays
 
 setup: .venv/.stamp
 
-# The path of a Python that the lock holds for, or nothing.
+# The path of a Python that requirements.lock supports, or empty.
 supported = $(shell $(1) -c 'import ensurepip, os, sys, venv; print(os.path.realpath(sys.executable) if (3, 11) <= sys.version_info < (3, 14) else "")' 2>/dev/null)
 PYTHON    = $(firstword $(foreach py,$(PY),$(call supported,$(py))))
 
-# uv installs the lock in a quarter of pip's time; where it cannot be had, pip installs the same lock.
+# uv installs requirements.lock in a quarter of pip's time; if uv cannot be installed, pip installs the same lock.
 .venv/.stamp: requirements.lock
 	@test -n "$(PYTHON)" || { echo "none of $(PY) is Python 3.11, 3.12 or 3.13 with venv; install one, or name it: make PY=/path/to/python3.11" >&2; exit 1; }
 	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be had; pip does its work"
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be installed; using pip"
 	if test -x .venv/bin/uv; then \
 	    VIRTUAL_ENV=$(CURDIR)/.venv .venv/bin/uv pip sync --quiet --require-hashes requirements.lock; \
 	else \

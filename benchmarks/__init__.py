@@ -1,1 +1,1 @@
-"""Speed, measured: every benchmark is `python -m benchmarks.NAME`; `python -m benchmarks` runs them all."""
+"""Benchmarks of speed and memory: `python -m benchmarks.NAME` runs a benchmark, `python -m benchmarks` all of them."""

@@ -16,14 +16,14 @@ START, END = "<!-- table: python -m benchmarks --table -->", "<!-- end of table 
 
 
 def names() -> list[str]:
-    """Every benchmark: the modules of this folder that are commands themselves."""
+    """Return the names of all benchmarks: the modules of this folder that can be run as commands."""
     modules = sorted(FOLDER.glob("*.py"))
     commands = [path for path in modules if re.search(r'^if __name__ == "__main__":', path.read_text(), re.MULTILINE)]
     return [path.stem for path in commands if path.stem != "__main__"]
 
 
 def table(results: dict[str, record.Result]) -> str:
-    """All figures, Markdown: a row each, grouped by benchmark; results by their files' names."""
+    """Return all figures as a Markdown table, one row per figure, grouped by benchmark; results by file name."""
     lines = ["| benchmark | figure | measured | wanted | holds |", "|---|---|--:|---|---|"]
     for name, result in results.items():
         heading = f"[{result.title}](results/{name}.json)"
@@ -48,10 +48,10 @@ def table(results: dict[str, record.Result]) -> str:
 
 
 def write_table() -> None:
-    """Put the table of all results between the marks in README.md."""
+    """Write the table of all results between the markers in README.md."""
     text = README.read_text(encoding="utf-8")
     if START not in text or END not in text:
-        raise UserError(f"{README}: the marks of the table are gone; put back {START} and {END}")
+        raise UserError(f"{README}: the markers of the table are missing; restore {START} and {END}")
     before, after = text.split(START)[0], text.split(END)[1]
     results = {path.stem: record.read(path) for path in sorted(record.RESULTS.glob("*.json"))}
     write_text(README, f"{before}{START}\n\n{table(results)}\n{END}{after}")
@@ -62,12 +62,14 @@ def main() -> int:
     parser.add_argument(
         "name", nargs="*", metavar="NAME", help=f"benchmarks to run (default: all): {', '.join(names())}"
     )
-    parser.add_argument("--table", action="store_true", help="run nothing, only write the table in README.md")
+    parser.add_argument(
+        "--table", action="store_true", help="only write the table in README.md, without running benchmarks"
+    )
     parser.add_argument("--list", action="store_true", help="run nothing, only name the benchmarks")
     arguments = parser.parse_args()
     try:
         if unknown := sorted(set(arguments.name) - set(names())):
-            raise UserError(f"benchmark {unknown[0]!r}: unknown; there are {', '.join(names())}")
+            raise UserError(f"benchmark {unknown[0]!r}: unknown; known benchmarks are {', '.join(names())}")
         if arguments.list:
             print("\n".join(names()))
             return 0
@@ -78,7 +80,7 @@ def main() -> int:
                 failed.append(name)
         write_table()
         if failed:
-            raise UserError(f"{', '.join(failed)}: did not end well; what they said stands above")
+            raise UserError(f"{', '.join(failed)}: failed; see the output above")
     except UserError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1

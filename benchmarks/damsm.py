@@ -1,6 +1,6 @@
 """The DAMSM's word loss at batch 48, forward and backward: all captions at once against a loop over captions.
 
-The matrix products of the loss, which both ways share, are measured alone too: no way that computes them is faster.
+The matrix products of the loss, which both implementations need, are also measured alone: a lower bound of the time.
 """
 
 import argparse
@@ -21,11 +21,11 @@ PRODUCTS = "its matrix products alone"
 
 
 def losses(device: str) -> dict[str, Callable[[], tuple]]:
-    """Both ways to compute the losses: each gives (loss, gradient of the regions, of the words); and their products."""
+    """Return both implementations, which give (loss, gradients of regions and words), and their matrix products."""
     import torch
 
-    from benchmarks.training_yardstick import words_loss
-    from dmgan.training.damsm_loss import both_ways, word_scores
+    from benchmarks.training_baseline import words_loss
+    from dmgan.training.damsm_loss import cross_entropies, word_scores
 
     torch.manual_seed(0)
     regions = torch.randn(BATCH, EMBEDDING_DIM, SIDE, SIDE, device=device) * 0.3
@@ -36,7 +36,9 @@ def losses(device: str) -> dict[str, Callable[[], tuple]]:
     gammas = MatchingOptions()
 
     def at_once(regions, words, lengths, class_ids, gammas):
-        return both_ways(gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2), class_ids)
+        return cross_entropies(
+            gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2), class_ids
+        )
 
     def differentiated(function: Callable) -> Callable[[], tuple]:
         def once() -> tuple:
@@ -50,7 +52,7 @@ def losses(device: str) -> dict[str, Callable[[], tuple]]:
     alpha = torch.rand(BATCH, e.shape[1], v.shape[2], device=device)
 
     def products() -> tuple:
-        """Similarities and contexts; backwards what the contexts and the similarities hand on to their factors."""
+        """Compute the matrix products of similarities and contexts, forward and backward."""
         c = torch.bmm(alpha, v.transpose(1, 2))
         d_v = torch.bmm(c.transpose(1, 2), alpha).baddbmm_(e.transpose(1, 2), alpha)
         return torch.bmm(e, v), torch.bmm(c, v), d_v, torch.bmm(alpha, v.transpose(1, 2))
@@ -59,7 +61,7 @@ def losses(device: str) -> dict[str, Callable[[], tuple]]:
 
 
 def measure(name: str, repeats: int, threads: int, device: str) -> None:
-    """Report the median seconds of one way, and its peak memory."""
+    """Report the median seconds and the peak memory of an implementation."""
     if name != USER:
         from dmgan.runtime.allocator import keep_freed_memory
 
@@ -81,7 +83,7 @@ def measure(name: str, repeats: int, threads: int, device: str) -> None:
 
 
 def compare(rounds: int, threads: int, device: str) -> None:
-    """Measure both ways alternately, compare their values, and write the result."""
+    """Measure both implementations alternately, compare their values, and write the result."""
     described = record.machine(device)
     common = ["--threads", str(threads), "--device", device]
     settings = {

@@ -1,13 +1,13 @@
-"""IS, FID, KID and clean-FID of one image set: this project's one pass against torch-fidelity and clean-fid.
+"""IS, FID, KID and clean-FID of one image set: this project's single pass against torch-fidelity and clean-fid.
 
-Every way reads the same files with the same Inception weights (drawn here) on the same threads, in a process of its
-own, and its numbers must be the others'. CPU seconds are counted from after the imports to the last number. Each runs
-as its user starts it: the libraries with the C library's allocator as it is, ours as `python -m dmgan` sets it.
+All methods read the same files with the same random Inception weights and the same number of threads, in separate
+processes, and must give the same numbers. CPU seconds are counted from the end of the imports to the last number. The
+libraries run with the default C allocator, this project with the allocator settings of `python -m dmgan`.
 
-- separate: torch-fidelity's ISC, FID and KID one after another, then clean-fid;
-- joint: one call of torch-fidelity for all three, then clean-fid; once more with freed memory kept, as ours has it;
-- one pass: this project, real images' features not yet there;
-- one pass, cached: the same, real images' features stored by an earlier evaluation.
+- separate: torch-fidelity's ISC, FID and KID in sequence, then clean-fid;
+- joint: one call of torch-fidelity for all three, then clean-fid; also measured with this project's allocator settings;
+- one pass: this project, without stored features of the real images;
+- one pass, cached: this project, with features of the real images stored by an earlier evaluation.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SETTINGS = "settings.json"
 
 
 def prepare(folder: Path, settings: dict[str, int]) -> None:
-    """Two sets of image files and the weights, kept where they are there already; SystemExit for other settings."""
+    """Write two sets of image files and the weights, unless they exist; raise SystemExit if settings differ."""
     if (folder / SETTINGS).exists():
         found = files.read_json(folder / SETTINGS, "give another --folder")
         if found != settings:
@@ -57,7 +57,7 @@ def prepare(folder: Path, settings: dict[str, int]) -> None:
 
 
 def with_libraries(folder: Path, images: int, joint: bool) -> dict[str, float]:
-    """torch-fidelity's calls, then clean-fid's."""
+    """Return the metrics of torch-fidelity and clean-fid."""
     import torch_fidelity
     from cleanfid.fid import compute_fid
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -85,42 +85,45 @@ def with_libraries(folder: Path, images: int, joint: bool) -> dict[str, float]:
 
 
 def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
-    """This project's engine; its folders of features lie beside the images. Cached: the real images' stay."""
-    from dmgan.evaluation import metrics
-    from dmgan.evaluation.features import extract
-    from dmgan.evaluation.images import ImageFiles
-    from dmgan.evaluation.networks import CleanInception, Inception2015, TfInception, read_weights
-    from dmgan.evaluation.statistics import moments_to_reference, rows_to_moments, statistics_to_fid
+    """Return the metrics of this project; features are stored next to the images. Cached: keep those of real images."""
+    from dmgan.evaluation.feature_store import extract
+    from dmgan.evaluation.image_sets import ImageFiles
+    from dmgan.evaluation.metrics.inception_score import inception_score, torch_fidelity_order
+    from dmgan.evaluation.networks.base import read_weights
+    from dmgan.evaluation.networks.inception_2015 import Inception2015
+    from dmgan.evaluation.networks.inception_clean import CleanInception
+    from dmgan.evaluation.networks.inception_tf import TfInception
+    from dmgan.evaluation.statistics.folds import fold_rows
+    from dmgan.evaluation.statistics.frechet import moments_to_reference, rows_to_moments, statistics_to_fid
+    from dmgan.evaluation.statistics.kernel import subset_kernel_distance
 
     device = torch.device("cpu")
     inception = Inception2015(read_weights(folder / "inception.pth"), device)
-    rungs = [TfInception(inception), CleanInception(inception)]
+    extractors = [TfInception(inception), CleanInception(inception)]
     stored = []
     for name in ("generated", "real"):
         paths = [folder / name / f"{number:06d}.png" for number in range(images)]
         store = folder / f"{name} features"
-        if name == "generated" or way == "one pass":  # not what another way made, or a killed run
+        if name == "generated" or way == "one pass":  # discard features of other methods and of killed runs
             shutil.rmtree(store, ignore_errors=True)
-        stored.append(extract(ImageFiles(paths, SIDE, ""), images, rungs, store, device))
+        stored.append(extract(ImageFiles(paths, SIDE, ""), images, extractors, store, device))
     generated, real = stored
 
-    def fid(rung: str) -> float:
-        moments = rows_to_moments(generated[rung]["features"])
-        return statistics_to_fid(moments, moments_to_reference(rows_to_moments(real[rung]["features"])))
+    def fid(extractor: str) -> float:
+        moments = rows_to_moments(generated[extractor]["features"])
+        return statistics_to_fid(moments, moments_to_reference(rows_to_moments(real[extractor]["features"])))
 
     logits = generated["tf"]["logits"]
     return {
-        "IS": metrics.inception_score(
-            logits, metrics.torch_fidelity_order(images), metrics.fold_rows(np.arange(images))
-        ).value,
+        "IS": inception_score(logits, torch_fidelity_order(images), fold_rows(np.arange(images))).value,
         "FID": fid("tf"),
-        "KID": metrics.subset_kernel_distance(generated["tf"]["features"], real["tf"]["features"]),
+        "KID": subset_kernel_distance(generated["tf"]["features"], real["tf"]["features"]),
         "clean-FID": fid("clean"),
     }
 
 
 def run_one(way: str, folder: Path, images: int, threads: int) -> None:
-    """In a fresh process: one way, its numbers and its CPU seconds."""
+    """Run one method in a fresh process and report its numbers and CPU seconds."""
     if way not in ("separate", "joint"):
         from dmgan.runtime.allocator import keep_freed_memory
 
@@ -128,8 +131,7 @@ def run_one(way: str, folder: Path, images: int, threads: int) -> None:
     import cleanfid.fid  # noqa: F401  imports are not counted
     import torch_fidelity  # noqa: F401
 
-    import dmgan.evaluation.metrics
-    import dmgan.evaluation.networks  # noqa: F401
+    import dmgan.evaluation.networks.inception_2015  # noqa: F401
 
     torch.set_num_threads(threads)
     start = fresh.cpu_seconds()
@@ -144,7 +146,7 @@ def run_one(way: str, folder: Path, images: int, threads: int) -> None:
 
 
 def measure_all(folder: Path, images: int, threads: int) -> dict[str, dict[str, float]]:
-    """Every way that the folder does not hold yet, in a process of its own."""
+    """Measure all methods that the folder has no measurement of, in separate processes."""
     runs, environment = {}, {"OMP_NUM_THREADS": str(threads)}
     prepare(folder, {"images": images, "threads": threads})
     for way in WAYS:
@@ -157,19 +159,19 @@ def measure_all(folder: Path, images: int, threads: int) -> dict[str, dict[str, 
 
 
 def check(runs: dict[str, dict[str, float]]) -> None:
-    """Print every way's numbers; SystemExit where they differ, for a ratio of different numbers says nothing."""
+    """Print the numbers of all methods; raise SystemExit if they differ, since speeds would not be comparable."""
     for name in NUMBERS:
         values = {way: run[name] for way, run in runs.items()}
         print(f"{name}: " + ", ".join(f"{way} {value:.7g}" for way, value in values.items()), flush=True)
         if not np.allclose(list(values.values()), values["joint"], rtol=TOLERANCE[name], atol=1e-6):
-            raise SystemExit(f"{name} is not the same in all ways")
+            raise SystemExit(f"{name} differs between the measured methods")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=256, help="images on either side (default 256)")
     parser.add_argument("--threads", type=int, default=1, help="threads of every way (default 1)")
-    parser.add_argument("--folder", type=Path, help="keep sets and measurements here; an interrupted run goes on")
+    parser.add_argument("--folder", type=Path, help="keep sets and measurements here; an interrupted run resumes")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:

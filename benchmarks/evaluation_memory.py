@@ -1,7 +1,7 @@
 """Memory of an evaluation: from image files to metrics.json, and PRDC alone, for few and for many images.
 
-Every count is measured in a process of its own. The networks that look at the images are small, so that their own
-memory does not hide what the evaluation holds.
+Every number of images is measured in a separate process. The networks are small, so that their memory does not hide
+the memory of the evaluation.
 """
 
 import argparse
@@ -13,23 +13,23 @@ import torch
 
 from benchmarks import evaluation_twice, fresh, plot, record
 from dmgan.evaluation.evaluate import evaluate
-from dmgan.evaluation.features import Rows
-from dmgan.evaluation.prdc import features_to_manifolds
+from dmgan.evaluation.feature_store import Rows
+from dmgan.evaluation.statistics.manifolds import features_to_manifolds
 from dmgan.options import EvaluationOptions
 
 
 def whole(folder: Path, images: str) -> None:
-    """The evaluation of the image folder of that name, with every judge."""
+    """Evaluate the image folder `name` with all networks."""
     out, start = folder / f"evaluation of {images}", fresh.cpu_seconds()
     evaluate(
-        images=folder / images, data=folder / "data", judges=evaluation_twice.judges_of(folder),
+        images=folder / images, data=folder / "data", network_files=evaluation_twice.network_files(folder),
         reference=out / "reference", out=out / "metrics.json", options=EvaluationOptions(), device=torch.device("cpu"),
     )  # fmt: skip
     fresh.report({"peak_mb": fresh.peak_mb(), "cpu_seconds": fresh.cpu_seconds() - start})
 
 
 def manifolds(images: int, width: int) -> None:
-    """PRDC of as many generated as real features, from files."""
+    """Compute PRDC of equal numbers of generated and real features, from files."""
     with tempfile.TemporaryDirectory() as temporary:
         rows = []
         for seed in range(2):
@@ -50,8 +50,8 @@ def manifolds(images: int, width: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--few", type=int, default=3000, help="images of the small measurement (default 3000)")
-    parser.add_argument("--many", type=int, default=30_000, help="images of the large one (default 30000)")
-    parser.add_argument("--width", type=int, default=2048, help="numbers of a feature in PRDC alone (default 2048)")
+    parser.add_argument("--many", type=int, default=30_000, help="images of the large measurement (default 30000)")
+    parser.add_argument("--width", type=int, default=2048, help="dimensions of a feature in PRDC alone (default 2048)")
     parser.add_argument("--whole", nargs=2, metavar=("FOLDER", "IMAGES"), help=argparse.SUPPRESS)
     parser.add_argument("--manifolds", type=int, metavar="IMAGES", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Measure in fresh processes: what one setting leaves in memory must not help or hurt the next."""
+"""Measurements in fresh processes, so that memory state left by a setting does not influence the next setting."""
 
 import json
 import os
@@ -14,24 +14,24 @@ from dmgan.errors import UserError
 
 
 def report(measured: Mapping[str, object]) -> None:
-    """In the fresh process: hand `measured`, numbers by name, to the one that asked."""
+    """Pass `measured`, numbers by name, from the fresh process to `measure` in the calling process."""
     print(json.dumps(dict(measured)), flush=True)
 
 
 def peak_mb() -> float:
-    """The most memory that this process held at a time since it started, MB (Linux)."""
+    """Return the peak memory of this process since its start, MB (Linux)."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of this process and of its ended children."""
+    """Return the CPU seconds of this process and of its ended children."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def measure(module: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, object]:
-    """Run `python -m module arguments` and give what it handed to `report`; UserError where it fails."""
+    """Run `python -m module arguments` and return what it passed to `report`; raise UserError if it fails."""
     command = [sys.executable, "-m", module, *arguments]
     ended = subprocess.run(command, env=os.environ | dict(environment or {}), capture_output=True, text=True)
     if ended.returncode:
@@ -45,7 +45,7 @@ def interleaved(
     rounds: int,
     environments: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, list[dict[str, object]]]:
-    """Every setting's arguments once a round, so that a slower hour of the machine falls on all of them alike."""
+    """Measure every setting once per round, so that slow periods of the machine affect all settings equally."""
     measured = {name: [] for name in settings}
     for number in range(rounds):
         for name, arguments in settings.items():
@@ -55,12 +55,12 @@ def interleaved(
 
 
 def median(runs: Sequence[Mapping[str, object]], key: str) -> float:
-    """The median over rounds of one measured number."""
+    """Return the median over rounds of a measured number."""
     return statistics.median(run[key] for run in runs)
 
 
 def ratio(fast: Sequence[Mapping[str, object]], slow: Sequence[Mapping[str, object]], key: str) -> float:
-    """The median over rounds of fast / slow, each quotient from one round."""
+    """Return the median over rounds of the quotient fast / slow of the same round."""
     return statistics.median(one[key] / other[key] for one, other in zip(fast, slow, strict=True))
 
 

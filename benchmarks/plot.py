@@ -1,4 +1,4 @@
-"""One manner of plot for all benchmarks."""
+"""Bar plots of all benchmarks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ def bars(
     ours: Sequence[str] = (),
     note: str = "",
 ) -> None:
-    """Horizontal bars: one panel per quantity, {"images/s": {"setting": 3.1}}; bars named in `ours` are coloured."""
+    """Draw bars: one panel per quantity, {"images/s": {"setting": 3.1}}; bars named in `ours` are coloured."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

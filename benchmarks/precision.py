@@ -1,7 +1,7 @@
-"""Whether half precision keeps the loss curves: 500 steps on synthbirds in each precision, against float32's noise.
+"""Loss curves in half precision, compared with float32: 500 steps on synthbirds in every precision.
 
-The noise is what another seed changes: float32 is trained with several seeds of weights, order and noise, and a
-precision's curve is the same if it stays as near to float32's mean as those do. Curves are means over blocks of steps.
+float32 is trained with several seeds of weights, order and noise. The curve of another precision is accepted if its
+distance from float32's mean is about that of float32's seeds. Curves are means over blocks of steps.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from dmgan.errors import UserError
 NAME, TITLE = "precision", "Loss curves in half precision, 500 steps on synthbirds"
 LOSSES = ("discriminator0", "discriminator1", "discriminator2", "adversarial", "word0", "sentence0", "kl")
 BLOCKS = 5  # of the 500 steps
-NOISES = 1.5  # a precision's distance from float32, in those of float32's seeds, at most
+NOISES = 1.5  # largest distance of a precision from float32, relative to the distance of float32's seeds
 ENGINES = {  # options of each setting that is compared
     "float32": {},
     "bfloat16": {"precision": "bfloat16"},
@@ -31,7 +31,7 @@ COMPARED = [name for name in ENGINES if name != "float32"]
 
 
 class Size(NamedTuple):
-    """How large what is trained is."""
+    """Sizes of the trained models."""
 
     side: int = 64  # of the images, in px
     stages: int = 3
@@ -45,7 +45,7 @@ class Size(NamedTuple):
 def train_curves(
     folder: Path, out: Path, engine: dict, seed: int, steps: int, size: Size, lr_factor: float = 1.0
 ) -> np.ndarray:
-    """Mean losses (BLOCKS, losses) of one training in `out`, with what `prepare` left in `folder`.
+    """Return the mean losses (BLOCKS, losses) of one training in `out`, on data and encoders of `prepare` in `folder`.
 
     Fewer stages than three have fewer discriminators' losses.
     """
@@ -73,7 +73,7 @@ def train_curves(
 
 
 def prepare(folder: Path, size: Size) -> None:
-    """A small synthbirds and encoders for it."""
+    """Make a small synthbirds data set and its encoders."""
     import torch
 
     from dmgan.data.prepare import prepare_synthbirds
@@ -89,11 +89,11 @@ def prepare(folder: Path, size: Size) -> None:
 
 
 def distances(plain: np.ndarray, half: np.ndarray) -> tuple[float, float]:
-    """How far float32's seeds are from each other, and another precision's from them, in standard deviations.
+    """Return the distances of float32's seeds from each other, and of another precision from them, in sd.
 
     Curves are (seeds, BLOCKS, losses). A distance is the root mean square over losses and blocks, from the mean of
-    float32's other seeds; a loss's standard deviation is that of float32's seeds, pooled over the blocks: that of a
-    single block, of three seeds, may be tiny by chance.
+    float32's other seeds; the standard deviation of a loss is over float32's seeds, pooled over the blocks, because
+    three seeds of a single block may have a tiny standard deviation by chance.
     """
     deviation = np.sqrt(plain.var(axis=0, ddof=1).mean(axis=0))
     rest = [np.delete(plain, seed, axis=0).mean(axis=0) for seed in range(len(plain))]
@@ -127,7 +127,7 @@ def compare(steps: int, seeds: int, threads: int, precisions: list[str]) -> None
 
 
 def write(described: dict[str, object], details: dict) -> None:
-    """The result of the curves in `details`."""
+    """Write the result of the curves in `details`."""
     curves = {name: np.array(each) for name, each in details["curves"].items()}
     plain = curves.pop("float32")
     noise, _ = distances(plain, plain)
@@ -155,11 +155,13 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument(
         "--precisions", nargs="+", default=COMPARED, choices=COMPARED,
-        help="what to compare with float32 (default all)",
+        help="precisions to compare with float32 (default all)",
     )  # fmt: skip
-    parser.add_argument("--stored", action="store_true", help="judge the curves of results/precision.json anew")
+    parser.add_argument(
+        "--stored", action="store_true", help="only compare the stored curves of results/precision.json"
+    )
     arguments = parser.parse_args()
-    from dmgan.training.train import ROW_EVERY
+    from dmgan.training.loop import ROW_EVERY
 
     try:
         if arguments.stored:

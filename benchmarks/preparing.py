@@ -17,7 +17,7 @@ WORKERS = 2
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.preparing", description=__doc__)
-    words = "photographs (default CUB's 11788); of fewer the time is scaled"
+    words = "photographs (default CUB's 11788); with fewer, the time is extrapolated"
     parser.add_argument("--images", type=int, default=synthetic_cub.IMAGES, help=words)
     arguments = parser.parse_args()
     described = record.machine()

@@ -1,4 +1,4 @@
-"""Rates of every long stage of a configuration, a row each in results/rates.csv, which `python -m dmgan plan` reads.
+"""Measure the rates of all long stages of a configuration, for results/rates.csv, which `workflow/plan.py` reads.
 
 A row is one network at its configured size on one device, trained with the engine and sampled with the options that the
 configuration names: images a second, and floating-point operations an image (0 where compiled: not counted).
@@ -10,7 +10,6 @@ Rows of the same device, stage and network are replaced.
 import argparse
 import csv
 import dataclasses
-import itertools
 import os
 import sys
 import time
@@ -30,9 +29,10 @@ from dmgan.options import (
     TrainingOptions,
     TrainingSettings,
 )
-from dmgan.plan import RATES, engine_of, measured_name, network_of, read_configuration, rungs_of, sampling_block
 from dmgan.runtime.allocator import keep_freed_memory
 from dmgan.storage import files
+from workflow.configuration import extractors_of, read_configuration, sampling_block, trainings_of
+from workflow.plan import RATES, engine_of, measured_name, network_of
 
 _WORDS = 15
 _VOCABULARY = 5450
@@ -40,13 +40,13 @@ _SAMPLING_BATCH = 64  # the default of `python -m dmgan sample`
 
 
 def _chosen(kind: type, *blocks: dict):
-    """Options of `kind` from the configuration's blocks, which hold others' options too."""
+    """Return options of `kind` from blocks of the configuration, ignoring keys of other options classes."""
     names = {field.name for field in dataclasses.fields(kind)}
     return kind(**{name: value for block in blocks for name, value in block.items() if name in names})
 
 
 class _Clock:
-    """Runs a step under a counter of its operations, then times it."""
+    """Timer of a step that first counts its floating-point operations."""
 
     def __init__(self, device, seconds: float):
         self.device, self.seconds = device, seconds
@@ -55,7 +55,7 @@ class _Clock:
         from torch.utils.flop_counter import FlopCounterMode
 
         counter = FlopCounterMode(display=False)
-        with nullcontext() if compiled else counter:  # it sees no operation of a compiled network
+        with nullcontext() if compiled else counter:  # the counter sees no operations of a compiled network
             step()
         if self.device.type == "cuda":
             for _ in range(3):
@@ -95,7 +95,7 @@ def _captions(batch: int, embedding_dim: int, device):
 
 
 def _model(name: str, block: dict, config: dict):
-    """A model of a configuration with random weights."""
+    """Return a model of the configuration with random weights."""
     from dmgan.models.initialisation import initialise
     from dmgan.models.registry import build_model
 
@@ -110,7 +110,7 @@ def _left_out(stage: str, name: str, reason: str) -> None:
 
 
 def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> dict[str, float] | None:
-    """Rate of a training step as its engine runs it, and megabytes of a checkpoint."""
+    """Return the rate of a training step with the configured engine, and the megabytes of a checkpoint."""
     import torch
 
     from dmgan.models.registry import find
@@ -120,9 +120,11 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
 
     model = _model(name, block, config)
     if block.get("gpus", 1) > 1:
-        return _left_out("train", name, "is configured for several GPUs, and one is measured")
+        return _left_out("train", name, "is configured for several GPUs, but only one GPU is measured")
     if find(name).needs:
-        return _left_out("train", name, "reads networks or features beside the DAMSM's, which are not made here")
+        return _left_out(
+            "train", name, "reads networks or features other than the DAMSM's, which this benchmark does not make"
+        )
     damsm, engine, device = _chosen(DamsmOptions, config["damsm"]), _chosen(EngineOptions, block), clock.device
     options = _chosen(TrainingOptions, block)
     set_deterministic(device, engine.deterministic)
@@ -144,7 +146,7 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
 
 
 def _sample(name: str, block: dict, config: dict, dataset: str, batch: int, clock: _Clock) -> dict[str, float] | None:
-    """Rate of a generator's pass as images of this data set are made."""
+    """Return the rate of a generator's pass with the sampling options of the data set."""
     import torch
 
     from dmgan.models.registry import find
@@ -152,16 +154,17 @@ def _sample(name: str, block: dict, config: dict, dataset: str, batch: int, cloc
 
     model, options = _model(name, block, config), _chosen(SamplingOptions, sampling_block(config, dataset))
     if find(name).retrieves:
-        return _left_out("sample", name, "retrieves from a memory, which is not made here")
+        return _left_out("sample", name, "retrieves from a memory bank, which this benchmark does not make")
     model.to(clock.device).eval().requires_grad_(False)
     captions = _captions(batch, _chosen(DamsmOptions, config["damsm"]).embedding_dim, clock.device)
     noise = torch.randn(batch, model.noise_dim, device=clock.device)
-    generator = InferenceGenerator(model, options, clock.device, batch, _WORDS)
+    options = dataclasses.replace(options, batch_size=batch)
+    generator = InferenceGenerator(model, options, clock.device, _WORDS)
     return clock.measure(lambda: generator.images(noise, captions), batch, options.compile)
 
 
 def _tensors(state) -> list:
-    """Every tensor within a state dict."""
+    """Yield all tensors within a state dict."""
     import torch
 
     if isinstance(state, torch.Tensor):
@@ -186,7 +189,7 @@ def _pretrain(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
 
 
 def _evaluate(batch: int, clock: _Clock) -> dict[str, float]:
-    """One pass of Inception-v3 at 299 px: each rung of the ladder, and the DAMSM's judge, takes one."""
+    """Return the rate of Inception-v3 at 299 px, for Inception extractors and the DAMSM's image encoder."""
     import torch
 
     from dmgan.text.encoders import build_image_encoder
@@ -201,7 +204,7 @@ def _classifier(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from dmgan.evaluation.classifier import ImageClassifier
+    from dmgan.evaluation.networks.classifier import ImageClassifier
 
     options = _chosen(ClassifierOptions, config["classifier"])
     network = ImageClassifier(options.width, options.features, 150).to(clock.device).train()
@@ -218,7 +221,7 @@ def _classifier(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
 
 
 def _preparing() -> dict[str, float] | None:
-    """What benchmarks.preparing measured, per second of two cores."""
+    """Return the rate that benchmarks.preparing measured, per second of two cores."""
     path = record.RESULTS / "preparing.json"
     if not path.exists():
         return None
@@ -263,11 +266,11 @@ def main(argv: list[str] | None = None) -> None:
 
     batch = arguments.batch_size or config["damsm"].get("batch_size", DamsmOptions().batch_size)
     keep("prepare", "photographs", 0, _preparing())
-    if any("species" in rungs_of(config, dataset) for dataset in config["datasets"]):
+    if any("species" in extractors_of(config, dataset) for dataset in config["datasets"]):
         keep("classifier", network_of("classifier", config), batch, _classifier(config, batch, clock))
     keep("evaluate", "inception 299", batch, _evaluate(batch, clock))
     keep("pretrain", network_of("pretrain", config), batch, _pretrain(config, batch, clock))
-    for dataset, model in itertools.product(config["datasets"], config["models"]):
+    for dataset, model in trainings_of(config):
         block, sampling = config["hyperparameters"][dataset][model], sampling_block(config, dataset)
         network = network_of("train", config, dataset, model)
         name = measured_name(network, engine_of("train", config, dataset, model))
@@ -283,7 +286,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _merge(path: Path, rows: list[dict[str, object]]) -> None:
-    """Put rows into the table, in the place of older ones of the same device, stage and network."""
+    """Write rows to the table, replacing rows of the same device, stage and network."""
     new = {(str(row["device"]), row["stage"], row["network"]) for row in rows}
     old = list(csv.DictReader(path.open(encoding="utf-8"))) if path.exists() else []
     kept = [row for row in old if (row["device"], row["stage"], row["network"]) not in new]

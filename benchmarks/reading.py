@@ -1,7 +1,7 @@
-"""Images read a second at 64, 128 and 256 px for training, ours against the released way, on the same photographs.
+"""Images read per second at 64, 128 and 256 px for training, compared with the released loader on the same photographs.
 
-Both sides have two workers. What is claimed is read on the clock, of a machine that does nothing else; "a CPU second"
-counts every process and thread, and stands beside it for a machine that does.
+Both loaders have two workers. Claims are about wall-clock time on an otherwise idle machine. "a CPU second" counts all
+processes and threads, for comparison on a busy machine.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SIDES = {"released way": "released", "ours, bytes": "bytes", "ours, float32 on t
 
 
 def _measure(folder: Path, side: str, seconds: float) -> None:
-    """In a fresh process: read for `seconds` and report images and CPU seconds."""
+    """Read for `seconds` in a fresh process and report images and CPU seconds."""
     keep_freed_memory()
     import torch
 
@@ -51,7 +51,7 @@ def _measure(folder: Path, side: str, seconds: float) -> None:
 
 
 def _cpu_of_all() -> float:
-    """CPU seconds of this process and of its living children (Linux)."""
+    """Return the CPU seconds of this process and of its living children (Linux)."""
     import os
 
     total, tick = 0, os.sysconf("SC_CLK_TCK")

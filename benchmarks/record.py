@@ -1,4 +1,4 @@
-"""What every benchmark leaves: results/NAME.json with figures, machine and command, and results/NAME.png."""
+"""Results of benchmarks: results/NAME.json with figures, machine and command, and results/NAME.png."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Figure(NamedTuple):
-    """One measured number; with a bound it is also a claim that holds or does not."""
+    """One measured number; with a bound also a claim that holds or does not hold."""
 
     name: str
     value: float
@@ -25,7 +25,7 @@ class Figure(NamedTuple):
 
     @property
     def holds(self) -> bool | None:
-        """Whether the value keeps its bounds; None without a bound."""
+        """Whether the value is within its bounds; None without a bound."""
         if self.at_least is None and self.at_most is None:
             return None
         low = -float("inf") if self.at_least is None else self.at_least
@@ -40,7 +40,7 @@ class Figure(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One benchmark's outcome, as its JSON holds it."""
+    """Result of a benchmark, as stored in JSON."""
 
     name: str
     title: str
@@ -50,11 +50,11 @@ class Result(NamedTuple):
     command: str
     commit: str
     versions: dict[str, str]
-    details: dict[str, object]  # what the figures were made of, the benchmark's own
+    details: dict[str, object]  # data of the benchmark from which the figures were computed
 
 
 def machine(device: str = "cpu") -> dict[str, object]:
-    """The machine that a benchmark runs on; `load` tells whether something else ran on it at the start."""
+    """Return a description of the machine; `load` shows whether other programs ran at the start."""
     described = {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -87,9 +87,9 @@ def write(
     details: dict[str, object],
     file: str | None = None,
 ) -> Result:
-    """Write results/NAME.json and say the figures; `described` is what `machine` gave before the first measurement.
+    """Write results/NAME.json and log the figures; `described`: result of `machine` before the first measurement.
 
-    `file`: another name of the JSON than the benchmark's, such as that of a run on another device.
+    `file`: name of the JSON file, if it differs from the benchmark's, such as for a run on another device.
     """
     command = " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]])
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -97,13 +97,13 @@ def write(
     content = result._asdict() | {"figures": [figure._asdict() for figure in figures]}
     files.write_json(RESULTS / f"{file or name}.json", content)
     for figure in figures:
-        verdict = {None: "", True: f" ({figure.bound}: holds)", False: f" ({figure.bound}: DOES NOT HOLD)"}
-        print(f"{figure.name}: {figure.value:.4g} {figure.unit}{verdict[figure.holds]}", flush=True)
+        bound = {None: "", True: f" ({figure.bound}: holds)", False: f" ({figure.bound}: DOES NOT HOLD)"}
+        print(f"{figure.name}: {figure.value:.4g} {figure.unit}{bound[figure.holds]}", flush=True)
     return result
 
 
 def read(path: Path) -> Result:
-    """Read results/NAME.json; UserError where it is not what `write` leaves."""
+    """Read results/NAME.json; raise UserError if the file was not written by `write`."""
     hint = f"run it again: python -m benchmarks.{path.stem}"
     content = files.read_json(path, hint)
     try:

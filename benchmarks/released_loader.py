@@ -1,4 +1,4 @@
-"""The yardstick of reading: a loader that works the way the released one does (one JPEG at a time, through Pillow).
+"""Baseline of reading: a loader like the released loader, one JPEG at a time through Pillow.
 
 Per image: open and decode the JPEG, RGB, crop about the box, Resize 304, RandomCrop 256, random flip, Resize to 64 and
 128, ToTensor, Normalize; a batch of 10 by torch's DataLoader.
@@ -17,7 +17,7 @@ SIZES = (64, 128, 256)
 
 
 class ReleasedDataset(Dataset):
-    """Photographs (path, box), read again for every batch."""
+    """Data set of photographs (path, box), decoded again for every batch."""
 
     def __init__(self, photographs: list[tuple[Path, tuple[int, int, int, int]]]):
         self.photographs = photographs
@@ -44,7 +44,7 @@ class ReleasedDataset(Dataset):
 
 
 def batches(photographs, batch_size: int, workers: int) -> Iterator[list[Tensor]]:
-    """Batches without end, of shuffled photographs."""
+    """Yield batches of shuffled photographs without end."""
     loader = DataLoader(
         ReleasedDataset(photographs), batch_size=batch_size, shuffle=True, drop_last=True, num_workers=workers,
         persistent_workers=workers > 0, worker_init_fn=lambda worker: torch.set_num_threads(1),

@@ -1,4 +1,4 @@
-"""Milliseconds a query of each method of retrieval, over a memory of COCO's 82,783 training images.
+"""Milliseconds per query of every retrieval method, with a memory bank of COCO's 82,783 training images.
 
 Keys are random, of the sizes that COCO's would have: five captions an image, 256 numbers a key, regions averaged to
 8 x 8. Queries come in the batches of 256 that sampling searches with. Only `dmgan.models.retrieval.search` is
@@ -23,7 +23,7 @@ WANTED = 5.0  # ms a query on two cores
 
 
 def synthetic_keys(entries: int):
-    """Keys of `entries` images; words and regions repeat a block, which changes no time and is quickly made."""
+    """Return keys of `entries` images; words and regions repeat a block, which is fast and does not affect the time."""
     import torch
     from torch.nn import functional as F
 
@@ -43,13 +43,13 @@ def synthetic_keys(entries: int):
         caption_rows=torch.arange(captions).view(entries, CAPTIONS),
         sentences=unit(captions),
         words=repeated(captions, LONGEST, EMBEDDING_DIM),
-        codes=unit(entries),
+        embeddings=unit(entries),
         regions=repeated(entries, REGION_SIDE**2, EMBEDDING_DIM),
     )
 
 
 def queries(count: int):
-    """Captions of WORDS random words each."""
+    """Return captions of WORDS random words."""
     import torch
 
     from dmgan.text.damsm import EncodedCaptions
@@ -62,7 +62,7 @@ def queries(count: int):
 
 
 def measure(entries: int, batch: int, rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Wall and CPU milliseconds a query, of each method in every round; the methods take turns."""
+    """Return wall and CPU milliseconds per query of every method and round; the methods alternate."""
     import torch
 
     from dmgan.models.retrieval import search
@@ -70,7 +70,7 @@ def measure(entries: int, batch: int, rounds: int) -> dict[str, dict[str, list[f
     keys, captions = synthetic_keys(entries), queries(batch)
     measured: dict[str, dict[str, list[float]]] = {method: {"wall": [], "cpu": []} for method in SEARCHES}
     with torch.inference_mode():
-        for number in range(rounds + 1):  # the first is not counted
+        for number in range(rounds + 1):  # the first round warms up and is not counted
             for method in SEARCHES:
                 wall, cpu = time.perf_counter(), time.process_time()
                 search(method, captions, keys, MatchingOptions())
@@ -83,9 +83,9 @@ def measure(entries: int, batch: int, rounds: int) -> dict[str, dict[str, list[f
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{NAME}", description=__doc__)
-    parser.add_argument("--entries", type=int, default=ENTRIES, help=f"images of the memory (default {ENTRIES})")
+    parser.add_argument("--entries", type=int, default=ENTRIES, help=f"images of the memory bank (default {ENTRIES})")
     parser.add_argument("--batch", type=int, default=256, help="queries at a time (default 256)")
-    parser.add_argument("--rounds", type=int, default=5, help="times each method is measured (default 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of measurement (default 5)")
     parser.add_argument(
         "--threads",
         type=int,

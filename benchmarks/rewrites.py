@@ -1,6 +1,6 @@
-"""Each rewrite of dmgan/models/fused.py alone, against its plain form, at the shape of DM-GAN's first refinement.
+"""Fused blocks of dmgan/models/fused.py, compared with plain blocks, at the size of DM-GAN's first refinement.
 
-CPU seconds are compared, alternately and on one thread, so that what else runs on the machine matters little.
+CPU seconds are compared, alternately and on one thread, so that other programs on the machine have little influence.
 """
 
 import argparse
@@ -30,17 +30,17 @@ VARIANTS = {
 
 
 class Pair(NamedTuple):
-    """A plain form and its rewrite, of the same input (BATCH, channels, SIDE, SIDE)."""
+    """A plain block and its fused block, with the same input (BATCH, channels, SIDE, SIDE)."""
 
     channels: int
     plain: Callable[[Tensor], Tensor]
     rewrite: Callable[[Tensor], Tensor]
-    modules: nn.ModuleList  # all that both hold
-    trains: bool = False  # measured forward and backward
+    modules: nn.ModuleList  # all modules of both blocks
+    trains: bool = False  # whether forward and backward are measured
 
 
 def pairs() -> dict[str, Pair]:
-    """Every rewrite, in inference and, where it has one, in training."""
+    """Return all fused blocks, for inference and, if supported, for training."""
     conv, norm = nn.Conv2d(2 * WIDTH, 4 * WIDTH, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(4 * WIDTH)
     up, block = up_block(2 * WIDTH, WIDTH), ResidualBlock(2 * WIDTH)
     modules = nn.ModuleList([conv, norm, up, block]).eval().requires_grad_(False)
@@ -78,7 +78,7 @@ def _twice(x: Tensor) -> Tensor:
 
 
 def measure(pair: Pair, dtype: torch.dtype, layout: torch.memory_format, rounds: int) -> list[dict[str, float]]:
-    """CPU seconds of both forms in each round, after one that warms up."""
+    """Return the CPU seconds of both blocks in every round, after a warm-up round."""
     pair.modules.to(dtype=dtype, memory_format=layout)
     x = torch.randn(BATCH, pair.channels, SIDE, SIDE).to(dtype).contiguous(memory_format=layout)
     x.requires_grad_(pair.trains)

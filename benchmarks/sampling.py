@@ -1,7 +1,7 @@
-"""Images a second of DM-GAN's generator, bird configuration (64, 128 and 256 px), from captions to PNG files.
+"""Images per second of DM-GAN's generator, bird configuration (64, 128 and 256 px), from captions to PNG files.
 
-The yardstick goes about it as the released evaluation does: batches of 10, every batch's captions encoded, float32,
-eager, one PNG after another. Ours is what `python -m dmgan sample` runs. Weights are random: they cost the same.
+The baseline works like the released evaluation: batches of 10, captions encoded per batch, float32, eager mode, PNG
+files written one by one. "Ours" is `python -m dmgan sample`. Weights are random, which does not affect the speed.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,23 +20,23 @@ from dmgan.models.initialisation import initialise
 from dmgan.options import ArchitectureOptions, SamplingOptions, TrainingOptions, as_dict
 
 NAME, TITLE = "sampling", "Sampling, DM-GAN bird configuration"
-BATCH = 10  # the released evaluation's
+BATCH = 10  # batch size of the released evaluation
 PAPERS = 30000  # images of one evaluation
 EMBEDDING_DIM, MAX_WORDS = 256, 25
 
 
 class Setting(NamedTuple):
-    """One way to sample."""
+    """Settings of one measurement of sampling."""
 
     allocator: bool  # whether freed memory is kept in the process (dmgan/runtime/allocator.py)
-    options: SamplingOptions | None = None  # of ours; None: the yardstick
+    options: SamplingOptions | None = None  # None: the baseline
 
 
 _PLAIN = SamplingOptions(fused=False, channels_last=False)
 _BFLOAT16 = SamplingOptions(precision="bfloat16", channels_last=False, fused=False)
 SETTINGS = {
-    "yardstick, as a user would start it": Setting(allocator=False),
-    "yardstick, with our allocator": Setting(allocator=True),
+    "baseline, as a user would start it": Setting(allocator=False),
+    "baseline, with our allocator": Setting(allocator=True),
     "float32, plain": Setting(True, _PLAIN),
     "float32, fused": Setting(True, SamplingOptions(channels_last=False)),
     "float32, fused, channels_last (default)": Setting(True, SamplingOptions()),
@@ -47,11 +48,11 @@ SETTINGS = {
 USER, SAME, DEFAULT, BEST, COMPILED = (list(SETTINGS)[i] for i in (0, 1, 4, 7, 8))
 
 
-# In the fresh process.
+# The functions below run in a fresh process.
 
 
 def make_run(folder: Path) -> None:
-    """A prepared data set, encoders and a run of DM-GAN in its bird configuration, with random weights."""
+    """Make a prepared data set, encoders and a run of DM-GAN in its bird configuration, with random weights."""
     import torch
 
     from dmgan.data.dataset import PreparedDataset
@@ -89,12 +90,12 @@ def make_run(folder: Path) -> None:
     fresh.report({})
 
 
-def _yardstick(folder: Path, batch: int, device) -> Callable[[int], None]:
-    """A function that samples so many images as the released evaluation does."""
+def _baseline(folder: Path, batch: int, device) -> Callable[[int], None]:
+    """Return a function that samples a given number of images like the released evaluation."""
     import torch
     from PIL import Image
 
-    from benchmarks.yardstick import YardstickGenerator
+    from benchmarks.baseline import BaselineGenerator
     from dmgan.data.dataset import PreparedDataset
     from dmgan.data.vocabulary import pad_captions
     from dmgan.sampling.captions import choose_test_caption
@@ -102,7 +103,7 @@ def _yardstick(folder: Path, batch: int, device) -> Callable[[int], None]:
     from dmgan.text.encoders import padding_mask
 
     trained, dataset = load_run(folder / "run", device), PreparedDataset(folder / "data")
-    network = YardstickGenerator(ArchitectureOptions(), EMBEDDING_DIM).to(device)
+    network = BaselineGenerator(ArchitectureOptions(), EMBEDDING_DIM).to(device)
     network.load_state_dict(trained.model.state_dict(), strict=True)
     network.eval()
     sizes = ArchitectureOptions()
@@ -124,22 +125,21 @@ def _yardstick(folder: Path, batch: int, device) -> Callable[[int], None]:
 
 
 def _ours(folder: Path, options: SamplingOptions, batch: int, device) -> Callable[[int], None]:
-    """A function that samples so many images as `python -m dmgan sample` does."""
-    from dmgan.sampling.sample import sample_test_captions
+    """Return a function that samples a given number of images like `python -m dmgan sample`."""
+    from dmgan.sampling.sample import SampleRequest, sample_test_captions
 
     def sample(count: int) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as out:
-            sample_test_captions(
-                folder / "run", folder / "data", Path(out) / "images", count, 100, batch, False, device, options
-            )
+            request, chosen = SampleRequest(count), replace(options, batch_size=batch)
+            sample_test_captions(folder / "run", folder / "data", Path(out) / "images", request, device, chosen)
 
     return sample
 
 
 def measure(setting: Setting, folder: Path, images: int, batch: int, threads: int, device_name: str) -> None:
-    """Report images a second, CPU seconds an image and the peak memory of one setting.
+    """Report images per second, CPU seconds per image and the peak memory of a setting.
 
-    Loading and starting are left out: the rate is that of the images which a longer sampling has more than a short one.
+    The rate excludes loading and start-up: it is computed from the difference of a long and a short sampling.
     """
     if setting.allocator:
         from dmgan.runtime.allocator import keep_freed_memory
@@ -149,8 +149,8 @@ def measure(setting: Setting, folder: Path, images: int, batch: int, threads: in
 
     torch.set_num_threads(threads)
     device = torch.device(device_name)
-    sample = _ours(folder, setting.options, batch, device) if setting.options else _yardstick(folder, batch, device)
-    sample(batch)  # warms up; a compiled generator is compiled anew in every call, from the cache of the first one
+    sample = _ours(folder, setting.options, batch, device) if setting.options else _baseline(folder, batch, device)
+    sample(batch)  # warm-up; every call compiles the generator again, using the cache of the first call
     seconds, cpu_seconds = [], []
     for count in (batch, batch + images):
         started, cpu_started = time.perf_counter(), fresh.cpu_seconds()
@@ -168,14 +168,14 @@ def measure(setting: Setting, folder: Path, images: int, batch: int, threads: in
 
 
 def gflop_per_image() -> float:
-    """Of the yardstick's pass, multiplications and additions counted apart."""
+    """Return the GFLOP per image of the baseline's pass; a multiply-add counts as two operations."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from benchmarks.yardstick import YardstickGenerator
+    from benchmarks.baseline import BaselineGenerator
 
     with torch.device("meta"), torch.no_grad():
-        network, sizes = YardstickGenerator(ArchitectureOptions(), EMBEDDING_DIM).eval(), ArchitectureOptions()
+        network, sizes = BaselineGenerator(ArchitectureOptions(), EMBEDDING_DIM).eval(), ArchitectureOptions()
         mask = torch.zeros(1, MAX_WORDS, dtype=torch.bool)
         words, sentence = torch.zeros(1, EMBEDDING_DIM, MAX_WORDS), torch.zeros(1, EMBEDDING_DIM)
         with FlopCounterMode(display=False) as counter:
@@ -184,7 +184,7 @@ def gflop_per_image() -> float:
 
 
 def profile(folder: Path, threads: int) -> str:
-    """Where the time of a batch goes: the plain model, then the fused one in both precisions."""
+    """Profile a batch of the plain model, then of the fused model in both precisions."""
     from dmgan.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -202,7 +202,8 @@ def profile(folder: Path, threads: int) -> str:
     mask, lengths = torch.zeros(BATCH, 15, dtype=torch.bool), torch.full((BATCH,), 15)
     captions = EncodedCaptions(torch.randn(BATCH, EMBEDDING_DIM), words, mask, lengths)
     for name in ("float32, plain", DEFAULT, BEST):
-        model = InferenceGenerator(trained.model, SETTINGS[name].options, trained.device, BATCH, MAX_WORDS)
+        options = replace(SETTINGS[name].options, batch_size=BATCH)
+        model = InferenceGenerator(trained.model, options, trained.device, MAX_WORDS)
         model.images(noise, captions)
         with profiler(activities=[ProfilerActivity.CPU]) as profiled:
             model.images(noise, captions)
@@ -211,7 +212,7 @@ def profile(folder: Path, threads: int) -> str:
     return "\n".join(text)
 
 
-# In the process that compares.
+# The functions below run in the process that compares the settings.
 
 
 def compare(settings: list[str], images: int, batch: int, rounds: int, threads: int, device: str) -> None:
@@ -231,19 +232,19 @@ def compare(settings: list[str], images: int, batch: int, rounds: int, threads: 
             Figure(f"{name}: peak memory", fresh.median(runs[name], _memory(device)), "MB"),
         ]
     for ours in (name for name in settings if SETTINGS[name].options):
-        for yardstick, bound in ((USER, 4.5), (SAME, 2.5)):
-            if yardstick in settings:
+        for baseline, bound in ((USER, 4.5), (SAME, 2.5)):
+            if baseline in settings:
                 claimed = bound if ours == BEST and device == "cpu" else None
-                times = fresh.ratio(runs[ours], runs[yardstick], "images_per_s")
-                figures.append(Figure(f"{ours}, against the {yardstick}", times, "times as fast", at_least=claimed))
-                spared = fresh.ratio(runs[yardstick], runs[ours], "cpu_s_per_image")
-                figures.append(Figure(f"{ours}, against the {yardstick}: CPU time", spared, "times less"))
+                times = fresh.ratio(runs[ours], runs[baseline], "images_per_s")
+                figures.append(Figure(f"{ours}, against the {baseline}", times, "times as fast", at_least=claimed))
+                spared = fresh.ratio(runs[baseline], runs[ours], "cpu_s_per_image")
+                figures.append(Figure(f"{ours}, against the {baseline}: CPU time", spared, "times less"))
     gflop = gflop_per_image()
     for name in (name for name in (USER, DEFAULT, BEST) if name in settings):
         rate = fresh.median(runs[name], "images_per_s")
         figures += [
             Figure(f"{name}: {PAPERS:,} images, extrapolated", PAPERS / rate / 60, "minutes"),
-            Figure(f"{name}: the yardstick's {gflop:.1f} GFLOP an image", rate * gflop / 1e3, "TFLOP/s"),
+            Figure(f"{name}: the baseline's {gflop:.1f} GFLOP an image", rate * gflop / 1e3, "TFLOP/s"),
         ]
     details = {"rounds": rounds, "images": images, "batch": batch, "threads": threads, "runs": runs}
     name = NAME if device == "cpu" else f"{NAME}-cuda"

@@ -1,4 +1,4 @@
-"""A stand-in for CUB's photographs: as many, as large and about as hard to decode, in its exact layout."""
+"""Synthetic stand-in for CUB: the same number and size of photographs, similar decoding time, the same layout."""
 
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -15,7 +15,7 @@ _GRAIN = 18  # standard deviation in grey levels: gives files of 110 KB on avera
 
 
 def photograph(number: int) -> Image.Image:
-    """A picture with detail at every scale, as in photographs: noise of many sizes, the coarser the stronger; grain."""
+    """Return a picture with detail at every scale, like photographs: noise, stronger at coarse scales, and grain."""
     random = np.random.default_rng(number)
     width, height = _SIDES[number % len(_SIDES)]
     total = np.zeros((height, width, 3), np.float32)
@@ -37,7 +37,7 @@ def _save(root: Path, number: int, name: str) -> None:
 
 
 def make(folder: Path, count: int, workers: int) -> tuple[Path, Path]:
-    """Write `count` photographs; returns CUB_200_2011 and cvpr2016_cub (captions and test species)."""
+    """Write `count` photographs; return the folders CUB_200_2011 and cvpr2016_cub (captions and test species)."""
     root, captions, names = folder / "CUB_200_2011", folder / "cvpr2016_cub", _names(count)
     species = sorted({name.split("/")[0] for name in names})
     for each in species:

@@ -1,6 +1,6 @@
 """Training steps of DM-GAN at batch 10, bird configuration (64, 128 and 256 px), Inception as the image encoder.
 
-The yardstick's step is the released code's way (benchmarks/training_yardstick.py). Ours is that
+The baseline's step is the released code's way (benchmarks/training_baseline.py). Ours is that
 of `dmgan.training.trainer.Trainer`.
 Weights, images and encoded captions are random: they cost the same. On a CUDA device the schedules of the papers are
 projected from the measured steps.
@@ -30,16 +30,16 @@ from dmgan.storage.files import write_text
 
 NAME, TITLE = "training", "Training step, DM-GAN bird configuration, batch 10"
 EMBEDDING_DIM, MAX_WORDS = 256, 18
-STEP_GFLOP = 2389  # of the yardstick's step at batch 10, multiplications and additions counted apart
+STEP_GFLOP = 2389  # baseline's step at batch 10; a multiply-add counts as two operations
 H200_BFLOAT16 = 989.0  # TFLOP/s, dense, by the vendor's data sheet
 
 
 class Setting(NamedTuple):
-    """One way to train."""
+    """Settings of one measurement of training."""
 
     allocator: bool  # whether freed memory is kept in the process (dmgan/runtime/allocator.py)
-    engine: EngineOptions | None = None  # of ours; None: the yardstick
-    coco_batch: int = 0  # the COCO configuration, three residual blocks, at this batch; 0: the bird configuration
+    engine: EngineOptions | None = None  # None: the baseline
+    coco_batch: int = 0  # batch size of the COCO configuration (three residual blocks); 0: the bird configuration
     tf32: bool = True  # whether PyTorch's default stays: convolutions in TF32 on a GPU; ours never use it
 
 
@@ -47,8 +47,8 @@ _FAST = {"precision": "bfloat16", "channels_last": True, "fused": True}
 _CUDA = EngineOptions(**_FAST, compile=True, fused_adam=True)
 _GRAPHS = EngineOptions(**_FAST, compile=True, fused_adam=True, cuda_graphs=True)
 SETTINGS = {
-    "yardstick, as a user would start it": Setting(allocator=False),
-    "yardstick, with our allocator": Setting(allocator=True),
+    "baseline, as a user would start it": Setting(allocator=False),
+    "baseline, with our allocator": Setting(allocator=True),
     "float32 (default)": Setting(True, PLAIN_ENGINE),
     "bfloat16": Setting(True, EngineOptions(precision="bfloat16")),
     "bfloat16, fused": Setting(True, EngineOptions(precision="bfloat16", fused=True)),
@@ -56,8 +56,8 @@ SETTINGS = {
     "bfloat16, fused, channels_last, compiled": Setting(True, EngineOptions(**_FAST, compile=True)),
 }
 CUDA_SETTINGS = {
-    "yardstick": Setting(False),
-    "yardstick, without TF32": Setting(False, tf32=False),
+    "baseline": Setting(False),
+    "baseline, without TF32": Setting(False, tf32=False),
     "float32 (default)": Setting(False, PLAIN_ENGINE),
     "bfloat16, fused, channels_last": Setting(False, EngineOptions(**_FAST, fused_adam=True)),
     "bfloat16, fused, channels_last, compiled": Setting(False, _CUDA),
@@ -65,7 +65,7 @@ CUDA_SETTINGS = {
     "COCO configuration, batch 10, compiled": Setting(False, _CUDA, coco_batch=10),
     "COCO configuration, batch 16, compiled": Setting(False, _CUDA, coco_batch=16),
 }
-USER, SAME, BEST = "yardstick, as a user would start it", "yardstick, with our allocator", list(SETTINGS)[-1]
+USER, SAME, BEST = "baseline, as a user would start it", "baseline, with our allocator", list(SETTINGS)[-1]
 SCHEDULES = {  # the paper's (workflow/config/paper.yaml), and those of the released code's files: setting, steps
     "CUB, the paper's 600 epochs of 885 steps of 10": ("bfloat16, fused, channels_last, compiled", 600 * 885),
     "CUB, the release's 800 epochs of 885 steps of 10": ("bfloat16, fused, channels_last, compiled", 800 * 885),
@@ -74,11 +74,11 @@ SCHEDULES = {  # the paper's (workflow/config/paper.yaml), and those of the rele
 }
 
 
-# In the fresh process.
+# The functions below run in a fresh process.
 
 
 def make_step(setting: Setting, device_name: str) -> tuple[Callable[[], None], int]:
-    """A function that makes one training step, and its batch size."""
+    """Return a function that runs one training step, and its batch size."""
     if setting.allocator:
         from dmgan.runtime.allocator import keep_freed_memory
 
@@ -108,9 +108,9 @@ def make_step(setting: Setting, device_name: str) -> tuple[Callable[[], None], i
     noise = torch.randn(batch, sizes.noise_dim + sizes.condition_dim, device=device)
 
     if setting.engine is None:
-        from benchmarks.training_yardstick import YardstickStep
+        from benchmarks.training_baseline import BaselineStep
 
-        released = YardstickStep(sizes, EMBEDDING_DIM, encoder, options, MatchingOptions(), device)
+        released = BaselineStep(sizes, EMBEDDING_DIM, encoder, options, MatchingOptions(), device)
         given = (images, captions.sentence, captions.words, captions.mask, lengths, class_ids, noise)
         return lambda: released.step(*given), batch
 
@@ -125,7 +125,7 @@ def make_step(setting: Setting, device_name: str) -> tuple[Callable[[], None], i
 
 
 def measure(setting: Setting, steps: int, threads: int, device_name: str) -> None:
-    """Report seconds and CPU seconds a step, and the peak memory, of one setting; the first steps are not counted."""
+    """Report seconds and CPU seconds per step and the peak memory of a setting; the first steps are not counted."""
     import torch
 
     torch.set_num_threads(threads)
@@ -136,7 +136,7 @@ def measure(setting: Setting, steps: int, threads: int, device_name: str) -> Non
         step()
     wait()
     seconds, cpu_started = [], fresh.cpu_seconds()
-    blocks, per_block = (5, max(1, steps // 5)) if on_gpu else (steps, 1)  # a GPU is waited for once a block
+    blocks, per_block = (5, max(1, steps // 5)) if on_gpu else (steps, 1)  # a GPU is synchronised once per block
     for _ in range(blocks):
         started = time.perf_counter()
         for _ in range(per_block):
@@ -151,7 +151,7 @@ def measure(setting: Setting, steps: int, threads: int, device_name: str) -> Non
 
 
 def profile(name: str, setting: Setting, threads: int, device_name: str) -> str:
-    """Where the time of one step of a setting goes; on a GPU its kernels, by their time there."""
+    """Profile one step of a setting; on a GPU by kernel time."""
     import torch
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
@@ -159,7 +159,7 @@ def profile(name: str, setting: Setting, threads: int, device_name: str) -> str:
     torch.set_num_threads(threads)
     on_gpu = device_name.startswith("cuda")
     step, _ = make_step(setting, device_name)
-    for _ in range(10 if on_gpu else 1):  # a GPU's first steps search for algorithms and compile
+    for _ in range(10 if on_gpu else 1):  # the first steps on a GPU search for algorithms and compile
         step()
     if on_gpu:
         torch.cuda.synchronize()
@@ -172,7 +172,7 @@ def profile(name: str, setting: Setting, threads: int, device_name: str) -> str:
     return f"{name}: one step, {threads} threads, {device_name}\n{table}\n"
 
 
-# In the process that compares.
+# The functions below run in the process that compares the settings.
 
 
 def compare(settings: dict[str, Setting], steps: int, rounds: int, threads: int, device: str) -> None:
@@ -195,7 +195,7 @@ def compare(settings: dict[str, Setting], steps: int, rounds: int, threads: int,
         if on_gpu and not settings[name].coco_batch:
             rate = STEP_GFLOP / seconds / 1e3
             figures += [
-                Figure(f"{name}: the yardstick's {STEP_GFLOP} GFLOP a step", rate, "TFLOP/s"),
+                Figure(f"{name}: the baseline's {STEP_GFLOP} GFLOP a step", rate, "TFLOP/s"),
                 Figure(f"{name}: share of an H200's bfloat16 peak", rate / H200_BFLOAT16 * 100, "%"),
             ]
     figures += _gpu_claims(runs) if on_gpu else _cpu_claims(runs)
@@ -216,11 +216,11 @@ def compare(settings: dict[str, Setting], steps: int, rounds: int, threads: int,
 def _cpu_claims(runs: dict[str, list[dict[str, object]]]) -> list[Figure]:
     figures = []
     for ours in (name for name in runs if SETTINGS[name].engine):
-        for yardstick, bound in ((USER, 3.0), (SAME, 2.0)):
-            if yardstick in runs:
-                times = fresh.ratio(runs[yardstick], runs[ours], "s_per_step")
+        for baseline, bound in ((USER, 3.0), (SAME, 2.0)):
+            if baseline in runs:
+                times = fresh.ratio(runs[baseline], runs[ours], "s_per_step")
                 at_least = bound if ours == BEST else None
-                figures.append(Figure(f"{ours}, against the {yardstick}", times, "times as fast", at_least))
+                figures.append(Figure(f"{ours}, against the {baseline}", times, "times as fast", at_least))
         if USER in runs:
             share = fresh.ratio(runs[ours], runs[USER], "peak_mb")
             at_most = 0.7 if ours == BEST else None
@@ -230,10 +230,10 @@ def _cpu_claims(runs: dict[str, list[dict[str, object]]]) -> list[Figure]:
 
 def _gpu_claims(runs: dict[str, list[dict[str, object]]]) -> list[Figure]:
     figures = []
-    for yardstick, bound in (("yardstick", 4.0), ("yardstick, without TF32", None)):
-        if {yardstick, BEST} <= runs.keys():
-            times = fresh.ratio(runs[yardstick], runs[BEST], "s_per_step")
-            figures.append(Figure(f"{BEST}, against the {yardstick}", times, "times as fast", at_least=bound))
+    for baseline, bound in (("baseline", 4.0), ("baseline, without TF32", None)):
+        if {baseline, BEST} <= runs.keys():
+            times = fresh.ratio(runs[baseline], runs[BEST], "s_per_step")
+            figures.append(Figure(f"{BEST}, against the {baseline}", times, "times as fast", at_least=bound))
     for schedule, (name, steps) in SCHEDULES.items():
         if name not in runs:
             continue
@@ -263,7 +263,7 @@ def main() -> int:
         if arguments.measure:
             measure(settings[arguments.measure], arguments.steps, arguments.threads, arguments.device)
         elif arguments.profile:
-            names = ("yardstick", BEST) if on_gpu else (SAME, BEST)
+            names = ("baseline", BEST) if on_gpu else (SAME, BEST)
             text = "\n".join(profile(name, settings[name], arguments.threads, arguments.device) for name in names)
             write_text(record.RESULTS / f"training-profile{'-cuda' * on_gpu}.txt", text)
         else:

@@ -37,9 +37,9 @@ DIFFERENCES = (
     Difference(
         "memory, key and value (Eq. 3-5, 8)",
         "M, M_w, M_r, phi_K and phi_V are 1x1 convolutions",
-        "each is a 1x1 convolution with bias, followed by ReLU",
+        "these are 1x1 convolutions with bias, followed by ReLU",
         Option(MemoryOptions, "relu", release=True, paper=False),
-        "The bias stays on both sides; without ReLU that of phi_K cancels in the softmax of Eq. 4.",
+        "Both variants keep the bias; without ReLU the bias of phi_K cancels in the softmax of Eq. 4.",
     ),
     Difference(
         "mean of the image features (Eq. 7, 8)",
@@ -72,7 +72,7 @@ DIFFERENCES = (
         "the sum runs over the caption's T words; no mask is mentioned",
         "padded words are masked, but with misaligned rows: row r of the B N rows has the mask of sample r mod B",
         Option(MemoryOptions, "word_mask", release="released", paper="corrected"),
-        "A defect: an image then depends on its batch mates.",
+        "A defect: an image depends on the other images of its batch.",
         fixed=True,
     ),
     # The losses' equations.
@@ -176,9 +176,9 @@ DIFFERENCES = (
     ),
 )  # fmt: skip
 
-_HEAD = """# DM-GAN: the paper and its released code
+_HEAD = """# DM-GAN: paper vs. release
 
-Written by `python -m docs.paper_vs_release` from the table in `docs/paper_vs_release.py`; a test holds it against
+Written by `python -m docs.paper_vs_release` from the table in `docs/paper_vs_release.py`; a test compares it with
 the options. The paper is Zhu et al., CVPR 2019; the release is MinfengZhu/DM-GAN, commit d515995.
 
 `dmgan` is the released architecture and loss, and loads the released weights. `dmgan-paper` follows the paper's
@@ -191,7 +191,7 @@ the options of its losses.
 
 
 def page() -> str:
-    """The whole page, Markdown."""
+    """Return the whole page, Markdown."""
     return _HEAD + "".join(
         f"| {each.topic} | {each.paper} | {each.release} | {_here(each)} |\n" for each in DIFFERENCES
     )

@@ -1,6 +1,7 @@
-"""Put the demo's tables and small copies of its figures into README.md and docs/: python -m docs.update_results
+"""Put the demo's numbers into README.md and docs/results.md, and small copies of its figures into docs/.
 
-Run it after `make demo`; README's numbers and pictures are then those of that run, none is typed.
+Run `python -m docs.update_results` after `make demo`. README.md gets the real images and the models, docs/results.md
+also the control rows; all numbers and pictures are read from the results of that run.
 """
 
 import csv
@@ -9,56 +10,68 @@ from pathlib import Path
 
 from PIL import Image
 
-RESULTS = Path("results/synthbirds")
+from dmgan.report.results import Evaluation, read_evaluation, summarise
+
+RESULTS, BENCHMARKS = Path("results/synthbirds"), Path("results/benchmarks")
+README, PAGE = Path("README.md"), Path("docs/results.md")
 BEGIN, END = "<!-- results of make demo: docs/update_results.py -->", "<!-- end of results -->"
+MODELS = ("dmgan", "attngan")
+SHORT = ("real", *MODELS)  # rows of README.md
+FULL = (*SHORT, "nearest", "shuffled", "noise", "adversarial")  # rows of docs/results.md
+FIGURES = (3, 4, 5, 6)
 _WIDTH = 1200  # of a picture, px
-_SHOWN = ("real", "dmgan", "attngan", "nearest", "shuffled", "noise", "adversarial")
 _COLUMNS = {
-    "IS(species)": ("IS ↑", 2),
-    "FID(species)": ("FID ↓", 2),
-    "R-precision(training DAMSM)": ("R-precision, % ↑", 1),
-    "R-precision(held-out DAMSM)": ("the same, held-out judge ↑", 1),
+    "IS(species)": ("IS(species) ↑", 2),
+    "FID(species)": ("FID(species) ↓", 2),
+    "R-precision(training DAMSM)": ("R-precision (training DAMSM), % ↑", 1),
+    "R-precision(held-out DAMSM)": ("R-precision (held-out DAMSM), % ↑", 1),
     "attribute accuracy(attribute classifier)": ("attribute accuracy, % ↑", 1),
 }
 _INTERVALS = (
-    "In brackets: 95 % intervals over test images, each with all that was made for it (IS, FID: ten folds of whole "
-    "test images; the others: bootstrap)."
+    "In brackets: 95 % intervals over test images (IS and FID: ten folds of whole test images; the other metrics: "
+    "bootstrap over test images)."
 )
 _TITLES = {
-    "real": "real test images (half against half)",
+    "real": "real test images, one half against the other",
     "dmgan": "DM-GAN",
     "attngan": "AttnGAN",
-    "shuffled": "real images, captions of other species",
+    "shuffled": "real test images with captions of other species",
     "nearest": "training images with the nearest caption",
     "noise": "uniform noise",
     "adversarial": "noise optimised against the training DAMSM",
 }
 
 
-def summary() -> str:
-    """The demo's numbers as one Markdown table, with what they are over."""
+def table(names: tuple[str, ...]) -> str:
+    """Return the numbers of models and control rows as a Markdown table."""
     headings = " | ".join(heading for heading, _ in _COLUMNS.values())
     lines = [f"| images | {headings} | n |", "|---" * (len(_COLUMNS) + 2) + "|"]
-    for name in _SHOWN:
-        folder = RESULTS / name / "seed0" if name in ("dmgan", "attngan") else RESULTS / "controls" / name
-        content = json.loads((folder / "metrics.json").read_text())
-        metrics = content["metrics"]
-        cells = [_number(key, metrics[key], digits) for key, (_, digits) in _COLUMNS.items()]
-        lines.append(f"| {_TITLES[name]} | {' | '.join(cells)} | {content['subject']['num_images']} |")
+    for name in names:
+        folder = RESULTS / name / "seed0" if name in MODELS else RESULTS / "controls" / name
+        evaluation = read_evaluation(folder / "metrics.json")
+        cells = [_number(key, evaluation, digits) for key, (_, digits) in _COLUMNS.items()]
+        lines.append(f"| {_TITLES[name]} | {' | '.join(cells)} | {evaluation.num_images} |")
     return "\n".join(lines)
 
 
-def _number(key: str, metric: dict, digits: int) -> str:
-    """Value and 95 % interval: the bootstrap's where there is one, but for IS, of which it is of another estimate."""
-    low, high = (metric if key.startswith("IS(") else metric.get("bootstrap", metric))["interval"]
-    return f"{metric['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def _number(key: str, evaluation: Evaluation, digits: int) -> str:
+    """Return value and 95 % interval, as the tables print them."""
+    summary = summarise([evaluation], key)
+    (low, high), _ = summary.clustered(key)
+    return f"{summary.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def times() -> str:
-    """Wall-clock seconds of the longest jobs of the demo, from Snakemake's benchmarks."""
-    found, jobs = [], ("synthbirds", "synthbirds-dmgan-seed0", "synthbirds-attngan-seed0")
-    for path in sorted(Path("results/benchmarks").glob("*/*.tsv")):
-        if path.parent.name != "pretrain" and path.stem not in jobs:  # of full-demo.yaml's other models
+def commit() -> str:
+    """Return the commit at which the demo was trained, in one sentence."""
+    provenance = json.loads((RESULTS / "dmgan/seed0/metrics.json").read_text())["provenance"]
+    return f"Commit {provenance['commit'][:10]}."
+
+
+def longest_jobs() -> str:
+    """Return wall-clock seconds and peak memory of the demo's four longest jobs, from Snakemake's benchmarks."""
+    found, jobs = [], ("synthbirds", *(f"synthbirds-{model}-seed0" for model in MODELS))
+    for path in sorted(BENCHMARKS.glob("*/*.tsv")):
+        if path.parent.name != "pretrain" and path.stem not in jobs:  # jobs of models that other configurations ran
             continue
         with open(path) as file:
             row = next(csv.DictReader(file, delimiter="\t"))
@@ -67,8 +80,15 @@ def times() -> str:
     return "; ".join(f"{name} {seconds:.0f} s, {memory:.0f} MB" for seconds, name, memory in longest)
 
 
+def replace_results(path: Path, body: str) -> None:
+    """Replace everything between the two markers of a page."""
+    head, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    _, tail = rest.split(END)
+    path.write_text(f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}", encoding="utf-8")
+
+
 def copy_small(source: Path, target: Path) -> None:
-    """A small PNG copy of a figure, of 256 colours."""
+    """Write a small PNG copy of a figure, of 256 colours."""
     with Image.open(source) as figure:
         height = round(figure.height * _WIDTH / figure.width)
         small = figure.convert("RGB").resize((_WIDTH, height), Image.LANCZOS)
@@ -76,15 +96,11 @@ def copy_small(source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    """Rewrite README.md's results and the pictures."""
-    readme = Path("README.md").read_text()
-    head, rest = readme.split(BEGIN)
-    _, tail = rest.split(END)
-    commit = json.loads((RESULTS / "dmgan/seed0/metrics.json").read_text())["provenance"]["commit"][:10]
-    body = f"{summary()}\n\n{_INTERVALS} Commit {commit}.\n"
-    Path("README.md").write_text(f"{head}{BEGIN}\n\n{body}Longest jobs: {times()}.\n\n{END}{tail}")
-    for number in (3, 4, 5, 6):
-        copy_small(RESULTS / "figures" / f"figure{number}.png", Path(f"docs/figure{number}.png"))
+    """Rewrite the results of README.md and docs/results.md, and the pictures."""
+    replace_results(README, f"{table(SHORT)}\n\n{_INTERVALS} {commit()}")
+    replace_results(PAGE, f"{table(FULL)}\n\n{_INTERVALS} {commit()}\n\nLongest jobs: {longest_jobs()}.")
+    for number in FIGURES:
+        copy_small(RESULTS / "figures" / f"figure{number}.png", PAGE.with_name(f"figure{number}.png"))
 
 
 if __name__ == "__main__":

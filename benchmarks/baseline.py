@@ -1,8 +1,8 @@
-"""The yardstick: DM-GAN computed the plain way, float32 and eager, as the released code goes about it.
+"""Baseline generator: DM-GAN in plain float32 and eager mode, as in the released code.
 
-Written from the released architecture's description, and kept apart from `dmgan.models` on purpose: what is made
-faster there must not make the yardstick faster. Parameter names are the released ones, so that both load the same
-weights strictly and their values can be compared.
+Written from the released architecture's description and independent of `dmgan.models`, so that optimisations there do
+not speed up the baseline. Parameter names are those of the release, so that both load the same weights strictly and
+their values can be compared.
 """
 
 import math
@@ -129,7 +129,7 @@ class _Refinement(nn.Module):
         return self.upsample(self.residual(fused)), attention
 
 
-class YardstickGenerator(nn.Module):
+class BaselineGenerator(nn.Module):
     """DM-GAN's generator: z (B, Z), sentence (B, E), words (B, E, T), mask (B, T), epsilon (B, C) -> three images.
 
     Returns (images, attention maps, mean, logvar). Equals `DMGAN(..., word_mask="released")` to rounding.

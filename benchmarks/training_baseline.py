@@ -1,16 +1,16 @@
-"""The yardstick of training: DM-GAN's step computed plainly, float32 and eager, as the released code goes about it.
+"""Baseline of training: DM-GAN's step in plain float32 and eager mode, as in the released code.
 
-The generator is benchmarks.yardstick's. Here stand the discriminators, the DAMSM's losses as loops, the Inception
-encoder and the step: the gradients of the discriminators' weights are computed in the generator's update and thrown
-away, every caption is repeated for the whole batch in the word loss, the average moves one parameter at a time, and
-every loss is read at every step. Parameter names are the released ones.
+The generator is in benchmarks.baseline. This module has the discriminators, the DAMSM's losses as loops, the Inception
+encoder and the step. As in the release, the generator's update also computes (and discards) gradients of the
+discriminators' weights, the word loss repeats every caption for the whole batch, the averaged weights are updated one
+parameter at a time, and every loss is read at every step. Parameter names are those of the release.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.yardstick import YardstickGenerator
+from benchmarks.baseline import BaselineGenerator
 from dmgan.options import ArchitectureOptions, MatchingOptions, TrainingOptions
 from dmgan.text.encoders import ImageEncoder
 
@@ -20,7 +20,7 @@ def _unit(vector: Tensor) -> Tensor:
 
 
 class _SpectralNorm(nn.Module):
-    """One power iteration in every forward pass, on the weight as a matrix."""
+    """Spectral normalisation of the weight as a matrix, with one power iteration per forward pass."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int):
         super().__init__()
@@ -61,7 +61,7 @@ class _Logits(nn.Module):
         return self.outlogits(features).view(-1)
 
 
-class YardstickDiscriminator(nn.Module):
+class BaselineDiscriminator(nn.Module):
     """The discriminator of images of 64, 128 or 256 px: probabilities, not logits."""
 
     def __init__(self, size: int, width: int, embedding_dim: int):
@@ -87,7 +87,7 @@ class YardstickDiscriminator(nn.Module):
 
 
 def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
-    """Real and fake images, alone and with their sentences, and real ones with the next image's sentence."""
+    """Return the discriminator loss of real and fake images, without and with sentences, and of mismatched pairs."""
     ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
     ones, zeros = ones.to(real.device), zeros.to(real.device)
     real_features, fake_features = discriminator(real), discriminator(fake.detach())
@@ -118,9 +118,9 @@ def _both_ways(scores: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
 def words_loss(
     regions: Tensor, words: Tensor, lengths: Tensor, class_ids: Tensor, gammas: MatchingOptions
 ) -> tuple[Tensor, Tensor]:
-    """The DAMSM's word loss, one caption after another, each repeated for every image of the batch.
+    """Return the DAMSM's word loss by a loop over captions, with the caption repeated for every image of the batch.
 
-    regions (B, E, h, w), words (B, E, T), lengths (B,), class_ids (B,). Cross entropies both ways.
+    regions (B, E, h, w), words (B, E, T), lengths (B,), class_ids (B,). Cross entropies in both directions.
     """
     batch, columns = len(regions), []
     for i, count in enumerate(lengths.tolist()):
@@ -138,13 +138,13 @@ def words_loss(
 
 
 def sentence_loss(code: Tensor, sentence: Tensor, class_ids: Tensor, gammas: MatchingOptions) -> tuple[Tensor, Tensor]:
-    """The DAMSM's sentence loss of codes and sentences (B, E)."""
+    """Return the DAMSM's sentence loss of image embeddings and sentence features (B, E)."""
     norms = torch.bmm(code.norm(2, 1)[None, :, None], sentence.norm(2, 1)[None, None, :])[0]
     return _both_ways(code @ sentence.t() / norms.clamp(min=1e-8) * gammas.gamma3, class_ids)
 
 
-class YardstickStep:
-    """Networks and optimisers of the released recipe, and its step."""
+class BaselineStep:
+    """Networks, optimisers and training step of the release."""
 
     def __init__(
         self,
@@ -156,10 +156,10 @@ class YardstickStep:
         device: torch.device,
     ):
         self.options, self.gammas, self.device = options, gammas, device
-        self.generator = YardstickGenerator(architecture, embedding_dim).to(device).train()
+        self.generator = BaselineGenerator(architecture, embedding_dim).to(device).train()
         width = architecture.discriminator_width
         self.discriminators = [
-            YardstickDiscriminator(size, width, embedding_dim).to(device).train() for size in architecture.sizes
+            BaselineDiscriminator(size, width, embedding_dim).to(device).train() for size in architecture.sizes
         ]
         self.image_encoder = image_encoder.to(device)
         self.noise_dim = architecture.noise_dim
@@ -177,7 +177,7 @@ class YardstickStep:
         self, images: list[Tensor], sentence: Tensor, words: Tensor, mask: Tensor, lengths: Tensor,
         class_ids: Tensor, noise: Tensor,
     ) -> dict[str, float]:  # fmt: skip
-        """One update of the discriminators, the generator and the average; the losses, read at once."""
+        """Update discriminators, generator and averaged weights; return the losses, read immediately."""
         z, epsilon = noise[:, : self.noise_dim], noise[:, self.noise_dim :]
         fakes, _, mean, logvar = self.generator(z, sentence, words, mask, epsilon)
         losses = {}
