@@ -25,7 +25,7 @@ def losses(device: str) -> dict[str, Callable[[], tuple]]:
     import torch
 
     from benchmarks.training_baseline import words_loss
-    from dmgan.training.damsm_loss import cross_entropies, word_scores
+    from dmgan.training.damsm_loss import cross_entropies, pack_words, pad_words, word_scores
 
     torch.manual_seed(0)
     regions = torch.randn(BATCH, EMBEDDING_DIM, SIDE, SIDE, device=device) * 0.3
@@ -35,10 +35,11 @@ def losses(device: str) -> dict[str, Callable[[], tuple]]:
     class_ids = torch.arange(BATCH, device=device) // 2  # every class twice
     gammas = MatchingOptions()
 
+    mask = (torch.arange(MAX_WORDS)[None] >= lengths[:, None]).to(device)
+
     def at_once(regions, words, lengths, class_ids, gammas):
-        return cross_entropies(
-            gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2), class_ids
-        )
+        layout = pack_words(words, lengths) if device == "cpu" else pad_words(words, mask)
+        return cross_entropies(gammas.gamma3 * word_scores(regions, layout, gammas.gamma1, gammas.gamma2), class_ids)
 
     def differentiated(function: Callable) -> Callable[[], tuple]:
         def once() -> tuple:

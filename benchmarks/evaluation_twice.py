@@ -20,8 +20,8 @@ from dmgan.options import (
     ArchitectureOptions,
     ClassifierOptions,
     DamsmOptions,
+    DamsmSettings,
     EvaluationOptions,
-    MatchingOptions,
     TrainingOptions,
     TrainingSettings,
 )
@@ -48,7 +48,7 @@ def make_images(folder: Path, counts: dict[str, int]) -> None:
         data, image_size=SIDE, num_species=40, images_per_species=20, captions_per_image=4, seed=0, workers=2
     )
     encoders = DamsmOptions(image_encoder="small", image_size=SIDE, width=8, embedding_dim=16, epochs=1, batch_size=16)
-    pretrain(data, damsm, encoders, MatchingOptions(), 0, CPU)
+    pretrain(data, damsm, DamsmSettings(encoders), 0, CPU)
     classifier = ClassifierOptions(image_size=SIDE, width=8, features=64, epochs=1, batch_size=16)
     train_classifier(data, folder / "species", classifier, 0, CPU)
     train_attributes(data, folder / "attributes", classifier, 0, CPU)

@@ -7,7 +7,7 @@ import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dmgan.errors import UserError
@@ -44,13 +44,19 @@ def interleaved(
     settings: Mapping[str, Sequence[str]],
     rounds: int,
     environments: Mapping[str, Mapping[str, str]] | None = None,
+    after_each: Callable[[dict[str, list[dict[str, object]]]], None] | None = None,
 ) -> dict[str, list[dict[str, object]]]:
-    """Measure every setting once per round, so that slow periods of the machine affect all settings equally."""
+    """Measure every setting once per round, so that slow periods of the machine affect all settings equally.
+
+    after_each: called with all measurements so far after every one of them.
+    """
     measured = {name: [] for name in settings}
     for number in range(rounds):
         for name, arguments in settings.items():
             measured[name].append(measure(module, arguments, (environments or {}).get(name)))
             print(f"round {number + 1}/{rounds}  {name}: {_line(measured[name][-1])}", file=sys.stderr, flush=True)
+            if after_each is not None:
+                after_each(measured)
     return measured
 
 

@@ -51,7 +51,13 @@ def train_curves(
     """
     import torch
 
-    from dmgan.options import ArchitectureOptions, EngineOptions, MatchingOptions, TrainingOptions, TrainingSettings
+    from dmgan.options import (
+        ArchitectureOptions,
+        EngineOptions,
+        MatchingOptions,
+        TrainingOptions,
+        TrainingSettings,
+    )
     from dmgan.training.train import TrainingInputs, train
 
     architecture = ArchitectureOptions(
@@ -77,7 +83,7 @@ def prepare(folder: Path, size: Size) -> None:
     import torch
 
     from dmgan.data.prepare import prepare_synthbirds
-    from dmgan.options import DamsmOptions, MatchingOptions
+    from dmgan.options import DamsmOptions, DamsmSettings, MatchingOptions
     from dmgan.training.pretrain_damsm import pretrain
 
     prepare_synthbirds(folder / "data", size.side, size.images // 6, 6, 10, seed=0, workers=1)
@@ -85,7 +91,9 @@ def prepare(folder: Path, size: Size) -> None:
         image_encoder="small", image_size=size.side, width=size.width, embedding_dim=size.embedding_dim,
         epochs=size.damsm_epochs, batch_size=4 * size.batch, dropout=0.0, new_adam_each_epoch=False,
     )  # fmt: skip
-    pretrain(folder / "data", folder / "damsm", options, MatchingOptions(gamma3=20.0), 0, torch.device("cpu"))
+    pretrain(
+        folder / "data", folder / "damsm", DamsmSettings(options, MatchingOptions(gamma3=20.0)), 0, torch.device("cpu")
+    )
 
 
 def distances(plain: np.ndarray, half: np.ndarray) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import fresh, record
+from benchmarks.training import captured
 from dmgan.options import (
     ArchitectureOptions,
     ClassifierOptions,
@@ -116,7 +117,8 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     from dmgan.models.registry import find
     from dmgan.runtime.device import set_deterministic
     from dmgan.text.encoders import build_image_encoder
-    from dmgan.training.trainer import Trainer
+    from dmgan.training.engine import resolve_graphs
+    from dmgan.training.trainer import StepInputs, Trainer
 
     model = _model(name, block, config)
     if block.get("gpus", 1) > 1:
@@ -131,13 +133,15 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width)
     encoder.eval().requires_grad_(False).to(device)
     gammas = _chosen(MatchingOptions, config["matching"])
-    settings = TrainingSettings(model.architecture, options, gammas, engine)
+    settings = TrainingSettings(model.architecture, options, gammas, resolve_graphs(engine, device))
     trainer = Trainer(model, encoder, settings, find(name).losses, device)
     captions = _captions(batch, damsm.embedding_dim, device)
     noise = torch.randn(batch, model.noise_dim, device=device)
     images = [torch.rand(batch, 3, side, side, device=device) * 2 - 1 for side in model.image_sizes]
     class_ids = torch.arange(batch, device=device)
-    trained = clock.measure(lambda: trainer.step(images, captions, class_ids, noise), batch, engine.compile)
+    inputs = StepInputs(images, captions, class_ids, noise)
+    step = captured(trainer, inputs) if trainer.engine.cuda_graphs else lambda: trainer.step(*inputs)
+    trained = clock.measure(step, batch, engine.compile)
     tensors = [tensor for each in trainer.stateful().values() for tensor in _tensors(each.state_dict())]
     trained["checkpoint_mb"] = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
     set_deterministic(device, False)

@@ -1,17 +1,21 @@
-"""Training steps of DM-GAN at batch 10, bird configuration (64, 128 and 256 px), Inception as the image encoder.
+"""Training steps of DM-GAN, bird configuration (64, 128 and 256 px), Inception as the image encoder.
 
-The baseline's step is the released code's way (benchmarks/training_baseline.py). Ours is that
-of `dmgan.training.trainer.Trainer`.
-Weights, images and encoded captions are random: they cost the same. On a CUDA device the schedules of the papers are
-projected from the measured steps.
+The baseline's step is the released code's way (benchmarks/training_baseline.py). Ours is that of
+`dmgan.training.trainer.Trainer`, on a GPU as one CUDA graph (dmgan/training/captured_steps.py) where the setting says
+so. Weights, images and encoded captions are random: they cost the same.
+
+On a GPU the schedules of the papers are projected from the measured steps. By default four settings are measured there,
+in about a minute; --all adds the others, --compiled those that compile for minutes first. The result is written after
+every setting, so that an interrupted benchmark keeps what it has measured.
 """
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import fresh, plot, record
 from benchmarks.record import Figure
@@ -28,10 +32,12 @@ from dmgan.options import (
 )
 from dmgan.storage.files import write_text
 
+if TYPE_CHECKING:
+    from dmgan.training.trainer import StepInputs, Trainer
+
 NAME, TITLE = "training", "Training step, DM-GAN bird configuration, batch 10"
 EMBEDDING_DIM, MAX_WORDS = 256, 18
 STEP_GFLOP = 2389  # baseline's step at batch 10; a multiply-add counts as two operations
-H200_BFLOAT16 = 989.0  # TFLOP/s, dense, by the vendor's data sheet
 
 
 class Setting(NamedTuple):
@@ -39,13 +45,15 @@ class Setting(NamedTuple):
 
     allocator: bool  # whether freed memory is kept in the process (dmgan/runtime/allocator.py)
     engine: EngineOptions | None = None  # None: the baseline
-    coco_batch: int = 0  # batch size of the COCO configuration (three residual blocks); 0: the bird configuration
+    batch: int = 10
+    residual_blocks: int = 2  # 2: the bird configuration; 3: COCO's
     tf32: bool = True  # whether PyTorch's default stays: convolutions in TF32 on a GPU; ours never use it
 
 
 _FAST = {"precision": "bfloat16", "channels_last": True, "fused": True}
-_CUDA = EngineOptions(**_FAST, compile=True, fused_adam=True)
-_GRAPHS = EngineOptions(**_FAST, compile=True, fused_adam=True, cuda_graphs=True)
+_EAGER = EngineOptions(**_FAST, fused_adam=True, cuda_graphs=False)
+_GRAPHS = EngineOptions(**_FAST, cuda_graphs=True)
+_COMPILED = EngineOptions(**_FAST, cuda_graphs=True, compile=True)
 SETTINGS = {
     "baseline, as a user would start it": Setting(allocator=False),
     "baseline, with our allocator": Setting(allocator=True),
@@ -55,23 +63,37 @@ SETTINGS = {
     "bfloat16, fused, channels_last": Setting(True, EngineOptions(**_FAST)),
     "bfloat16, fused, channels_last, compiled": Setting(True, EngineOptions(**_FAST, compile=True)),
 }
+FLOAT32_EAGER, FLOAT32_GRAPH = "float32, kernel by kernel", "float32, CUDA graph (default)"
+GRAPH, GRAPH_64 = "bfloat16, fused, channels_last, CUDA graph", "the same, batch 64"
 CUDA_SETTINGS = {
+    GRAPH: Setting(False, _GRAPHS),
+    FLOAT32_EAGER: Setting(False, EngineOptions(cuda_graphs=False)),
+    GRAPH_64: Setting(False, _GRAPHS, batch=64),
     "baseline": Setting(False),
+    FLOAT32_GRAPH: Setting(False, EngineOptions(cuda_graphs=True)),
+    "bfloat16, fused, channels_last, kernel by kernel": Setting(False, _EAGER),
     "baseline, without TF32": Setting(False, tf32=False),
-    "float32 (default)": Setting(False, PLAIN_ENGINE),
-    "bfloat16, fused, channels_last": Setting(False, EngineOptions(**_FAST, fused_adam=True)),
-    "bfloat16, fused, channels_last, compiled": Setting(False, _CUDA),
-    "bfloat16, fused, channels_last, compiled, CUDA graphs": Setting(False, _GRAPHS),
-    "COCO configuration, batch 10, compiled": Setting(False, _CUDA, coco_batch=10),
-    "COCO configuration, batch 16, compiled": Setting(False, _CUDA, coco_batch=16),
+    "COCO configuration, batch 10, CUDA graph": Setting(False, _GRAPHS, residual_blocks=3),
+    "COCO configuration, batch 16, CUDA graph": Setting(False, _GRAPHS, batch=16, residual_blocks=3),
 }
+FIRST = list(CUDA_SETTINGS)[:4]  # measured by default
+COMPILED_SETTINGS = {
+    "bfloat16, fused, channels_last, compiled, CUDA graph": Setting(False, _COMPILED),
+    "the same, compiled, batch 64": Setting(False, _COMPILED, batch=64),
+}
+Runs = dict[str, list[dict[str, object]]]  # measurements of every setting
 USER, SAME, BEST = "baseline, as a user would start it", "baseline, with our allocator", list(SETTINGS)[-1]
 SCHEDULES = {  # the paper's (workflow/config/paper.yaml), and those of the released code's files: setting, steps
-    "CUB, the paper's 600 epochs of 885 steps of 10": ("bfloat16, fused, channels_last, compiled", 600 * 885),
-    "CUB, the release's 800 epochs of 885 steps of 10": ("bfloat16, fused, channels_last, compiled", 800 * 885),
-    "COCO, the paper's 120 epochs of 8,278 steps of 10": ("COCO configuration, batch 10, compiled", 120 * 8278),
-    "COCO, the release's 200 epochs of 5,173 steps of 16": ("COCO configuration, batch 16, compiled", 200 * 5173),
+    "CUB, the paper's 600 epochs of 885 steps of 10": (GRAPH, 600 * 885),
+    "CUB, the release's 800 epochs of 885 steps of 10": (GRAPH, 800 * 885),
+    "COCO, the paper's 120 epochs of 8,278 steps of 10": ("COCO configuration, batch 10, CUDA graph", 120 * 8278),
+    "COCO, the release's 200 epochs of 5,173 steps of 16": ("COCO configuration, batch 16, CUDA graph", 200 * 5173),
 }
+
+
+def on_gpu(device: str) -> bool:
+    """Return whether `device` is a GPU."""
+    return device.startswith("cuda")
 
 
 # The functions below run in a fresh process.
@@ -94,9 +116,8 @@ def make_step(setting: Setting, device_name: str) -> tuple[Callable[[], None], i
     torch.backends.cudnn.benchmark = device.type == "cuda"
     if not setting.tf32:
         disable_tf32()
-    sizes, options = ArchitectureOptions(), TrainingOptions()
-    if setting.coco_batch:
-        sizes, options = ArchitectureOptions(residual_blocks=3), TrainingOptions(batch_size=setting.coco_batch)
+    sizes = ArchitectureOptions(residual_blocks=setting.residual_blocks)
+    options = TrainingOptions(batch_size=setting.batch)
     encoder = build_image_encoder("inception", EMBEDDING_DIM, 32).eval().requires_grad_(False).to(device)
     batch = options.batch_size
     images = [torch.rand(batch, 3, side, side, device=device) * 2 - 1 for side in sizes.sizes]
@@ -115,13 +136,29 @@ def make_step(setting: Setting, device_name: str) -> tuple[Callable[[], None], i
         return lambda: released.step(*given), batch
 
     from dmgan.models.registry import build_model
-    from dmgan.training.trainer import Trainer
+    from dmgan.training.trainer import StepInputs, Trainer
 
     model = build_model("dmgan", sizes, EMBEDDING_DIM)
     initialise(model)
     settings = TrainingSettings(sizes, options, engine=setting.engine)
     trainer = Trainer(model, encoder, settings, LossOptions(), device)
-    return lambda: trainer.step(images, captions, class_ids, noise), batch
+    inputs = StepInputs(images, captions, class_ids, noise)
+    if not setting.engine.cuda_graphs:
+        return lambda: trainer.step(*inputs), batch
+    return captured(trainer, inputs), batch
+
+
+def captured(trainer: "Trainer", inputs: "StepInputs") -> Callable[[], None]:
+    """Return a function that runs a step of `trainer` on the same inputs, as a CUDA graph; UserError if it cannot."""
+    from dmgan.training.engine import EngineRecord
+    from dmgan.training.train import captured_steps
+
+    class Refusing(EngineRecord):
+        def without_graphs(self, reason: str) -> None:
+            raise UserError(f"the step cannot be captured: {reason}")
+
+    run, steps = captured_steps(trainer, lambda step: inputs, sys.maxsize, Refusing({})), itertools.count()
+    return lambda: run(next(steps))
 
 
 def measure(setting: Setting, steps: int, threads: int, device_name: str) -> None:
@@ -130,13 +167,13 @@ def measure(setting: Setting, steps: int, threads: int, device_name: str) -> Non
 
     torch.set_num_threads(threads)
     step, batch = make_step(setting, device_name)
-    on_gpu = device_name.startswith("cuda")
-    wait = torch.cuda.synchronize if on_gpu else lambda: None
-    for _ in range(10 if on_gpu else 1):
+    gpu = on_gpu(device_name)
+    wait = torch.cuda.synchronize if gpu else lambda: None
+    for _ in range(10 if gpu else 1):
         step()
     wait()
     seconds, cpu_started = [], fresh.cpu_seconds()
-    blocks, per_block = (5, max(1, steps // 5)) if on_gpu else (steps, 1)  # a GPU is synchronised once per block
+    blocks, per_block = (5, max(1, steps // 5)) if gpu else (steps, 1)  # a GPU is synchronised once per block
     for _ in range(blocks):
         started = time.perf_counter()
         for _ in range(per_block):
@@ -145,7 +182,7 @@ def measure(setting: Setting, steps: int, threads: int, device_name: str) -> Non
         seconds.append((time.perf_counter() - started) / per_block)
     measured = {"s_per_step": statistics.median(seconds), "batch": batch, "peak_mb": fresh.peak_mb()}
     measured["cpu_s_per_step"] = (fresh.cpu_seconds() - cpu_started) / (blocks * per_block)
-    if on_gpu:
+    if gpu:
         measured["peak_gpu_mb"] = torch.cuda.max_memory_allocated() / 2**20
     fresh.report(measured)
 
@@ -157,17 +194,17 @@ def profile(name: str, setting: Setting, threads: int, device_name: str) -> str:
     from torch.profiler import profile as profiler
 
     torch.set_num_threads(threads)
-    on_gpu = device_name.startswith("cuda")
+    gpu = on_gpu(device_name)
     step, _ = make_step(setting, device_name)
-    for _ in range(10 if on_gpu else 1):  # the first steps on a GPU search for algorithms and compile
+    for _ in range(10 if gpu else 1):  # the first steps on a GPU search for algorithms and compile
         step()
-    if on_gpu:
+    if gpu:
         torch.cuda.synchronize()
-    with profiler(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu) as profiled:
+    with profiler(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * gpu) as profiled:
         step()
-        if on_gpu:
+        if gpu:
             torch.cuda.synchronize()
-    order = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    order = "self_device_time_total" if gpu else "self_cpu_time_total"
     table = profiled.key_averages().table(sort_by=order, row_limit=22, max_name_column_width=50)
     return f"{name}: one step, {threads} threads, {device_name}\n{table}\n"
 
@@ -176,15 +213,25 @@ def profile(name: str, setting: Setting, threads: int, device_name: str) -> str:
 
 
 def compare(settings: dict[str, Setting], steps: int, rounds: int, threads: int, device: str) -> None:
-    """Measure the settings alternately and write the result."""
+    """Measure the settings alternately and write the result; on a GPU after every setting."""
     described = record.machine(device)
     common = ["--steps", str(steps), "--threads", str(threads), "--device", device]
     arguments = {name: ["--measure", name, *common] for name in settings}
-    runs = fresh.interleaved("benchmarks.training", arguments, rounds)
-    on_gpu = device.startswith("cuda")
-    memory = "peak_gpu_mb" if on_gpu else "peak_mb"
+    details = {"rounds": rounds, "steps": steps, "threads": threads}
+
+    def write(runs: Runs) -> None:
+        _write(settings, {name: each for name, each in runs.items() if each}, described, details)
+
+    runs = fresh.interleaved("benchmarks.training", arguments, rounds, after_each=write if on_gpu(device) else None)
+    write(runs)
+
+
+def _write(settings: dict[str, Setting], runs: Runs, described: dict[str, object], details: dict[str, object]) -> None:
+    """Write figures and plot of the settings that were measured."""
+    device = described["device"]
+    memory = "peak_gpu_mb" if on_gpu(device) else "peak_mb"
     figures = []
-    for name in settings:
+    for name in runs:
         seconds, batch = fresh.median(runs[name], "s_per_step"), runs[name][0]["batch"]
         figures += [
             Figure(f"{name}: a step", seconds, "s"),
@@ -192,28 +239,21 @@ def compare(settings: dict[str, Setting], steps: int, rounds: int, threads: int,
             Figure(f"{name}: CPU time of a step", fresh.median(runs[name], "cpu_s_per_step"), "s"),
             Figure(f"{name}: peak memory", fresh.median(runs[name], memory), "MB"),
         ]
-        if on_gpu and not settings[name].coco_batch:
-            rate = STEP_GFLOP / seconds / 1e3
-            figures += [
-                Figure(f"{name}: the baseline's {STEP_GFLOP} GFLOP a step", rate, "TFLOP/s"),
-                Figure(f"{name}: share of an H200's bfloat16 peak", rate / H200_BFLOAT16 * 100, "%"),
-            ]
-    figures += _gpu_claims(runs) if on_gpu else _cpu_claims(runs)
-    details = {"rounds": rounds, "steps": steps, "threads": threads, "runs": runs}
-    name = NAME if device == "cpu" else f"{NAME}-cuda"
-    result = record.write(NAME, TITLE, figures, described, details, file=name)
+    figures += _gpu_claims(runs) if on_gpu(device) else _cpu_claims(runs)
+    name = f"{NAME}-cuda" if on_gpu(device) else NAME
+    result = record.write(NAME, TITLE, figures, described, {**details, "runs": runs}, file=name)
     panels = {
         "images/s, median of rounds": {
-            each: runs[each][0]["batch"] / fresh.median(runs[each], "s_per_step") for each in settings
+            each: runs[each][0]["batch"] / fresh.median(runs[each], "s_per_step") for each in runs
         },
-        "peak memory, MB": {each: fresh.median(runs[each], memory) for each in settings},
+        "peak memory, MB": {each: fresh.median(runs[each], memory) for each in runs},
     }
-    note = f"{described['cpu']}, {threads} threads, {device}; {rounds} rounds of {steps} steps; {result.date}"
-    ours = [each for each in settings if settings[each].engine]
-    plot.bars(record.RESULTS / f"{name}.png", TITLE, panels, ours, note)
+    rounds, threads = f"{details['rounds']} rounds of {details['steps']} steps", f"{details['threads']} threads"
+    note = f"{described.get('gpu', described['cpu'])}, {threads}, {device}; {rounds}; {result.date}"
+    plot.bars(record.RESULTS / f"{name}.png", TITLE, panels, [each for each in runs if settings[each].engine], note)
 
 
-def _cpu_claims(runs: dict[str, list[dict[str, object]]]) -> list[Figure]:
+def _cpu_claims(runs: Runs) -> list[Figure]:
     figures = []
     for ours in (name for name in runs if SETTINGS[name].engine):
         for baseline, bound in ((USER, 3.0), (SAME, 2.0)):
@@ -228,51 +268,65 @@ def _cpu_claims(runs: dict[str, list[dict[str, object]]]) -> list[Figure]:
     return figures
 
 
-def _gpu_claims(runs: dict[str, list[dict[str, object]]]) -> list[Figure]:
+def _gpu_claims(runs: Runs) -> list[Figure]:
     figures = []
-    for baseline, bound in (("baseline", 4.0), ("baseline, without TF32", None)):
-        if {baseline, BEST} <= runs.keys():
-            times = fresh.ratio(runs[baseline], runs[BEST], "s_per_step")
-            figures.append(Figure(f"{BEST}, against the {baseline}", times, "times as fast", at_least=bound))
+    if GRAPH in runs:
+        seconds = fresh.median(runs[GRAPH], "s_per_step")
+        figures.append(Figure(f"{GRAPH}: a step of 10, wanted on an H100", seconds * 1e3, "ms", at_most=20.0))
+        rate = STEP_GFLOP / seconds / 1e3
+        figures.append(Figure(f"{GRAPH}: the baseline's {STEP_GFLOP} GFLOP a step", rate, "TFLOP/s"))
+    if GRAPH_64 in runs:
+        rate = 64 / fresh.median(runs[GRAPH_64], "s_per_step")
+        figures.append(Figure(f"{GRAPH_64}, wanted on an H100", rate, "images/s", at_least=1000.0))
+    for slower, bound in ((FLOAT32_EAGER, 6.0), ("baseline", None), ("baseline, without TF32", None)):
+        if {slower, GRAPH} <= runs.keys():
+            times = fresh.ratio(runs[slower], runs[GRAPH], "s_per_step")
+            figures.append(Figure(f"{GRAPH}, against {slower}", times, "times as fast", at_least=bound))
     for schedule, (name, steps) in SCHEDULES.items():
-        if name not in runs:
-            continue
-        hours = fresh.median(runs[name], "s_per_step") * steps / 3600
-        at_most = 3.0 if schedule.startswith("CUB, the paper's") else None
-        figures.append(Figure(f"projected, steps alone: {schedule}", hours, "hours", None, at_most))
+        if name in runs:
+            hours = fresh.median(runs[name], "s_per_step") * steps / 3600
+            at_most = 3.0 if schedule.startswith("CUB, the paper's") else None
+            figures.append(Figure(f"projected, steps alone: {schedule}", hours, "hours", None, at_most))
     return figures
 
 
 def main() -> int:
-    every = list(SETTINGS | CUDA_SETTINGS)
+    every = list(SETTINGS | CUDA_SETTINGS | COMPILED_SETTINGS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("--steps", type=int, default=3, help="steps of each measurement (default 3)")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each setting (default 3)")
+    parser.add_argument("--steps", type=int, help="steps of each measurement (default 3; on a GPU 40)")
+    parser.add_argument("--rounds", type=int, help="measurements of each setting (default 3; on a GPU 1)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu); on a GPU give --steps 100")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
     parser.add_argument("--only", nargs="+", choices=every, help="measure these settings alone")
+    parser.add_argument("--all", action="store_true", help="measure every setting that does not compile (on a GPU)")
+    parser.add_argument(
+        "--compiled", action="store_true", help="measure the settings that compile for minutes first (on a GPU)"
+    )
     parser.add_argument(
         "--profile", action="store_true",
         help="write results/training-profile.txt instead (on a GPU training-profile-cuda.txt)",
     )  # fmt: skip
     parser.add_argument("--measure", choices=every, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    on_gpu = arguments.device.startswith("cuda")
-    settings = CUDA_SETTINGS if on_gpu else SETTINGS
+    gpu = on_gpu(arguments.device)
+    settings = (COMPILED_SETTINGS if arguments.compiled else CUDA_SETTINGS) if gpu else SETTINGS
+    steps, rounds = arguments.steps or (40 if gpu else 3), arguments.rounds or (1 if gpu else 3)
     try:
         if arguments.measure:
-            measure(settings[arguments.measure], arguments.steps, arguments.threads, arguments.device)
+            setting = (SETTINGS | CUDA_SETTINGS | COMPILED_SETTINGS)[arguments.measure]
+            measure(setting, steps, arguments.threads, arguments.device)
         elif arguments.profile:
-            names = ("baseline", BEST) if on_gpu else (SAME, BEST)
+            names = ("baseline", GRAPH) if gpu else (SAME, BEST)
             text = "\n".join(profile(name, settings[name], arguments.threads, arguments.device) for name in names)
-            write_text(record.RESULTS / f"training-profile{'-cuda' * on_gpu}.txt", text)
+            write_text(record.RESULTS / f"training-profile{'-cuda' * gpu}.txt", text)
         else:
             if other := [name for name in arguments.only or () if name not in settings]:
                 raise UserError(
                     f"--only {other[0]!r}: is not measured on {arguments.device}; there are {list(settings)}"
                 )
-            chosen = {name: settings[name] for name in arguments.only or settings}
-            compare(chosen, arguments.steps, arguments.rounds, arguments.threads, arguments.device)
+            few = gpu and not (arguments.all or arguments.compiled)
+            chosen = {name: settings[name] for name in arguments.only or (FIRST if few else settings)}
+            compare(chosen, steps, rounds, arguments.threads, arguments.device)
     except UserError as error:
         print(f"benchmarks.training: {error}", file=sys.stderr)
         return 1

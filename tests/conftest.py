@@ -13,7 +13,7 @@ from dmgan.options import (
     CaptionerOptions,
     ClassifierOptions,
     DamsmOptions,
-    MatchingOptions,
+    DamsmSettings,
     TrainingOptions,
     TrainingSettings,
 )
@@ -61,7 +61,7 @@ def dataset(data) -> PreparedDataset:
 def damsm_folder(data, tmp_path_factory) -> Path:
     """Encoders after one short epoch."""
     folder = tmp_path_factory.mktemp("damsm")
-    pretrain(data, folder, DAMSM, MatchingOptions(), 0, CPU)
+    pretrain(data, folder, DamsmSettings(DAMSM), 0, CPU)
     return folder
 
 

@@ -14,6 +14,7 @@ from dmgan.options import (
     ArchitectureOptions,
     CaptionerOptions,
     ClassifierOptions,
+    DamsmEngineOptions,
     DamsmOptions,
     EngineOptions,
     EvaluationOptions,
@@ -23,11 +24,13 @@ from dmgan.options import (
 )
 
 WRITTEN = Path(__file__).parent / "schemas" / "config.schema.yaml"
-_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "string"}
+_TYPES = {
+    int: "integer", float: "number", bool: "boolean", bool | None: "boolean", str: "string", Path: "string"
+}  # fmt: skip
 # Block of the configuration -> options classes whose fields are keys of the block.
 _BLOCKS = {
     "hyperparameters": (ArchitectureOptions, TrainingOptions, EngineOptions),
-    "damsm": (DamsmOptions,),
+    "damsm": (DamsmOptions, DamsmEngineOptions),
     "classifier": (ClassifierOptions,),
     "captioner": (CaptionerOptions,),
     "matching": (MatchingOptions,),
@@ -57,7 +60,7 @@ def _of_option(field: dataclasses.Field) -> dict[str, object]:
     """Return type, choices and bounds of a field of an options class, as JSON schema."""
     choices = field.metadata["choices"]
     enum = {"enum": list(choices)} if choices else {}
-    return {"type": _TYPES[type(field.default)], **enum, **field.metadata["bounds"]}
+    return {"type": _TYPES[field.type], **enum, **field.metadata["bounds"]}
 
 
 def _of_flag(flag: Flag) -> dict[str, object]:

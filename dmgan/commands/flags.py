@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser, kind: type, note: str = "") -> 
     for field in dataclasses.fields(kind):
         flag, help_text = "--" + field.name.replace("_", "-"), field.metadata["help"]
         default = argparse.SUPPRESS if note else field.default
-        if field.type in (bool, "bool"):
+        if field.type in (bool, bool | None):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help_text)
         else:
             group.add_argument(

@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 
 from dmgan.commands import flags
-from dmgan.options import DamsmOptions, EngineOptions, MatchingOptions
+from dmgan.options import DamsmEngineOptions, DamsmOptions, DamsmSettings, MatchingOptions
+
+_OPTIONS = (DamsmOptions, MatchingOptions, DamsmEngineOptions)  # in the order of DamsmSettings
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -14,23 +16,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inception-weights", type=Path, help="torchvision's inception_v3 state dict (for --image-encoder inception)"
     )
-    parser.add_argument(
-        "--deterministic", action=argparse.BooleanOptionalAction, default=False,
-        help=EngineOptions.__dataclass_fields__["deterministic"].metadata["help"],
-    )  # fmt: skip
     flags.add_run_flags(parser)
-    flags.add_options(parser, DamsmOptions)
-    flags.add_options(parser, MatchingOptions)
+    for kind in _OPTIONS:
+        flags.add_options(parser, kind)
 
 
 def run(arguments: argparse.Namespace) -> None:
     device = flags.set_up_device(arguments)
-    from dmgan.runtime.device import set_deterministic
     from dmgan.training.pretrain_damsm import pretrain
 
-    set_deterministic(device, arguments.deterministic)
-    options, matching = flags.options_from(arguments, DamsmOptions), flags.options_from(arguments, MatchingOptions)
+    settings = DamsmSettings(*(flags.options_from(arguments, kind) for kind in _OPTIONS))
     pretrain(
-        arguments.data, arguments.out, options, matching, arguments.seed, device, arguments.mlflow,
-        arguments.inception_weights,
-    )  # fmt: skip
+        arguments.data, arguments.out, settings, arguments.seed, device, arguments.mlflow, arguments.inception_weights
+    )

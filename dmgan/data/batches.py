@@ -42,10 +42,18 @@ def to_tensor(images: Sequence[np.ndarray]) -> Tensor:
     return scaled(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
-    """Convert images (B, 3, s, s) in [-1, 1] to uint8 (B, s, s, 3); levels are truncated as in the released code."""
+def to_levels(images: Tensor) -> Tensor:
+    """Convert images (B, 3, s, s) in [-1, 1] to uint8 (B, s, s, 3), on their device.
+
+    Levels are truncated as in the released code.
+    """
     levels = ((images.float() + 1.0) * 127.5).clamp_(0, 255)
-    return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Convert images (B, 3, s, s) in [-1, 1] to a uint8 array (B, s, s, 3), as `to_levels` does."""
+    return to_levels(images).cpu().numpy()
 
 
 def crop_box(height: int, width: int, size: int, random: np.random.Generator | None) -> tuple[int, int]:

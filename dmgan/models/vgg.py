@@ -30,13 +30,15 @@ class FeatureNetwork:
     def __init__(self, name: str, layers: nn.Module, sha256: str):
         self.name, self.sha256 = name, sha256
         self.layers = layers.eval().requires_grad_(False)
+        self._statistics = torch.tensor([_MEAN, _STD])[:, None, :, None, None]  # (2, 1, 3, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
         self.layers.to(images.device)
         images = images.float()  # the weights are float32; autocast converts both
         if self.name == "vgg16":
-            shape = (1, 3, 1, 1)
-            images = ((images + 1) / 2 - images.new_tensor(_MEAN).view(shape)) / images.new_tensor(_STD).view(shape)
+            self._statistics = self._statistics.to(images)  # copied from the host once, not in every step
+            mean, std = self._statistics
+            images = ((images + 1) / 2 - mean) / std
         return self.layers(images)
 
 

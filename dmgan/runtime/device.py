@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 from dmgan.errors import UserError
+from dmgan.options import AUTOMATIC
 from dmgan.runtime.distributed import local_rank, world_size
+
+MOST_WORKERS = 16  # automatic number of processes that feed a GPU or write its images
 
 
 def set_up_device(name: str, threads: int) -> torch.device:
@@ -45,6 +48,17 @@ def set_deterministic(device: torch.device, deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
+
+
+def worker_count(asked: int, device: torch.device, on_cpu: int) -> int:
+    """Return the number of worker processes; `asked` AUTOMATIC: `on_cpu`, or, beside a GPU, by the CPU threads.
+
+    Beside a GPU all CPU threads of this process (`--threads`) but one are workers, 1 to MOST_WORKERS: the remaining
+    thread launches the GPU's work.
+    """
+    if asked != AUTOMATIC:
+        return asked
+    return on_cpu if device.type == "cpu" else min(max(torch.get_num_threads() - 1, 1), MOST_WORKERS)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

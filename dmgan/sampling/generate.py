@@ -7,6 +7,7 @@ import torch
 
 from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
+from dmgan.options import SamplingOptions
 from dmgan.runtime.progress import log
 from dmgan.runtime.randomness import generator
 from dmgan.sampling.image_folder import pixels_by_suffix
@@ -56,7 +57,8 @@ def generate_from_captions(
             generated = generate_images(trained, [kept] * images_per_caption, noise)
             names = [f"caption{number:03d}_{image:03d}" for image in range(images_per_caption)]
             for suffix, pixels in pixels_by_suffix(generated.images, all_stages=True).items():
-                write_pngs([folder / f"{name}{suffix}.png" for name in names], pixels)
+                paths = [folder / f"{name}{suffix}.png" for name in names]
+                write_pngs(paths, pixels.cpu().numpy(), SamplingOptions.png_level)
             described.append({"caption": caption, "words_used": vocabulary.decode(kept), "words_unknown": unknown})
         files.write_json(folder / "captions.json", {"run": str(run), "seed": seed, "captions": described})
     sides = ", ".join(str(size) for size in trained.model.image_sizes)

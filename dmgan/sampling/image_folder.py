@@ -3,15 +3,16 @@
 import os
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from dmgan.data.batches import to_uint8
+from dmgan.data.batches import to_levels
 from dmgan.errors import UserError
+from dmgan.options import SamplingOptions
 from dmgan.runtime.progress import log
 from dmgan.storage import files
 from dmgan.storage.npy import NpyWriter
@@ -29,11 +30,11 @@ def sides_by_suffix(image_sizes: Sequence[int], all_stages: bool) -> dict[str, i
     return {f"_{side}": side for side in image_sizes} if all_stages else {"": image_sizes[-1]}
 
 
-def pixels_by_suffix(stages: Sequence[Tensor], all_stages: bool) -> dict[str, np.ndarray]:
-    """Return the pixels to write, as {file-name suffix: (B, s, s, 3) uint8}, from stages (B, 3, s, s)."""
+def pixels_by_suffix(stages: Sequence[Tensor], all_stages: bool) -> dict[str, Tensor]:
+    """Return the pixels to write, as {file-name suffix: (B, s, s, 3) uint8}, from stages (B, 3, s, s) on any device."""
     if not all_stages:
-        return {"": to_uint8(stages[-1])}
-    return {f"_{images.shape[-1]}": to_uint8(images) for images in stages}
+        return {"": to_levels(stages[-1])}
+    return {f"_{images.shape[-1]}": to_levels(images) for images in stages}
 
 
 class ImageFolder:
@@ -52,15 +53,17 @@ class ImageFolder:
         sides: Mapping[str, int],
         workers: int,
         packed: bool,
+        png_level: int = SamplingOptions.png_level,
     ):
         """Describe the images; the folder is created on entry.
 
         inputs: JSON values of everything that the images depend on; packed: also write images.npy; sides: the files of
-        an image, {file-name suffix: side in pixels} (see sides_by_suffix).
+        an image, {file-name suffix: side in pixels} (see sides_by_suffix); workers: processes that write PNG files.
         """
         self._out, self._part = Path(out), Path(out).with_name(Path(out).name + ".part")
         self._inputs = {**inputs, "num_images": num_images}
-        self._num_images, self._sides, self._workers, self._packed = num_images, sides, workers, packed
+        self._num_images, self._sides, self._packed = num_images, sides, packed
+        self._workers, self._png_level = workers, png_level
         self._arrays: dict[str, NpyWriter] = {}
         self._pending: deque[tuple[Sequence[int], list[Future]]] = deque()
         self.done: set[int] = set()
@@ -77,8 +80,12 @@ class ImageFolder:
                 self._pack_done()
             except OSError as error:
                 raise self._not_written(error) from error
-            self._writers = PngWriters(self._workers)
+            self._writers = PngWriters(self._workers, self._png_level)
             opened.callback(self._writers.close)
+            self._packer = None
+            if self._packed and self._workers:  # a thread writes the rows, so that neither PNG files nor images wait
+                self._packer = ThreadPoolExecutor(1, thread_name_prefix="images.npy")
+                opened.callback(self._packer.shutdown, cancel_futures=True)
             self._opened = opened.pop_all()
         return self
 
@@ -130,15 +137,23 @@ class ImageFolder:
         """Start to write images `numbers`, {suffix: (B, s, s, 3) uint8}; return the number of newly finished images."""
         try:
             writes = []
+            if self._packer is not None:
+                writes.append(self._packer.submit(self._pack, numbers, images))
             for suffix, pixels in images.items():
                 paths = [self._part / f"{number:06d}{suffix}.png" for number in numbers]
                 writes += self._writers.write(paths, pixels)
-                for row, number in enumerate(numbers if self._packed else ()):
-                    self._arrays[suffix].write(number, pixels[row : row + 1])
+            if self._packed and self._packer is None:
+                self._pack(numbers, images)
             self._pending.append((numbers, writes))
             return self._complete(_BATCHES_AHEAD if self._workers else 0)
         except OSError as error:
             raise self._not_written(error) from error
+
+    def _pack(self, numbers: Sequence[int], images: Mapping[str, np.ndarray]) -> None:
+        """Write images into the rows of images.npy that their numbers name."""
+        for suffix, pixels in images.items():
+            for row, number in enumerate(numbers):
+                self._arrays[suffix].write(number, pixels[row : row + 1])
 
     def _complete(self, ahead: int) -> int:
         """Wait until at most `ahead` batches are being written; return the number of newly finished images."""

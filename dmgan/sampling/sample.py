@@ -1,15 +1,17 @@
 """Sampling of images from test captions; an image is a pure function of weights, tokens, seed and image number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.options import DEFAULT_METHOD, SamplingOptions, as_dict
+from dmgan.runtime.device import worker_count
 from dmgan.runtime.progress import Progress, log
 from dmgan.runtime.provenance import commit, provenance, versions
 from dmgan.sampling.captions import (
@@ -20,13 +22,14 @@ from dmgan.sampling.captions import (
     choose_test_caption,
     unknown_words,
 )
+from dmgan.sampling.host_copies import copied_to_host
 from dmgan.sampling.image_folder import SAMPLED, ImageFolder, pixels_by_suffix, sides_by_suffix
 from dmgan.sampling.inference import InferenceGenerator
 from dmgan.sampling.trained_model import TrainedModel, image_noise, load_run, retrieve
 from dmgan.storage import files
 
 IN_THIS_PROCESS = SamplingOptions(workers=0)
-_DO_NOT_CHANGE_PIXELS = ("batch_size", "workers", "packed")  # of SamplingOptions
+_DO_NOT_CHANGE_PIXELS = ("batch_size", "workers", "packed", "png_level", "cuda_graphs")  # of SamplingOptions
 
 
 @dataclass(frozen=True)
@@ -73,24 +76,42 @@ def sample_test_captions(
     retrieved = _retrieved_images(trained, choices, request, dataset)
     manifest = _manifest(trained, dataset, choices, request.seed, options) | soa_classes
     manifest |= _retrieval_record(trained, request.retrieval, retrieved)
-    manifest |= {"batch_size": options.batch_size, "words_left_out": unknown}
+    workers = worker_count(options.workers, device, on_cpu=1)
+    manifest |= {"batch_size": options.batch_size, "workers": workers, "words_left_out": unknown}
     model = InferenceGenerator(trained.model, options, device, trained.max_words)
-    encodings = CaptionEncodings(trained.damsm)
     sides = sides_by_suffix(trained.model.image_sizes, request.all_stages)
     inputs = _inputs(trained, dataset, request, options)
     with (
-        ImageFolder(out, inputs, len(choices), sides, options.workers, options.packed) as folder,
+        ImageFolder(out, inputs, len(choices), sides, workers, options.packed, options.png_level) as folder,
         Progress(len(choices), "images", done=len(folder.done)) as progress,
     ):
-        for numbers in batches_by_length(choices, options.batch_size, folder.done):
-            noise = torch.stack([image_noise(request.seed, number, trained.model.noise_dim) for number in numbers])
-            captions = encodings.encode([choices[number].tokens for number in numbers])
-            memory = None if retrieved is None else trained.memory_bank.values(retrieved[numbers])
-            images = model.images(noise, captions, memory)
-            progress.step(folder.write(numbers, pixels_by_suffix(images, request.all_stages)))
-        last = folder.finish(manifest)
+        batches = batches_by_length(choices, options.batch_size, folder.done)
+        generated = (
+            (numbers, pixels_by_suffix(images, request.all_stages))
+            for numbers, images in _generated(trained, model, choices, retrieved, request.seed, batches)
+        )
+        for numbers, pixels in copied_to_host(generated, device):
+            progress.step(folder.write(numbers, pixels))
+        last = folder.finish(manifest | {"cuda_graphs": model.cuda_graphs})
         if last:
             progress.step(last)
+
+
+def _generated(
+    trained: TrainedModel,
+    model: InferenceGenerator,
+    choices: Sequence[CaptionChoice],
+    retrieved: np.ndarray | None,
+    seed: int,
+    batches: Iterable[list[int]],
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Yield batches of image numbers with their images of every stage; the next batch may overwrite the images."""
+    encodings = CaptionEncodings(trained.damsm)
+    for numbers in batches:
+        noise = torch.stack([image_noise(seed, number, trained.model.noise_dim) for number in numbers])
+        captions = encodings.encode([choices[number].tokens for number in numbers])
+        memory = None if retrieved is None else trained.memory_bank.values(retrieved[numbers])
+        yield numbers, model.images(noise, captions, memory)
 
 
 def _choose_captions(

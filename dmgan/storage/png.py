@@ -17,10 +17,10 @@ from dmgan.errors import UserError
 from dmgan.runtime.parent import end_with_parent
 
 
-def write_pngs(paths: Sequence[Path], pixels: np.ndarray) -> None:
-    """Write one PNG file per image of `pixels` (B, s, s, 3), uint8."""
+def write_pngs(paths: Sequence[Path], pixels: np.ndarray, level: int) -> None:
+    """Write one PNG file per image of `pixels` (B, s, s, 3), uint8; level: zlib's compression level, 0 to 9."""
     for path, image in zip(paths, pixels, strict=True):
-        Image.fromarray(image).save(path)
+        Image.fromarray(image).save(path, compress_level=level)
 
 
 _END = b"\0\0\0\0IEND\xaeB`\x82"  # last chunk of every PNG file
@@ -45,8 +45,9 @@ def read_png(path: Path) -> np.ndarray:
 class PngWriters:
     """Writer of PNG files in `workers` processes; 0 workers: in the calling process."""
 
-    def __init__(self, workers: int):
-        self._workers = workers
+    def __init__(self, workers: int, level: int):
+        """level: zlib's compression level, 0 to 9."""
+        self._workers, self._level = workers, level
         self._pool = None
         if workers:
             # spawn: a forked process would inherit locks that torch's threads hold
@@ -56,12 +57,14 @@ class PngWriters:
     def write(self, paths: Sequence[Path], pixels: np.ndarray) -> list[Future]:
         """Start writing images (B, s, s, 3), uint8; the files are complete after `wait`."""
         if self._pool is None:
-            write_pngs(paths, pixels)
+            write_pngs(paths, pixels, self._level)
             return []
         share = -(-len(paths) // self._workers)
         starts = range(0, len(paths), share)
         try:
-            return [self._pool.submit(write_pngs, paths[i : i + share], pixels[i : i + share]) for i in starts]
+            return [
+                self._pool.submit(write_pngs, paths[i : i + share], pixels[i : i + share], self._level) for i in starts
+            ]
         except BrokenProcessPool as error:
             raise _worker_ended() from error
 

@@ -28,7 +28,7 @@ class EncodedCaptions(NamedTuple):
     sentence: Tensor  # (B, E)
     words: Tensor  # (B, E, T)
     mask: Tensor  # (B, T) true at padding
-    lengths: Tensor  # (B,)
+    lengths: Tensor | None = None  # (B,) on the CPU; None: only the mask tells which words are padding
     tokens: Tensor | None = None  # (B, T) token ids, if known
 
     def rows(self, rows: slice | Tensor) -> "EncodedCaptions":

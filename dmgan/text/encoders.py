@@ -1,5 +1,7 @@
 """The DAMSM's text and image encoders (AttnGAN, section 3.2). Parameter names equal those of the released weights."""
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -36,6 +38,35 @@ class TextEncoder(nn.Module):
         words, _ = pad_packed_sequence(output, batch_first=True)
         words, last = words.index_select(0, places), last.index_select(1, places)
         return words.transpose(1, 2), last.transpose(0, 1).flatten(1)
+
+    def padded(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features that `forward` returns, for tokens (B, T) with their mask (B, T), true at padding.
+
+        All shapes are static and the host reads no lengths, so that a CUDA graph can hold the pass. The backward
+        direction reads every caption reversed, with the padding behind the words.
+        """
+        embedded, lengths = self.drop(self.encoder(tokens)), (~mask).sum(dim=1)
+        position = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        reversing = torch.where(mask, position, lengths[:, None] - 1 - position)
+        forward = self._one_direction(embedded, self.rnn._flat_weights[:4])
+        backward = self._one_direction(_reordered(embedded, reversing), self.rnn._flat_weights[4:])
+        last = [_reordered(each, lengths[:, None] - 1)[:, 0] for each in (forward, backward)]
+        words = torch.cat([forward, _reordered(backward, reversing)], dim=2).masked_fill(mask[:, :, None], 0.0)
+        return words.transpose(1, 2), torch.cat(last, dim=1)
+
+    def _one_direction(self, embedded: Tensor, weights: list[Tensor]) -> Tensor:
+        """Return the outputs (B, T, E / 2) of one direction of the LSTM for embedded (B, T, W)."""
+        start = embedded.new_zeros(1, len(embedded), self.rnn.hidden_size)
+        with warnings.catch_warnings():
+            # cuDNN copies the weights of a direction into one block first, and warns of it.
+            warnings.filterwarnings("ignore", message="RNN module weights")
+            output, _, _ = torch.lstm(embedded, (start, start), weights, True, 1, 0.0, self.training, False, True)
+        return output
+
+
+def _reordered(x: Tensor, index: Tensor) -> Tensor:
+    """Return rows index (B, S) of every sample of x (B, T, C): (B, S, C)."""
+    return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[2]))
 
 
 class ImageEncoder(nn.Module):

@@ -1,8 +1,12 @@
 """The DAMSM loss (AttnGAN Eq. 7-13), computed for all pairs of images and captions at once.
 
-The words of all captions are packed without padding: the first words of all captions, longest caption first, then the
-second words of all captions with at least two words, and so on. Therefore a softmax over the words of a caption needs
-only a few operations on whole blocks, and no matrix product copies the regions.
+The words of J captions have one of two layouts, in which no matrix product copies the regions:
+
+- PackedWords, on the CPU: the first words of all captions, longest caption first, then the second words of all captions
+  with at least two words, and so on. No time is spent on padding, and a softmax over the words of a caption needs only
+  a few operations on whole blocks.
+- PaddedWords, on a GPU: T words of every caption, with a mask. The shapes do not depend on the captions, and the host
+  reads no value of the device, so that a CUDA graph can hold the loss.
 """
 
 from typing import NamedTuple
@@ -14,6 +18,7 @@ from torch.nn import functional as F
 
 from dmgan.options import MatchingOptions
 from dmgan.runtime.device import to_device
+from dmgan.text.damsm import EncodedCaptions
 
 
 class PackedWords(NamedTuple):
@@ -23,6 +28,49 @@ class PackedWords(NamedTuple):
     counts: list[int]  # numbers of captions that have a first word, a second word, ...; the sum is n
     captions: Tensor  # (n,) index of the word's caption
     positions: Tensor  # (n,) position of the word in its caption
+
+    def softmax(self, s: Tensor) -> Tensor:
+        """Return the softmax of s (I, n, R) over the words of each caption."""
+        blocks = s.split(self.counts, dim=1)
+        largest = blocks[0].clone()
+        for block in blocks[1:]:
+            torch.maximum(largest[:, : block.shape[1]], block, out=largest[:, : block.shape[1]])
+        exps = [(block - largest[:, : block.shape[1]]).exp_() for block in blocks]
+        totals = _sums_over_words(exps)
+        return torch.cat([each.div_(totals[:, : each.shape[1]]) for each in exps], dim=1)
+
+    def subtract_sums_(self, x: Tensor, p: Tensor) -> None:
+        """Subtract from x (I, n, R), in place, p times the sum of x over the words of each caption."""
+        sums = _sums_over_words(x.split(self.counts, dim=1))
+        for block, of_block in zip(x.split(self.counts, dim=1), p.split(self.counts, dim=1), strict=True):
+            block.addcmul_(of_block, sums[:, : of_block.shape[1]], value=-1)
+
+    def by_caption(self, x: Tensor) -> Tensor:
+        """Return x (I, n) as (I, J, T), -inf at padding."""
+        found = x.new_full((len(x), self.counts[0], len(self.counts)), -torch.inf)
+        found[:, self.captions, self.positions] = x
+        return found
+
+
+class PaddedWords(NamedTuple):
+    """The n = J T words of J captions of T words each, some of which are padding."""
+
+    e: Tensor  # (n, E) word features
+    mask: Tensor  # (J, T) true at padding
+
+    def softmax(self, s: Tensor) -> Tensor:
+        """Return the softmax of s (I, n, R) over the words of each caption, 0 at padding."""
+        by_word = s.unflatten(1, self.mask.shape).masked_fill(self.mask[:, :, None], -torch.inf)
+        return by_word.softmax(dim=2).flatten(1, 2)
+
+    def subtract_sums_(self, x: Tensor, p: Tensor) -> None:
+        """Subtract from x (I, n, R), in place, p times the sum of x over the words of each caption."""
+        by_word, p = x.unflatten(1, self.mask.shape), p.unflatten(1, self.mask.shape)
+        by_word.addcmul_(p, by_word.sum(dim=2, keepdim=True), value=-1)
+
+    def by_caption(self, x: Tensor) -> Tensor:
+        """Return x (I, n) as (I, J, T), -inf at padding."""
+        return x.unflatten(1, self.mask.shape).masked_fill(self.mask, -torch.inf)
 
 
 def pack_words(words: Tensor, lengths: Tensor) -> PackedWords:
@@ -34,15 +82,9 @@ def pack_words(words: Tensor, lengths: Tensor) -> PackedWords:
     return PackedWords(words.permute(2, 0, 1)[positions, captions], there.sum(dim=1).tolist(), captions, positions)
 
 
-def _softmax_over_words(s: Tensor, counts: list[int]) -> Tensor:
-    """Return the softmax of s (I, n, R) over the words of each caption."""
-    blocks = s.split(counts, dim=1)
-    largest = blocks[0].clone()
-    for block in blocks[1:]:
-        torch.maximum(largest[:, : block.shape[1]], block, out=largest[:, : block.shape[1]])
-    exps = [(block - largest[:, : block.shape[1]]).exp_() for block in blocks]
-    totals = _sums_over_words(exps)
-    return torch.cat([each.div_(totals[:, : each.shape[1]]) for each in exps], dim=1)
+def pad_words(words: Tensor, mask: Tensor) -> PaddedWords:
+    """Return the words (J, E, T) with their mask (J, T), true at padding, as PaddedWords."""
+    return PaddedWords(words.transpose(1, 2).flatten(0, 1), mask)
 
 
 def _sums_over_words(blocks: list[Tensor]) -> Tensor:
@@ -54,10 +96,10 @@ def _sums_over_words(blocks: list[Tensor]) -> Tensor:
 
 
 # AttnGAN Eq. 7-9
-def word_attention(v: Tensor, words: PackedWords, gamma1: float) -> tuple[Tensor, Tensor, Tensor]:
+def word_attention(v: Tensor, words: PackedWords | PaddedWords, gamma1: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return similarity s, its softmax over words, and attention alpha, all (I, n, R), for regions v (I, E, R)."""
     s = torch.bmm(words.e.expand(len(v), -1, -1), v)  # Eq. 7
-    s_bar = _softmax_over_words(s, words.counts)  # Eq. 8
+    s_bar = words.softmax(s)  # Eq. 8
     return s, s_bar, (gamma1 * s_bar).softmax(dim=2)  # Eq. 9: over regions
 
 
@@ -69,12 +111,12 @@ class _Contexts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, v: Tensor, e: Tensor, words: PackedWords, gamma1: float) -> tuple[Tensor, Tensor]:
+    def forward(ctx, v: Tensor, e: Tensor, words: PackedWords | PaddedWords, gamma1: float) -> tuple[Tensor, Tensor]:
         s, s_bar, alpha = word_attention(v, words._replace(e=e), gamma1)
         c = torch.bmm(alpha, v.transpose(1, 2))
         inner, squared = (alpha * s).sum(dim=2), c.square().sum(dim=2)  # <c, e> = sum_r alpha_r s_r
         ctx.save_for_backward(v, e, s, s_bar, alpha, c, inner, squared)
-        ctx.counts, ctx.gamma1 = words.counts, gamma1
+        ctx.words, ctx.gamma1 = words._replace(e=None), gamma1  # e is saved above
         return inner, squared
 
     @staticmethod
@@ -87,10 +129,7 @@ class _Contexts(torch.autograd.Function):
         d_alpha = torch.bmm(d_c, v).addcmul_(s, d_inner)
         # Backward of the softmax over regions, then of the softmax over words: d x = p (d p - sum p d p).
         weighted = d_alpha.sub_(along_alpha[:, :, None]).mul_(alpha).mul_(s_bar)
-        sums = _sums_over_words(weighted.split(ctx.counts, dim=1))
-        blocks = zip(weighted.split(ctx.counts, dim=1), s_bar.split(ctx.counts, dim=1), strict=True)
-        for block, p in blocks:
-            block.addcmul_(p, sums[:, : p.shape[1]], value=-1)
+        ctx.words.subtract_sums_(weighted, s_bar)
         d_s = weighted.mul_(ctx.gamma1).addcmul_(alpha, d_inner)
         d_v = d_e = None
         if ctx.needs_input_grad[0]:
@@ -101,18 +140,15 @@ class _Contexts(torch.autograd.Function):
 
 
 # AttnGAN Eq. 10
-def word_scores(regions: Tensor, words: Tensor, lengths: Tensor, gamma1: float, gamma2: float) -> Tensor:
+def word_scores(regions: Tensor, words: PackedWords | PaddedWords, gamma1: float, gamma2: float) -> Tensor:
     """Return R(Q_i, D_j) for every image i and caption j, (I, J), before gamma3.
 
-    regions (I, E, h, w), words (J, E, T), lengths (J,). Second derivatives are not supported.
+    regions (I, E, h, w); words of J captions. Second derivatives are not supported.
     """
-    packed = pack_words(words, lengths)
-    inner, squared = _Contexts.apply(regions.flatten(2), packed.e, packed, gamma1)
-    norms = squared.clamp_min(1e-16).sqrt() * packed.e.norm(dim=1)
+    inner, squared = _Contexts.apply(regions.flatten(2), words.e, words, gamma1)
+    norms = squared.clamp_min(1e-16).sqrt() * words.e.norm(dim=1)
     cosines = inner / norms.clamp_min(1e-8)
-    by_caption = cosines.new_full((len(regions), len(words), len(packed.counts)), -torch.inf)
-    by_caption[:, packed.captions, packed.positions] = gamma2 * cosines
-    return by_caption.logsumexp(dim=2)
+    return words.by_caption(gamma2 * cosines).logsumexp(dim=2)
 
 
 class MatchingLosses(NamedTuple):
@@ -141,11 +177,18 @@ def cross_entropies(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, T
 
 
 def matching_scores(
-    regions: Tensor, embedding: Tensor, words: Tensor, sentence: Tensor, lengths: Tensor, gammas: MatchingOptions
+    regions: Tensor, embedding: Tensor, captions: EncodedCaptions, gammas: MatchingOptions
 ) -> tuple[Tensor, Tensor]:
-    """Return word and sentence scores (I, J) of I images with J captions, times gamma3."""
-    by_word = gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2)
-    return by_word, gammas.gamma3 * sentence_scores(embedding, sentence)
+    """Return word and sentence scores (I, J) of I images with J captions, times gamma3.
+
+    regions (I, E, h, w), embedding (I, E).
+    """
+    if regions.is_cuda or captions.lengths is None:
+        words = pad_words(captions.words, captions.mask)
+    else:
+        words = pack_words(captions.words, captions.lengths)
+    by_word = gammas.gamma3 * word_scores(regions, words, gammas.gamma1, gammas.gamma2)
+    return by_word, gammas.gamma3 * sentence_scores(embedding, captions.sentence)
 
 
 def losses_of_scores(by_word: Tensor, by_sentence: Tensor, class_ids: Tensor | None) -> MatchingLosses:
@@ -154,14 +197,7 @@ def losses_of_scores(by_word: Tensor, by_sentence: Tensor, class_ids: Tensor | N
 
 
 def matching_losses(
-    regions: Tensor,
-    embedding: Tensor,
-    words: Tensor,
-    sentence: Tensor,
-    lengths: Tensor,
-    class_ids: Tensor | None,
-    gammas: MatchingOptions,
+    regions: Tensor, embedding: Tensor, captions: EncodedCaptions, class_ids: Tensor | None, gammas: MatchingOptions
 ) -> MatchingLosses:
     """Return the DAMSM's four cross entropies for B images and their B captions; class_ids (B,) or None."""
-    scores = matching_scores(regions, embedding, words, sentence, lengths, gammas)
-    return losses_of_scores(*scores, class_ids)
+    return losses_of_scores(*matching_scores(regions, embedding, captions, gammas), class_ids)

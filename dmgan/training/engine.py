@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
@@ -29,11 +29,40 @@ class EngineRecord:
             log(f"engine settings changed at step {step} ({', '.join(changed)}); options.json records both")
         self.segments.append({"from_step": step, **self._current})
 
+    def without_graphs(self, reason: str) -> None:
+        """Record that this segment's steps run without a CUDA graph, because their capture failed."""
+        self._current |= {"cuda_graphs": False, "cuda_graphs_reason": reason}
+        self.segments[-1] |= self._current
+        log(
+            f"cuda_graphs: the step cannot be captured ({reason}); its kernels are launched one by one, which is slower"
+        )
+
     def state_dict(self) -> dict[str, object]:
         return {"segments": self.segments}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         self.segments = list(state["segments"])
+
+
+def graph_obstacle(
+    engine: EngineOptions, device: torch.device, distributed: DistributedContext = SINGLE_PROCESS
+) -> str | None:
+    """Return why training steps are not run as one CUDA graph; None: they are, if the model allows it."""
+    if device.type != "cuda":
+        return "needs a CUDA device"
+    if distributed.world_size > 1:
+        return "needs a single process; processes exchange gradients outside of a graph"
+    return "turned off" if engine.cuda_graphs is False else None
+
+
+def resolve_graphs(
+    engine: EngineOptions, device: torch.device, distributed: DistributedContext = SINGLE_PROCESS
+) -> EngineOptions:
+    """Return the options with cuda_graphs true or false; UserError if CUDA graphs are asked for but impossible."""
+    obstacle = graph_obstacle(engine, device, distributed)
+    if engine.cuda_graphs and obstacle:
+        raise UserError(f"cuda_graphs: {obstacle}; leave cuda_graphs out")
+    return replace(engine, cuda_graphs=obstacle is None)
 
 
 def describe_engine(
@@ -46,15 +75,15 @@ def describe_engine(
             f"batch_size {options.batch_size}: {distributed.world_size} processes with {engine.accumulate} "
             "micro-batches each leave fewer than two images per micro-batch; use fewer processes or micro-batches"
         )
-    if engine.cuda_graphs and device.type != "cuda":
-        raise UserError("cuda_graphs: needs a CUDA device; leave it out on the CPU")
     if engine.compile and not any(shutil.which(each) for each in (os.environ.get("CXX", "g++"), "g++", "clang++")):
         raise UserError("compile: needs a C++ compiler; install g++, or leave compile out")
+    obstacle = graph_obstacle(engine, device, distributed)
     whole = engine.accumulate == 1 and (distributed.world_size == 1 or device.type == "cuda")
     return {
         **asdict(engine),
         "device": device.type,
         **({"tf32": False} if device.type == "cuda" else {}),
+        **({"cuda_graphs_reason": obstacle} if obstacle and device.type == "cuda" else {}),
         "processes": distributed.world_size,
         "effective_batch": options.batch_size,
         "largest_micro_batch": -(-options.batch_size // micro_batches),

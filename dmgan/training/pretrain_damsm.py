@@ -11,14 +11,17 @@ from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.errors import UserError
-from dmgan.options import DamsmOptions, MatchingOptions
-from dmgan.runtime.device import disable_tf32, to_device
+from dmgan.options import DamsmOptions, DamsmSettings, MatchingOptions
+from dmgan.runtime.device import disable_tf32, set_deterministic, to_device
 from dmgan.storage import files
 from dmgan.storage.weights import read_state_dict
-from dmgan.text.damsm import IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY
-from dmgan.text.encoders import ImageEncoder, TextEncoder, build_image_encoder
+from dmgan.text.damsm import IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY, EncodedCaptions
+from dmgan.text.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
+from dmgan.training.captured_steps import CapturedSteps
 from dmgan.training.damsm_loss import MatchingLosses, matching_losses
+from dmgan.training.engine import EngineRecord, resolve_graphs
 from dmgan.training.loop import describe_batch
+from dmgan.training.optimizers import Adam
 from dmgan.training.run_folder import RunDescription, RunFolder
 
 
@@ -37,13 +40,16 @@ class Pretrainer:
         options: DamsmOptions,
         gammas: MatchingOptions,
         device: torch.device,
+        capturable: bool = False,
     ):
+        """Set up the networks; capturable: the step will run as a CUDA graph, with padded captions."""
         self.options, self.gammas, self.device = options, gammas, device
         disable_tf32()
         self.text_encoder = text_encoder.to(device).train()
         self.image_encoder = image_encoder.to(device).train()
         groups = [{"params": image_encoder.trained_parameters()}, {"params": list(text_encoder.parameters())}]
-        self.adam = torch.optim.Adam(groups, lr=options.lr, betas=(0.5, 0.999))
+        adam = {"capturable": capturable, "rates_on_device": capturable}
+        self.adam = Adam(groups, options.lr, betas=(0.5, 0.999), **adam)
 
     def stateful(self) -> dict[str, object]:
         """Return the objects whose state a step changes, by name."""
@@ -52,21 +58,35 @@ class Pretrainer:
     def schedule(self, epoch: int, position: int) -> None:
         """Set the epoch's learning rates; at position 0 of an epoch, clear Adam's moments if new_adam_each_epoch."""
         if position == 0 and self.options.new_adam_each_epoch:
-            self.adam.state.clear()
+            self.adam.clear_moments()
         rate = max(self.options.lr * self.options.lr_decay**epoch, self.options.min_lr)
-        for group, factor in zip(self.adam.param_groups, (1.0, self.options.text_lr_factor), strict=True):
-            group["lr"] = factor * rate
+        for group, factor in enumerate((1.0, self.options.text_lr_factor)):
+            self.adam.set_rate(factor * rate, group)
 
-    def losses(self, images: Tensor, tokens: Tensor, lengths: Tensor, class_ids: Tensor) -> MatchingLosses:
-        """Return the four cross entropies of images (B, 3, s, s) and captions with tokens (B, T) and lengths (B,)."""
-        regions, embedding = self.image_encoder(images)
+    def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
+        """Return features of captions, tokens (B, T) and lengths (B,), both on the CPU."""
         words, sentence = self.text_encoder(to_device(tokens, self.device), lengths)
-        class_ids = to_device(class_ids, self.device)
-        return matching_losses(regions, embedding, words, sentence, lengths, class_ids, self.gammas)
+        return EncodedCaptions(sentence, words, to_device(padding_mask(lengths), self.device), lengths)
 
     def step(self, images: Tensor, tokens: Tensor, lengths: Tensor, class_ids: Tensor) -> dict[str, Tensor]:
-        """Update both encoders once; return the losses by name."""
-        losses = self.losses(images, tokens, lengths, class_ids)
+        """Update both encoders once; return the losses by name.
+
+        images (B, 3, s, s); tokens (B, T) and lengths (B,), both on the CPU; class_ids (B,).
+        """
+        return self._update(images, self.encode(tokens, lengths), to_device(class_ids, self.device))
+
+    def padded_step(self, images: Tensor, tokens: Tensor, mask: Tensor, class_ids: Tensor) -> dict[str, Tensor]:
+        """Update both encoders as `step` does, for tokens (B, T) and their mask (B, T), all on the device."""
+        words, sentence = self.text_encoder.padded(tokens, mask)
+        return self._update(images, EncodedCaptions(sentence, words, mask), class_ids)
+
+    def losses(self, images: Tensor, captions: EncodedCaptions, class_ids: Tensor) -> MatchingLosses:
+        """Return the four cross entropies of images (B, 3, s, s) and their captions."""
+        regions, embedding = self.image_encoder(images)
+        return matching_losses(regions, embedding, captions, class_ids, self.gammas)
+
+    def _update(self, images: Tensor, captions: EncodedCaptions, class_ids: Tensor) -> dict[str, Tensor]:
+        losses = self.losses(images, captions, class_ids)
         self.adam.zero_grad(set_to_none=True)
         sum(losses).backward()
         nn.utils.clip_grad_norm_(self.text_encoder.parameters(), self.options.gradient_clip)
@@ -77,8 +97,7 @@ class Pretrainer:
 def pretrain(
     data: Path,
     out: Path,
-    options: DamsmOptions,
-    gammas: MatchingOptions,
+    settings: DamsmSettings,
     seed: int,
     device: torch.device,
     mlflow: str | None = None,
@@ -88,20 +107,28 @@ def pretrain(
 
     Writes the encoders, their vocabulary, history.csv and options.json into `out`.
     """
+    options, gammas, engine = settings.options, settings.matching, resolve_graphs(settings.engine, device)
+    set_deterministic(device, engine.deterministic)
     dataset = PreparedDataset(data)
     torch.manual_seed(seed)
     text_encoder = TextEncoder(len(dataset.vocabulary), options.embedding_dim, options.dropout)
     image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
     if options.image_encoder == "inception":
         _load_inception(image_encoder, inception_weights)
-    pretrainer = Pretrainer(text_encoder, image_encoder, options, gammas, device)
+    pretrainer = Pretrainer(text_encoder, image_encoder, options, gammas, device, capturable=engine.cuda_graphs)
     reading = TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed)
     batches = PrefetchedBatches(reading, device)
+    total_steps = options.epochs * batches.steps_per_epoch
+    record = EngineRecord({"device": device.type, **asdict(engine)})
+    run_step = captured_steps(pretrainer, batches, total_steps, record) if engine.cuda_graphs else None
 
     def step_function(step: int) -> dict[str, Tensor]:
+        record.begin_step(step)
         pretrainer.schedule(*divmod(step, batches.steps_per_epoch))
-        batch = batches[step]
         torch.manual_seed((seed << 32) + step)  # dropout depends only on seed and step
+        if run_step is not None:
+            return run_step(step)
+        batch = batches[step]
         return pretrainer.step(batch.images[0], batch.tokens, batch.lengths, batch.class_ids)
 
     inputs = {"data": dataset.sha256}
@@ -111,11 +138,26 @@ def pretrain(
     title = f"damsm seed{seed}"
     run = RunDescription("damsm", "pretrain", title, dataset, seed, written, parameters=asdict(gammas))
     with RunFolder(out, run, mlflow) as folder, batches:
-        total_steps = options.epochs * batches.steps_per_epoch
-        folder.train(step_function, pretrainer.stateful(), total_steps, partial(describe_batch, reading, seed))
+        stateful = {**pretrainer.stateful(), "engine_segments": record}
+        folder.train(step_function, stateful, total_steps, partial(describe_batch, reading, seed))
         dataset.vocabulary.write(folder.folder / VOCABULARY)
-        folder.finish({TEXT_ENCODER: text_encoder, IMAGE_ENCODER: image_encoder})
+        folder.finish({TEXT_ENCODER: text_encoder, IMAGE_ENCODER: image_encoder}, {"engine": record.segments})
         folder.close()
+
+
+def captured_steps(
+    pretrainer: Pretrainer, batches: PrefetchedBatches, steps: int, record: EngineRecord
+) -> CapturedSteps:
+    """Return the steps of pretraining as a CUDA graph; `record` notes the reason if a step cannot be captured."""
+    max_words = pretrainer.options.max_words
+
+    def inputs_of(step: int) -> list[Tensor]:
+        batch = batches[step]
+        mask = torch.arange(max_words)[None] >= batch.lengths[:, None]
+        tokens = nn.functional.pad(batch.tokens, (0, max_words - batch.tokens.shape[1]))
+        return [batch.images[0], *(to_device(each, pretrainer.device) for each in (tokens, mask, batch.class_ids))]
+
+    return CapturedSteps(pretrainer.padded_step, inputs_of, steps, pretrainer.device, failed=record.without_graphs)
 
 
 def _load_inception(encoder: ImageEncoder, path: Path | None) -> None:

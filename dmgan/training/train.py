@@ -1,7 +1,8 @@
 """Training of one model into a run folder."""
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,11 @@ from dmgan.runtime.randomness import generator as random_generator
 from dmgan.storage.png import contact_sheet
 from dmgan.text.caption_cache import CachedCaptions
 from dmgan.text.damsm import Damsm
-from dmgan.training.engine import EngineRecord, describe_engine
+from dmgan.training.captured_steps import CapturedSteps
+from dmgan.training.engine import EngineRecord, describe_engine, resolve_graphs
 from dmgan.training.loop import describe_batch
 from dmgan.training.run_folder import RunDescription, RunFolder
-from dmgan.training.trainer import Trainer
+from dmgan.training.trainer import StepInputs, Trainer
 
 WEIGHTS = "generator.safetensors"
 
@@ -63,6 +65,7 @@ def train(
     An interrupted run in `out` resumes from its checkpoint, bit-exactly on the CPU. Several processes share each batch.
     UserError if options, data and machine are incompatible.
     """
+    settings = replace(settings, engine=resolve_graphs(settings.engine, device, distributed))
     entry, options, engine = find(name), settings.training, settings.engine
     check_training(name, options)
     if distributed.world_size > 1 and entry.stagewise:
@@ -108,16 +111,20 @@ def train(
         if engine.cache_captions:
             encode = CachedCaptions(damsm, dataset, inputs.damsm, options.max_words, distributed).encode
 
+        def inputs_of(step: int) -> StepInputs:
+            batch = batches[step]
+            captions = encode(batch.tokens, batch.lengths)
+            if engine.compile or engine.cuda_graphs:  # equal shapes for all batches
+                captions = captions.padded_to(options.max_words)
+            noise = step_noise(seed, step, options.batch_size, model.noise_dim)
+            return StepInputs(batch.images, captions, to_device(batch.class_ids, device), to_device(noise, device))
+
+        run_step = captured_steps(trainer, inputs_of, steps, record) if engine.cuda_graphs else None
+
         def step_function(step: int) -> dict[str, Tensor]:
             record.begin_step(step)
             model.begin_step(step, steps)
-            batch = batches[step]
-            captions = encode(batch.tokens, batch.lengths)
-            if engine.compile:  # equal lengths, so that the model is compiled once for all batches
-                captions = captions.padded_to(options.max_words)
-            noise = step_noise(seed, step, options.batch_size, model.noise_dim)
-            class_ids, noise = to_device(batch.class_ids, device), to_device(noise, device)
-            return trainer.step(batch.images, captions, class_ids, noise)
+            return run_step(step) if engine.cuda_graphs else trainer.step(*inputs_of(step))
 
         def describe(step: int) -> dict[str, object]:
             return {**describe_batch(reading, seed, step), "engine": current_engine}
@@ -138,6 +145,25 @@ def train(
             whole = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed)
             folder.mlflow_run.log_image(_samples(trainer, damsm, whole[0]), "samples.png")
         folder.close()
+
+
+def captured_steps(
+    trainer: Trainer, inputs_of: Callable[[int], StepInputs], steps: int, record: EngineRecord
+) -> CapturedSteps:
+    """Return the training steps as a CUDA graph; `record` notes the reason if a step cannot be captured."""
+
+    def failed(reason: str) -> None:
+        trainer.scaler.forget_steps()
+        record.without_graphs(reason)
+
+    return CapturedSteps(
+        lambda *tensors: trainer.step(*StepInputs.of_tensors(*tensors)),
+        lambda step: inputs_of(step).tensors(),
+        steps,
+        trainer.device,
+        version=lambda: (trainer.model.trained_images, trainer.rates()),
+        failed=failed,
+    )
 
 
 def _refuse_unread(name: str, needs: frozenset[str], inputs: TrainingInputs) -> None:

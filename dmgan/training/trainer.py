@@ -20,9 +20,38 @@ from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.text.damsm import EncodedCaptions
 from dmgan.training.damsm_loss import losses_of_scores, matching_scores
 from dmgan.training.gan_losses import adversarial_loss, discriminator_loss, kl_loss
-from dmgan.training.optimizers import EPS, Adam, LossScaler, WeightAverage
+from dmgan.training.optimizers import Adam, LossScaler, WeightAverage
 
 NO_NETWORKS = LossNetworks()
+
+
+class StepInputs(NamedTuple):
+    """Inputs of a training step: the whole batch, but only this process's images."""
+
+    images: Sequence[Tensor]  # per side (n, 3, s, s)
+    captions: EncodedCaptions  # of the B images of the batch
+    class_ids: Tensor  # (B,)
+    noise: Tensor  # (B, noise_dim)
+
+    def tensors(self) -> list[Tensor | None]:
+        """Return all tensors on the device, for a captured step; the captions' lengths are on the CPU and left out."""
+        captions = self.captions
+        encoded = [captions.sentence, captions.words, captions.mask, captions.tokens]
+        return [*encoded, self.class_ids, self.noise, *self.images]
+
+    @classmethod
+    def of_tensors(
+        cls,
+        sentence: Tensor,
+        words: Tensor,
+        mask: Tensor,
+        tokens: Tensor | None,
+        class_ids: Tensor,
+        noise: Tensor,
+        *images: Tensor,
+    ) -> "StepInputs":
+        """Return the inputs that `tensors` took apart."""
+        return cls(images, EncodedCaptions(sentence, words, mask, tokens=tokens), class_ids, noise)
 
 
 class MicroBatch(NamedTuple):
@@ -61,12 +90,15 @@ class Trainer:
         self.image_encoder = image_encoder
         self.context = LossContext(options, networks, self.discriminators)
         self._set_up_networks()
-        adam = {"betas": (options.adam_beta1, options.adam_beta2), "eps": EPS}
-        if self.engine.fused_adam:
-            adam["fused"] = True
-        self.generator_adam = Adam(self.model.parameters(), lr=options.generator_lr, **adam)
+        adam = partial(
+            Adam,
+            betas=(options.adam_beta1, options.adam_beta2),
+            fused=self.engine.fused_adam or None,
+            capturable=bool(self.engine.cuda_graphs),
+        )
+        self.generator_adam = adam(self.model.parameters(), lr=options.generator_lr)
         self.discriminator_adams = [
-            Adam([p for p in each.parameters() if p.requires_grad], lr=options.discriminator_lr, **adam)
+            adam([p for p in each.parameters() if p.requires_grad], lr=options.discriminator_lr)
             for each in self.discriminators
         ]
         self.average = WeightAverage(self.model, options.ema_decay)
@@ -85,9 +117,8 @@ class Trainer:
         if self.engine.gradient_checkpointing:
             recompute_in_backward(self.model)
         if self.engine.compile:
-            mode = "reduce-overhead" if self.engine.cuda_graphs else None
-            self.model.compile(dynamic=False, mode=mode)
-            self.image_encoder.compile(dynamic=False, mode=mode)
+            self.model.compile(dynamic=False)
+            self.image_encoder.compile(dynamic=False)
         losses = [DiscriminatorLoss(each, self.losses, self.model, self.context) for each in self.discriminators]
         # Use one wrapper per network and one backward pass for all its forward passes: otherwise the gradients are
         # silently wrong.
@@ -109,6 +140,10 @@ class Trainer:
             **adams,
         }
 
+    def rates(self) -> list[float]:
+        """Return the learning rates of all optimisers."""
+        return [rate for adam in (self.generator_adam, *self.discriminator_adams) for rate in adam.rates()]
+
     def step(
         self, images: Sequence[Tensor], captions: EncodedCaptions, class_ids: Tensor, noise: Tensor
     ) -> dict[str, Tensor]:
@@ -117,8 +152,6 @@ class Trainer:
         images: this process's rows of the batch, per side (n, 3, s, s). captions, class_ids (B,) and noise
         (B, noise_dim) of the whole batch. The sum of the returned losses over the processes is the batch's loss.
         """
-        if self.engine.cuda_graphs:
-            torch.compiler.cudagraph_mark_step_begin()  # allows CUDA graphs to reuse the memory of the last step
         batches = self._micro_batches(images, captions, noise)
         # One micro-batch: reuse this graph for the generator's update. Several: recompute.
         with torch.set_grad_enabled(len(batches) == 1):
@@ -140,8 +173,17 @@ class Trainer:
                 _add(losses, {f"discriminator{i}": loss})
             self.scaler.step(adam)
 
-        # Update the generator with the updated discriminators, whose weights need no gradient here.
-        _require_gradients(self.discriminators, False)
+        # Update the generator with the updated discriminators.
+        with weights_frozen(self.discriminators):
+            losses |= self._update_generator(batches, generated, captions, class_ids)
+        self.average.update(self.model)
+        return losses
+
+    def _update_generator(
+        self, batches: list[MicroBatch], generated: list[Generated], captions: EncodedCaptions, class_ids: Tensor
+    ) -> dict[str, Tensor]:
+        """Update the generator once; return its losses by name."""
+        losses: dict[str, Tensor] = {}
         matching = self.losses.matching and not (len(batches) == self.distributed.world_size == 1)
         scores = self._all_scores(batches, generated, captions) if matching else None
         self.generator_adam.zero_grad(set_to_none=True)
@@ -155,9 +197,6 @@ class Trainer:
             _add(losses, by_name)
         self.scaler.step(self.generator_adam)
         self.scaler.update()
-        _require_gradients(self.discriminators, True)
-
-        self.average.update(self.model)
         return losses
 
     def _micro_batches(self, images: Sequence[Tensor], captions: EncodedCaptions, noise: Tensor) -> list[MicroBatch]:
@@ -238,8 +277,7 @@ class Trainer:
         with self._autocast():
             regions, embedding = self.image_encoder(images)
         regions, embedding = to_float32(regions), to_float32(embedding)
-        words, sentence, lengths = captions.words, captions.sentence, captions.lengths
-        return torch.stack(matching_scores(regions, embedding, words, sentence, lengths, self.gammas))
+        return torch.stack(matching_scores(regions, embedding, captions, self.gammas))
 
     @torch.no_grad()
     def _all_scores(self, batches: list[MicroBatch], generated: list[Generated], captions: EncodedCaptions) -> Tensor:
@@ -311,8 +349,14 @@ def _add(sums: dict[str, Tensor], losses: dict[str, Tensor]) -> None:
         sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
 
 
-def _require_gradients(discriminators: nn.ModuleList, required: bool) -> None:
-    """Set requires_grad of all weights but spectral norm's u and v, which are never trained by gradients."""
-    for name, parameter in discriminators.named_parameters():
-        if not name.endswith(("weight_u", "weight_v")):
-            parameter.requires_grad_(required)
+@contextmanager
+def weights_frozen(discriminators: nn.ModuleList):
+    """Compute no gradients of weights; spectral norm's u and v never have gradients."""
+    trained = [p for name, p in discriminators.named_parameters() if not name.endswith(("weight_u", "weight_v"))]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -153,7 +153,8 @@ def test_the_projected_schedules_are_the_paper_s_and_the_release_s():
         epochs, batch = (block["epochs"], block["batch_size"]) if of_paper else release[dataset]
         assert steps == epochs * (images[dataset] // batch)
         assert f"{epochs} epochs of {images[dataset] // batch:,} steps of {batch}" in schedule
-        assert training.CUDA_SETTINGS[setting].coco_batch == (batch if dataset == "COCO" else 0)
+        measured = training.CUDA_SETTINGS[setting]
+        assert (measured.batch, measured.residual_blocks) == (batch, 3 if dataset == "COCO" else 2)
         assert projected[f"projected, steps alone: {schedule}"] == pytest.approx(steps / 1000)
-    assert any(each.engine and each.engine.cuda_graphs for each in training.CUDA_SETTINGS.values())
+    assert training.CUDA_SETTINGS[training.GRAPH].engine.cuda_graphs and training.GRAPH in training.FIRST
     assert not training._gpu_claims({})

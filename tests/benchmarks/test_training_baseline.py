@@ -8,7 +8,7 @@ from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, LossOptions, MatchingOptions, TrainingOptions, TrainingSettings
 from dmgan.text.damsm import EncodedCaptions
 from dmgan.text.encoders import SmallImageEncoder, padding_mask
-from dmgan.training.damsm_loss import cross_entropies, word_scores
+from dmgan.training.damsm_loss import cross_entropies, pack_words, word_scores
 from dmgan.training.trainer import Trainer
 from tests.conftest import CPU
 
@@ -51,7 +51,7 @@ def test_the_loop_over_captions_is_the_word_loss():
     torch.manual_seed(0)
     lengths, class_ids, gammas = torch.tensor([2, 6, 4, 6]), torch.tensor([0, 1, 0, 2]), MatchingOptions()
     regions, words = torch.randn(4, EMBEDDING, 5, 5), torch.randn(4, EMBEDDING, 6)
-    scores = gammas.gamma3 * word_scores(regions, words, lengths, gammas.gamma1, gammas.gamma2)
+    scores = gammas.gamma3 * word_scores(regions, pack_words(words, lengths), gammas.gamma1, gammas.gamma2)
     torch.testing.assert_close(
         cross_entropies(scores, class_ids), words_loss(regions, words, lengths, class_ids, gammas)
     )

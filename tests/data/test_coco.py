@@ -11,7 +11,7 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_photographs
 from dmgan.data.sources.coco import list_coco
 from dmgan.errors import UserError
-from dmgan.options import MatchingOptions, TrainingOptions, TrainingSettings
+from dmgan.options import DamsmSettings, TrainingOptions, TrainingSettings
 from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from dmgan.training.pretrain_damsm import pretrain
 from dmgan.training.train import TrainingInputs, train
@@ -61,7 +61,7 @@ def test_real_photographs_of_coco_are_prepared_trained_on_and_sampled(tmp_path):
     assert opened.description["images"] == {"train": 80, "test": 79}
     assert opened.description["captions"] == 159 * 5 and found(opened.description["decisions"]) == {}
     assert len(set(opened.class_ids)) == 159
-    pretrain(folder, damsm, dataclasses.replace(DAMSM, batch_size=16), MatchingOptions(), 0, CPU)
+    pretrain(folder, damsm, DamsmSettings(dataclasses.replace(DAMSM, batch_size=16)), 0, CPU)
     settings = TrainingSettings(ARCHITECTURE, TrainingOptions(epochs=1, batch_size=16, max_words=12))
     train("dmgan", TrainingInputs(folder, damsm), tmp_path / "run", settings, 0, CPU)
     sample_test_captions(tmp_path / "run", folder, tmp_path / "images", SampleRequest(8), CPU)

@@ -19,7 +19,8 @@ from dmgan.options import (
     TrainingOptions,
     TrainingSettings,
 )
-from dmgan.text.encoders import ImageEncoder, InceptionImageEncoder, TextEncoder
+from dmgan.text.damsm import EncodedCaptions
+from dmgan.text.encoders import ImageEncoder, InceptionImageEncoder, TextEncoder, padding_mask
 from dmgan.training.damsm_loss import MatchingLosses, matching_losses, pack_words, word_attention
 from dmgan.training.gan_losses import kl_loss
 from dmgan.training.pretrain_damsm import Pretrainer
@@ -95,7 +96,8 @@ def losses(repository: str, dtype: torch.dtype) -> Values:
     code = small.input("code", (small.batch, small.words_dim), 0.7)
     values = {}
     for prefix, class_ids in (("losses_cls", small.class_ids), ("losses_nocls", None)):
-        found = matching_losses(region, code, small.words, small.sentence, small.lengths, class_ids, GAMMAS)
+        captions = EncodedCaptions(small.sentence, small.words, padding_mask(small.lengths), small.lengths)
+        found = matching_losses(region, code, captions, class_ids, GAMMAS)
         values |= prefixed(prefix, _matching(found))
 
     def attention(b: int, length: int) -> Tensor:
@@ -173,7 +175,9 @@ def damsm(repository: str, dtype: torch.dtype) -> Values:
     after = clipped.text_encoder.state_dict(prefix="rnn.") | {
         "emb_features.weight": clipped.image_encoder.emb_features.weight  # of the heads the file has this one alone
     }
-    values = prefixed("damsm_after", after) | prefixed("damsm2", _matching(clipped.losses(*given)))
+    values = prefixed("damsm_after", after) | prefixed(
+        "damsm2", _matching(clipped.losses(trunk, clipped.encode(small.tokens, small.lengths), small.class_ids))
+    )
 
     whole = pretrainer(float("inf"))  # the file has the gradients before they are clipped
     whole.step(*given)

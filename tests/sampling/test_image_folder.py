@@ -14,6 +14,7 @@ import pytest
 from dmgan.errors import UserError
 from dmgan.sampling.image_folder import ImageFolder
 from dmgan.storage import files
+from dmgan.storage.npy import NpyWriter
 from tests.storage.killed_steps import contents, killed_before
 
 COUNT, SIDES = 4, {"_4": 4, "_8": 8}
@@ -166,3 +167,27 @@ def test_a_second_job_waits_for_the_first(whole, tmp_path, capsys):
             assert os.listdir(tmp_path) == [".out.lock"]
         assert made.result() == [0, 1, 2, 3]
     assert contents(tmp_path / "out") == whole
+
+
+@pytest.mark.slow
+def test_a_thread_packs_the_rows_beside_the_workers(whole, tmp_path):
+    with ImageFolder(tmp_path / "out", {"seed": 0}, COUNT, SIDES, workers=1, packed=True) as folder:
+        for n in range(COUNT):
+            folder.write([n], {suffix: pixels(n, side, 0)[None] for suffix, side in SIDES.items()})
+        folder.finish({"seed": 0})
+    assert contents(tmp_path / "out") == whole
+
+
+def test_rows_that_cannot_be_packed_are_an_error(tmp_path, monkeypatch):
+    """The thread that writes the rows passes its error on."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(NpyWriter, "write", full)
+    with (
+        pytest.raises(UserError, match=r"No space left on device.; complete images stay in .*out.part"),
+        ImageFolder(tmp_path / "out", {"seed": 0}, COUNT, SIDES, workers=1, packed=True) as folder,
+    ):
+        folder.write([0], {suffix: pixels(0, side, 0)[None] for suffix, side in SIDES.items()})
+        folder.finish({"seed": 0})

@@ -285,11 +285,11 @@ def test_a_folder_with_files_of_anybody_else_is_left_as_it_is(run_folder, data, 
 def test_a_full_disk_keeps_what_is_complete(run_folder, data, tmp_path, monkeypatch):
     save, left = Image.Image.save, [30]
 
-    def full(self, path):
+    def full(self, path, **options):
         left[0] -= 1
         if left[0] < 0:
             raise OSError(28, "No space left on device")
-        save(self, path)
+        save(self, path, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", full)

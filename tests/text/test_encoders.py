@@ -1,11 +1,11 @@
-"""Pooling and resizing of the encoders have torch's values and gradients."""
+"""The text encoder's padded pass equals its packed pass; pooling and resizing have torch's values and gradients."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from dmgan.text.damsm import resized
-from dmgan.text.encoders import place_means
+from dmgan.text.encoders import TextEncoder, padding_mask, place_means
 
 
 @pytest.mark.parametrize("side", [1, 2, 4, 8, 12])
@@ -28,4 +28,20 @@ def test_resizing_for_the_image_encoder_equals_torch_interpolate(side, wanted, d
     torch.testing.assert_close(found, expected)
     weight = torch.randn_like(found)
     gradients = [torch.autograd.grad((weight * each).sum(), x)[0] for each in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_padded_pass_of_the_text_encoder_equals_the_packed_pass():
+    torch.manual_seed(0)
+    encoder, lengths = TextEncoder(20, embedding_dim=8, dropout=0.0).double(), torch.tensor([3, 7, 1, 5])
+    mask = torch.cat([padding_mask(lengths), torch.ones(4, 2, dtype=torch.bool)], dim=1)  # two more than the longest
+    tokens = torch.randint(1, 20, mask.shape).masked_fill(mask, 0)
+    passes = {"packed": encoder(tokens[:, :7], lengths), "padded": encoder.padded(tokens, mask)}
+    (words, sentence), (padded_words, padded_sentence) = passes["packed"], passes["padded"]
+    torch.testing.assert_close(padded_words, F.pad(words, (0, 2)))
+    torch.testing.assert_close(padded_sentence, sentence)
+    gradients = [
+        torch.autograd.grad(words.square().sum() + sentence.sum(), list(encoder.parameters()))
+        for words, sentence in passes.values()
+    ]
     torch.testing.assert_close(*gradients)

@@ -13,8 +13,8 @@ from dmgan.options import (
     PLAIN_ENGINE,
     CaptionerOptions,
     ClassifierOptions,
+    DamsmSettings,
     EngineOptions,
-    MatchingOptions,
     TrainingOptions,
     TrainingSettings,
 )
@@ -133,7 +133,7 @@ def training_stage(name: str, inputs: TrainingInputs) -> Callable[[int, int, Pat
         if name in MODELS:
             train_briefly(inputs, out, name, dataclasses.replace(TRAINING, **common))
         elif name == "pretrain":
-            pretrain(inputs.data, out, dataclasses.replace(DAMSM, **common), MatchingOptions(), 0, CPU)
+            pretrain(inputs.data, out, DamsmSettings(dataclasses.replace(DAMSM, **common)), 0, CPU)
         elif name == "captioner":
             train_captioner(inputs.data, inputs.damsm, out, CaptionerOptions(8, 8, **common), 0, CPU)
         else:

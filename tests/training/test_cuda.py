@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -11,17 +12,27 @@ from torch.nn import functional as F
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.models.registry import MODELS, build_model, find
-from dmgan.options import PLAIN_ENGINE, EngineOptions, MatchingOptions, TrainingSettings
-from dmgan.runtime.device import to_device
+from dmgan.options import PLAIN_ENGINE, DamsmEngineOptions, DamsmSettings, EngineOptions, TrainingSettings
+from dmgan.runtime.device import set_deterministic, to_device
 from dmgan.runtime.distributed import SINGLE_PROCESS
+from dmgan.storage.files import read_json
 from dmgan.text.caption_cache import CachedCaptions
 from dmgan.text.damsm import Damsm
+from dmgan.training.engine import EngineRecord
 from dmgan.training.pretrain_damsm import pretrain
-from dmgan.training.train import step_noise
+from dmgan.training.train import captured_steps, step_noise
 from dmgan.training.trainer import Trainer
 from tests.conftest import ARCHITECTURE, DAMSM, TRAINING
+from tests.reading import read_csv
 from tests.training import without_batch_norm
-from tests.training.short_runs import assert_equal_files, assert_resumes_bit_exactly, first_losses, train_briefly
+from tests.training.device_steps import inputs_of, make_trainer
+from tests.training.short_runs import (
+    assert_equal_files,
+    assert_equal_states,
+    assert_resumes_bit_exactly,
+    first_losses,
+    train_briefly,
+)
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first test uses cuBLAS
@@ -53,7 +64,8 @@ def test_every_model_resumes_bit_exactly_with_deterministic_algorithms(
 def test_deterministic_pretraining_is_reproducible(data, tmp_path):
     options = dataclasses.replace(DAMSM, epochs=2)
     for name in ("once", "again"):
-        pretrain(data, tmp_path / name, options, MatchingOptions(), 0, GPU, deterministic=True)
+        settings = DamsmSettings(options, engine=DamsmEngineOptions(deterministic=True))
+        pretrain(data, tmp_path / name, settings, 0, GPU)
     files = ("text_encoder.safetensors", "image_encoder.safetensors", "history.csv")
     assert_equal_files(tmp_path / "once", tmp_path / "again", *files)
 
@@ -71,12 +83,64 @@ def test_float16_trains_without_overflow(fused, training_inputs, tmp_path):
     assert all(moments["step"] > 24 for moments in state["generator_adam"]["state"].values())
 
 
-@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
-def test_cuda_graphs_have_the_losses_of_eager_steps(training_inputs, tmp_path):
-    engine = EngineOptions(compile=True, cuda_graphs=True)
-    graphs = train_briefly(training_inputs, tmp_path / "graphs", engine=engine, device=GPU)
-    eager = train_briefly(training_inputs, tmp_path / "eager", device=GPU)
-    assert first_losses(graphs) == pytest.approx(first_losses(eager), rel=0.01)
+def engine_of(out) -> dict[str, object]:
+    """Return the engine settings of a run's last segment."""
+    return read_json(out / "options.json", "")["engine"][-1]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_captured_steps_have_the_bits_of_eager_steps(name, dataset, damsm_folder, captioner_folder):
+    """50 steps of the same inputs, with the same Adam and deterministic algorithms: only the launch differs."""
+    set_deterministic(GPU, True)
+    found = {}
+    for captured in (True, False):
+        trainer, record = make_trainer(name, dataset, damsm_folder, captioner_folder, GPU), EngineRecord({})
+        record.begin_step(0)
+        run = captured_steps(trainer, partial(inputs_of, trainer), 50, record)
+        for step in range(50):
+            trainer.model.begin_step(step, 50)
+            losses = run(step) if captured else trainer.step(*inputs_of(trainer, step))
+        assert record.segments == [{"from_step": 0}], "the step was not captured"
+        state = {key: value.state_dict() for key, value in trainer.stateful().items()}
+        found[captured] = state, {key: loss.item() for key, loss in losses.items()}
+    assert found[True][1] == found[False][1]
+    assert_equal_states(found[True][0], found[False][0])
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        EngineOptions(),
+        PAPERS,
+        EngineOptions(precision="float16"),
+        EngineOptions(accumulate=2),
+        EngineOptions(gradient_checkpointing=True),
+        pytest.param(
+            dataclasses.replace(PAPERS, compile=True),
+            marks=pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler"),
+        ),
+    ],
+    ids=["default", "papers", "float16", "accumulate", "gradient_checkpointing", "compile"],
+)
+def test_every_engine_option_is_captured_by_default(engine, training_inputs, tmp_path):
+    captured = train_briefly(training_inputs, tmp_path / "captured", engine=engine, device=GPU)
+    assert engine_of(captured)["cuda_graphs"] is True, engine_of(captured)
+    eager = dataclasses.replace(engine, cuda_graphs=False, fused_adam=True)
+    plain = train_briefly(training_inputs, tmp_path / "eager", engine=eager, device=GPU)
+    assert engine_of(plain)["cuda_graphs_reason"] == "turned off"
+    assert first_losses(captured) == pytest.approx(first_losses(plain), rel=0.05)
+
+
+def test_captured_pretraining_is_reproducible_and_close_to_eager_pretraining(data, tmp_path):
+    rows = {}
+    for name, graphs in (("captured", True), ("again", True), ("eager", False)):
+        engine = DamsmEngineOptions(cuda_graphs=graphs, deterministic=True)
+        options = dataclasses.replace(DAMSM, epochs=4, dropout=0.0)
+        pretrain(data, tmp_path / name, DamsmSettings(options, engine=engine), 0, GPU)
+        rows[name] = [float(row["sentence0"]) for row in read_csv(tmp_path / name / "history.csv")]
+    assert engine_of(tmp_path / "captured")["cuda_graphs"] is True
+    assert_equal_files(tmp_path / "captured", tmp_path / "again", "text_encoder.safetensors")
+    assert rows["captured"] == pytest.approx(rows["eager"], rel=0.02)
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -13,7 +13,7 @@ from dmgan.errors import UserError
 from dmgan.options import (
     CaptionerOptions,
     DamsmOptions,
-    MatchingOptions,
+    DamsmSettings,
 )
 from dmgan.text.captioner import TrainedCaptioner
 from dmgan.text.damsm import Damsm
@@ -53,7 +53,7 @@ def test_the_encoders_learn_to_match_images_with_captions(data, tmp_path):
         image_encoder="small", image_size=32, width=8, embedding_dim=32, epochs=30, batch_size=8,
         dropout=0.0, new_adam_each_epoch=False,
     )  # fmt: skip
-    pretrain(data, tmp_path, options, MatchingOptions(), 0, CPU)
+    pretrain(data, tmp_path, DamsmSettings(options), 0, CPU)
     last = read_csv(tmp_path / "history.csv")[-1]
     assert float(last["sentence0"]) < 0.6 * math.log(8) and float(last["word0"]) < 0.6 * math.log(8)
 
@@ -64,7 +64,7 @@ def test_a_pretraining_that_is_not_finite_records_its_images_and_captions(stage,
     with pytest.raises(UserError, match="is not a finite number"):
         if stage == "pretrain":
             options = dataclasses.replace(DAMSM, min_lr=1e37, **common)
-            pretrain(data, tmp_path, options, MatchingOptions(), 7, CPU)
+            pretrain(data, tmp_path, DamsmSettings(options), 7, CPU)
         else:
             train_captioner(data, damsm_folder, tmp_path, CaptionerOptions(hidden_dim=8, **common), 7, CPU)
     failure = json.loads((tmp_path / "failure.json").read_text())

@@ -139,9 +139,9 @@ def test_sampling_is_planned_as_it_is_configured(paper):
         return next(each for each in costs(paper, {}) if (each.rule, each.what) == ("sample", "dmgan"))
 
     usual = sample()
-    assert usual.engine == "fused, channels_last" and usual.disk == pytest.approx(90_000 * 256**2 * 1.75)
+    assert usual.engine == "fused, channels_last" and usual.disk == pytest.approx(90_000 * 256**2 * 1.87)
     paper["sampling"] = {"packed": True, "workers": 4, "fused": False, "channels_last": False}
-    assert sample().engine == "" and sample().disk == pytest.approx(90_000 * 256**2 * 4.75)
+    assert sample().engine == "" and sample().disk == pytest.approx(90_000 * 256**2 * 4.87)
     paper["datasets"]["cub"]["sampling"] = {"precision": "bfloat16"}
     assert sample().engine == "bfloat16"
 

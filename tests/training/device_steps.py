@@ -1,0 +1,56 @@
+"""Trainers of every model at small sizes, and inputs of their steps as a GPU gets them."""
+
+from pathlib import Path
+
+import torch
+
+from dmgan.data.dataset import PreparedDataset
+from dmgan.models.loss_networks import read_loss_networks
+from dmgan.models.registry import build_model, find
+from dmgan.models.vgg import feature_network
+from dmgan.options import EngineOptions, TrainingOptions, TrainingSettings
+from dmgan.text.damsm import Damsm, EncodedCaptions
+from dmgan.training.trainer import StepInputs, Trainer
+from tests.conftest import ARCHITECTURE
+
+BATCH, WORDS = 4, 12
+GRAPHS = EngineOptions(cuda_graphs=True)
+
+
+def make_trainer(
+    name: str,
+    dataset: PreparedDataset,
+    damsm_folder: Path,
+    captioner_folder: Path,
+    device: torch.device,
+    engine: EngineOptions = GRAPHS,
+) -> Trainer:
+    """Return a trainer of the model called `name` with the weights of seed 0."""
+    entry, damsm = find(name), Damsm.read_for(dataset, damsm_folder).to(device)
+    options = TrainingOptions(**{**entry.defaults, "batch_size": BATCH, "perceptual": "damsm"})
+    captioner = captioner_folder if "captioner" in entry.needs else None
+    networks, _ = read_loss_networks(entry.needs, damsm, options, None, captioner, device)
+    if entry.retrieves:
+        networks = networks._replace(features=feature_network("small", None))
+    torch.manual_seed(0)
+    model = build_model(name, ARCHITECTURE, damsm.options.embedding_dim)
+    settings = TrainingSettings(ARCHITECTURE, options, engine=engine)
+    return Trainer(model, damsm.image_encoder, settings, entry.losses, device, networks=networks)
+
+
+def inputs_of(trainer: Trainer, step: int, words: int = WORDS) -> StepInputs:
+    """Return random inputs of a step: captions padded to `words` words, without lengths."""
+    random = torch.Generator().manual_seed(step)
+    lengths = torch.tensor([7, 4, 1, 6])
+    mask = torch.arange(words)[None] >= lengths[:, None]
+    dim = trainer.model.embedding_dim
+    features = torch.zeros(BATCH, dim, words)
+    features[:, :, :7] = torch.randn(BATCH, dim, 7, generator=random)
+    features = features.masked_fill(mask[:, None], 0.0)
+    tokens = torch.ones(BATCH, words, dtype=torch.int64).masked_fill(mask, 0)
+    noise = torch.randn(BATCH, trainer.model.noise_dim, generator=random)
+    images = [torch.rand(BATCH, 3, side, side, generator=random) * 2 - 1 for side in trainer.model.image_sizes]
+    sentence = torch.randn(BATCH, dim, generator=random)
+    captions = EncodedCaptions(sentence, features, mask, tokens=tokens)
+    made = StepInputs(images, captions, torch.tensor([0, 1, 0, 2]), noise)
+    return StepInputs.of_tensors(*(each.to(trainer.device) for each in made.tensors()))
