@@ -45,7 +45,6 @@ rule all:
             figure=FIGURES_OF_RETRIEVAL,
             suffix=["png", "pdf"],
         ),
-        metrics_of_soa(),
         retrieval_tables(),
         imported_tables(),
 

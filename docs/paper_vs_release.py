@@ -153,7 +153,8 @@ DIFFERENCES = (
         "at most 18 on CUB and 12 on COCO in training, 25 and 20 in evaluation; of a longer caption a random "
         "ordered subset",
         "no option: configuration, `TrainingOptions.max_words`; evaluation: `sample --max-words`, `sampling.max_words`"
-        "; R-precision reads whole captions, `EvaluationOptions.caption_words` cuts them",
+        "; R-precision reads whole captions by default, `EvaluationOptions.caption_words` cuts them: 25 and 20 in "
+        "paper.yaml",
     ),
     Difference(
         "text encoder",
@@ -163,16 +164,24 @@ DIFFERENCES = (
     ),
     # Evaluation.
     Difference(
+        "test images",
+        "30,000 images of test captions",
+        "a shuffled data loader that drops the last images of a pass: on CUB eleven passes, on COCO a part of one",
+        "no option: every pass has a random order of its own and is whole, but for the last",
+    ),
+    Difference(
         "FID",
         "a pre-trained Inception v3",
         "torchvision's weights, fed another range of values than they were trained on",
-        "no option: metrics.json names the feature network with the hash of its weights",
+        "no option of a model: the feature extractor `torchvision-released` is the release's computation, "
+        "`torchvision` the same network fed as it was trained, `inception-tf` and `clean` other networks and resizes",
     ),
     Difference(
         "R-precision",
         "ten folds; mismatched captions at random",
         "folds of 2999, the last image of each 3000 is dropped; on CUB mismatched captions are of other classes",
-        "no option: ten whole folds, mismatched captions of other classes",
+        "`EvaluationOptions.fold_rule`: ten whole folds by default, `released` drops the last image of each fold "
+        "(paper.yaml); mismatched captions of other classes, on COCO of other images",
     ),
 )  # fmt: skip
 

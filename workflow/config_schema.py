@@ -52,6 +52,9 @@ def build_schema() -> dict:
     for name in ("fold_rule", "caption_words"):
         field = EvaluationOptions.__dataclass_fields__[name]
         schema["properties"][name] |= _of_option(field) | {"default": field.default}
+    definitions["dataset"]["properties"]["caption_words"] |= _of_option(
+        EvaluationOptions.__dataclass_fields__["caption_words"]
+    )
     _add_sources(definitions["dataset"])
     return schema
 

@@ -17,7 +17,7 @@ from dmgan.models.registry import VGG16_OPTIONS, find
 from workflow.config_schema import build_schema
 
 # Keys of a data set's block that other stages than the preparation read.
-_OF_OTHER_STAGES = ("damsm", "sampling", "extractors", "models")
+_OF_OTHER_STAGES = ("damsm", "sampling", "extractors", "caption_words", "models")
 
 
 def read_configuration(path: Path) -> dict:
@@ -170,6 +170,11 @@ def sampling_block(config: Mapping, dataset: str) -> dict[str, object]:
 def extractors_of(config: Mapping, dataset: str) -> list[str]:
     """Return the feature extractors of a data set."""
     return config["datasets"][dataset].get("extractors", config["extractors"])
+
+
+def caption_words_of(config: Mapping, dataset: str) -> int:
+    """Return the largest number of words of a caption that R-precision reads on a data set; 0 for whole captions."""
+    return config["datasets"][dataset].get("caption_words", config["caption_words"])
 
 
 def has_attributes(config: Mapping, dataset: str) -> bool:

@@ -13,7 +13,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the images; an interrupted sampling is resumed"
     )
-    parser.add_argument("--num-images", type=int, default=30000, help="images to generate (default 30000, the papers')")
+    parser.add_argument(
+        "--num-images", type=int, default=30000,
+        help="images to generate (default 30000, the papers'); every pass over the test images has a random order",
+    )  # fmt: skip
     parser.add_argument(
         "--seed", type=int, default=100, help="seed of captions and noises (default 100, the released code's)"
     )

@@ -107,8 +107,12 @@ class Evaluator:
         """
         if len(subject) < 2 * FOLDS:
             raise UserError(f"{subject.name}: {len(subject)} images do not make ten folds; give at least {2 * FOLDS}")
-        out, measurement = Path(out), self._measurement(subject, Path(out))
-        computed = {metric.key: metric.compute(measurement) for metric in self.metrics}
+        keys = {metric: metric.key_of(subject) for metric in self.metrics}
+        measured = {key: metric for metric, key in keys.items() if key is not None}
+        if not measured:
+            raise UserError(f"{subject.name}: these images were made for SOA (sample --soa); give --detector-weights")
+        out, measurement = Path(out), self._measurement(subject, Path(out), list(measured.values()))
+        computed = {key: metric.compute(measurement) for key, metric in measured.items()}
         results = {key: result for key, result in computed.items() if result is not None}
         if subject.kind != "control":  # control rows also list undefined metrics, as null
             computed = results
@@ -130,10 +134,10 @@ class Evaluator:
             log(f"{subject.name}: {key} {result.score.value:.4g}  ({low:.4g} to {high:.4g})")
         _log_to_mlflow(self._mlflow, out, subject, content)
 
-    def _measurement(self, subject: ImageSet, out: Path) -> Measurement:
+    def _measurement(self, subject: ImageSet, out: Path, metrics: Sequence[Metric]) -> Measurement:
         """Compute the features of the subject and of the reference by every extractor that a metric reads."""
         options = self.options
-        every = dict.fromkeys([*self.networks.extractors.values(), *(metric.extractor for metric in self.metrics)])
+        every = dict.fromkeys(metric.extractor for metric in metrics)
         extractors = [extractor for extractor in every if extractor is not None]
         folder = beside(out, "features")
         stored = extract(
@@ -222,6 +226,8 @@ def _describe(subject: ImageSet, dataset: PreparedDataset) -> dict[str, object]:
         "num_images": len(subject),
         "image_size": subject.size,
     }
+    if subject.class_of is not None:
+        described["made_for"] = "SOA"
     return {**described, "imported": True} if subject.imported else described
 
 

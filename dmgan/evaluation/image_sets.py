@@ -121,6 +121,7 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
             "sampling_seed": manifest["seed"],
             "vocabulary_sha256": manifest["vocabulary_sha256"],
             "variant": manifest["variant"],
+            **{name: manifest[name] for name in ("hyperparameters", "test_order") if name in manifest},
             "longest_caption_read": max(len(tokens) for tokens in manifest["tokens"]),  # in words, by the generator
             **_retrieval_settings(manifest),
         },

@@ -12,9 +12,9 @@ import numpy as np
 
 from dmgan.errors import UserError
 from dmgan.evaluation.metrics.table import facts_of
+from dmgan.evaluation.statistics.claims import ALPHA, OverSeeds, difference_over_seeds, holm
 from dmgan.evaluation.statistics.uncertainty import (
     Difference,
-    difference_over_seeds,
     paired_difference_of_folds,
     paired_difference_of_shares,
 )
@@ -91,7 +91,14 @@ class Comparison(NamedTuple):
     second: float
     difference: Difference  # over images
     seeds: tuple[int, int]
-    over_seeds: tuple[tuple[float, float], float] | None  # interval and p-value; None if a model has one seed
+    over_seeds: OverSeeds | None  # None if a model has one seed
+
+
+class Corrected(NamedTuple):
+    """p-values of a comparison, corrected for all comparisons of its family."""
+
+    images: float
+    seeds: float | None  # corrected for all comparisons of several seeds; None if a model has one seed
 
 
 def compare(first: Sequence[PerImage], second: Sequence[PerImage], metric: str, seed: int) -> Comparison:
@@ -99,7 +106,7 @@ def compare(first: Sequence[PerImage], second: Sequence[PerImage], metric: str, 
     values = [np.array([run.values[metric] for run in runs]) for runs in (first, second)]
     means = [float(each.mean()) for each in values]
     if f"hits/{metric}" in first[0].arrays:
-        hits = [np.mean([run.arrays[f"hits/{metric}"] for run in runs], axis=0) for runs in (first, second)]
+        hits = [np.stack([run.arrays[f"hits/{metric}"] for run in runs]) for runs in (first, second)]
         arrays = first[0].arrays
         difference = paired_difference_of_shares(*hits, arrays[f"counts/{metric}"], arrays["test_images"], seed)
     else:
@@ -111,16 +118,26 @@ def compare(first: Sequence[PerImage], second: Sequence[PerImage], metric: str, 
     )
 
 
-def holds(comparison: Comparison, corrected_p: float) -> bool:
+def correct(family: Sequence[Comparison]) -> list[Corrected]:
+    """Return the corrected p-values (Holm) of all comparisons of a table, over images and over seeds of training."""
+    over_images = holm([each.difference.p_value for each in family])
+    tested = [number for number, each in enumerate(family) if each.over_seeds is not None]
+    over_seeds = dict(zip(tested, holm([family[number].over_seeds.p_value for number in tested]), strict=True))
+    return [
+        Corrected(float(p), float(over_seeds[number]) if number in over_seeds else None)
+        for number, p in enumerate(over_images)
+    ]
+
+
+def holds(comparison: Comparison, corrected: Corrected) -> bool:
     """Return whether the difference is significant.
 
-    Significant means: the interval over images excludes 0, the p-value corrected for all pairs is below 0.05 and, if
-    both models have several training seeds, the interval over seeds excludes 0 on the same side.
+    Significant means: the interval over images excludes 0, the corrected p-value over images is below 0.05 and, if both
+    models have several training seeds, so is the corrected p-value over seeds, with a difference on the same side.
     """
     low, high = comparison.difference.interval
-    if low <= 0 <= high or corrected_p >= 0.05:
+    if low <= 0 <= high or corrected.images >= ALPHA:
         return False
-    if comparison.over_seeds is None:
+    if corrected.seeds is None:
         return True
-    seeds_low, seeds_high = comparison.over_seeds[0]
-    return seeds_low > 0 if low > 0 else seeds_high < 0
+    return corrected.seeds < ALPHA and (sum(comparison.over_seeds.interval) > 0) == (low > 0)

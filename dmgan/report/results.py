@@ -43,6 +43,7 @@ class Measure(NamedTuple):
     bootstrap_over: str
     chance: float | None  # chance level
     protocol: dict[str, object]
+    file: Path  # metrics.json of the value
 
 
 class Evaluation(NamedTuple):
@@ -58,6 +59,7 @@ class Evaluation(NamedTuple):
     metrics: dict[str, Measure | None]  # by METRIC(SCORER); None: not defined for this control
     data: dict[str, str]  # SHA-256 of the prepared data set's files
     inputs: dict[str, object]
+    made_for: str = ""  # the metric that the images were made for, such as SOA; "": images of the test captions
 
     def conditions(self, metric: str) -> dict[str, object]:
         """Return all settings that must agree between two numbers of one column."""
@@ -136,7 +138,7 @@ def _shown(value: object) -> str:
 
 def read_measured(files: Sequence[Path]) -> Measured:
     """Read metrics.json files of one data set; raise UserError if the files do not belong together."""
-    evaluations = [read_evaluation(Path(file)) for file in files]
+    evaluations = _with_own_images([read_evaluation(Path(file)) for file in files])
     if not evaluations:
         raise UserError(f"no metrics.json given; {_HINT}")
     models: dict[str, list[Evaluation]] = {}
@@ -154,6 +156,27 @@ def read_measured(files: Sequence[Path]) -> Measured:
     measured = Measured(evaluations[0].dataset, evaluations[0].image_size, models, controls)
     measured.check()
     return measured
+
+
+def _with_own_images(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return the evaluations; metrics of images that were made for them (SOA) join the metrics of the same training.
+
+    Raise UserError naming two files if they are of two trainings, or both have a metric.
+    """
+    joined = [each for each in evaluations if not each.made_for]
+    for own in (each for each in evaluations if each.made_for):
+        same = (place for place, each in enumerate(joined) if each[1:5] == own[1:5])  # kind, name, seed, data set
+        place = next(same, None)
+        if place is None:
+            joined.append(own)
+            continue
+        main = joined[place]
+        if main.inputs.get("generator_sha256") != own.inputs.get("generator_sha256"):
+            raise UserError(f"{main.file} and {own.file}: are of two trainings of {_run_name(own)}; {_HINT}")
+        if twice := sorted(main.metrics.keys() & own.metrics):
+            raise UserError(f"{main.file} and {own.file}: both have {twice[0]} of {_run_name(own)}; give one of them")
+        joined[place] = main._replace(metrics=main.metrics | own.metrics)
+    return joined
 
 
 def _check_same_metrics(runs: Sequence[Evaluation]) -> None:
@@ -199,9 +222,10 @@ def read_evaluation(file: Path) -> Evaluation:
             dataset=subject["dataset"],
             num_images=subject["num_images"],
             image_size=subject["image_size"],
-            metrics={metric: _measure(measure) for metric, measure in content["metrics"].items()},
+            metrics={metric: _measure(measure, file) for metric, measure in content["metrics"].items()},
             data=dict(content["inputs"]["data"]),
             inputs=dict(content["inputs"]),
+            made_for=subject.get("made_for", ""),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: is damaged (no {error}); {_HINT}") from error
@@ -228,7 +252,7 @@ def _check_subject(evaluation: Evaluation) -> None:
         raise UserError(f"{file}: has no {missing[0]}, which every model has; {_HINT}")
 
 
-def _measure(content: dict | None) -> Measure | None:
+def _measure(content: dict | None, file: Path) -> Measure | None:
     if content is None:
         return None
     interval, bootstrap = content["interval"], content.get("bootstrap")
@@ -243,6 +267,7 @@ def _measure(content: dict | None) -> Measure | None:
         bootstrap_over="" if bootstrap is None else bootstrap["over"],
         chance=content.get("chance"),
         protocol=content["protocol"],
+        file=file,
     )
 
 
@@ -275,9 +300,9 @@ def summarise(runs: Sequence[Evaluation], metric: str) -> Summary | None:
     A single seed keeps the spread and interval of its file.
     """
     measures = [run.metrics.get(metric) for run in runs]
-    files = tuple(run.file for run in runs)
     if None in measures:
         return None  # not measured, or not defined for this control
+    files = tuple(measure.file for measure in measures)
     first = measures[0]
     if len(measures) == 1:
         return Summary(*first[:8], files)

@@ -1,6 +1,7 @@
 """Captions of sampled images: choice, order and encoding."""
 
 from collections.abc import Callable, Iterator, Sequence, Set
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -57,16 +58,25 @@ def choose_test_caption(
     max_words: int,
     read: Callable[[int, int], np.ndarray] | None = None,
 ) -> CaptionChoice:
-    """Return the caption of sampled image `number`: a random caption of test image `number` modulo their count.
+    """Return the caption of sampled image `number`: a random caption of a test image.
 
-    A pure function of its arguments. A caption longer than max_words is cut to a random subset, in order. read: returns
-    tokens of (image, caption) in the encoders' vocabulary (Damsm.caption_reader); None: the data set's own tokens.
+    A pure function of its arguments. Every pass over the test images takes them in a random order of its own, so that
+    the first images of a sampling, however many, are of a random part of the test images. A caption longer than
+    max_words is cut to a random subset, in order. read: returns tokens of (image, caption) in the encoders' vocabulary
+    (Damsm.caption_reader); None: the data set's own tokens.
     """
     indices = dataset.indices("test")
-    index = int(indices[number % len(indices)])
+    turn, step = divmod(number, len(indices))
+    index = int(indices[pass_order(len(indices), seed, turn)[step]])
     random = generator(seed, "test caption", number)
     caption = int(random.integers(dataset.caption_count(index)))
     return CaptionChoice(index, caption, fit_caption((read or dataset.tokens)(index, caption), max_words, random))
+
+
+@lru_cache(maxsize=4)
+def pass_order(count: int, seed: int, turn: int) -> np.ndarray:
+    """Return the permutation (count,) by which pass number `turn` takes the test images."""
+    return generator(seed, "order of the test images", turn).permutation(count)
 
 
 def choose_soa_captions(

@@ -25,10 +25,11 @@ from dmgan.sampling.captions import (
 from dmgan.sampling.host_copies import copied_to_host
 from dmgan.sampling.image_folder import SAMPLED, ImageFolder, pixels_by_suffix, sides_by_suffix
 from dmgan.sampling.inference import InferenceGenerator
-from dmgan.sampling.trained_model import TrainedModel, image_noise, load_run, retrieve
+from dmgan.sampling.trained_model import TrainedModel, hyperparameters, image_noise, load_run, retrieve
 from dmgan.storage import files
 
 IN_THIS_PROCESS = SamplingOptions(workers=0)
+TEST_ORDER = "a random permutation of the test images in every pass"  # dmgan/sampling/captions.py
 _DO_NOT_CHANGE_PIXELS = ("batch_size", "workers", "packed", "png_level", "cuda_graphs")  # of SamplingOptions
 
 
@@ -174,6 +175,7 @@ def _inputs(
         "commit": commit(),
         "versions": versions(),
         "soa": request.soa,
+        "test_order": TEST_ORDER,
         "retrieval": request.retrieval,
         "max_words": trained.max_words,
     }
@@ -196,6 +198,8 @@ def _manifest(
         "model": trained.name,
         "training_seed": trained.options["seed"],
         "config_sha256": trained.options["config_sha256"],
+        "hyperparameters": hyperparameters(trained)
+        | {"max_words of sampling": trained.max_words, "precision of sampling": options.precision},
         "generator_sha256": files.file_sha256(trained.folder / "generator.safetensors"),
         "data_sha256": dataset.sha256,
         "vocabulary_sha256": trained.damsm.sha256["vocabulary.json"],
@@ -204,6 +208,7 @@ def _manifest(
         "image_size": trained.model.architecture.image_size,
         "stages": list(trained.model.image_sizes),
         "seed": seed,
+        "test_order": TEST_ORDER,
         "max_words": trained.max_words,
         "computed": {**_pixel_options(options), "device": trained.device.type},
         "images": [{"test_image": choice.image, "caption": choice.caption} for choice in choices],

@@ -26,6 +26,7 @@ from dmgan.storage import files
 from dmgan.storage.weights import load_weights
 from dmgan.text.damsm import Damsm
 
+_OF_ENGINE = ("precision", "batch_norm")  # engine settings that change values by more than rounding
 _SEARCHED_AT_ONCE = 256  # captions
 
 
@@ -72,6 +73,23 @@ def load_run(folder: Path, device: torch.device, memory_cache: Path | None = Non
     if bank is not None:
         bank.cache = memory_cache
     return TrainedModel(name, model, damsm, training.max_words, written, folder, device, bank)
+
+
+def hyperparameters(trained: TrainedModel) -> dict[str, object]:
+    """Return the options by which a run was trained, by name; without those that imported weights do not tell."""
+    written = trained.options
+    not_known = set(written.get("not_known", ()))
+    blocks = {name: written.get(name, {}) for name in ("architecture", "training", "gammas")}
+    found = {
+        option: value
+        for name, block in blocks.items()
+        for option, value in block.items()
+        if f"{name}.{option}" not in not_known
+    }
+    segments = written.get("engine", [])
+    for option in _OF_ENGINE if segments else ():
+        found[option] = ", then ".join(dict.fromkeys(str(segment[option]) for segment in segments))
+    return found
 
 
 def _read_memory_bank(

@@ -48,6 +48,7 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
         "kind": "model", "name": "dmgan", "seed": 0, "dataset": "synthbirds", "num_images": 40, "image_size": 32,
     }  # fmt: skip
     assert content["schema"] == 2 and content["device"] == "cpu"
+    assert content["inputs"]["hyperparameters"]["batch_size"] == 4 and "pass" in content["inputs"]["test_order"]
     manifest = json.loads((tmp_path / "reference" / "species" / "manifest.json").read_text())
     (chunk,) = manifest["done"]
     sha256 = content["metrics"]["FID(species)"]["protocol"]["reference_images_sha256"]
@@ -59,6 +60,7 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
         low, high = metric["interval"]
         assert low <= metric.get("interval_centre", metric["value"]) <= high
         assert metric["num_images"] == 40 and metric["protocol"]["feature_network_sha256"]
+        assert ("held fixed" in metric["interval_over"]) == ("reference" in metric["protocol"])
     before = (tmp_path / "per_image.npz").stat().st_mtime_ns
     again = measured(tmp_path / "again.json", data, damsm_folder, classifier_folder, images=images_folder)
     assert again["metrics"] == content["metrics"]

@@ -9,8 +9,9 @@ import pytest
 
 from dmgan.errors import UserError
 from dmgan.evaluation.metrics.table import metrics
-from dmgan.evaluation.paired_comparison import check_pairs, compare, holds, read_per_image
+from dmgan.evaluation.paired_comparison import Corrected, check_pairs, compare, correct, holds, read_per_image
 from dmgan.evaluation.statistics import uncertainty
+from dmgan.evaluation.statistics.claims import OverSeeds
 from dmgan.evaluation.statistics.uncertainty import cohens_h
 from tests.written_evaluations import FID, HITS, IMAGES, write_evaluation
 
@@ -18,7 +19,6 @@ from tests.written_evaluations import FID, HITS, IMAGES, write_evaluation
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
     monkeypatch.setattr(uncertainty, "RESAMPLES", 400)
-    monkeypatch.setattr(uncertainty, "PERMUTATIONS", 1000)
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def test_a_difference_that_is_there_holds_and_has_its_size(write):
     check_pairs([first, second])
     hits = compare([first], [second], HITS, 0)
     low, high = hits.difference.interval
-    assert 0 < low < hits.difference.value < high and holds(hits, hits.difference.p_value)
+    assert 0 < low < hits.difference.value < high and holds(hits, *correct([hits]))
     assert hits.difference.value == pytest.approx(hits.first - hits.second)
     assert hits.difference.effect == pytest.approx(cohens_h(hits.first / 100, hits.second / 100))
     assert hits.seeds == (1, 1) and hits.over_seeds is None
     distance = compare([first], [second], FID, 0)
-    assert distance.difference.value == -5 and holds(distance, distance.difference.p_value)
+    assert distance.difference.value == -5 and holds(distance, *correct([distance]))
     assert "paired delete-one-fold jackknife" in distance.difference.over
 
 
@@ -61,19 +61,36 @@ def test_pairing_finds_what_two_intervals_would_hide(write):
 
 
 def test_a_lead_that_other_seeds_do_not_share_does_not_hold(write):
-    first = [read_per_image(write("dmgan", share, seed, fid=10)) for seed, share in enumerate((0.9, 0.4))]
-    second = [read_per_image(write("attngan", share, seed + 7, fid=30)) for seed, share in enumerate((0.5, 0.52))]
+    first = [read_per_image(write("dmgan", share, seed, fid=10 + seed)) for seed, share in enumerate((0.9, 0.4))]
+    second = [read_per_image(write("attngan", share, seed + 7, fid=80)) for seed, share in enumerate((0.5, 0.52))]
     hits, distance = (compare(first, second, metric, 0) for metric in (HITS, FID))
-    assert hits.difference.interval[0] > 0 and hits.difference.p_value < 0.05  # over images it leads
-    assert hits.over_seeds[0][0] < 0 and not holds(hits, hits.difference.p_value)
-    assert holds(distance, distance.difference.p_value)  # equal in every seed
+    of_hits, of_distance = correct([hits, distance])
+    assert hits.difference.interval[0] > 0 and of_hits.images < 0.05  # over images it leads
+    assert hits.over_seeds.interval[0] < 0 and of_hits.seeds > 0.05 and not holds(hits, of_hits)
+    assert of_distance.seeds == pytest.approx(2 * distance.over_seeds.p_value)
+    assert of_distance.seeds < 0.05 and holds(distance, of_distance)
     assert hits.seeds == (2, 2)
 
 
 def test_a_corrected_p_value_of_5_percent_does_not_hold(write):
     first, second = read_per_image(write("dmgan", 0.7)), read_per_image(write("attngan", 0.55, random_seed=9))
     comparison = compare([first], [second], HITS, 0)
-    assert holds(comparison, 0.049) and not holds(comparison, 0.05)
+    assert holds(comparison, Corrected(0.049, None)) and not holds(comparison, Corrected(0.05, None))
+    several = comparison._replace(over_seeds=OverSeeds((1.0, 2.0), 0.001))
+    assert holds(several, Corrected(0.01, 0.049)) and not holds(several, Corrected(0.01, 0.05))
+    other_side = comparison._replace(over_seeds=OverSeeds((-2.0, -1.0), 0.001))
+    assert not holds(other_side, Corrected(0.01, 0.01))
+
+
+def test_models_of_one_seed_are_in_the_family_over_images_only(write):
+    runs = [[read_per_image(write("dmgan", 0.6, seed, fid=20 + seed)) for seed in range(2)]]
+    runs += [[read_per_image(write("attngan", 0.6, seed + 5, fid=21 + seed)) for seed in range(2)]]
+    runs += [[read_per_image(write("mdsp", 0.6, 9))]]
+    family = [compare(runs[i], runs[j], FID, 0) for i, j in ((0, 1), (0, 2), (1, 2))]
+    several, *one = correct(family)
+    assert several.seeds == pytest.approx(family[0].over_seeds.p_value) and [each.seeds for each in one] == [None, None]
+    least = min(family, key=lambda each: each.difference.p_value).difference.p_value
+    assert min(each.images for each in correct(family)) == pytest.approx(min(1, 3 * least))
 
 
 @pytest.mark.parametrize("name", metrics())

@@ -17,7 +17,6 @@ from tests.written_evaluations import FID, HITS, IMAGES, write_evaluation
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
     monkeypatch.setattr(uncertainty, "RESAMPLES", 400)
-    monkeypatch.setattr(uncertainty, "PERMUTATIONS", 1000)
 
 
 @pytest.fixture
@@ -75,15 +74,30 @@ def test_nothing_is_claimed_of_models_that_do_not_differ(write, tmp_path):
 
 
 def test_a_lead_that_other_seeds_do_not_share_is_not_claimed(write, tmp_path):
-    files = [write("dmgan", share, seed, fid=10) for seed, share in enumerate((0.9, 0.4))]
-    files += [write("attngan", share, seed + 7, fid=30) for seed, share in enumerate((0.5, 0.52))]
+    files = [write("dmgan", share, seed, fid=10 + seed) for seed, share in enumerate((0.9, 0.4))]
+    files += [write("attngan", share, seed + 7, fid=80) for seed, share in enumerate((0.5, 0.52))]
     write_comparisons(files, tmp_path, 0)
     found = rows(tmp_path)
-    hits = found["DM-GAN", "AttnGAN", "R-precision"]
+    hits, distance = (found["DM-GAN", "AttnGAN", metric] for metric in ("R-precision", "FID"))
     assert float(hits["interval_low"]) > 0 and float(hits["p_value_holm"]) < 0.05  # over images it leads
     assert float(hits["seeds_low"]) < 0 and hits["claim"] == "no difference shown"
-    assert found["DM-GAN", "AttnGAN", "FID"]["claim"] == "DM-GAN better than AttnGAN"  # equal in every seed
+    assert float(distance["seeds_p_value_holm"]) == pytest.approx(2 * float(distance["seeds_p_value"]))
+    assert float(distance["seeds_p_value_holm"]) < 0.05 and distance["claim"] == "DM-GAN better than AttnGAN"
     assert (hits["first_seeds"], hits["second_seeds"]) == ("2", "2")
+
+
+def test_notes_name_the_family_and_what_the_seeds_can_show(write, tmp_path):
+    names = ("dmgan", "attngan", "mdsp")
+    files = [
+        write(name, 0.5 + 0.01 * seed, 10 * place + seed, fid=20 + seed)
+        for place, name in enumerate(names) for seed in range(2)
+    ]  # fmt: skip
+    write_comparisons(files, tmp_path, 0)
+    text = (tmp_path / "comparisons.md").read_text()
+    assert f"One family of comparisons: 3 pairs of models by {HITS}, {FID}. 6 tests over images and 6 over" in text
+    assert f"{FID}: the real images are held fixed. Interval, p and claim are about the distance to these" in text
+    assert "With 2 and 2 seeds and 6 tests, the first claim needs a difference of 10.9 standard deviations" in text
+    assert "4 seeds of each model can show 3 standard deviations" in text and "One seed" not in text
 
 
 def test_a_claim_by_a_metric_that_a_control_beats_is_qualified(write, tmp_path):
@@ -104,13 +118,13 @@ def test_a_claim_by_a_metric_that_a_control_beats_is_qualified(write, tmp_path):
     )
 
 
-def test_p_values_are_corrected_for_the_number_of_pairs(write, tmp_path):
+def test_p_values_are_corrected_for_the_number_of_pairs_and_metrics(write, tmp_path):
     names = ("dmgan", "attngan", "dmgan-paper")
     write_comparisons([write(name, 0.6 + 0.02 * i, seed=i) for i, name in enumerate(names)], tmp_path, 0)
-    hits = [row for (_, _, metric), row in rows(tmp_path).items() if metric == "R-precision"]
-    assert len(hits) == 3
-    least = min(hits, key=lambda row: float(row["p_value"]))
-    assert float(least["p_value_holm"]) == pytest.approx(min(1, 3 * float(least["p_value"])))
+    found = list(rows(tmp_path).values())
+    assert len(found) == 6 and {row["metric"] for row in found} == {"R-precision", "FID"}
+    least = min(found, key=lambda row: float(row["p_value"]))
+    assert float(least["p_value_holm"]) == pytest.approx(min(1, 6 * float(least["p_value"])))
 
 
 def test_one_model_has_nothing_to_be_compared_with(write, tmp_path):

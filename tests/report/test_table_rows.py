@@ -39,6 +39,30 @@ def test_soa_has_a_column_for_every_detector(write_metrics, tmp_path):
     assert "graphicx" not in (tmp_path / "kvmgan-table1.tex").read_text()
 
 
+def test_soa_of_its_own_images_has_a_column_that_names_their_rule(write_metrics, tmp_path):
+    """It stands beside SOA of the images of all other metrics; its cell leads to the file of its own images."""
+    key, own = "SOA-C(frcnn-v2@0.5)", "SOA-C(frcnn-v2@0.5, three images per caption)"
+    counts = {"classes": 80, "images_of_a_class": "every evaluated image whose caption names it"}
+    common = metrics(MODEL | {key: 30.0}, classes_with_images=61, **counts)
+    files = [write_metrics("dmgan", metrics=common), write_metrics("attngan", metrics=common)]
+    of_own = metrics({own: 40.0}, 420_000, classes_with_images=80, classes=80)
+    made_for = write_metrics("dmgan", metrics=of_own, made_for="SOA")
+    write_tables([*files, made_for], tmp_path)
+    header = markdown_cells(tmp_path, "mdsp-table1", "Method")
+    assert [each for each in header if "SOA-C" in each and "COCO" not in each] == [
+        "SOA-C ↑, synthbirds (this run), frcnn-v2@0.5",
+        "SOA-C ↑, synthbirds (this run), frcnn-v2@0.5, three images per caption",
+    ]
+    assert markdown_cells(tmp_path, "mdsp-table1", "DM-GAN")[-2:] == ["**30.00 ± 0.60**", "40.00 ± 0.80"]
+    assert markdown_cells(tmp_path, "mdsp-table1", "AttnGAN")[-1] == "not measured"
+    text = (tmp_path / "mdsp-table1.md").read_text()
+    assert f"{key}: over 61 of 80 classes, those that captions of the models' images name; control rows" in text
+    row = find_row(tmp_path, "mdsp-table1", "DM-GAN", "synthbirds", "SOA-C", "frcnn-v2@0.5, three images per caption")
+    assert (row["value"], row["num_images"], row["file"]) == ("40.0", "420000", str(made_for))
+    write_tables([made_for], tmp_path / "alone")
+    assert markdown_cells(tmp_path / "alone", "mdsp-table1", "DM-GAN")[-1] == "40.00 ± 0.80"
+
+
 def test_models_of_other_papers_follow_dmgan_and_ablations_are_left_out(write_metrics, tmp_path):
     write_tables([write_metrics(name) for name in ("dmgan", "kvmgan", "dmgan-004", "dmgan-m")], tmp_path)
     for name in ("table1", "table2"):
@@ -166,6 +190,17 @@ def test_a_new_model_follows_the_paper_s_methods(write_metrics, tmp_path, monkey
             "only one of",
         ),
         (lambda write_metrics: [Path("nowhere/metrics.json")], "cannot be read"),
+        (
+            lambda write_metrics: [write_metrics("dmgan"), write_metrics("dmgan", made_for="SOA")],
+            "both have FID.species. of dmgan, seed 0; give one",
+        ),
+        (
+            lambda write_metrics: [
+                write_metrics("dmgan"),
+                write_metrics("dmgan", made_for="SOA", inputs={"data": {}, "generator_sha256": "7a"}),
+            ],
+            "are of two trainings of dmgan, seed 0",
+        ),
     ],
 )
 def test_invalid_metrics_files_are_refused(write_metrics, tmp_path, files, message):

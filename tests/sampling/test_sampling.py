@@ -13,7 +13,7 @@ from PIL import Image
 from dmgan.data.batches import to_uint8
 from dmgan.errors import UserError
 from dmgan.options import SamplingOptions
-from dmgan.sampling.captions import choose_test_caption
+from dmgan.sampling.captions import choose_test_caption, pass_order
 from dmgan.sampling.generate import generate_from_captions, read_captions
 from dmgan.sampling.inference import InferenceGenerator
 from dmgan.sampling.sample import SampleRequest, sample_test_captions
@@ -96,11 +96,18 @@ def test_the_manifest_says_which_caption_each_image_shows(run_folder, data, data
     sampled(run_folder, data, tmp_path / "out", num_images=20)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     test = dataset.indices("test")
-    assert [each["test_image"] for each in manifest["images"]] == [int(test[n % len(test)]) for n in range(20)]
+    expected = [int(test[pass_order(len(test), 100, n // len(test))[n % len(test)]]) for n in range(20)]
+    assert [each["test_image"] for each in manifest["images"]] == expected
+    assert manifest["test_order"] == "a random permutation of the test images in every pass"
     for each, tokens in zip(manifest["images"], manifest["tokens"], strict=True):
         whole = dataset.tokens(each["test_image"], each["caption"]).tolist()
         assert set(tokens) <= set(whole) and len(tokens) == min(len(whole), 12)
     assert manifest["model"] == "dmgan" and manifest["seed"] == 100
+    options = json.loads((run_folder / "options.json").read_text())
+    recorded = manifest["hyperparameters"]
+    for block in ("architecture", "training", "gammas"):
+        assert {name: recorded[name] for name in options[block]} == options[block]
+    assert recorded["precision"] == "float32" and recorded["max_words of sampling"] == 12
 
 
 def differences(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> np.ndarray:

@@ -27,6 +27,9 @@ def test_captions_are_encoded_in_the_released_vocabulary(imported, data, dataset
         encoded = vocabulary.decode(tokens)
         assert encoded == known or (len(encoded) == 12 and set(encoded) <= set(known))
     assert manifest["imported"] is True and manifest["words_left_out"] == [LEFT_OUT]
+    known = manifest["hyperparameters"]  # the released files hold sizes, but not how they were trained
+    assert {"generator_width", "max_words"} <= known.keys()
+    assert not {"discriminator_width", "epochs", "precision", "gamma1"} & known.keys()
 
 
 def test_a_caption_of_unknown_words_is_refused(imported, dataset):

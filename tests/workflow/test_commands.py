@@ -113,7 +113,9 @@ def test_a_detector_and_a_memory_reach_the_commands(tmp_path):
     (tmp_path / "frcnn.pth").touch()
     (tmp_path / "birds").mkdir()
     config = read_config("smoke.yaml") | {"detector": str(tmp_path / "frcnn.pth"), "memory_cache": "my memory"}
-    config["datasets"]["photos"] = {"source": "folder", "root": str(tmp_path / "birds"), "image_size": 32}
+    config["datasets"]["photos"] = {
+        "source": "folder", "root": str(tmp_path / "birds"), "image_size": 32, "caption_words": 20
+    }  # fmt: skip
     config["hyperparameters"]["photos"] = config["hyperparameters"]["smoke"]
     path = write_config(tmp_path / "detector.yaml", config)
     dry = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", path)
@@ -121,11 +123,14 @@ def test_a_detector_and_a_memory_reach_the_commands(tmp_path):
     commands = re.findall(r"dmgan ((?:evaluate|controls) .*)", dry.stdout)
     looking = [each for each in commands if f"--detector-weights {tmp_path}/frcnn.pth" in each]
     assert looking == [each for each in commands if "results/data/photos " in each]
+    assert all(("--caption-words 20" if each in looking else "--caption-words 0") in each for each in commands)
     models = len(config["models"])
     of_soa = [each for each in looking if re.search(r"/soa/images .*--extractors --damsm .*/soa/metrics.json", each)]
     assert len(of_soa) == models and len(looking) == 2 * models + len(config["retrieval"]) + 1
     sampled = re.findall(r"dmgan sample --data results/data/(\w+) --run results/\w+/([\w-]+)/.* --soa ", dry.stdout)
     assert sorted(sampled) == [("photos", model) for model in sorted(config["models"])]
+    (tables,) = re.findall(r"dmgan tables (.*results/photos/.*)", dry.stdout)
+    assert tables.count("/soa/metrics.json") == models
     retrieving = re.findall(r"dmgan ((?:sample|figures) .*--runs? (?:.* )?results/\w+/mdsp/.*)", dry.stdout)
     assert len(retrieving) == 2 * (1 + len(config["retrieval"]) + 1) + 1  # with the figures, and with SOA's images
     assert [each for each in retrieving if "--memory-cache 'my memory' " in each] == retrieving

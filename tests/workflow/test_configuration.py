@@ -105,6 +105,16 @@ def test_what_is_left_out_takes_the_defaults(tmp_path):
     assert complete["imported"] == {} and complete["damsm"]["seed"] == 0
 
 
+def test_paper_yaml_reads_the_released_numbers_of_words():
+    """25 words of a caption on CUB and 20 on COCO, in sampling and in R-precision."""
+    complete = read_configuration(CONFIGS / "paper.yaml")
+    for dataset, words in (("cub", 25), ("coco", 20)):
+        assert configuration.caption_words_of(complete, dataset) == words
+        assert configuration.sampling_block(complete, dataset)["max_words"] == words
+        assert "caption_words" not in configuration.preparation_block(complete, dataset)
+    assert complete["fold_rule"] == "released" and complete["caption_words"] == 0
+
+
 def test_presets_are_read_by_nothing(tmp_path):
     config = read_config("smoke.yaml")
     without = read_configuration(write_config(tmp_path / "without.yaml", config))

@@ -10,6 +10,7 @@ sys.path.insert(0, workflow.basedir)  # the project's root
 from dmgan.errors import UserError
 from dmgan.options import CONTROLS
 from workflow.configuration import (
+    caption_words_of,
     compares_retrieval,
     complete_configuration,
     damsm_block,
@@ -140,7 +141,7 @@ def scorer_files(wildcards):
 
 def scorer_flags(wildcards):
     """Return the flags of all scorers except the training DAMSM and the species classifier."""
-    words = ["--fold-rule", config["fold_rule"], "--caption-words", str(config["caption_words"])]
+    words = ["--fold-rule", config["fold_rule"], "--caption-words", str(caption_words_of(config, wildcards.dataset))]
     if "held_out_damsm" in config:
         words += ["--held-out-damsm", f"results/{wildcards.dataset}/damsm/seed{config['held_out_damsm']['seed']}"]
     if has_attributes(config, wildcards.dataset):
@@ -309,15 +310,11 @@ def metrics_of_runs(wildcards):
     )
 
 
-def metrics_of_soa():
-    """Return metrics.json of the images made for SOA, of every model and seed on photographs."""
-    return [
-        f"results/{dataset}/{model}/seed{seed}/soa/metrics.json"
-        for dataset in config["datasets"]
-        if has_detector(config, dataset)
-        for model in models_of(config, dataset)
-        for seed in config["seeds"]
-    ]
+def metrics_of_soa(wildcards):
+    """Return metrics.json of the images made for SOA, of every model and seed; none without a detector."""
+    if not has_detector(config, wildcards.dataset):
+        return []
+    return [path.replace("metrics.json", "soa/metrics.json") for path in metrics_of_runs(wildcards)]
 
 
 def images_of_runs(wildcards):

@@ -88,8 +88,8 @@ rule evaluate:
 
 
 # Images of SOA as published: three per caption that names a class, 30,000 of the class person. On COCO these are
-# fourteen times as many images as those of the tables, so they are deleted after evaluation. SOA is also computed on
-# the images of the tables.
+# fourteen times as many images as those of the other metrics, so they are deleted after evaluation. Tables have a
+# column of them, beside SOA of the images of the other metrics.
 use rule sample as sample_soa with:
     output:
         images=temp(directory("results/{dataset}/{model}/seed{seed}/soa/images")),

@@ -1,6 +1,7 @@
 rule tables:
     input:
         runs=metrics_of_runs,
+        soa=metrics_of_soa,
         controls=metrics_of_controls,
         code=modules("dmgan/report"),
     output:
@@ -12,7 +13,7 @@ rule tables:
     conda:
         "../../environment.yml"
     shell:
-        "python -m dmgan tables --metrics {input.runs} {input.controls}"
+        "python -m dmgan tables --metrics {input.runs} {input.soa} {input.controls}"
         " --out results/{wildcards.dataset}/tables > {log} 2>&1"
 
 

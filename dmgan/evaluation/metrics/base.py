@@ -96,8 +96,12 @@ class Metric(ABC):
 
     @property
     def key(self) -> str:
-        """The key in metrics.json."""
+        """The key in metrics.json, of images of the test captions."""
         return f"{self.facts.name}({self.reader})"
+
+    def key_of(self, subject: "ImageSet") -> str | None:
+        """Return the key of an image set's result; None if the set was made for another metric (`sample --soa`)."""
+        return self.key if subject.class_of is None else None
 
     @classmethod
     @abstractmethod

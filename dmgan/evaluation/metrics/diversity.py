@@ -9,7 +9,7 @@ from dmgan.evaluation.metrics.base import (
     Result,
     against_reference,
 )
-from dmgan.evaluation.statistics.folds import fold_rows, whole_with_jackknife
+from dmgan.evaluation.statistics.folds import REAL_IMAGES, fold_rows, whole_with_jackknife
 
 LIBRARY = "this project's: mean pairwise distance of the images over that of the reference, float64"
 
@@ -28,6 +28,7 @@ class Diversity(FeatureMetric):
 
         features, reference = measurement.stored[self.reader]["features"], measurement.reference(self.reader)
         folds, clustered = fold_rows(measurement.fold_order()), measurement.clustered_folds()
-        score = whole_with_jackknife(*diversity(features.all(), reference.all(), folds, clustered))
+        found = diversity(features.all(), reference.all(), folds, clustered)
+        score = whole_with_jackknife(*found, held_fixed=REAL_IMAGES)
         protocol = {**against_reference(measurement, self.extractor, reference), "library": LIBRARY}
         return Result(score, protocol, len(features))

@@ -6,7 +6,8 @@ is and detects it:
 attribute classifier: on synthbirds an object is an attribute's value, such as a blue wing, detected by the classifier
     of attribute accuracy.
 truth: attribute values, looked up in the stored attributes; defined for real images only.
-frcnn-v2@0.5: on photographs an object is one of COCO's 80 classes, detected by Faster R-CNN.
+frcnn-v2@0.5: on photographs an object is one of COCO's 80 classes, detected by Faster R-CNN. Images that were made for
+    SOA (`sample --soa`) have a key of their own, which names the rule of their captions.
 """
 
 from abc import ABC, abstractmethod
@@ -31,30 +32,32 @@ _IMAGES_OF_A_CLASS = {  # by whether the images were made for one class each (sa
     False: "every evaluated image whose caption names it",
     True: "three of each caption that names it; of person one of each of 30,000 drawn captions",
 }
+_OWN_IMAGES = "three images per caption"  # in the key of images made for SOA
 _ATTRIBUTE_OBJECTS = {"objects": "attribute values that test captions name"}
 
 
 class Accuracies(NamedTuple):
     """SOA of one image set, shares from 0 to 1."""
 
-    by_class: np.ndarray  # (C,) r_c: share of the images of class c that show it; 0 for a class without images
+    by_class: np.ndarray  # (C,) r_c: share of the images of class c that show it; nan for a class without images
     images: np.ndarray  # (C,) |I_c|
     soa_c: float
     soa_i: float
 
 
-# SOA-C = (1 / |C|) sum_c r_c;  SOA-I = sum_c |I_c| r_c / sum_c |I_c|
+# SOA-C = (1 / |C|) sum_c r_c;  SOA-I = sum_c |I_c| r_c / sum_c |I_c|;  C: the classes with images
 def semantic_object_accuracy(class_of: np.ndarray, shown: np.ndarray, num_classes: int) -> Accuracies:
     """Return the SOA of N pairs of an image and a class: class_of (N,) numbers, shown (N,) whether the class is shown.
 
-    A class without images counts as 0 in SOA-C, as in the release. Raise UserError if there are no pairs.
+    A class that no image was asked for is not in the mean of SOA-C: nobody knows whether it would be shown. Raise
+    UserError if there are no pairs.
     """
     if not len(class_of):
         raise UserError("SOA: no caption names a class, so there is nothing to look for; give captions of this set")
     images = np.bincount(class_of, minlength=num_classes)
     hits = np.bincount(class_of, weights=shown, minlength=num_classes)
-    by_class = np.divide(hits, images, out=np.zeros(num_classes), where=images > 0)
-    return Accuracies(by_class, images, float(by_class.mean()), float(hits.sum() / images.sum()))
+    by_class = np.divide(hits, images, out=np.full(num_classes, np.nan), where=images > 0)
+    return Accuracies(by_class, images, float(np.nanmean(by_class)), float(hits.sum() / images.sum()))
 
 
 class NamedObjects(NamedTuple):
@@ -72,6 +75,7 @@ class ObjectReader(ABC):
     name: str  # in a metric's key: SOA-C(NAME)
     extractor: "FeatureExtractor | None"  # whose stored rows it reads
     protocol: dict[str, object]
+    has_own_images = False  # whether `sample --soa` makes images for its classes
 
     @abstractmethod
     def detect(self, measurement: Measurement) -> NamedObjects | None:
@@ -113,6 +117,8 @@ class TrueObjects(ObjectReader):
 class CocoObjects(ObjectReader):
     """COCO classes that captions name, detected by an object detector."""
 
+    has_own_images = True
+
     def __init__(self, detector: "FeatureExtractor"):
         self.name, self.extractor = detector.name, detector
         self.protocol = {**detector.protocol, "objects": "COCO's 80 classes, named by whole words"}
@@ -148,22 +154,29 @@ class _ObjectMetric(Metric):
             readers.append(CocoObjects(networks.detector))
         return [cls(each) for each in readers]
 
+    def key_of(self, subject: "ImageSet") -> str | None:
+        """Return the key, with the rule of the images' captions if they were made for SOA."""
+        if subject.class_of is None or not self.objects.has_own_images:
+            return super().key_of(subject)
+        return f"{self.facts.name}({self.reader}, {_OWN_IMAGES})"
+
     def compute(self, measurement: Measurement) -> Result | None:
         found = measurement.once(("objects", self.reader), lambda: self._scores(measurement))
         if found is None:
             return None
-        scores, num_classes = found
+        scores, num_classes, with_images = found
         subject = measurement.subject
         protocol = {
             **self.objects.protocol,
             "images_of_a_class": _IMAGES_OF_A_CLASS[subject.class_of is not None],
             "classes": num_classes,
+            "classes_with_images": with_images,
             "fold_seed": measurement.options.seed,
         }
         return Result(scores[self.column], protocol, len(subject))
 
-    def _scores(self, measurement: Measurement) -> tuple[list[folds.Score], int] | None:
-        """Return the scores of SOA-C and SOA-I, and the number of classes."""
+    def _scores(self, measurement: Measurement) -> tuple[list[folds.Score], int, int] | None:
+        """Return the scores of SOA-C and SOA-I, the number of classes, and how many of them have images."""
         objects = self.objects.detect(measurement)
         if objects is None:
             return None
@@ -173,12 +186,15 @@ class _ObjectMetric(Metric):
             folds.whole_with_jackknife(whole[column], of_folds[:, column].tolist(), without[:, column].tolist())
             for column in range(2)
         ]
-        return scores, objects.num_classes
+        return scores, objects.num_classes, len(np.unique(objects.class_of))
 
 
 def _facts(name: str) -> Facts:
-    protocol = ("objects", "images_of_a_class", "classes", "fold_seed")
-    return Facts(name, "up", "this project's", unit="%", reads_captions=True, protocol=protocol)
+    protocol = ("objects", "images_of_a_class", "classes", "classes_with_images", "fold_seed")
+    return Facts(
+        name, "up", "this project's", unit="%", reads_captions=True, protocol=protocol,
+        controls_may_differ=("classes_with_images",),
+    )  # fmt: skip
 
 
 class SoaC(_ObjectMetric):
@@ -202,16 +218,15 @@ def _over_folds(
 
     A class that has images, but none in a fold, is left out of the mean of that fold.
     """
-    whole = semantic_object_accuracy(objects.class_of, objects.shown, objects.num_classes)
-    with_images = (whole.images > 0).mean()
 
     def of_part(mask: np.ndarray) -> tuple[float, float]:
         part = semantic_object_accuracy(objects.class_of[mask], objects.shown[mask], objects.num_classes)
-        return 100 * with_images * part.by_class[part.images > 0].mean(), 100 * part.soa_i
+        return 100 * part.soa_c, 100 * part.soa_i
 
+    whole = of_part(np.ones(len(objects.rows), dtype=bool))
     of_folds = [of_part(np.isin(objects.rows, rows)) for rows in single]
     without = [of_part(~np.isin(objects.rows, rows)) for rows in clustered]
-    return np.array([100 * whole.soa_c, 100 * whole.soa_i]), np.array(of_folds), np.array(without)
+    return np.array(whole), np.array(of_folds), np.array(without)
 
 
 def _first_values() -> np.ndarray:

@@ -14,6 +14,7 @@ from dmgan.errors import UserError
 from dmgan.runtime.randomness import generator
 
 FOLDS = 10
+REAL_IMAGES = "real images"  # held fixed by the intervals of FID, KID and diversity
 TORCH_FIDELITY_SEED = 2020  # torch-fidelity's seed of the permutation for IS and of the subsets for KID
 
 
@@ -84,18 +85,24 @@ def mean_over_folds(values: np.ndarray, clustered: np.ndarray) -> Score:
 
 
 def whole_with_jackknife(
-    value: float, of_folds: Sequence[float], without: Sequence[float], centre: float | None = None
+    value: float,
+    of_folds: Sequence[float],
+    without: Sequence[float],
+    centre: float | None = None,
+    held_fixed: str = "",
 ) -> Score:
     """Return a statistic of all images, its sd over the folds, and a delete-one-fold jackknife interval.
 
     `of_folds`: the statistic of each fold of single images; `without`: the statistic with each fold of whole test
     images left out. The value is not the mean over folds: FID of a fold uses fewer images and is biased upwards.
-    `centre`: the centre of the interval, if it is not the value.
+    `centre`: the centre of the interval, if it is not the value. `held_fixed`: what the interval does not vary, such as
+    REAL_IMAGES.
     """
     without = np.asarray(without)
     count = len(without)
     half = t_half_width(np.sqrt((count - 1) / count * np.square(without - without.mean()).sum()), count)
-    over = f"images clustered by test image (delete-one-fold jackknife, {count} folds of whole test images)"
+    fixed = f", {held_fixed} held fixed" if held_fixed else ""
+    over = f"images clustered by test image{fixed} (delete-one-fold jackknife, {count} folds of whole test images)"
     middle = value if centre is None else centre
     spread_over, interval = f"{len(of_folds)} folds of one image set", (middle - half, middle + half)
     spread, without = float(np.std(of_folds)), tuple(without.tolist())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dmgan.errors import UserError
 from dmgan.evaluation.feature_store import Rows
-from dmgan.evaluation.statistics.folds import Score, fold_rows, whole_with_jackknife
+from dmgan.evaluation.statistics.folds import REAL_IMAGES, Score, fold_rows, whole_with_jackknife
 
 _BLOCK = 1024  # rows at a time
 
@@ -118,4 +118,4 @@ def frechet_distance(features: Rows, reference: Rows, order: np.ndarray, cluster
     del parts  # free ten covariance matrices
     left_out = (rows_to_moments(features.subset(rows)) for rows in clustered)
     without = [statistics_to_fid(total.without(part), real) for part in left_out]
-    return whole_with_jackknife(statistics_to_fid(total, real), of_folds, without)
+    return whole_with_jackknife(statistics_to_fid(total, real), of_folds, without, held_fixed=REAL_IMAGES)

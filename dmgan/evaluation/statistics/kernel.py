@@ -7,7 +7,13 @@ import numpy as np
 import torch
 
 from dmgan.evaluation.feature_store import Rows
-from dmgan.evaluation.statistics.folds import TORCH_FIDELITY_SEED, Score, fold_rows, whole_with_jackknife
+from dmgan.evaluation.statistics.folds import (
+    REAL_IMAGES,
+    TORCH_FIDELITY_SEED,
+    Score,
+    fold_rows,
+    whole_with_jackknife,
+)
 
 SUBSETS, SUBSET_SIZE = 100, 1000  # torch-fidelity's
 _BLOCK = 1024  # rows at a time
@@ -28,6 +34,7 @@ def kernel_distance(features: Rows, reference: Rows, order: np.ndarray, clustere
             of_clusters.distance([other for other in of_clusters.folds if other != fold]) for fold in of_clusters.folds
         ],
         centre=of_clusters.distance(of_clusters.folds),
+        held_fixed=REAL_IMAGES,
     )
 
 

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over test images, and paired tests of two models over images and over seeds of training.
+"""Bootstrap intervals over test images, and paired tests of two models over images.
 
 Images of one test image share its captions and are not independent: the bootstrap draws whole test images (clusters),
 never single images, and the jackknife leaves out folds of whole test images. The papers' folds of single images measure
@@ -15,9 +15,9 @@ from dmgan.runtime.randomness import generator
 
 LEVEL = 0.95
 RESAMPLES = 2000
-PERMUTATIONS = 10_000
 OVER_IMAGES = "images, clustered by test image"
 _ROWS = 64  # resamples at a time
+_TRANSFORM_ERROR = 1e-12  # rounding of an exact p-value
 
 
 class Bootstrap(NamedTuple):
@@ -110,39 +110,46 @@ class Difference(NamedTuple):
 def paired_difference_of_shares(
     first: np.ndarray, second: np.ndarray, counts: np.ndarray, clusters: np.ndarray, seed: int
 ) -> Difference:
-    """Compare the shares of two models in percent: hits (N,) of each over `counts` (N,).
+    """Compare the shares of two models in percent: hits (seeds, N) of either, whole numbers, over `counts` (N,).
 
-    Image n of both models has the same caption and noise. Interval: bootstrap of clusters. p-value: permutation test
-    that exchanges the models' results within clusters at random.
+    Image n of all trainings has the same caption and noise; the models may have different numbers of seeds. Interval:
+    bootstrap of clusters. p-value: exact permutation test that exchanges the models' results within clusters.
     """
-    hits = cluster_sums(np.stack([first, second], axis=1), clusters)
+    hits = cluster_sums(np.stack([first.mean(axis=0), second.mean(axis=0)], axis=1), clusters)
     counted = cluster_sums(counts, clusters)
     difference = hits[:, 0] - hits[:, 1]
     total = counted.sum()
     value = 100 * difference.sum() / total
     resampled = np.concatenate([100 * (w @ difference) / (w @ counted) for w in resampled_counts(len(counted), seed)])
     shares = hits.sum(axis=0) / total
+    whole = first.sum(axis=0) * len(second) - second.sum(axis=0) * len(first)
     return Difference(
         value=float(value),
         interval=percentile_interval(resampled),
-        p_value=swap_p_value(difference, seed),
+        p_value=swap_p_value(cluster_sums(whole, clusters)),
         over=f"bootstrap over {OVER_IMAGES}",
-        test=f"permutation: the models' results are exchanged within test images, {PERMUTATIONS:,} draws",
+        test="permutation: the models' results are exchanged within test images, all exchanges",
         effect=cohens_h(*shares),
         effect_name="Cohen's h",
     )
 
 
-def swap_p_value(differences: np.ndarray, seed: int) -> float:
-    """Return the two-sided p-value of the sum of differences (K,) under random changes of sign."""
-    moved = differences[differences != 0]
-    observed = abs(moved.sum())
-    random, greater = generator(seed, "change of places"), 0
-    for start in range(0, PERMUTATIONS, _ROWS):
-        rows = min(_ROWS, PERMUTATIONS - start)
-        signs = random.integers(2, size=(rows, len(moved)), dtype=np.int8) * 2.0 - 1.0
-        greater += int((np.abs(signs @ moved) >= observed - 1e-9).sum())
-    return (greater + 1) / (PERMUTATIONS + 1)
+def swap_p_value(differences: np.ndarray) -> float:
+    """Return the two-sided p-value of the sum of differences (K,), whole numbers, under all 2^K changes of sign.
+
+    The distribution of the sum is the Fourier transform of the product of cos(angle * difference), which drawn changes
+    of sign would only approximate: a corrected p-value needs more digits than draws can give.
+    """
+    sizes, counts = np.unique(np.abs(np.rint(differences[differences != 0])), return_counts=True)
+    observed, largest = int(abs(np.rint(differences.sum()))), int(sizes @ counts)
+    if observed == 0:
+        return 1.0
+    angles = 2 * np.pi * np.arange(2 * largest + 1) / (2 * largest + 1)
+    transform = np.ones_like(angles)
+    for size, count in zip(sizes, counts, strict=True):
+        transform *= np.cos(angles * size) ** int(count)
+    probabilities = np.fft.fft(transform).real[observed : largest + 1] / len(angles)
+    return float(min(1.0, 2 * max(0.0, probabilities.sum()) + _TRANSFORM_ERROR))
 
 
 def cohens_h(first: float, second: float) -> float:
@@ -169,22 +176,3 @@ def paired_difference_of_folds(value: float, without: np.ndarray) -> Difference:
         effect=float(value / spread) if spread else 0.0,
         effect_name="difference over the standard deviation of its jackknife pseudo-values",
     )
-
-
-def difference_over_seeds(first: np.ndarray, second: np.ndarray) -> tuple[tuple[float, float], float]:
-    """Return Welch's interval and p-value of mean(first) - mean(second); values of two or more seeds of training."""
-    if not (np.ptp(first) or np.ptp(second)):  # no variance over seeds: the t test is undefined
-        difference = float(first.mean() - second.mean())
-        return (difference, difference), float(difference == 0)
-    outcome = stats.ttest_ind(first, second, equal_var=False)
-    interval = outcome.confidence_interval(LEVEL)
-    return (float(interval.low), float(interval.high)), float(outcome.pvalue)
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Return the p-values (M,) corrected for M comparisons (Holm 1979)."""
-    order = np.argsort(p_values)
-    corrected = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)).clip(max=1.0)
-    result = np.empty_like(corrected)
-    result[order] = corrected
-    return result

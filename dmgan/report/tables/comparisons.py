@@ -1,21 +1,24 @@
 """The table of paired comparisons of models, with the claims that are significant."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
+from dmgan.evaluation.metrics.table import facts_of
 from dmgan.evaluation.paired_comparison import (
     Comparison,
+    Corrected,
     PerImage,
     check_pairs,
     compare,
+    correct,
     holds,
     read_per_image,
 )
-from dmgan.evaluation.statistics.uncertainty import LEVEL, holm
+from dmgan.evaluation.statistics.claims import ALPHA, least_claimable
+from dmgan.evaluation.statistics.uncertainty import LEVEL
+from dmgan.report.hyperparameters import differences, hyperparameter_notes
 from dmgan.report.results import Measured, metric_of, read_measured, scorer_of
 from dmgan.report.tables.markup import Cell, Column, Note, Row, Table, to_latex, to_markdown
 from dmgan.report.tables.notes import DAGGER, MEANINGS, may_rank, should_lose
@@ -24,6 +27,8 @@ from dmgan.storage import files
 
 NAME = "comparisons"
 NOT_SHOWN = "no difference shown"
+_FAR = 10  # standard deviations over seeds: a larger difference of two models needs no test
+_NEAR = 3
 
 
 class Compared(NamedTuple):
@@ -31,8 +36,9 @@ class Compared(NamedTuple):
 
     pair: tuple[str, str]  # titles
     comparison: Comparison
-    corrected_p: float  # for all pairs of this metric
+    corrected: Corrected  # for all pairs and metrics of the table
     claim: str
+    names: tuple[str, str]  # of the models, in Measured.models
     wrong_controls: tuple[str, ...] = ()  # controls that should lose but rank before the better model: no evidence
 
 
@@ -53,21 +59,25 @@ def write_comparisons(metrics: Sequence[Path], out: Path, seed: int) -> None:
 
 
 def compare_pairs(runs: dict[str, list[PerImage]], seed: int) -> list[Compared]:
-    """Compare every pair of models by every metric that both have; the order is metric by metric."""
-    metrics = dict.fromkeys(key for every in runs.values() for key in every[0].compared)
+    """Compare every pair of models by every metric that both have; the order is metric by metric.
+
+    All comparisons are one family: the claims are corrected for all of them.
+    """
+    pairs, family = [], []
+    for metric in dict.fromkeys(key for every in runs.values() for key in every[0].compared):
+        for first, second in combinations(runs, 2):
+            if metric in runs[first][0].compared and metric in runs[second][0].compared:
+                pairs.append((first, second))
+                family.append(compare(runs[first], runs[second], metric, seed))
     found = []
-    for metric in metrics:
-        pairs = [pair for pair in combinations(runs, 2) if all(metric in runs[name][0].compared for name in pair)]
-        comparisons = [compare(runs[first], runs[second], metric, seed) for first, second in pairs]
-        corrected = holm(np.array([each.difference.p_value for each in comparisons]))
-        for pair, comparison, p in zip(pairs, comparisons, corrected, strict=True):
-            titles = (title_of(pair[0]), title_of(pair[1]))
-            found.append(Compared(titles, comparison, float(p), _claim(titles, comparison, float(p))))
+    for names, comparison, corrected in zip(pairs, family, correct(family), strict=True):
+        titles = (title_of(names[0]), title_of(names[1]))
+        found.append(Compared(titles, comparison, corrected, _claim(titles, comparison, corrected), names))
     return found
 
 
-def _claim(titles: tuple[str, str], comparison: Comparison, corrected_p: float) -> str:
-    if not holds(comparison, corrected_p):
+def _claim(titles: tuple[str, str], comparison: Comparison, corrected: Corrected) -> str:
+    if not holds(comparison, corrected):
         return NOT_SHOWN
     ahead = is_better(comparison.metric, comparison.first, comparison.second)
     winner, loser = titles if ahead else titles[::-1]
@@ -93,17 +103,22 @@ def _qualified(each: Compared, measured: Measured) -> Compared:
 
 
 def _table(measured: Measured, compared: Sequence[Compared]) -> Table:
-    headings = ("difference [95 %]", "p (Holm)", "effect size", "over seeds [95 %]", "claim")
+    headings = (
+        "difference [95 %]", "p over images (Holm)", "effect size", "over seeds [95 %]", "p over seeds (Holm)", "claim"
+    )  # fmt: skip
     columns = [Column("first minus second", heading, "", "") for heading in headings]
     rows = []
     for each in compared:
         comparison, shown = each.comparison, each.claim != NOT_SHOWN
-        over_seeds = "one seed" if comparison.over_seeds is None else _interval(*comparison.over_seeds[0])
+        over_seeds, p_over_seeds = "one seed", "one seed"
+        if comparison.over_seeds is not None:
+            over_seeds, p_over_seeds = _interval(*comparison.over_seeds.interval), _p(each.corrected.seeds)
         cells = [
             Cell(f"{comparison.difference.value:+.3g} {_interval(*comparison.difference.interval)}"),
-            Cell(_p(each.corrected_p)),
+            Cell(_p(each.corrected.images)),
             Cell(f"{comparison.difference.effect:+.2f}"),
             Cell(over_seeds),
+            Cell(p_over_seeds),
             Cell(each.claim, bold=shown and not each.wrong_controls, marks=(DAGGER,) if each.wrong_controls else ()),
         ]
         better_if = {"up": "more is better", "down": "less is better"}[better(comparison.metric)]
@@ -138,13 +153,14 @@ def _notes(measured: Measured, compared: Sequence[Compared]) -> list[Note]:
         notes.append(
             Note("", f"{metrics}: {LEVEL:.0%} interval by {over}; p by {first.test}; effect size: {first.effect_name}.")
         )
-    if compared:
+    notes += _family_notes(compared)
+    fixed = list(dict.fromkeys(each.comparison.metric for each in compared if _compares_with_real(each)))
+    if fixed:
         notes.append(
             Note(
                 "",
-                "A claim is printed only if the interval over images excludes 0, p corrected for all pairs of the "
-                "metric (Holm) is below 0.05 and, if both models have several training seeds, the interval over "
-                "seeds (Welch) excludes 0 on the same side.",
+                f"{', '.join(fixed)}: the real images are held fixed. Interval, p and claim are about the distance to "
+                "these real images.",
             )
         )
     wrong = {(each.comparison.metric, name): None for each in compared for name in each.wrong_controls}
@@ -160,31 +176,86 @@ def _notes(measured: Measured, compared: Sequence[Compared]) -> list[Note]:
                 "evidence for the model.",
             )
         )
+    notes += [Note("", line) for line in hyperparameter_notes(measured.models, title_of)]
     if any(metric_of(each.comparison.metric) == "KID" for each in compared):
         notes.append(
             Note("", "KID is compared over all pairs of images, not over 100 random subsets as in the tables.")
         )
     if any(each.comparison.over_seeds is None for each in compared):
         notes.append(
-            Note("", "One seed: claims hold for these trained generators; another training of a model may differ.")
+            Note(
+                "",
+                "One seed: claims hold for these trained generators; another training of a model may differ. A claim "
+                "about a model needs two or more seeds of both models.",
+            )
         )
     return notes
+
+
+def _compares_with_real(each: Compared) -> bool:
+    """Return whether the metric of a comparison compares generated with real images."""
+    return "reference" in facts_of(metric_of(each.comparison.metric)).protocol
+
+
+def _family_notes(compared: Sequence[Compared]) -> Iterator[Note]:
+    """Yield the notes on the family of tests, on the rule of a claim, and on what the number of seeds can show."""
+    if not compared:
+        return
+    pairs = len({each.pair for each in compared})
+    metrics = list(dict.fromkeys(each.comparison.metric for each in compared))
+    over_seeds = [each.comparison for each in compared if each.comparison.over_seeds is not None]
+    tests = f"{len(compared)} tests over images"
+    if over_seeds:
+        tests += f" and {len(over_seeds)} over seeds"
+    yield Note(
+        "",
+        f"One family of comparisons: {pairs} {'pair' if pairs == 1 else 'pairs'} of models by {', '.join(metrics)}. "
+        f"{tests} are corrected together (Holm), each at its level, so that a table of equal models has a false claim "
+        f"with a probability of at most {ALPHA:.0%}.",
+    )
+    yield Note(
+        "",
+        f"A claim is printed only if the interval over images excludes 0, the corrected p is below {ALPHA:g} and, if "
+        f"both models have several training seeds, the corrected p over seeds is below {ALPHA:g} with a difference on "
+        "the same side. Intervals are of one comparison and not corrected.",
+    )
+    for seeds in dict.fromkeys(each.seeds for each in over_seeds):
+        yield _seeds_note(seeds, len(over_seeds))
+
+
+def _seeds_note(seeds: tuple[int, int], tests: int) -> Note:
+    """Return the note on the differences that a number of seeds can show."""
+    least = least_claimable(seeds, tests)
+    text = (
+        f"Over seeds: Welch's t test. With {seeds[0]} and {seeds[1]} seeds and {tests} tests, the first claim needs a "
+        f"difference of {least:.1f} standard deviations over seeds."
+    )
+    if least > _FAR:
+        enough = next(count for count in range(max(seeds), 1000) if least_claimable((count, count), tests) <= _NEAR)
+        text += (
+            f" These are too few seeds to claim any difference that models usually have; {enough} seeds of each model "
+            f"can show {_NEAR} standard deviations."
+        )
+    return Note("", text)
 
 
 _FIELDS = (
     "first", "second", "dataset", "metric", "scorer", "first_value", "second_value", "difference", "interval_low",
     "interval_high", "interval_over", "p_value", "p_value_holm", "test", "effect_size", "effect_size_name",
-    "first_seeds", "second_seeds", "seeds_low", "seeds_high", "seeds_p_value", "claim", "note",
+    "first_seeds", "second_seeds", "seeds_low", "seeds_high", "seeds_p_value", "seeds_p_value_holm", "claim", "note",
+    "different_hyperparameters",
 )  # fmt: skip
 
 
 def _tidy(measured: Measured, each: Compared) -> dict[str, object]:
     comparison, difference = each.comparison, each.comparison.difference
     (seeds_low, seeds_high), seeds_p = comparison.over_seeds or (("", ""), "")
+    seeds_p_holm = "" if each.corrected.seeds is None else each.corrected.seeds
     values = (
         *each.pair, measured.dataset, metric_of(comparison.metric), scorer_of(comparison.metric), comparison.first,
         comparison.second, difference.value, *difference.interval, difference.over, difference.p_value,
-        each.corrected_p, difference.test, difference.effect, difference.effect_name, *comparison.seeds, seeds_low,
-        seeds_high, seeds_p, each.claim, MEANINGS[DAGGER] if each.wrong_controls else "",
+        each.corrected.images, difference.test, difference.effect, difference.effect_name, *comparison.seeds,
+        seeds_low, seeds_high, seeds_p, seeds_p_holm, each.claim, MEANINGS[DAGGER] if each.wrong_controls else "",
+        " | ".join(differences({name: measured.models[name] for name in each.names}, title_of)),
     )  # fmt: skip
     return dict(zip(_FIELDS, values, strict=True))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from dmgan.evaluation.metrics.table import facts_of
 from dmgan.options import CONTROLS
+from dmgan.report.hyperparameters import hyperparameter_notes
 from dmgan.report.published import AUTHORS, PAPERS, Published
 from dmgan.report.results import SEEDS, Measured, Summary, metric_of, scorer_of
 from dmgan.report.tables.markup import Note
@@ -157,6 +158,8 @@ def table_notes(results: Results, marks: Marks) -> list[Note]:
         *_chance_notes(results),
         *_collapse_notes(results),
         *_count_notes(results),
+        *_class_notes(results),
+        *(Note("", line) for line in hyperparameter_notes(results.shown_models(), title_of)),
         Note(
             "",
             "Bold: the best model of a column. Paired comparisons test whether its lead is significant; ± does not.",
@@ -371,6 +374,22 @@ def _count_notes(results: Results) -> Iterator[Note]:
     for difference, controls in cases.items():
         which = "; ".join(f"{CONTROL_TITLES[name]} ({_listed(metrics)})" for name, metrics in controls.items())
         yield Note("", f"{which}: measured on {difference}.")
+
+
+def _class_notes(results: Results) -> Iterator[Note]:
+    """Yield the note on models' means over classes that are not means over all classes."""
+    cases: dict[str, list[str]] = {}
+    for metric in results.columns:
+        protocol = results.measured.protocol(metric) or {}
+        named, every = protocol.get("classes_with_images"), protocol.get("classes")
+        if named is not None and named != every and results.model_values(metric):
+            cases.setdefault(f"{named} of {every}", []).append(metric)
+    for counts, metrics in cases.items():
+        yield Note(
+            "",
+            f"{_listed(metrics)}: over {counts} classes, those that captions of the models' images name; control rows "
+            "are over the classes of their own captions.",
+        )
 
 
 def _measured_on(images: int, protocol: dict[str, object]) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from dmgan.evaluation.metrics.table import facts_of, metrics
 from dmgan.models.registry import MODELS
 from dmgan.report.published import published
-from dmgan.report.results import RELEASED, Measured, Summary, metric_of, summarise
+from dmgan.report.results import RELEASED, Evaluation, Measured, Summary, metric_of, summarise
 
 PUBLISHED_SETS = ("CUB", "COCO")
 CONTROL_TITLES = {
@@ -171,6 +171,11 @@ class Results:
         """Return {model name: value} of a metric."""
         measured = {name: summary for (name, each), summary in self.models.items() if each == metric}
         return {name: summary.value for name, summary in measured.items() if summary is not None}
+
+    def shown_models(self) -> dict[str, list[Evaluation]]:
+        """Return the evaluations of the models that have a number in this table."""
+        shown = dict.fromkeys(name for (name, _), summary in self.models.items() if summary is not None)
+        return {name: self.measured.models[name] for name in shown}
 
     def behind(self, metric: str, value: float) -> list[str]:
         """Return the models that rank behind a value."""

@@ -13,10 +13,12 @@ from dmgan.evaluation.image_sets import ImageSet, RealImages, sampled_images
 from dmgan.evaluation.metrics.base import Measurement, Result
 from dmgan.evaluation.metrics.soa import (
     CocoObjects,
+    NamedObjects,
     ObjectReader,
     SoaC,
     SoaI,
     TrueObjects,
+    _over_folds,
     semantic_object_accuracy,
 )
 from dmgan.evaluation.networks.detector import DetectedObjects, FasterRcnn
@@ -30,9 +32,21 @@ def test_accuracy_over_classes_and_over_images():
     class_of = np.array([0, 0, 0, 0, 2, 2])
     shown = np.array([True, True, True, False, True, False])
     result = semantic_object_accuracy(class_of, shown, 3)
-    assert result.by_class.tolist() == [0.75, 0.0, 0.5] and result.images.tolist() == [4, 0, 2]
-    assert result.soa_c == pytest.approx((0.75 + 0 + 0.5) / 3)  # the class without images counts
+    assert result.by_class[[0, 2]].tolist() == [0.75, 0.5] and np.isnan(result.by_class[1])
+    assert result.images.tolist() == [4, 0, 2]
+    assert result.soa_c == pytest.approx((0.75 + 0.5) / 2)  # nobody asked for the second class
     assert result.soa_i == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("count", [1, 30, 450])
+def test_perfect_images_have_100_percent_whatever_their_number(count):
+    """Of COCO's 80 classes, 450 captions name about 60: the others are not missing from the images."""
+    random = np.random.default_rng(count)
+    rows = np.arange(count)
+    objects = NamedObjects(rows, random.integers(80, size=count), np.ones(count, bool), 80)
+    single, clustered = np.array_split(random.permutation(count), min(10, count)), np.array_split(rows, min(10, count))
+    whole, of_folds, without = _over_folds(objects, single, clustered if count > 1 else [])
+    assert (whole == 100).all() and (of_folds == 100).all() and (without == 100).all()
 
 
 class Scripted:
@@ -80,7 +94,8 @@ def measurement_of(subject, stored, dataset) -> Measurement:
 
 def soa(reader: ObjectReader, measurement: Measurement) -> dict[str, Result]:
     """SOA-C and SOA-I by one reader, by their keys; empty if the reader cannot look into the images."""
-    results = {metric.key: metric.compute(measurement) for metric in (SoaC(reader), SoaI(reader))}
+    subject = measurement.subject
+    results = {metric.key_of(subject): metric.compute(measurement) for metric in (SoaC(reader), SoaI(reader))}
     return {key: result for key, result in results.items() if result is not None}
 
 
@@ -95,16 +110,19 @@ def test_a_detector_s_finding_is_stored_and_scored_by_class(tmp_path):
     scores = soa(reader, measurement_of(subject, stored, Captions(captions)))
     assert list(scores) == ["SOA-C(scripted)", "SOA-I(scripted)"]
     by_class = {cat: 1 / 2, dog: 1 / 2, person: 1}  # cats are shown by the first of two, dogs by the second of three
-    assert scores["SOA-C(scripted)"].score.value == pytest.approx(100 * sum(by_class.values()) / 80)
+    assert scores["SOA-C(scripted)"].score.value == pytest.approx(100 * sum(by_class.values()) / 3)
     assert scores["SOA-I(scripted)"].score.value == pytest.approx(100 * 3 / 5)
     assert scores["SOA-C(scripted)"].protocol["images_of_a_class"] == "every evaluated image whose caption names it"
     assert scores["SOA-C(scripted)"].protocol["classes"] == 80
+    assert scores["SOA-C(scripted)"].protocol["classes_with_images"] == 3
     low, high = scores["SOA-I(scripted)"].score.interval
     assert low <= 60 <= high
     made_for = image_set(subject.read, numbers, first, np.array([cat, dog, dog, person] * 10))
     scores = soa(reader, measurement_of(made_for, stored, Captions(captions)))
-    assert scores["SOA-I(scripted)"].score.value == pytest.approx(100 * 3 / 4)
-    assert scores["SOA-C(scripted)"].protocol["images_of_a_class"].startswith("three of each caption")
+    assert list(scores) == ["SOA-C(scripted, three images per caption)", "SOA-I(scripted, three images per caption)"]
+    of_classes, of_images = scores.values()
+    assert of_images.score.value == pytest.approx(100 * 3 / 4)
+    assert of_classes.protocol["images_of_a_class"].startswith("three of each caption")
 
 
 def test_true_attributes_are_all_shown_by_real_images_and_few_by_shuffled_ones(dataset, monkeypatch):
@@ -123,8 +141,7 @@ def test_true_attributes_are_all_shown_by_real_images_and_few_by_shuffled_ones(d
     assert scores(Levels([0] * len(images))) == []  # of other images no attributes are stored
 
 
-def test_a_part_of_the_captions_is_measured_over_the_same_classes(dataset):
-    """Of few captions a class without images counts as 0, as in the release: it is not left out of the mean."""
+def test_a_part_of_the_captions_has_numbers_of_the_same_classes(dataset):
 
     def detect(images, captions):
         subject = image_set(RealImages(dataset, images, 32), images, captions)
@@ -159,3 +176,17 @@ def test_evaluate_looks_for_objects_where_it_is_given_a_detector(run_folder, dat
     assert main([*words.split(), "--extractors", "--detector-weights", "weights.pth", "--device", "cpu"]) == 0
     content = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
     assert set(content) == {"R-precision(training DAMSM)", "SOA-C(scripted)", "SOA-I(scripted)"}
+
+
+def test_images_made_for_soa_are_measured_by_soa_alone(run_folder, data, damsm_folder, tmp_path, monkeypatch, capsys):
+    """IS, FID and R-precision of these images would be of other captions than those of the tables."""
+    monkeypatch.setattr(FasterRcnn, "read", lambda weights, device: Scripted())
+    sample_test_captions(run_folder, data, tmp_path / "images", SampleRequest(1, soa=True), CPU)
+    words = f"evaluate --images {tmp_path}/images --data {data} --damsm {damsm_folder} --out {tmp_path}/metrics.json"
+    words = [*words.split(), "--extractors", "--device", "cpu"]
+    assert main(words) == 1 and "were made for SOA (sample --soa); give --detector-weights" in capsys.readouterr().err
+    assert main([*words, "--detector-weights", "weights.pth"]) == 0
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    keys = {f"SOA-{kind}(scripted, three images per caption)" for kind in "CI"}
+    assert set(content["metrics"]) == keys and content["subject"]["made_for"] == "SOA"
+    assert [path.name for path in (tmp_path / "features").iterdir()] == ["scripted"]
