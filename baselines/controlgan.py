@@ -1,7 +1,8 @@
 """ControlGAN: controllable text-to-image generation (Li et al., NeurIPS 2019).
 
 AttnGAN with additional channel-wise attention, a word-level discriminator and a perceptual loss. Letters: w words
-(D = embedding_dim), v features of a stage (C = generator_width, N = H W places), n regions of an image.
+(D = embedding_dim), v features of a stage (C = generator_width, N = H W places), a words attended at the places, n
+regions of an image.
 """
 
 import torch
@@ -31,13 +32,14 @@ class ChannelAttention(nn.Module):
         super().__init__()
         self.U = nn.Linear(embedding_dim, side * side, bias=False)
 
-    # ControlGAN, section 3.2: w~ = U w, alpha = softmax over words of v w~, f = alpha w~^T
-    def forward(self, v: Tensor, w: Tensor, mask: Tensor) -> Tensor:
-        """Return attended words per channel (B, C, s, s); v (B, C, s, s), w (B, D, T), mask (B, T) true at padding."""
+    # ControlGAN, section 3.2: w~ = U w, alpha = softmax over words of v w~, f = alpha w~^T; as released, the words
+    # attended at the places, a, stand for v
+    def forward(self, a: Tensor, w: Tensor, mask: Tensor) -> Tensor:
+        """Return attended words per channel (B, C, s, s); a (B, C, s, s), w (B, D, T), mask (B, T) true at padding."""
         projected = self.U(w.transpose(1, 2))  # (B, T, N)
-        m = v.flatten(2) @ projected.transpose(1, 2)  # (B, C, T)
+        m = a.flatten(2) @ projected.transpose(1, 2)  # (B, C, T)
         alpha = m.masked_fill(mask[:, None, :], -torch.inf).softmax(dim=2)
-        return (alpha @ projected).view_as(v)
+        return (alpha @ projected).view_as(a)
 
 
 class ControlRefinement(nn.Module):
@@ -53,7 +55,7 @@ class ControlRefinement(nn.Module):
     def forward(self, v: Tensor, w: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         projected = self.spatial(w)
         at_places, weights = attend(v, projected, projected, mask, "corrected")
-        in_channels = self.channel(v, w, mask)
+        in_channels = self.channel(at_places, w, mask)
         return self.upsample(self.residual(torch.cat([v, at_places, in_channels], dim=1))), weights
 
 
@@ -114,16 +116,17 @@ class ControlGAN(TextToImageGAN):
         width = self.architecture.discriminator_width
         return nn.ModuleList(ControlDiscriminator(size, width, self.embedding_dim) for size in self.image_sizes)
 
-    # ControlGAN, section 3.5, lambda_1: target real for real images with their own words, fake with another caption's
-    def extra_discriminator_losses(self, discriminator, real, captions, context) -> dict[str, Tensor]:
+    # ControlGAN, section 3.5, lambda_1: target real for real images with their own words, fake with a wrong caption's
+    def extra_discriminator_losses(self, discriminator, real, captions, wrong, context) -> dict[str, Tensor]:
         with torch.no_grad():
             n, _ = context.encode_images(real)
         own = discriminator.words(n, captions.words, captions.mask)
-        others = discriminator.words(n[:-1], captions.words[1:], captions.mask[1:])
+        others = discriminator.words(n, wrong.words, wrong.mask)
         loss = F.softplus(-own).mean() + F.softplus(others).mean()
         return {"words": WORDS_IN_DISCRIMINATOR * loss}
 
-    # ControlGAN, sections 3.4 (perceptual loss) and 3.5, lambda_2 and lambda_3, summed over the stages
+    # ControlGAN, sections 3.4 (perceptual loss) and 3.5, lambda_2 and lambda_3: a sum of word-level terms over the
+    # stages, and the mean of their perceptual losses, as released
     def extra_losses(self, generated, real, captions, context) -> dict[str, Tensor]:
         words = perceptual = 0.0
         features = context.networks.perceptual
@@ -135,5 +138,5 @@ class ControlGAN(TextToImageGAN):
             perceptual = perceptual + F.mse_loss(features(fake), target)
         return {
             "words": WORDS_IN_GENERATOR * words,
-            "perceptual": context.options.perceptual_weight * perceptual,
+            "perceptual": context.options.perceptual_weight * perceptual / len(real),
         }

@@ -17,28 +17,24 @@ from dmgan.options import ArchitectureOptions
 _MAX_FACTOR = 8  # channels of the widest block divided by generator_width or discriminator_width
 
 
-class AffineHead(nn.Linear):
-    """Last layer of an affine transformation's perceptron, whose initial output is close to `start`."""
-
-    keeps_initialisation = True  # with orthogonal weights gamma would start around 0
-
-    def __init__(self, inputs: int, outputs: int, start: float):
-        super().__init__(inputs, outputs)
-        nn.init.normal_(self.weight, std=0.02)
-        nn.init.constant_(self.bias, start)
+def _perceptron(condition_dim: int, channels: int, start: float) -> nn.Sequential:
+    """Return a perceptron (B, condition_dim) -> (B, channels) whose initial output is `start`."""
+    last = nn.Linear(channels, channels)
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, start)
+    return nn.Sequential(nn.Linear(condition_dim, channels), nn.ReLU(), last)
 
 
 class Affine(nn.Module):
-    """Affine transformation of every channel; two perceptrons compute scale and shift from noise and sentence."""
+    """Affine transformation of every channel; two perceptrons compute scale and shift from noise and sentence.
+
+    At the start it is the identity.
+    """
 
     def __init__(self, condition_dim: int, channels: int):
         super().__init__()
-        self.gamma = nn.Sequential(
-            nn.Linear(condition_dim, condition_dim), nn.ReLU(), AffineHead(condition_dim, channels, 1.0)
-        )
-        self.beta = nn.Sequential(
-            nn.Linear(condition_dim, condition_dim), nn.ReLU(), AffineHead(condition_dim, channels, 0.0)
-        )
+        self.gamma = _perceptron(condition_dim, channels, 1.0)
+        self.beta = _perceptron(condition_dim, channels, 0.0)
 
     # DF-GAN Eq. 2-3: gamma = MLP_1(c), beta = MLP_2(c), AFF(h | c) = gamma h + beta, c = (z, e)
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
@@ -76,17 +72,22 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Two convolutions with a shortcut, without normalisation: (B, inputs, s, s) -> (B, outputs, s/2, s/2)."""
+    """Two convolutions with a shortcut, without normalisation: (B, inputs, s, s) -> (B, outputs, s/2, s/2).
+
+    The convolutions have a learned weight, which starts at 0. Where inputs and outputs are equal, the release has a
+    convolution for the shortcut that no pass reads; here there is none.
+    """
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1, bias=False)
         self.conv2 = nn.Conv2d(outputs, outputs, kernel_size=3, padding=1, bias=False)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, kernel_size=1)
+        self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
         residual = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), 0.2)), 0.2)
-        return F.avg_pool2d(self.shortcut(x), 2) + residual
+        return F.avg_pool2d(self.shortcut(x), 2) + self.gamma * residual
 
 
 class OneWayDiscriminator(nn.Module):
@@ -116,6 +117,8 @@ class OneWayDiscriminator(nn.Module):
 
 class DFGAN(TextToImageGAN):
     """The generator of DF-GAN: noise to 4x4 features, then one fusion block per doubling of the side."""
+
+    initial_weights = "torch"
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)

@@ -27,7 +27,7 @@ class GlobalLocalAttention(nn.Module):
     def __init__(self, width: int, embedding_dim: int, condition_dim: int):
         super().__init__()
         self.U = nn.Conv1d(embedding_dim, width, kernel_size=1, bias=False)
-        self.V = nn.Linear(condition_dim, width, bias=False)
+        self.V = nn.Linear(condition_dim, width)
         self.W = nn.Conv2d(width, width, kernel_size=1, bias=False)  # in the released code, before the softmax
 
     # MirrorGAN, section 3.2: Att_w = sum_l (U w_l) softmax_l(f^T U w_l)
@@ -49,13 +49,15 @@ class MirrorRefinement(nn.Module):
     def __init__(self, width: int, embedding_dim: int, condition_dim: int, residual_blocks: int):
         super().__init__()
         self.attention = GlobalLocalAttention(width, embedding_dim, condition_dim)
-        self.residual = nn.Sequential(*[ResidualBlock(3 * width) for _ in range(residual_blocks)])
-        self.upsample = up_block(3 * width, width)
+        self.narrow = nn.Conv2d(3 * width, 2 * width, kernel_size=1, bias=False)  # in the released code
+        self.residual = nn.Sequential(*[ResidualBlock(2 * width) for _ in range(residual_blocks)])
+        self.upsample = up_block(2 * width, width)
 
     def forward(self, f: Tensor, w: Tensor, s: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         by_words, weights = self.attention.words(f, w, mask)
         by_sentence = self.attention.sentence(f, s)
-        return self.upsample(self.residual(torch.cat([f, by_words, by_sentence], dim=1))), weights
+        joined = self.narrow(torch.cat([f, by_words, by_sentence], dim=1))
+        return self.upsample(self.residual(joined)), weights
 
 
 class MirrorGAN(TextToImageGAN):

@@ -10,21 +10,52 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dmgan.errors import UserError
-from dmgan.models.blocks import (
-    ConditioningAugmentation,
-    ImageHead,
-    InitialStage,
-    ResidualBlock,
-    conv3x3,
-    up_block,
-)
-from dmgan.models.discriminators import discriminators_for
+from dmgan.models.blocks import ImageHead, conv3x3
+from dmgan.models.discriminators import Discriminator
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.options import ArchitectureOptions
 
 _DOWN = 2  # halvings of Stage-I's image in Stage-II's encoder
+
+
+class ReluAugmentation(nn.Module):
+    """Conditioning augmentation with ReLU, as released: mean and log variance are 0 or more."""
+
+    def __init__(self, embedding_dim: int, condition_dim: int):
+        super().__init__()
+        self.fc = nn.Linear(embedding_dim, 2 * condition_dim)
+
+    # StackGAN Eq. 2: mu(phi_t), Sigma(phi_t)
+    def forward(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance (B, C) of a sentence (B, E)."""
+        return F.relu(self.fc(sentence)).chunk(2, dim=1)
+
+
+def relu_up_block(inputs: int, outputs: int) -> nn.Sequential:
+    """Return a block that doubles the side, with ReLU: (B, inputs, s, s) -> (B, outputs, 2s, 2s)."""
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2, mode="nearest"), conv3x3(inputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+class ReluResidualBlock(nn.Module):
+    """Residual block of two 3x3 convolutions, with ReLU after the sum too."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.block = nn.Sequential(
+            conv3x3(channels, channels),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            conv3x3(channels, channels),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.block(x) + x)
 
 
 class StageI(nn.Module):
@@ -32,16 +63,24 @@ class StageI(nn.Module):
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__()
-        width, condition_dim = architecture.generator_width, architecture.condition_dim
-        self.ca_net = ConditioningAugmentation(embedding_dim, condition_dim)
-        self.features = InitialStage(condition_dim + architecture.noise_dim, width, architecture.base_size)
-        self.to_image = ImageHead(width)
+        condition_dim, doublings = architecture.condition_dim, int(math.log2(architecture.base_size // 4))
+        first = architecture.generator_width << (doublings - 1)
+        widths = [max(1, first >> i) for i in range(doublings + 1)]  # 8 N, 4 N, 2 N, N, N / 2 for 64 px
+        self.ca_net = ReluAugmentation(embedding_dim, condition_dim)
+        self.start = nn.Sequential(
+            nn.Linear(architecture.noise_dim + condition_dim, first * 4 * 4, bias=False),
+            nn.BatchNorm1d(first * 4 * 4),
+            nn.ReLU(),
+        )
+        self.upsample = nn.Sequential(*[relu_up_block(*pair) for pair in zip(widths, widths[1:], strict=False)])
+        self.to_image = ImageHead(widths[-1])
 
     def forward(self, z: Tensor, epsilon: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return image s0 (B, 3, s, s), and mean and log variance (B, C) of the condition."""
         mean, logvar = self.ca_net(sentence)
         c0 = mean + epsilon * torch.exp(0.5 * logvar)
-        return self.to_image(self.features(torch.cat([c0, z], dim=1))), mean, logvar
+        features = self.start(torch.cat([z, c0], dim=1)).view(len(z), -1, 4, 4)
+        return self.to_image(self.upsample(features)), mean, logvar
 
 
 class StageII(nn.Module):
@@ -53,15 +92,15 @@ class StageII(nn.Module):
         encoded = width << _DOWN
         doublings = int(math.log2(architecture.image_size // (architecture.base_size >> _DOWN)))
         widths = [max(1, encoded >> i) for i in range(doublings + 1)]
-        self.ca_net = ConditioningAugmentation(embedding_dim, condition_dim)
+        self.ca_net = ReluAugmentation(embedding_dim, condition_dim)
         self.encode = nn.Sequential(
             conv3x3(3, width),
             nn.ReLU(),
             *[layer for i in range(_DOWN) for layer in _halve(width << i, width << (i + 1))],
         )
         self.joint = nn.Sequential(conv3x3(encoded + condition_dim, encoded), nn.BatchNorm2d(encoded), nn.ReLU())
-        self.residual = nn.Sequential(*[ResidualBlock(encoded) for _ in range(architecture.residual_blocks)])
-        self.upsample = nn.Sequential(*[up_block(*pair) for pair in zip(widths, widths[1:], strict=False)])
+        self.residual = nn.Sequential(*[ReluResidualBlock(encoded) for _ in range(architecture.residual_blocks)])
+        self.upsample = nn.Sequential(*[relu_up_block(*pair) for pair in zip(widths, widths[1:], strict=False)])
         self.to_image = ImageHead(widths[-1])
 
     def forward(self, s0: Tensor, epsilon: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,6 +120,8 @@ def _halve(inputs: int, outputs: int) -> list[nn.Module]:
 
 class StackGAN(TextToImageGAN):
     """The generator of StackGAN: both stages; `begin_step` chooses the stage to train."""
+
+    initial_weights = "normal"
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__(architecture, embedding_dim)
@@ -108,6 +149,9 @@ class StackGAN(TextToImageGAN):
         self._trained = 0 if step < steps // 2 else 1
         self.stage1.requires_grad_(self._trained == 0).train(self._trained == 0)
 
+    def step_of_stage(self, step: int, steps: int) -> int:
+        return step if step < steps // 2 else step - steps // 2
+
     def generate(self, noise: Tensor, sentence: Tensor, words: Tensor, word_mask: Tensor, memory=None) -> Generated:
         dims = [self.architecture.noise_dim, self.architecture.condition_dim, self.architecture.condition_dim]
         z, epsilon0, epsilon = noise.split(dims, dim=1)
@@ -118,5 +162,12 @@ class StackGAN(TextToImageGAN):
         return Generated([s0, image], mean=mean, logvar=logvar)
 
     def discriminators(self) -> nn.ModuleList:
-        sizes, width = self.image_sizes, self.architecture.discriminator_width
-        return discriminators_for(sizes, width, self.embedding_dim, normalisation="batch", unconditional=False)
+        """Return Stage-I's discriminator, of pairs, and Stage-II's, of pairs and images; both read the mean."""
+        width, condition_dim = self.architecture.discriminator_width, self.architecture.condition_dim
+        small, large = self.image_sizes
+        return nn.ModuleList(
+            [
+                Discriminator(small, width, condition_dim, "batch", unconditional=False),
+                Discriminator(large, width, condition_dim, "batch"),
+            ]
+        )

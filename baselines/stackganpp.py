@@ -1,8 +1,8 @@
 """StackGAN++: realistic image synthesis with stacked generative adversarial networks (Zhang et al., TPAMI 2018).
 
 StackGAN-v2: all stages are trained together. Every stage has an image and a discriminator with a conditional and an
-unconditional head. Letters: z noise, c augmented condition, h_i features of stage i, F_i layers of stage i, G_i image
-head of stage i.
+unconditional head; the conditional head reads the mean of the conditioning augmentation. Letters: z noise, c augmented
+condition, h_i features of stage i, F_i layers of stage i, G_i image head of stage i.
 """
 
 import torch
@@ -69,5 +69,5 @@ class StackGANpp(TextToImageGAN):
         return Generated(images, mean=mean, logvar=logvar)
 
     def discriminators(self) -> nn.ModuleList:
-        width = self.architecture.discriminator_width
-        return discriminators_for(self.image_sizes, width, self.embedding_dim, normalisation="batch")
+        width, condition_dim = self.architecture.discriminator_width, self.architecture.condition_dim
+        return discriminators_for(self.image_sizes, width, condition_dim, normalisation="batch")

@@ -21,6 +21,7 @@ from pathlib import Path
 from benchmarks import fresh, record
 from benchmarks.training import captured
 from dmgan.options import (
+    WRONG_IMAGES,
     ArchitectureOptions,
     ClassifierOptions,
     DamsmOptions,
@@ -32,7 +33,7 @@ from dmgan.options import (
 )
 from dmgan.runtime.allocator import keep_freed_memory
 from dmgan.storage import files
-from workflow.configuration import extractors_of, read_configuration, sampling_block, trainings_of
+from workflow.configuration import extractors_of, model_block, read_configuration, sampling_block, trainings_of
 from workflow.plan import RATES, engine_of, measured_name, network_of
 
 _WORDS = 15
@@ -118,7 +119,7 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     from dmgan.runtime.device import set_deterministic
     from dmgan.text.encoders import build_image_encoder
     from dmgan.training.engine import resolve_graphs
-    from dmgan.training.trainer import StepInputs, Trainer
+    from dmgan.training.trainer import FurtherInputs, StepInputs, Trainer
 
     model = _model(name, block, config)
     if block.get("gpus", 1) > 1:
@@ -139,7 +140,10 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     noise = torch.randn(batch, model.noise_dim, device=device)
     images = [torch.rand(batch, 3, side, side, device=device) * 2 - 1 for side in model.image_sizes]
     class_ids = torch.arange(batch, device=device)
-    inputs = StepInputs(images, captions, class_ids, noise)
+    more_noise = torch.randn(batch + batch // 2, model.noise_dim, device=device)
+    wrong_images = images if find(name).losses.mismatched_pairs in WRONG_IMAGES else ()
+    further = FurtherInputs(wrong_images, captions, more_noise)
+    inputs = StepInputs(images, captions, class_ids, noise, further)
     step = captured(trainer, inputs) if trainer.engine.cuda_graphs else lambda: trainer.step(*inputs)
     trained = clock.measure(step, batch, engine.compile)
     tensors = [tensor for each in trainer.stateful().values() for tensor in _tensors(each.state_dict())]
@@ -275,7 +279,7 @@ def main(argv: list[str] | None = None) -> None:
     keep("evaluate", "inception 299", batch, _evaluate(batch, clock))
     keep("pretrain", network_of("pretrain", config), batch, _pretrain(config, batch, clock))
     for dataset, model in trainings_of(config):
-        block, sampling = config["hyperparameters"][dataset][model], sampling_block(config, dataset)
+        block, sampling = model_block(config, dataset, model), sampling_block(config, dataset)
         network = network_of("train", config, dataset, model)
         name = measured_name(network, engine_of("train", config, dataset, model))
         if ("train", name) not in rows:

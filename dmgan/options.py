@@ -109,6 +109,10 @@ RETRIEVALS = (*SEARCHES, "random", "oracle")  # random: lower bound; oracle, the
 DEFAULT_METHOD = "S-S"
 
 
+# Rules by which training batches draw the image of a mismatched pair (dmgan/data/batches.py).
+WRONG_IMAGES = ("redrawn", "other_class", "other_image")
+
+
 @dataclass(frozen=True)
 class LossOptions:
     """Options in which the models' losses differ; the defaults are those of the released DM-GAN.
@@ -128,6 +132,24 @@ class LossOptions:
         "mean", "reduction of Eq. 13 over dimensions: mean, as released, or sum, the KL divergence", ("mean", "sum")
     )
 
+    mismatched_pairs: str = option(
+        "next",
+        "mismatched pairs of a batch of B: next, image k with sentence k + 1, B - 1 pairs; wrapped (DF-GAN), image "
+        "k + 1 with sentence k, the first image with the last sentence, B pairs; or every sentence with an image drawn "
+        "for it: redrawn (StackGAN++), drawn once more if its class is the sentence's; other_class (GAN-INT-CLS); "
+        "other_image (GAN-CLS on COCO)",
+        ("next", "wrapped", *WRONG_IMAGES),
+    )
+    wrong_captions: bool = option(
+        False, "ControlGAN: draw a caption of a random training image for every image, for the word-level loss"
+    )
+    condition: str = option(
+        "sentence",
+        "what the discriminators read beside an image: the sentence, or the mean of the conditioning augmentation, "
+        "with its gradient in the generator's loss (mean: StackGAN++) or without (detached_mean: StackGAN)",
+        ("sentence", "mean", "detached_mean"),
+    )
+
     matching: bool = option(True, "whether the generator's loss includes the DAMSM loss")
     adversarial: str = option("bce", "adversarial loss: bce or hinge (DF-GAN)", ("bce", "hinge"))
     matching_aware_penalty: float = option(0.0, "weight k of DF-GAN's gradient penalty on real, matching pairs")
@@ -139,8 +161,8 @@ class LossOptions:
 
     interpolation: bool = option(
         False,
-        "GAN-INT: the generator also reads sentence features halfway between two captions; for models that read "
-        "only the sentence feature",
+        "GAN-INT: for every two captions, the generator's loss has one more image, of the mean of their sentence "
+        "features; all its images have new noise; for models that read only the sentence feature",
     )
     r1: bool = option(False, "R1 penalty: squared gradient norm of a discriminator's logits at real images")
 
@@ -149,6 +171,7 @@ class LossOptions:
             self.mismatched_captions or not self.mismatched_images_real,
             "mismatched_images_real: needs mismatched_captions",
         )
+        _require(not (self.interpolation and self.matching), "interpolation: cannot be combined with matching")
         _check(self)
 
 
@@ -160,6 +183,11 @@ class TrainingOptions:
     batch_size: int = option(10, "images per step", bounds=_FROM_2, reason="mismatched pairs need two images")
     generator_lr: float = option(2e-4, "Adam's learning rate of the generator", bounds=_ABOVE_0)
     discriminator_lr: float = option(2e-4, "Adam's learning rate of each discriminator", bounds=_ABOVE_0)
+    lr_halving_epochs: int = option(
+        0,
+        "both learning rates are halved every so many epochs (of a stage, if stages are trained in turn); 0: never",
+        bounds=_FROM_0,
+    )
     adam_beta1: float = option(0.5, "Adam's decay of the mean of gradients, for every network", bounds=_BELOW_1)
     adam_beta2: float = option(
         0.999, "Adam's decay of the mean of squared gradients, for every network", bounds=_BELOW_1
@@ -177,9 +205,21 @@ class TrainingOptions:
     r1_gamma: float = option(
         10.0, "weight gamma of the R1 penalty (less for images smaller than 256 px)", bounds=_FROM_0
     )
-    ema_decay: float = option(0.999, "decay of the generator's averaged weights", bounds=_BELOW_1)
+    ema_decay: float = option(
+        0.999, "decay of the generator's averaged weights; 0: no average, the last weights are kept", bounds=_BELOW_1
+    )
     max_words: int = option(
         18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_FROM_1
+    )
+    captions_per_image: int = option(
+        1,
+        "captions, drawn with replacement, whose mean sentence feature an image has; words are the first caption's",
+        bounds=_FROM_1,
+    )
+    sort_by_length: bool = option(
+        False,
+        "order every batch by caption length, longest first, as AttnGAN's and DM-GAN's released code: the mismatched "
+        "caption of an image then has nearly the length of its own",
     )
     checkpoint_every: int = option(500, "steps between checkpoints", bounds=_FROM_1)
 

@@ -159,8 +159,20 @@ DIFFERENCES = (
     Difference(
         "text encoder",
         "pre-trained, fixed",
-        "the DAMSM after 200 epochs on CUB, 100 on COCO",
+        "the DAMSM of the epochs numbered 200 on CUB and 100 on COCO, counted from 0: 201 and 101 passes",
         "no option: configuration, `DamsmOptions.epochs`",
+    ),
+    Difference(
+        "order of a batch",
+        "not stated",
+        "by caption length, longest first, so that the mismatched caption of an image has nearly the length of its own",
+        "no option of the model: configuration, `TrainingOptions.sort_by_length`",
+    ),
+    Difference(
+        "test images of COCO",
+        "40k",
+        "the 40,470 of AttnGAN's metadata",
+        "no option: `val2014` has 40,504 images, all of which are test images here",
     ),
     # Evaluation.
     Difference(

@@ -201,6 +201,11 @@ def trainings_of(config: Mapping) -> list[tuple[str, str]]:
     return [(dataset, model) for dataset in config["datasets"] for model in models_of(config, dataset)]
 
 
+def model_block(config: Mapping, dataset: str, model: str) -> dict[str, object]:
+    """Return the hyperparameters of a model on a data set: the defaults of its entry, updated with its block."""
+    return find(model).defaults | config["hyperparameters"][dataset][model]
+
+
 def needs_captioner(model: str) -> bool:
     """Return whether the losses of a model read a pretrained captioner."""
     return "captioner" in find(model).needs

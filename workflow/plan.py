@@ -31,6 +31,7 @@ from workflow.configuration import (
     extractors_of,
     has_attributes,
     has_detector,
+    model_block,
     models_of,
     needs_captioner,
     read_configuration,
@@ -99,7 +100,7 @@ def network_of(stage: str, config: dict, dataset: str = "", model: str = "") -> 
     if stage == "classifier":
         options = _values(ClassifierOptions, config["classifier"])
         return f"classifier {options['image_size']} px, width {options['width']}"
-    block = _values(ArchitectureOptions, config["hyperparameters"][dataset][model])
+    block = _values(ArchitectureOptions, model_block(config, dataset, model))
     sides = "/".join(str(block["base_size"] << stage) for stage in range(block["stages"]))
     widths = f"G {block['generator_width']}, D {block['discriminator_width']}, R {block['residual_blocks']}"
     return f"{model} {sides} px, {widths}, {damsm['image_encoder']}"
@@ -108,7 +109,7 @@ def network_of(stage: str, config: dict, dataset: str = "", model: str = "") -> 
 def engine_of(stage: str, config: dict, dataset: str, model: str = "") -> str:
     """Return the engine options that a stage's speed depends on and that differ from the plain engine; "" for none."""
     if stage == "train":
-        block = config["hyperparameters"][dataset][model]
+        block = model_block(config, dataset, model)
         values, plain = (
             _values(EngineOptions, block) | {"gpus": block.get("gpus", 1)},
             {**vars(PLAIN_ENGINE), "gpus": 1},
@@ -174,7 +175,7 @@ def _encoded_captions_bytes(config: dict, dataset: str, train: int) -> float:
     """Return the bytes of captions that trainings with `cache_captions` store: float32, one set per `max_words`."""
     source = source_of(config, dataset)
     captions = config["datasets"][dataset].get("captions_per_image") or source.captions_per_image
-    models = [config["hyperparameters"][dataset][model] for model in models_of(config, dataset)]
+    models = [model_block(config, dataset, model) for model in models_of(config, dataset)]
     limits = {_values(TrainingOptions, block)["max_words"] for block in models if block.get("cache_captions")}
     vectors = sum(min(limit, source.words_per_caption) + 1 for limit in limits)  # of the words and of the sentence
     return 4.0 * _values(DamsmOptions, config["damsm"])["embedding_dim"] * train * captions * vectors
@@ -209,7 +210,7 @@ def _costs_of_models(config: dict, dataset: str, train: int, checkpoint_bytes: d
     found, seeds = [], len(config["seeds"])
     made_as = engine_of("sample", config, dataset)
     for model in models_of(config, dataset):
-        block = config["hyperparameters"][dataset][model]
+        block = model_block(config, dataset, model)
         network = network_of("train", config, dataset, model)
         trained = _steps(dataset, "train", model, seeds, _values(TrainingOptions, block), train, network)
         size = checkpoint_bytes.get(network)

@@ -1,7 +1,6 @@
 """Train a model."""
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 from dmgan.commands import flags
@@ -22,20 +21,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--captioner", type=Path, help="folder of the pretrained captioner (for MirrorGAN)")
     flags.add_run_flags(parser)
-    flags.add_options(parser, ArchitectureOptions)
-    flags.add_options(parser, TrainingOptions, note="The registry entry of a model may have other defaults.")
+    for kind in (ArchitectureOptions, TrainingOptions):
+        flags.add_options(parser, kind, note="The registry entry of a model may have other defaults.")
     flags.add_options(parser, EngineOptions)
     flags.add_options(parser, MatchingOptions)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from dmgan.models.registry import training_options
+    from dmgan.models.registry import options_of
 
-    fields = {field.name for field in dataclasses.fields(TrainingOptions)}
-    given = {name: value for name, value in vars(arguments).items() if name in fields}
     settings = TrainingSettings(
-        flags.options_from(arguments, ArchitectureOptions),
-        training_options(arguments.model, given),
+        options_of(ArchitectureOptions, arguments.model, vars(arguments)),
+        options_of(TrainingOptions, arguments.model, vars(arguments)),
         flags.options_from(arguments, MatchingOptions),
         flags.options_from(arguments, EngineOptions),
     )

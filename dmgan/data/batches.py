@@ -1,6 +1,7 @@
 """Batches of images and captions, with the papers' random crop, flip and caption."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,14 +23,41 @@ class Batch(NamedTuple):
     tokens: Tensor  # (B, T) int64, 0 at padding
     lengths: Tensor  # (B,) int64
     class_ids: Tensor  # (B,) int64
+    further_captions: list[tuple[Tensor, Tensor]] = []  # tokens and lengths of every further caption of the images
+    wrong_images: list[Tensor] = []  # like images: drawn for mismatched pairs with the captions
+    wrong_captions: tuple[Tensor, Tensor] | None = None  # tokens and lengths of captions of random training images
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the uint8 images to `device` and scale them there to [-1, 1]."""
-        return self._replace(images=[scaled(each.to(device, non_blocking=True)) for each in self.images])
+        images, wrong = (
+            [scaled(each.to(device, non_blocking=True)) for each in stages]
+            for stages in (self.images, self.wrong_images)
+        )
+        return self._replace(images=images, wrong_images=wrong)
 
     def pinned(self) -> "Batch":
         """Copy the images to pinned memory, so that copies to a GPU are asynchronous."""
-        return self._replace(images=[each.pin_memory() for each in self.images])
+        images, wrong = ([each.pin_memory() for each in stages] for stages in (self.images, self.wrong_images))
+        return self._replace(images=images, wrong_images=wrong)
+
+
+@dataclass(frozen=True)
+class BatchRules:
+    """The order of a batch, and what it holds beside one caption per image; the options of the same names."""
+
+    captions_per_image: int = 1
+    sort_by_length: bool = False  # longest caption first
+    wrong_images: str | None = None  # a rule in options.WRONG_IMAGES; None: no wrong images
+    wrong_captions: bool = False
+
+
+class _Row(NamedTuple):
+    """One row of a batch."""
+
+    index: int  # of the image in the data set
+    caption: int  # number among the image's captions
+    tokens: np.ndarray  # of the caption, cut to the longest length
+    random: np.random.Generator  # draws crop and flip
 
 
 def scaled(levels: Tensor) -> Tensor:
@@ -80,9 +108,9 @@ class TrainingBatches:
     """Shuffled training batches, each a pure function of (seed, step); thread-safe.
 
     As in the released code, every image gets one random caption, crop and flip per epoch, and the last, incomplete
-    batch of an epoch is dropped. sizes: sides of the images; the largest is cropped, and the crop is resized to the
-    other sides. part: the rows whose images are read, if several processes share a batch; captions are read for all
-    rows.
+    batch of an epoch is dropped. sizes: sides of the images. Crops have the data set's side, or the largest of `sizes`
+    if that is larger, and are resized to `sizes`. part: the rows whose images are read, if several processes share a
+    batch; captions are read for all rows. rules: what a batch holds besides.
     """
 
     def __init__(
@@ -93,8 +121,9 @@ class TrainingBatches:
         max_words: int,
         seed: int,
         part: slice = slice(None),
+        rules: BatchRules = BatchRules(),
     ):
-        self.dataset, self.sizes = dataset, tuple(sizes)
+        self.dataset, self.sizes, self.rules = dataset, tuple(sizes), rules
         self.batch_size, self.max_words, self.seed, self.part = batch_size, max_words, seed, part
         self._indices = dataset.indices("train")
         self.steps_per_epoch = len(self._indices) // batch_size
@@ -107,6 +136,15 @@ class TrainingBatches:
                 f"{dataset.folder}: was prepared for {dataset.image_size} px, the model wants {max(sizes)} px; "
                 "prepare it with a larger image_size"
             )
+        self._of_class: dict[int, np.ndarray] = {}  # training images by class
+        if rules.wrong_images == "other_class":
+            class_ids = dataset.class_ids[self._indices]
+            self._of_class = {int(each): self._indices[class_ids == each] for each in np.unique(class_ids)}
+            if len(self._of_class) == 1:
+                raise UserError(
+                    f"{dataset.folder}: all training images are of one class, but the model is trained with images of "
+                    "other classes; use another model, or a data set with classes"
+                )
         self._order = lru_cache(maxsize=2)(
             self._draw_order
         )  # two epochs, because prefetching reads batches of the next epoch
@@ -116,31 +154,95 @@ class TrainingBatches:
 
     def rows(self, step: int) -> np.ndarray:
         """Return the indices in the data set (B,) of the images in the batch of `step`."""
+        return np.array([row.index for row in self._rows(step)])
+
+    def _rows(self, step: int) -> list[_Row]:
+        """Return the rows of the batch of `step`, in their order."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        return self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
+        rows = []
+        for index in self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]:
+            random = generator(self.seed, "augmentation", epoch, index)
+            caption = int(random.integers(self.dataset.caption_count(index)))
+            tokens = fit_caption(self.dataset.tokens(index, caption), self.max_words, random)
+            rows.append(_Row(int(index), caption, tokens, random))
+        return sorted(rows, key=lambda row: -len(row.tokens)) if self.rules.sort_by_length else rows
 
     def __getitem__(self, step: int) -> Batch:
         return self.read(step).to(torch.device("cpu"))
 
     def read(self, step: int) -> Batch:
         """Return the batch of `step` with uint8 images (B, 3, s, s), channels_last in memory."""
-        rows, epoch, size = self.rows(step), step // self.steps_per_epoch, max(self.sizes)
-        with_image = rows[self.part]
-        pixels, captions = np.empty((len(with_image), size, size, 3), np.uint8), []
-        place = {index: number for number, index in enumerate(with_image)}
-        for index in rows:
-            random = generator(self.seed, "augmentation", epoch, index)
-            chosen = int(random.integers(self.dataset.caption_count(index)))
-            captions.append(fit_caption(self.dataset.tokens(index, chosen), self.max_words, random))
-            if index in place:
-                _crop_and_flip(self.dataset.image(index), random, pixels[place[index]])
-        tokens, lengths = pad_captions(captions)
+        rows, epoch = self._rows(step), step // self.steps_per_epoch
+        tokens, lengths = _padded([row.tokens for row in rows])
         return Batch(
-            images=smaller_sides(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.sizes),
-            tokens=torch.from_numpy(tokens),
-            lengths=torch.from_numpy(lengths),
-            class_ids=torch.from_numpy(self.dataset.class_ids[rows]),
+            images=self._images([(row.index, row.random) for row in rows[self.part]]),
+            tokens=tokens,
+            lengths=lengths,
+            class_ids=torch.from_numpy(self.dataset.class_ids[[row.index for row in rows]]),
+            further_captions=self._further_captions(rows, epoch),
+            wrong_images=self._wrong_images(rows[self.part], epoch),
+            wrong_captions=self._wrong_captions(rows, epoch),
         )
+
+    def _images(self, drawn: Sequence[tuple[int, np.random.Generator]]) -> list[Tensor]:
+        """Return random crops of images, given as indices with the generators of crop and flip, per side."""
+        size = max(*self.sizes, self.dataset.image_size)
+        pixels = np.empty((len(drawn), size, size, 3), np.uint8)
+        for (index, random), out in zip(drawn, pixels, strict=True):
+            _crop_and_flip(self.dataset.image(index), random, out)
+        return smaller_sides(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.sizes)
+
+    def _further_captions(self, rows: Sequence[_Row], epoch: int) -> list[tuple[Tensor, Tensor]]:
+        """Return tokens and lengths of every caption beside the first, drawn with replacement."""
+        streams = [generator(self.seed, "further captions", epoch, row.index) for row in rows]
+        return [
+            _padded([self._drawn_caption(row.index, random) for row, random in zip(rows, streams, strict=True)])
+            for _ in range(self.rules.captions_per_image - 1)
+        ]
+
+    def _drawn_caption(self, index: int, random: np.random.Generator) -> np.ndarray:
+        caption = int(random.integers(self.dataset.caption_count(index)))
+        return fit_caption(self.dataset.tokens(index, caption), self.max_words, random)
+
+    def _wrong_images(self, rows: Sequence[_Row], epoch: int) -> list[Tensor]:
+        """Return the images drawn for mismatched pairs, per side; empty without a rule."""
+        if self.rules.wrong_images is None:
+            return []
+        streams = [generator(self.seed, "wrong image", epoch, row.index) for row in rows]
+        drawn = zip(rows, streams, strict=True)
+        return self._images([(self._wrong_image(row.index, random), random) for row, random in drawn])
+
+    def _wrong_image(self, index: int, random: np.random.Generator) -> int:
+        """Draw the image of a mismatched pair with a caption of image `index`, by the rule."""
+        class_ids, images = self.dataset.class_ids, self._indices
+        if self.rules.wrong_images == "other_class":  # GAN-INT-CLS: a class, then an image of the class
+            others = [each for each in self._of_class if each != class_ids[index]]
+            images = self._of_class[others[random.integers(len(others))]]
+        elif self.rules.wrong_images == "other_image":  # GAN-CLS on COCO
+            images = images[images != index]
+        drawn = int(images[random.integers(len(images))])
+        if self.rules.wrong_images == "redrawn" and class_ids[drawn] == class_ids[index]:  # StackGAN++
+            drawn = int(images[random.integers(len(images))])
+        return drawn
+
+    # The released ControlGAN: any training image, the caption of the same number.
+    def _wrong_captions(self, rows: Sequence[_Row], epoch: int) -> tuple[Tensor, Tensor] | None:
+        """Return tokens and lengths of captions of random training images; None without the rule."""
+        if not self.rules.wrong_captions:
+            return None
+        captions = []
+        for row in rows:
+            random = generator(self.seed, "wrong caption", epoch, row.index)
+            other = int(self._indices[random.integers(len(self._indices))])
+            tokens = self.dataset.tokens(other, row.caption % self.dataset.caption_count(other))
+            captions.append(fit_caption(tokens, self.max_words, random))
+        return _padded(captions)
+
+
+def _padded(captions: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Return tokens (B, T), padded with 0, and lengths (B,) of captions."""
+    tokens, lengths = pad_captions(captions)
+    return torch.from_numpy(tokens), torch.from_numpy(lengths)
 
 
 def _crop_and_flip(image: np.ndarray, random: np.random.Generator, out: np.ndarray) -> None:

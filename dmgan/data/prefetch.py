@@ -17,6 +17,7 @@ def batches_ahead(batches: TrainingBatches) -> int:
     """Return the number of batches to prefetch: AHEAD, or fewer to stay within AHEAD_BYTES, but one per worker."""
     rows = len(range(batches.batch_size)[batches.part])
     pixels = rows * 3 * sum(side * side for side in batches.sizes)  # bytes of a batch
+    pixels *= 1 if batches.rules.wrong_images is None else 2
     return max(WORKERS, min(AHEAD, AHEAD_BYTES // pixels))
 
 

@@ -21,7 +21,7 @@ from dmgan.evaluation.image_sets import sampled_images
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.sampling.image_folder import MANIFEST
-from dmgan.sampling.trained_model import TrainedModel, generate_images, image_noise, load_run
+from dmgan.sampling.trained_model import TrainedModel, generate_images, load_run
 from dmgan.storage import files
 
 _BATCH = 64
@@ -156,7 +156,7 @@ def _diversity(
 ) -> dict[str, object]:
     """Return mean pairwise distances: of outputs with one caption and retrieved image, of other captions, of reals."""
     numbers = np.unique(np.linspace(0, len(retrieved) - 1, _CAPTIONS).astype(int))
-    noise = torch.stack([image_noise(manifest["seed"], each, trained.model.noise_dim) for each in range(_NOISES)])
+    noise = trained.noise(manifest["seed"], range(_NOISES))
     same, firsts = [], []
     for number in numbers:
         tokens = np.array(manifest["tokens"][number], dtype=np.int32)

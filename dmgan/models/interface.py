@@ -30,7 +30,7 @@ class TextToImageGAN(nn.Module, ABC):
     (dmgan/models/registry.py).
     """
 
-    weight_std: float | None = None  # standard deviation of initial weights; None: orthogonal weights
+    initial_weights: str = "orthogonal"  # of generator and discriminators: "orthogonal", "normal" or "torch"
 
     def __init__(self, architecture: ArchitectureOptions, embedding_dim: int):
         super().__init__()
@@ -87,6 +87,10 @@ class TextToImageGAN(nn.Module, ABC):
     def begin_step(self, step: int, steps: int) -> None:
         """Prepare training step `step` of `steps`; a stagewise model chooses the stage to train."""
 
+    def step_of_stage(self, step: int, steps: int) -> int:
+        """Return the number of steps before step `step` of `steps` that trained the same stage, for learning rates."""
+        return step
+
     def extra_losses(
         self, generated: Generated, real: list[Tensor], captions: "EncodedCaptions", context: "LossContext"
     ) -> dict[str, Tensor]:
@@ -97,11 +101,17 @@ class TextToImageGAN(nn.Module, ABC):
         return {}
 
     def extra_discriminator_losses(
-        self, discriminator: nn.Module, real: Tensor, captions: "EncodedCaptions", context: "LossContext"
+        self,
+        discriminator: nn.Module,
+        real: Tensor,
+        captions: "EncodedCaptions",
+        wrong: "EncodedCaptions | None",
+        context: "LossContext",
     ) -> dict[str, Tensor]:
         """Return model-specific losses of one discriminator, by name and already weighted.
 
-        real (B, 3, s, s): the real images of the captions.
+        real (B, 3, s, s): the real images of the captions. wrong: captions of random training images, one for each
+        real image; None unless LossOptions.wrong_captions is true.
         """
         return {}
 

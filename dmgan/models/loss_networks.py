@@ -67,9 +67,9 @@ def read_loss_networks(
 
 
 def perceptual_features(kind: str, damsm: Damsm, vgg16_weights: Path | None) -> FeatureNetwork:
-    """Return the frozen network that TrainingOptions.perceptual names."""
+    """Return the frozen network that TrainingOptions.perceptual names; it reads images in [-1, 1], as released."""
     if kind == "vgg16":
-        return vgg16(vgg16_weights, "relu2_2", "perceptual vgg16", "--perceptual damsm")
+        return vgg16(vgg16_weights, "relu2_2", "perceptual vgg16", "--perceptual damsm", normalises=False)
     if vgg16_weights is not None:
         raise UserError(f"--vgg16-weights {vgg16_weights}: is not used with perceptual damsm; leave it out")
     if not isinstance(damsm.image_encoder, SmallImageEncoder):

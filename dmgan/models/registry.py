@@ -3,6 +3,7 @@
 This module does not import torch, so that the command line and the workflow start fast.
 """
 
+import dataclasses
 import importlib
 import importlib.util
 from dataclasses import dataclass, field
@@ -24,10 +25,12 @@ class Entry:
     variant: dict[str, object] = field(default_factory=dict)  # keyword arguments of the class
     losses: LossOptions = LossOptions()  # default: those of the released DM-GAN and AttnGAN
     training: dict[str, object] = field(default_factory=dict)  # fixed TrainingOptions, which define the model
-    defaults: dict[str, object] = field(default_factory=dict)  # default TrainingOptions, from the paper or release
+    defaults: dict[str, object] = field(default_factory=dict)  # default options of the paper or release
     needs: frozenset[str] = frozenset()  # frozen networks read in training: "perceptual", "captioner", "features"
     reads_words: bool = True  # false: the model reads only the sentence
     has_augmentation: bool = True  # whether the model has conditioning augmentation
+    noise_bound: float | None = None  # noise of sampled images is redrawn beyond +-noise_bound; None: not bounded
+    noise_scale: float = 1.0  # factor of the noise of sampled images
     stagewise: bool = False  # stages are trained one after another, which needs a single process
     released: bool = False  # released weights exist, which `import` reads
     ablation_of: str | None = None  # model whose ablation grid (workflow/config/{model}-grid.yaml) contains this model
@@ -48,13 +51,43 @@ _PAPER = {"relu": False, "detach_mean": False, "duplicate_response": False}
 _PAPER_LOSSES = LossOptions(half_adversarial=True, mismatched_captions=False, kl="sum")
 _KVM = {**_PAPER, "write_gate": "linear", "gate_width": "vector"}
 _KVM_LITERAL = {**_KVM, "share_write": True, "address_axis": "pixel"}
-_DFGAN = LossOptions(adversarial="hinge", matching_aware_penalty=2.0, matching=False)
-_WITHOUT_DAMSM = LossOptions(matching=False)
-_GAN_INT_CLS = LossOptions(interpolation=True, matching=False)
-_STACKGANPP = LossOptions(mismatched_images_real=True, matching=False)
+_DFGAN = LossOptions(adversarial="hinge", matching_aware_penalty=2.0, matching=False, mismatched_pairs="wrapped")
+_MIRRORGAN = LossOptions(matching=False)
+_CONTROLGAN = LossOptions(wrong_captions=True)
+_GAN_INT_CLS = LossOptions(interpolation=True, matching=False, mismatched_pairs="other_class")
+_GAN_CLS = LossOptions(matching=False, mismatched_pairs="other_image")
+_STACKGAN = LossOptions(matching=False, condition="detached_mean")
+_STACKGANPP = LossOptions(mismatched_images_real=True, matching=False, mismatched_pairs="redrawn", condition="mean")
 _EQ_1_TO_4 = LossOptions(half_adversarial=True, mismatched_captions=False, r1=True)
 _NO_R1 = LossOptions(half_adversarial=True, mismatched_captions=False)
-_DFGAN_RATES = {"generator_lr": 1e-4, "discriminator_lr": 4e-4, "adam_beta1": 0.0, "adam_beta2": 0.9}
+# Options of the released configurations (of CUB; StackGAN and GAN-CLS: of COCO) that differ from the general defaults.
+# ema_decay 0: the release samples with the last weights, not with averaged ones.
+_ATTNDCGAN_RELEASED = {
+    "generator_width": 32, "discriminator_width": 64, "residual_blocks": 0, "epochs": 400, "batch_size": 30,
+    "damsm_weight": 1.0,
+}  # fmt: skip
+_DFGAN_RELEASED = {
+    "generator_width": 32, "discriminator_width": 32, "epochs": 1300, "batch_size": 32, "generator_lr": 1e-4,
+    "discriminator_lr": 4e-4, "adam_beta1": 0.0, "adam_beta2": 0.9, "ema_decay": 0.0,
+}  # fmt: skip
+_STACKGANPP_RELEASED = {
+    "generator_width": 64, "discriminator_width": 64, "condition_dim": 128, "epochs": 600, "batch_size": 24,
+    "kl_weight": 2.0,
+}  # fmt: skip
+_CONTROLGAN_RELEASED = {"generator_width": 32, "discriminator_width": 64, "epochs": 600, "batch_size": 8}
+_MIRRORGAN_RELEASED = {"generator_width": 32, "discriminator_width": 64, "epochs": 650, "batch_size": 12}
+_STACKGAN_RELEASED = {
+    "generator_width": 192, "discriminator_width": 96, "condition_dim": 128, "epochs": 240, "batch_size": 40,
+    "kl_weight": 2.0, "ema_decay": 0.0, "lr_halving_epochs": 20,
+}  # fmt: skip
+_GAN_INT_CLS_RELEASED = {
+    "base_size": 64, "stages": 1, "generator_width": 128, "discriminator_width": 64, "condition_dim": 128,
+    "epochs": 600, "batch_size": 64, "captions_per_image": 4, "ema_decay": 0.0, "lr_halving_epochs": 100,
+}  # fmt: skip
+_GAN_CLS_RELEASED = {
+    **_GAN_INT_CLS_RELEASED, "generator_width": 196, "discriminator_width": 196, "epochs": 200,
+    "captions_per_image": 3, "lr_halving_epochs": 40,
+}  # fmt: skip
 _A0 = {"first_stage": "none", "later_stages": "none", "content": "none"}
 _A1 = {"first_stage": "mean", "later_stages": "none", "content": "none"}
 _A2 = {"first_stage": "none", "later_stages": "acm", "content": "none"}
@@ -69,7 +102,8 @@ _PARAMETRIC = {"losses": _EQ_1_TO_4, "reads_words": False, "ablation_of": "mdsp"
 
 MODELS = {
     "attngan":        Entry(_ATTNGAN, "AttnGAN", released=True),
-    "attngan-dcgan":  Entry("baselines.attngan:AttnDCGAN", "AttnDCGAN", released=True),
+    "attngan-dcgan":  Entry("baselines.attngan:AttnDCGAN", "AttnDCGAN", released=True,
+                            defaults=_ATTNDCGAN_RELEASED),
     "dmgan":          Entry(_DMGAN, "DM-GAN", released=True),
     "dmgan-baseline": Entry(_DMGAN, "DM-GAN baseline", _BASELINE),
     "dmgan-m":        Entry(_DMGAN, "DM-GAN +M", _M),
@@ -79,17 +113,20 @@ MODELS = {
     "kvmgan-literal": Entry(_DMGAN, "KVM-GAN as printed", _KVM_LITERAL, _PAPER_LOSSES),
     "dmgan-004":      Entry(_DMGAN, "DM-GAN, batch 2", training={"batch_size": 2}),
     "dmgan-004-two-words": Entry(_DMGAN, "DM-GAN, batch 2, two words", training={"batch_size": 2, "max_words": 2}),
-    "dfgan":          Entry("baselines.dfgan:DFGAN", "DF-GAN", losses=_DFGAN, defaults=_DFGAN_RATES,
-                            has_augmentation=False, **_SENTENCE_ONLY),
+    "dfgan":          Entry("baselines.dfgan:DFGAN", "DF-GAN", losses=_DFGAN, defaults=_DFGAN_RELEASED,
+                            has_augmentation=False, noise_bound=2.0, noise_scale=0.88, **_SENTENCE_ONLY),
     "stackganpp":     Entry("baselines.stackganpp:StackGANpp", "StackGAN++", losses=_STACKGANPP,
-                            defaults={"kl_weight": 2.0}, **_SENTENCE_ONLY),
-    "controlgan":     Entry("baselines.controlgan:ControlGAN", "ControlGAN", needs=frozenset({"perceptual"})),
-    "mirrorgan":      Entry("baselines.mirrorgan:MirrorGAN", "MirrorGAN", losses=_WITHOUT_DAMSM,
-                            needs=frozenset({"captioner"})),
-    "stackgan":       Entry("baselines.stackgan:StackGAN", "StackGAN", losses=_WITHOUT_DAMSM, stagewise=True,
-                            **_SENTENCE_ONLY),
+                            defaults=_STACKGANPP_RELEASED, **_SENTENCE_ONLY),
+    "controlgan":     Entry("baselines.controlgan:ControlGAN", "ControlGAN", losses=_CONTROLGAN,
+                            defaults=_CONTROLGAN_RELEASED, needs=frozenset({"perceptual"})),
+    "mirrorgan":      Entry("baselines.mirrorgan:MirrorGAN", "MirrorGAN", losses=_MIRRORGAN,
+                            defaults=_MIRRORGAN_RELEASED, needs=frozenset({"captioner"})),
+    "stackgan":       Entry("baselines.stackgan:StackGAN", "StackGAN", losses=_STACKGAN, stagewise=True,
+                            defaults=_STACKGAN_RELEASED, **_SENTENCE_ONLY),
     "gan-int-cls":    Entry("baselines.gan_int_cls:GANIntCls", "GAN-INT-CLS", losses=_GAN_INT_CLS,
-                            has_augmentation=False, **_SENTENCE_ONLY),
+                            defaults=_GAN_INT_CLS_RELEASED, has_augmentation=False, **_SENTENCE_ONLY),
+    "gan-cls":        Entry("baselines.gan_int_cls:GANIntCls", "GAN-CLS", {"script": "coco"}, _GAN_CLS,
+                            defaults=_GAN_CLS_RELEASED, has_augmentation=False, **_SENTENCE_ONLY),
     "mdsp":           Entry(_MDSP_CLASS, "MDSP", **_MDSP),
     "mdsp-a0":        Entry(_MDSP_CLASS, "MDSP A0: parametric", _A0, **_PARAMETRIC),
     "mdsp-a1":        Entry(_MDSP_CLASS, "MDSP A1: mean features", _A1, **_GRID),
@@ -109,9 +146,15 @@ def find(name: str) -> Entry:
     return MODELS[name]
 
 
-def training_options(name: str, given: dict[str, object]) -> TrainingOptions:
-    """Return the training options of a model: given values, else the entry's defaults, else the general defaults."""
-    return TrainingOptions(**{**find(name).defaults, **given})
+def options_of(kind: type, name: str, given: dict[str, object]):
+    """Return ArchitectureOptions or TrainingOptions (`kind`) of the model called `name`.
+
+    The values are the given values, else the entry's defaults, else the general defaults; given: values by field name,
+    in which fields of other classes are ignored.
+    """
+    fields = {each.name for each in dataclasses.fields(kind)}
+    values = {**find(name).defaults, **given}
+    return kind(**{option: value for option, value in values.items() if option in fields})
 
 
 def check_training(name: str, options: TrainingOptions) -> None:

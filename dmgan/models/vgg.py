@@ -24,29 +24,31 @@ _ASSET = assets.find("vgg16")
 class FeatureNetwork:
     """Frozen network: images (B, 3, s, s) in [-1, 1] -> features (B, C, h, w), differentiable in the images.
 
-    The class is not an nn.Module, so that its weights do not become parameters of a model that stores it.
+    normalises: the layers read images with ImageNet's mean and deviation, as torchvision's weights expect; otherwise
+    they read the images as given. The class is not an nn.Module, so that its weights do not become parameters of a
+    model that stores it.
     """
 
-    def __init__(self, name: str, layers: nn.Module, sha256: str):
-        self.name, self.sha256 = name, sha256
+    def __init__(self, name: str, layers: nn.Module, sha256: str, normalises: bool = False):
+        self.name, self.sha256, self.normalises = name, sha256, normalises
         self.layers = layers.eval().requires_grad_(False)
         self._statistics = torch.tensor([_MEAN, _STD])[:, None, :, None, None]  # (2, 1, 3, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
         self.layers.to(images.device)
         images = images.float()  # the weights are float32; autocast converts both
-        if self.name == "vgg16":
+        if self.normalises:
             self._statistics = self._statistics.to(images)  # copied from the host once, not in every step
             mean, std = self._statistics
             images = ((images + 1) / 2 - mean) / std
         return self.layers(images)
 
 
-def vgg16(weights: Path | None, layer: str, option: str, alternative: str) -> FeatureNetwork:
+def vgg16(weights: Path | None, layer: str, option: str, alternative: str, normalises: bool = True) -> FeatureNetwork:
     """Return VGG-16 up to `layer` with torchvision's ImageNet weights.
 
-    UserError if `weights` is None or another file. The message names `option`, which selected VGG-16, and
-    `alternative`, an option that needs no weights.
+    normalises: see FeatureNetwork. UserError if `weights` is None or another file. The message names `option`, which
+    selected VGG-16, and `alternative`, an option that needs no weights.
     """
     from torchvision.models.vgg import cfgs, make_layers
 
@@ -59,7 +61,7 @@ def vgg16(weights: Path | None, layer: str, option: str, alternative: str) -> Fe
     sha256 = files.file_sha256(weights)
     if Path(weights).name == _ASSET.file and not _ASSET.fits(sha256):
         raise UserError(f"{weights}: has SHA-256 {sha256}, not {_ASSET.sha256}; {hint}")
-    return FeatureNetwork("vgg16", layers, sha256)
+    return FeatureNetwork("vgg16", layers, sha256, normalises)
 
 
 def small() -> FeatureNetwork:

@@ -73,7 +73,7 @@ class Measured:
     """The evaluations of one data set."""
 
     dataset: str
-    image_size: int
+    image_size: int  # of the data set; a model may generate smaller images
     models: dict[str, list[Evaluation]]  # by name in the registry, with suffix RELEASED if imported; ascending seeds
     controls: dict[str, Evaluation]
 
@@ -120,9 +120,9 @@ class Measured:
 
 def _check_pair(first: Evaluation, other: Evaluation, metric: str) -> None:
     left, right = first.conditions(metric), other.conditions(metric)
-    may_differ = ()
+    may_differ = ("image_size",)  # a fact of the model, which the caption of the table states
     if "control" in (first.kind, other.kind):  # table notes state how control and models differ
-        may_differ = ("num_images", *facts_of(metric_of(metric)).controls_may_differ)
+        may_differ += ("num_images", *facts_of(metric_of(metric)).controls_may_differ)
     for field in dict.fromkeys([*left, *right]):
         a, b = left.get(field, _MISSING), right.get(field, _MISSING)
         if a != b and field not in may_differ:
@@ -153,7 +153,7 @@ def read_measured(files: Sequence[Path]) -> Measured:
     for runs in models.values():
         runs.sort(key=lambda each: each.seed)
         _check_same_metrics(runs)
-    measured = Measured(evaluations[0].dataset, evaluations[0].image_size, models, controls)
+    measured = Measured(evaluations[0].dataset, max(each.image_size for each in evaluations), models, controls)
     measured.check()
     return measured
 

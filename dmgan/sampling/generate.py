@@ -11,7 +11,7 @@ from dmgan.options import SamplingOptions
 from dmgan.runtime.progress import log
 from dmgan.runtime.randomness import generator
 from dmgan.sampling.image_folder import pixels_by_suffix
-from dmgan.sampling.trained_model import generate_images, image_noise, load_run
+from dmgan.sampling.trained_model import generate_images, load_run
 from dmgan.storage import files
 from dmgan.storage.png import write_pngs
 
@@ -51,9 +51,7 @@ def generate_from_captions(
             unknown = vocabulary.unknown(caption)
             if unknown:
                 log(f"caption {caption!r}: left out the unknown words {', '.join(unknown)}")
-            noise = torch.stack(
-                [image_noise(seed, image, trained.model.noise_dim) for image in range(images_per_caption)]
-            )
+            noise = trained.noise(seed, range(images_per_caption))
             generated = generate_images(trained, [kept] * images_per_caption, noise)
             names = [f"caption{number:03d}_{image:03d}" for image in range(images_per_caption)]
             for suffix, pixels in pixels_by_suffix(generated.images, all_stages=True).items():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
+from dmgan.models.registry import find
 from dmgan.options import DEFAULT_METHOD, SamplingOptions, as_dict
 from dmgan.runtime.device import worker_count
 from dmgan.runtime.progress import Progress, log
@@ -25,7 +26,7 @@ from dmgan.sampling.captions import (
 from dmgan.sampling.host_copies import copied_to_host
 from dmgan.sampling.image_folder import SAMPLED, ImageFolder, pixels_by_suffix, sides_by_suffix
 from dmgan.sampling.inference import InferenceGenerator
-from dmgan.sampling.trained_model import TrainedModel, hyperparameters, image_noise, load_run, retrieve
+from dmgan.sampling.trained_model import TrainedModel, hyperparameters, load_run, retrieve
 from dmgan.storage import files
 
 IN_THIS_PROCESS = SamplingOptions(workers=0)
@@ -109,7 +110,7 @@ def _generated(
     """Yield batches of image numbers with their images of every stage; the next batch may overwrite the images."""
     encodings = CaptionEncodings(trained.damsm)
     for numbers in batches:
-        noise = torch.stack([image_noise(seed, number, trained.model.noise_dim) for number in numbers])
+        noise = trained.noise(seed, numbers)
         captions = encodings.encode([choices[number].tokens for number in numbers])
         memory = None if retrieved is None else trained.memory_bank.values(retrieved[numbers])
         yield numbers, model.images(noise, captions, memory)
@@ -194,6 +195,7 @@ def _manifest(
     options: SamplingOptions,
 ) -> dict[str, object]:
     """Return the entries of manifest.json that do not depend on SOA or retrieval."""
+    entry = find(trained.name)
     return {
         "model": trained.name,
         "training_seed": trained.options["seed"],
@@ -209,6 +211,7 @@ def _manifest(
         "stages": list(trained.model.image_sizes),
         "seed": seed,
         "test_order": TEST_ORDER,
+        "noise": {"bound": entry.noise_bound, "scale": entry.noise_scale},
         "max_words": trained.max_words,
         "computed": {**_pixel_options(options), "device": trained.device.type},
         "images": [{"test_image": choice.image, "caption": choice.caption} for choice in choices],

@@ -1,6 +1,6 @@
 """Reading of a trained generator from its run folder, generation and retrieval."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +41,11 @@ class TrainedModel(NamedTuple):
     folder: Path
     device: torch.device
     memory_bank: MemoryBank | None = None  # None: the model does not retrieve
+
+    def noise(self, seed: int, images: Iterable[int]) -> Tensor:
+        """Return the noise (B, noise_dim) of sampled images, given by their numbers."""
+        entry, size = find(self.name), self.model.noise_dim
+        return torch.stack([image_noise(seed, image, size, entry.noise_bound, entry.noise_scale) for image in images])
 
 
 def load_run(folder: Path, device: torch.device, memory_cache: Path | None = None) -> TrainedModel:
@@ -107,10 +112,16 @@ def _read_memory_bank(
     return MemoryBank(dataset, damsm, features, gammas, max_words)
 
 
-def image_noise(seed: int, image: int, noise_dim: int) -> Tensor:
-    """Return the noise (noise_dim,) of image number `image`, a pure function of the arguments."""
+def image_noise(seed: int, image: int, noise_dim: int, bound: float | None = None, scale: float = 1.0) -> Tensor:
+    """Return the noise (noise_dim,) of image number `image`, a pure function of the arguments.
+
+    Standard-normal values, drawn again while they are beyond +-bound, times scale.
+    """
     random = generator(seed, "image noise", image)
-    return torch.from_numpy(random.standard_normal(noise_dim, dtype=np.float32))
+    values = random.standard_normal(noise_dim, dtype=np.float32)
+    while bound is not None and (beyond := np.abs(values) > bound).any():
+        values[beyond] = random.standard_normal(int(beyond.sum()), dtype=np.float32)
+    return torch.from_numpy(values * np.float32(scale))
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmgan.options import LossOptions
+from dmgan.options import WRONG_IMAGES, LossOptions
 
 
 def _bce(logits: Tensor, real: bool) -> Tensor:
@@ -47,32 +47,59 @@ class DiscriminatorLogits(NamedTuple):
 
     real_pair: Tensor  # (n,) real images with their sentences
     fake_pair: Tensor  # (n,) generated images with their sentences
-    mismatched_pair: Tensor | None  # (n or n - 1,) real image k with sentence k + 1
+    mismatched_pair: Tensor | None  # (n or n - 1,) images with sentences of others, by LossOptions.mismatched_pairs
     real: Tensor | None  # (n,) real images without sentences; None: no unconditional head
     fake: Tensor | None  # (n,) generated images without sentences
     mismatched: Tensor | None  # (n or n - 1,) images of the mismatched pairs without sentences
 
 
 def discriminator_logits(
-    discriminator: nn.Module, real: Tensor, fake: Tensor, own: Tensor, following: Tensor, losses: LossOptions
+    discriminator: nn.Module,
+    real: Tensor,
+    fake: Tensor,
+    own: Tensor,
+    other: Tensor,
+    losses: LossOptions,
+    wrong: Tensor | None = None,
 ) -> DiscriminatorLogits:
     """Return a discriminator's logits for real and detached generated images (n, 3, s, s).
 
-    own (n, E): the images' sentences; following (n or n - 1, E): sentence k + 1 for every mismatched pair k.
+    own (n, E): the images' sentences; other (n or n - 1, E): the sentence of every mismatched pair. wrong (n, 3, s, s):
+    the images of the mismatched pairs; None: the real images.
     """
     real_features = discriminator.features(real)
     fake_features = discriminator.features(fake.detach())
-    mismatched_features = real_features[: len(following)]
+    mismatched_features = real_features[: len(other)] if wrong is None else discriminator.features(wrong)
     real_pair = discriminator.conditional(real_features, own)
     fake_pair = discriminator.conditional(fake_features, own)
     mismatched_pair = None
     if losses.mismatched_captions:
-        mismatched_pair = discriminator.conditional(mismatched_features, following)
+        mismatched_pair = discriminator.conditional(mismatched_features, other)
     if not discriminator.has_unconditional_head:
         return DiscriminatorLogits(real_pair, fake_pair, mismatched_pair, None, None, None)
     real_alone, fake_alone = discriminator.unconditional(real_features), discriminator.unconditional(fake_features)
     mismatched = discriminator.unconditional(mismatched_features) if losses.mismatched_images_real else None
     return DiscriminatorLogits(real_pair, fake_pair, mismatched_pair, real_alone, fake_alone, mismatched)
+
+
+def pair_sentences(sentences: Tensor, rows: slice, losses: LossOptions) -> Tensor:
+    """Return the sentences that `discriminator_loss` reads for consecutive rows of a batch's sentences (B, E)."""
+    if losses.mismatched_pairs == "next":
+        return sentences[rows.start : rows.stop + 1]
+    if losses.mismatched_pairs == "wrapped":
+        return torch.cat([sentences[rows], sentences[rows.start - 1].unsqueeze(0)])
+    return sentences[rows]
+
+
+def mismatched_sentences(sentences: Tensor, images: int, losses: LossOptions, wrong: Tensor | None) -> Tensor:
+    """Return the sentence of every mismatched pair (n or n - 1, E), from the sentences of `pair_sentences`."""
+    if losses.mismatched_pairs in WRONG_IMAGES:
+        if wrong is None:
+            raise ValueError(f"mismatched_pairs {losses.mismatched_pairs} needs wrong images, but they are None")
+        return sentences
+    if losses.mismatched_pairs == "wrapped":
+        return sentences.roll(1, dims=0)[:images]
+    return sentences[1:]
 
 
 def mismatched_weight(pairs: int, images: int, batch_size: int | None) -> float:
@@ -113,21 +140,24 @@ def discriminator_loss(
     losses: LossOptions,
     batch_size: int | None = None,
     r1_gamma: float = 10.0,
+    wrong: Tensor | None = None,
 ) -> Tensor:
     """Return the loss of one discriminator on real and detached generated images (n, 3, s, s).
 
-    sentences: (n, E); (n + 1, E) for a micro-batch before the last of a batch of `batch_size` images, because the last
-    mismatched pair needs the sentence of the next row. The losses of all micro-batches, multiplied by their shares of
-    the images, sum to the batch's loss. Without an unconditional head, the loss has only terms of pairs, as in the
-    released AttnDCGAN. With `losses.r1`, the R1 penalty reads the sum of a real image's logits.
+    sentences: (n, E) of a whole batch. For a micro-batch of a batch of `batch_size` images, `pair_sentences` returns
+    them, with one row more if a mismatched pair needs the sentence of the next or previous row. wrong (n, 3, s, s):
+    images drawn for the mismatched pairs, if losses.mismatched_pairs draws them. The losses of all micro-batches,
+    multiplied by their shares of the images, sum to the batch's loss. Without an unconditional head, the loss has only
+    terms of pairs, as in the released AttnDCGAN. With `losses.r1`, the R1 penalty reads the sum of a real image's
+    logits.
     """
-    own, following = sentences[: len(real)], sentences[1:]
+    own, other = sentences[: len(real)], mismatched_sentences(sentences, len(real), losses, wrong)
     if losses.matching_aware_penalty:
         real, own = real.detach().requires_grad_(), own.detach().requires_grad_()
     if losses.r1:
         real = real.detach().requires_grad_()
-    logits = discriminator_logits(discriminator, real, fake, own, following, losses)
-    weight = mismatched_weight(len(following), len(real), batch_size)
+    logits = discriminator_logits(discriminator, real, fake, own, other, losses, wrong)
+    weight = mismatched_weight(len(other), len(real), batch_size) if losses.mismatched_pairs == "next" else 1
     loss = _combined(*_terms(logits, losses, weight), losses)
     if losses.matching_aware_penalty:
         loss = loss + losses.matching_aware_penalty * matching_aware_penalty(logits.real_pair, real, own)

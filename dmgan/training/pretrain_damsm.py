@@ -157,7 +157,10 @@ def captured_steps(
         tokens = nn.functional.pad(batch.tokens, (0, max_words - batch.tokens.shape[1]))
         return [batch.images[0], *(to_device(each, pretrainer.device) for each in (tokens, mask, batch.class_ids))]
 
-    return CapturedSteps(pretrainer.padded_step, inputs_of, steps, pretrainer.device, failed=record.without_graphs)
+    def step_of(inputs: list[Tensor]) -> dict[str, Tensor]:
+        return pretrainer.padded_step(*inputs)
+
+    return CapturedSteps(step_of, inputs_of, steps, pretrainer.device, failed=record.without_graphs)
 
 
 def _load_inception(encoder: ImageEncoder, path: Path | None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmgan.data.batches import Batch, TrainingBatches, to_uint8
+from dmgan.data.batches import Batch, BatchRules, TrainingBatches, to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.errors import UserError
@@ -17,19 +17,19 @@ from dmgan.models.initialisation import initialise
 from dmgan.models.loss_networks import read_loss_networks
 from dmgan.models.registry import build_model, check_training, find
 from dmgan.models.vgg import FeatureNetwork, feature_network
-from dmgan.options import ArchitectureOptions, TrainingSettings
+from dmgan.options import WRONG_IMAGES, ArchitectureOptions, LossOptions, TrainingOptions, TrainingSettings
 from dmgan.runtime.device import set_deterministic, to_device
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.runtime.progress import log
 from dmgan.runtime.randomness import generator as random_generator
 from dmgan.storage.png import contact_sheet
 from dmgan.text.caption_cache import CachedCaptions
-from dmgan.text.damsm import Damsm
+from dmgan.text.damsm import Damsm, EncodedCaptions
 from dmgan.training.captured_steps import CapturedSteps
 from dmgan.training.engine import EngineRecord, describe_engine, resolve_graphs
 from dmgan.training.loop import describe_batch
 from dmgan.training.run_folder import RunDescription, RunFolder
-from dmgan.training.trainer import StepInputs, Trainer
+from dmgan.training.trainer import FurtherInputs, StepInputs, Trainer
 
 WEIGHTS = "generator.safetensors"
 
@@ -44,10 +44,38 @@ class TrainingInputs:
     captioner: Path | None = None  # folder that train_captioner wrote, for models that need a captioner
 
 
-def step_noise(seed: int, step: int, batch_size: int, noise_dim: int) -> Tensor:
-    """Return the noise (batch_size, noise_dim) of one step, a pure function of seed and step."""
-    random = random_generator(seed, "training noise", step)
-    return torch.from_numpy(random.standard_normal((batch_size, noise_dim), dtype=np.float32))
+def step_noise(seed: int, step: int, rows: int, noise_dim: int, purpose: str = "training noise") -> Tensor:
+    """Return the noise (rows, noise_dim) of one step, a pure function of seed, step and purpose."""
+    random = random_generator(seed, purpose, step)
+    return torch.from_numpy(random.standard_normal((rows, noise_dim), dtype=np.float32))
+
+
+def batch_rules(losses: LossOptions, options: TrainingOptions) -> BatchRules:
+    """Return what the training batches of a model hold."""
+    wrong_images = losses.mismatched_pairs if losses.mismatched_pairs in WRONG_IMAGES else None
+    return BatchRules(options.captions_per_image, options.sort_by_length, wrong_images, losses.wrong_captions)
+
+
+def further_inputs(
+    batch: Batch,
+    encode: Callable[[Tensor, Tensor], EncodedCaptions],
+    losses: LossOptions,
+    noise: Callable[[int, str], Tensor],
+) -> FurtherInputs:
+    """Return the inputs of a step that only some losses read; noise(rows, purpose): returns noise of the step."""
+    wrong = None if batch.wrong_captions is None else encode(*batch.wrong_captions)
+    rows = len(batch.tokens)
+    more_noise = noise(rows + rows // 2, "generator noise") if losses.interpolation else None
+    return FurtherInputs(batch.wrong_images, wrong, more_noise)
+
+
+def encode_batch(batch: Batch, encode: Callable[[Tensor, Tensor], EncodedCaptions]) -> EncodedCaptions:
+    """Return the features of a batch's captions; of several captions per image the mean sentence feature."""
+    captions = encode(batch.tokens, batch.lengths)
+    if not batch.further_captions:
+        return captions
+    sentences = [captions.sentence, *(encode(*each).sentence for each in batch.further_captions)]
+    return captions._replace(sentence=torch.stack(sentences).mean(dim=0))
 
 
 def train(
@@ -79,7 +107,7 @@ def train(
     networks, sha256 = read_loss_networks(entry.needs, damsm, options, vgg16_weights, inputs.captioner, device)
     torch.manual_seed(seed)
     model = build_model(name, settings.architecture, damsm.options.embedding_dim)
-    initialise(model, model.weight_std)
+    initialise(model, model.initial_weights)
     if entry.retrieves:  # not later: creating the layers draws random numbers
         features = _feature_network(name, settings.architecture, dataset, inputs.vgg16_weights)
         networks = networks._replace(features=features)
@@ -87,7 +115,8 @@ def train(
     trainer = Trainer(model, damsm.image_encoder, settings, entry.losses, device, distributed, networks)
 
     mine = distributed.rows(options.batch_size)
-    reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine)
+    rules = batch_rules(entry.losses, options)
+    reading = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed, mine, rules)
     batches = PrefetchedBatches(reading, device)
     steps = options.epochs * batches.steps_per_epoch
     record = EngineRecord(current_engine, distributed)
@@ -111,19 +140,28 @@ def train(
         if engine.cache_captions:
             encode = CachedCaptions(damsm, dataset, inputs.damsm, options.max_words, distributed).encode
 
+        def encoded(tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
+            captions = encode(tokens, lengths)
+            equal_shapes = engine.compile or engine.cuda_graphs  # for all batches
+            return captions.padded_to(options.max_words) if equal_shapes else captions
+
         def inputs_of(step: int) -> StepInputs:
+            def noise(rows: int, purpose: str) -> Tensor:
+                return to_device(step_noise(seed, step, rows, model.noise_dim, purpose), device)
+
             batch = batches[step]
-            captions = encode(batch.tokens, batch.lengths)
-            if engine.compile or engine.cuda_graphs:  # equal shapes for all batches
-                captions = captions.padded_to(options.max_words)
-            noise = step_noise(seed, step, options.batch_size, model.noise_dim)
-            return StepInputs(batch.images, captions, to_device(batch.class_ids, device), to_device(noise, device))
+            class_ids, own_noise = to_device(batch.class_ids, device), noise(options.batch_size, "training noise")
+            further = further_inputs(batch, encoded, entry.losses, noise)
+            return StepInputs(batch.images, encode_batch(batch, encoded), class_ids, own_noise, further)
 
         run_step = captured_steps(trainer, inputs_of, steps, record) if engine.cuda_graphs else None
 
         def step_function(step: int) -> dict[str, Tensor]:
             record.begin_step(step)
             model.begin_step(step, steps)
+            if options.lr_halving_epochs:
+                epoch = model.step_of_stage(step, steps) // batches.steps_per_epoch
+                trainer.scale_learning_rates(0.5 ** (epoch // options.lr_halving_epochs))
             return run_step(step) if engine.cuda_graphs else trainer.step(*inputs_of(step))
 
         def describe(step: int) -> dict[str, object]:
@@ -157,8 +195,8 @@ def captured_steps(
         record.without_graphs(reason)
 
     return CapturedSteps(
-        lambda *tensors: trainer.step(*StepInputs.of_tensors(*tensors)),
-        lambda step: inputs_of(step).tensors(),
+        lambda inputs: trainer.step(*inputs),
+        lambda step: inputs_of(step).on_device(),
         steps,
         trainer.device,
         version=lambda: (trainer.model.trained_images, trainer.rates()),

@@ -19,10 +19,21 @@ from dmgan.runtime.device import disable_tf32, to_float32
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.text.damsm import EncodedCaptions
 from dmgan.training.damsm_loss import losses_of_scores, matching_scores
-from dmgan.training.gan_losses import adversarial_loss, discriminator_loss, kl_loss
+from dmgan.training.gan_losses import adversarial_loss, discriminator_loss, kl_loss, pair_sentences
 from dmgan.training.optimizers import Adam, LossScaler, WeightAverage
 
 NO_NETWORKS = LossNetworks()
+
+
+class FurtherInputs(NamedTuple):
+    """Inputs of a training step that only some models' losses read."""
+
+    wrong_images: Sequence[Tensor] = ()  # per side (n, 3, s, s), drawn for mismatched pairs; this process's rows
+    wrong_captions: EncodedCaptions | None = None  # of the whole batch; captions of random training images
+    generator_noise: Tensor | None = None  # (B + B // 2, noise_dim) of the generator's update, with interpolation
+
+
+NO_FURTHER_INPUTS = FurtherInputs()
 
 
 class StepInputs(NamedTuple):
@@ -32,26 +43,14 @@ class StepInputs(NamedTuple):
     captions: EncodedCaptions  # of the B images of the batch
     class_ids: Tensor  # (B,)
     noise: Tensor  # (B, noise_dim)
+    further: FurtherInputs = NO_FURTHER_INPUTS
 
-    def tensors(self) -> list[Tensor | None]:
-        """Return all tensors on the device, for a captured step; the captions' lengths are on the CPU and left out."""
-        captions = self.captions
-        encoded = [captions.sentence, captions.words, captions.mask, captions.tokens]
-        return [*encoded, self.class_ids, self.noise, *self.images]
-
-    @classmethod
-    def of_tensors(
-        cls,
-        sentence: Tensor,
-        words: Tensor,
-        mask: Tensor,
-        tokens: Tensor | None,
-        class_ids: Tensor,
-        noise: Tensor,
-        *images: Tensor,
-    ) -> "StepInputs":
-        """Return the inputs that `tensors` took apart."""
-        return cls(images, EncodedCaptions(sentence, words, mask, tokens=tokens), class_ids, noise)
+    def on_device(self) -> "StepInputs":
+        """Return the inputs without the lengths of captions, the only tensors that are on the CPU."""
+        further, wrong = self.further, self.further.wrong_captions
+        if wrong is not None:
+            further = further._replace(wrong_captions=wrong._replace(lengths=None))
+        return self._replace(captions=self.captions._replace(lengths=None), further=further)
 
 
 class MicroBatch(NamedTuple):
@@ -61,8 +60,9 @@ class MicroBatch(NamedTuple):
     rows: slice  # in the batch
     images: list[Tensor]  # per side (n, 3, s, s)
     captions: EncodedCaptions  # of these rows
-    sentences: Tensor  # (n + 1, E) of these rows and the next row; (n, E) at the end of the batch
     noise: Tensor  # (n, noise_dim)
+    wrong_images: list[Tensor | None]  # per side (n, 3, s, s); None: the losses read none
+    wrong_captions: EncodedCaptions | None  # of these rows; None: the losses read none
 
 
 class Trainer:
@@ -85,7 +85,7 @@ class Trainer:
         disable_tf32()
         self.model = model.to(device).train()
         self.discriminators = model.discriminators()
-        initialise(self.discriminators, self.model.weight_std)
+        initialise(self.discriminators, self.model.initial_weights)
         self.discriminators.to(device).train()
         self.image_encoder = image_encoder
         self.context = LossContext(options, networks, self.discriminators)
@@ -144,18 +144,30 @@ class Trainer:
         """Return the learning rates of all optimisers."""
         return [rate for adam in (self.generator_adam, *self.discriminator_adams) for rate in adam.rates()]
 
+    def scale_learning_rates(self, factor: float) -> None:
+        """Set all learning rates to `factor` times those of the options."""
+        self.generator_adam.set_rate(factor * self.options.generator_lr)
+        for adam in self.discriminator_adams:
+            adam.set_rate(factor * self.options.discriminator_lr)
+
     def step(
-        self, images: Sequence[Tensor], captions: EncodedCaptions, class_ids: Tensor, noise: Tensor
+        self,
+        images: Sequence[Tensor],
+        captions: EncodedCaptions,
+        class_ids: Tensor,
+        noise: Tensor,
+        further: FurtherInputs = NO_FURTHER_INPUTS,
     ) -> dict[str, Tensor]:
         """Update every discriminator, then the generator, then the average, in the release's order; return the losses.
 
         images: this process's rows of the batch, per side (n, 3, s, s). captions, class_ids (B,) and noise
         (B, noise_dim) of the whole batch. The sum of the returned losses over the processes is the batch's loss.
         """
-        batches = self._micro_batches(images, captions, noise)
-        # One micro-batch: reuse this graph for the generator's update. Several: recompute.
-        with torch.set_grad_enabled(len(batches) == 1):
+        batches = self._micro_batches(images, captions, noise, further)
+        # One micro-batch: reuse this graph for the generator's update. Several: recompute. Interpolation: new images.
+        with torch.set_grad_enabled(len(batches) == 1 and not self.losses.interpolation):
             generated = [self._generate(batch) for batch in batches]
+        conditions = self._conditions(batches, generated, captions)
         losses: dict[str, Tensor] = {}
 
         # Update the discriminators.
@@ -167,7 +179,8 @@ class Trainer:
             for batch, made in zip(batches, generated, strict=True):
                 with self._gradient_sync(loss_of, batch is batches[-1]):
                     with self._autocast():
-                        loss = loss_of(batch.images[i], made.images[i], batch.captions, batch.sentences, len(noise))
+                        sentences = pair_sentences(conditions, batch.rows, self.losses)
+                        loss = loss_of(i, batch, made.images[i], sentences, len(noise))
                         loss = loss * batch.share
                     self._backward(loss)
                 _add(losses, {f"discriminator{i}": loss})
@@ -175,21 +188,29 @@ class Trainer:
 
         # Update the generator with the updated discriminators.
         with weights_frozen(self.discriminators):
-            losses |= self._update_generator(batches, generated, captions, class_ids)
+            losses |= self._update_generator(batches, generated, captions, class_ids, further.generator_noise)
         self.average.update(self.model)
         return losses
 
     def _update_generator(
-        self, batches: list[MicroBatch], generated: list[Generated], captions: EncodedCaptions, class_ids: Tensor
+        self,
+        batches: list[MicroBatch],
+        generated: list[Generated],
+        captions: EncodedCaptions,
+        class_ids: Tensor,
+        new_noise: Tensor | None,
     ) -> dict[str, Tensor]:
-        """Update the generator once; return its losses by name."""
+        """Update the generator once; return its losses by name; new_noise: of the images with interpolated captions."""
         losses: dict[str, Tensor] = {}
         matching = self.losses.matching and not (len(batches) == self.distributed.world_size == 1)
         scores = self._all_scores(batches, generated, captions) if matching else None
         self.generator_adam.zero_grad(set_to_none=True)
         for batch, made in zip(batches, generated, strict=True):
             with self._gradient_sync(self._generator, batch is batches[-1]):
-                if len(batches) > 1:
+                if self.losses.interpolation:
+                    batch = _with_interpolated(batch, captions.sentence, new_noise)
+                    made = self._generate(batch)
+                elif len(batches) > 1:
                     with unchanged_buffers(self.model):
                         made = self._generate(batch)
                 total, by_name = self._generator_loss(batch, made, captions, class_ids, scores)
@@ -199,7 +220,9 @@ class Trainer:
         self.scaler.update()
         return losses
 
-    def _micro_batches(self, images: Sequence[Tensor], captions: EncodedCaptions, noise: Tensor) -> list[MicroBatch]:
+    def _micro_batches(
+        self, images: Sequence[Tensor], captions: EncodedCaptions, noise: Tensor, further: FurtherInputs
+    ) -> list[MicroBatch]:
         """Split this process's rows of the batch into `accumulate` micro-batches."""
         batch_size, mine, count = len(noise), self.distributed.rows(len(noise)), self.engine.accumulate
         layout = torch.channels_last if self.engine.channels_last else torch.preserve_format
@@ -213,11 +236,22 @@ class Trainer:
                     rows,
                     [each[local].to(memory_format=layout) for each in images],
                     captions.rows(rows),
-                    captions.sentence[start : stop + 1],
                     noise[rows],
+                    [each[local].to(memory_format=layout) for each in further.wrong_images] or [None] * len(images),
+                    None if further.wrong_captions is None else further.wrong_captions.rows(rows),
                 )
             )
         return batches
+
+    @torch.no_grad()
+    def _conditions(self, batches: list[MicroBatch], generated: list[Generated], captions: EncodedCaptions) -> Tensor:
+        """Return what the discriminators read beside the images of the whole batch, (B, E) or (B, condition_dim)."""
+        if self.losses.condition == "sentence":
+            return captions.sentence
+        means = generated[0].mean.new_zeros(len(captions.sentence), generated[0].mean.shape[1])
+        for batch, made in zip(batches, generated, strict=True):
+            means[batch.rows] = made.mean
+        return self.distributed.sum(means)
 
     def _generate(self, batch: MicroBatch) -> Generated:
         """Generate the images of a micro-batch; images and condition are returned in float32."""
@@ -245,11 +279,9 @@ class Trainer:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a micro-batch's share of the generator's loss, in total and by name."""
         with self._autocast():
-            adversarial = self._adversarial(made, batch.captions.sentence)
-            if self.losses.interpolation:
-                between = ((captions.sentence + captions.sentence.roll(1, dims=0)) / 2)[batch.rows]
-                halfway = self._generate(batch._replace(captions=batch.captions._replace(sentence=between)))
-                adversarial = adversarial + self._adversarial(halfway, between)
+            mean = made.mean.detach() if self.losses.condition == "detached_mean" else made.mean
+            condition = batch.captions.sentence if self.losses.condition == "sentence" else mean
+            adversarial = self._adversarial(made, condition)
         total, losses = adversarial * batch.share, {"adversarial": adversarial * batch.share}
         if self.losses.matching:
             own = self._scores(made.images[-1], captions)
@@ -310,12 +342,30 @@ class DiscriminatorLoss(nn.Module):
         self.discriminator, self.losses = discriminator, losses
         self._extra, self._context = model.extra_discriminator_losses, context  # a bound method registers no submodule
 
-    def forward(
-        self, real: Tensor, fake: Tensor, captions: EncodedCaptions, sentences: Tensor, batch_size: int
-    ) -> Tensor:
-        r1_gamma = self._context.options.r1_gamma
-        loss = discriminator_loss(self.discriminator, real, fake, sentences, self.losses, batch_size, r1_gamma)
-        return sum(self._extra(self.discriminator, real, captions, self._context).values(), loss)
+    def forward(self, side: int, batch: MicroBatch, fake: Tensor, sentences: Tensor, batch_size: int) -> Tensor:
+        """Return the loss for the images at position `side` of image_sizes; sentences: from `pair_sentences`."""
+        real, wrong, r1_gamma = batch.images[side], batch.wrong_images[side], self._context.options.r1_gamma
+        loss = discriminator_loss(self.discriminator, real, fake, sentences, self.losses, batch_size, r1_gamma, wrong)
+        extra = self._extra(self.discriminator, real, batch.captions, batch.wrong_captions, self._context)
+        return sum(extra.values(), loss)
+
+
+# GAN-INT-CLS Eq. 5 with beta = 1/2: sentence k of the batch's first half with sentence k of its second half
+def _with_interpolated(batch: MicroBatch, sentences: Tensor, noise: Tensor) -> MicroBatch:
+    """Return a micro-batch of the generator's update, to which means of two sentences are appended.
+
+    sentences (B, E) of the whole batch; noise (B + B // 2, noise_dim) of its rows, then of the means. The micro-batches
+    of a batch together have the B // 2 means, so that the update is a mean over B + B // 2 images.
+    """
+    start, stop, half = batch.rows.start // 2, batch.rows.stop // 2, len(sentences) // 2
+    means = (sentences[start:stop] + sentences[start + half : stop + half]) / 2
+    sentence = torch.cat([batch.captions.sentence, means])
+    own_noise, more_noise = noise[batch.rows], noise[len(sentences) + start : len(sentences) + stop]
+    return batch._replace(
+        share=len(sentence) / len(noise),
+        captions=batch.captions._replace(sentence=sentence),
+        noise=torch.cat([own_noise, more_noise]),
+    )
 
 
 def recompute_in_backward(model: nn.Module) -> None:

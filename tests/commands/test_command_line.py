@@ -167,9 +167,21 @@ def test_bad_input_is_one_clear_line(capsys, tmp_path, data, damsm_folder, run_f
     "model, flags, wanted",
     [
         ("dmgan", [], {}),
-        ("dfgan", [], {"generator_lr": 1e-4, "discriminator_lr": 4e-4, "adam_beta1": 0.0, "adam_beta2": 0.9}),
-        ("stackganpp", ["--epochs", "3"], {"kl_weight": 2.0, "epochs": 3}),
-        ("stackganpp", ["--kl-weight", "1.0"], {}),  # the general default, but given
+        (
+            "dfgan",
+            [],
+            {
+                "generator_lr": 1e-4,
+                "discriminator_lr": 4e-4,
+                "adam_beta1": 0.0,
+                "adam_beta2": 0.9,
+                "ema_decay": 0.0,
+                "epochs": 1300,
+                "batch_size": 32,
+            },
+        ),
+        ("stackganpp", ["--epochs", "3"], {"kl_weight": 2.0, "epochs": 3, "batch_size": 24}),
+        ("stackganpp", ["--kl-weight", "1.0"], {"epochs": 600, "batch_size": 24}),  # the general default, but given
     ],
 )
 def test_a_model_has_its_own_defaults_where_no_flag_is_given(model, flags, wanted, monkeypatch):
@@ -178,6 +190,7 @@ def test_a_model_has_its_own_defaults_where_no_flag_is_given(model, flags, wante
     paths = ["--data", "data", "--damsm", "damsm", "--out", "out"]
     assert main(["train", "--model", model, *paths, *flags, "--device", "cpu"]) == 0
     assert seen[0][3].training == TrainingOptions(**wanted)
+    assert seen[0][3].architecture.condition_dim == (128 if model == "stackganpp" else 100)
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path):

@@ -6,7 +6,7 @@ from dmgan.models.initialisation import initialise
 from dmgan.models.interface import TextToImageGAN
 from dmgan.models.registry import build_model
 from dmgan.models.vgg import small
-from dmgan.options import ArchitectureOptions
+from dmgan.options import WRONG_IMAGES, ArchitectureOptions
 from dmgan.text.damsm import EncodedCaptions
 from tests.conftest import ARCHITECTURE
 
@@ -28,6 +28,12 @@ def build(name: str, architecture=ARCHITECTURE, **variant) -> TextToImageGAN:
 def retrieves(model: TextToImageGAN) -> bool:
     """Return whether a built model reads retrieved features, without which it refuses to generate."""
     return getattr(model, "first_stage", "none") != "none" or getattr(model, "later_stages", "none") != "none"
+
+
+def wrong_images(model: TextToImageGAN, losses) -> list:
+    """Return the images of mismatched pairs of three captions, per side; None where the losses draw none."""
+    drawn = losses.mismatched_pairs in WRONG_IMAGES
+    return [torch.rand(3, 3, size, size) if drawn else None for size in model.image_sizes]
 
 
 def captions_of(sentence, words, mask) -> EncodedCaptions:

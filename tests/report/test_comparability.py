@@ -41,6 +41,29 @@ def test_numbers_of_two_preparations_of_a_data_set_are_refused(write_metrics, tm
     write_tables([first, write_metrics("attngan", device="cuda")], tmp_path)  # another device changes only rounding
 
 
+def test_a_model_of_smaller_images_is_named_with_its_size(write_metrics, tmp_path):
+    """GAN-INT-CLS generates 64 px, as in the papers' tables."""
+    sizes = {"dmgan": 256, "gan-int-cls": 64}
+    files = []
+    for name, side in sizes.items():
+        subject = {"kind": "model", "name": name, "seed": 0, "dataset": "cub", "num_images": 2000, "image_size": side}
+        files.append(write_metrics(name, dataset="cub", subject=subject))
+    write_tables(files, tmp_path)
+    caption = (tmp_path / "table1.md").read_text()
+    assert "2,000 images of 256 × 256 px per model (GAN-INT-CLS: 64 × 64 px)." in caption
+    assert "(GAN-INT-CLS" not in (tmp_path / "table2.md").read_text().split("R-precision")[0]
+
+
+def test_the_row_of_gan_int_cls_holds_gan_cls_if_only_that_was_run(write_metrics, tmp_path):
+    write_tables([write_metrics("dmgan"), write_metrics("gan-cls")], tmp_path)
+    cells = markdown_cells(tmp_path, "table1", "GAN-INT-CLS")
+    assert "9.00" in " ".join(cells) and "2.88" in " ".join(cells)
+    with pytest.raises(AssertionError, match="has no line GAN-CLS"):
+        markdown_cells(tmp_path, "table1", "GAN-CLS")
+    write_tables([write_metrics(each) for each in ("dmgan", "gan-int-cls", "gan-cls")], tmp_path)
+    assert "9.00" in " ".join(markdown_cells(tmp_path, "table1", "GAN-CLS"))
+
+
 def test_a_control_with_another_number_of_images_is_noted(write_metrics, tmp_path):
     halves = metrics(REAL, 800, reference="the other half", reference_num_images=400)
     real = write_metrics("real", None, "control", metrics=halves)

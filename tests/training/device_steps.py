@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import torch
+from torch.utils._pytree import tree_map
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.models.loss_networks import read_loss_networks
-from dmgan.models.registry import build_model, find
+from dmgan.models.registry import build_model, find, options_of
 from dmgan.models.vgg import feature_network
-from dmgan.options import EngineOptions, TrainingOptions, TrainingSettings
+from dmgan.options import WRONG_IMAGES, EngineOptions, TrainingOptions, TrainingSettings
 from dmgan.text.damsm import Damsm, EncodedCaptions
-from dmgan.training.trainer import StepInputs, Trainer
+from dmgan.training.trainer import FurtherInputs, StepInputs, Trainer
 from tests.conftest import ARCHITECTURE
 
 BATCH, WORDS = 4, 12
@@ -27,7 +28,7 @@ def make_trainer(
 ) -> Trainer:
     """Return a trainer of the model called `name` with the weights of seed 0."""
     entry, damsm = find(name), Damsm.read_for(dataset, damsm_folder).to(device)
-    options = TrainingOptions(**{**entry.defaults, "batch_size": BATCH, "perceptual": "damsm"})
+    options = options_of(TrainingOptions, name, {"batch_size": BATCH, "perceptual": "damsm", **entry.training})
     captioner = captioner_folder if "captioner" in entry.needs else None
     networks, _ = read_loss_networks(entry.needs, damsm, options, None, captioner, device)
     if entry.retrieves:
@@ -52,5 +53,13 @@ def inputs_of(trainer: Trainer, step: int, words: int = WORDS) -> StepInputs:
     images = [torch.rand(BATCH, 3, side, side, generator=random) * 2 - 1 for side in trainer.model.image_sizes]
     sentence = torch.randn(BATCH, dim, generator=random)
     captions = EncodedCaptions(sentence, features, mask, tokens=tokens)
-    made = StepInputs(images, captions, torch.tensor([0, 1, 0, 2]), noise)
-    return StepInputs.of_tensors(*(each.to(trainer.device) for each in made.tensors()))
+    wrong = EncodedCaptions(sentence.roll(1, 0), features.roll(1, 0), mask.roll(1, 0), tokens=tokens.roll(1, 0))
+    more_noise = torch.randn(BATCH + BATCH // 2, trainer.model.noise_dim, generator=random)
+    losses = trainer.losses
+    further = FurtherInputs(
+        [each.roll(1, 0) for each in images] if losses.mismatched_pairs in WRONG_IMAGES else (),
+        wrong if losses.wrong_captions else None,
+        more_noise if losses.interpolation else None,
+    )
+    made = StepInputs(images, captions, torch.tensor([0, 1, 0, 2]), noise, further)
+    return tree_map(lambda each: None if each is None else each.to(trainer.device), made)

@@ -30,7 +30,7 @@ def assert_close(found: dict, expected: dict, tolerance: float):
         )
 
 
-@pytest.mark.parametrize("name", ["attngan", "dmgan-paper"])
+@pytest.mark.parametrize("name", ["attngan", "dmgan-paper", "dfgan", "stackganpp", "gan-int-cls"])
 def test_micro_batches_make_the_update_of_the_whole_batch(name):
     micro_batches, whole = (
         without_batch_norm.count_no_passes(without_batch_norm.trainer_of(name, engine))
@@ -42,7 +42,8 @@ def test_micro_batches_make_the_update_of_the_whole_batch(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_make_the_update_of_one(accumulate, tmp_path):
-    names = ("dmgan", "attngan", "gan-int-cls")  # gan-int-cls runs its generator twice before one backward pass
+    # gan-int-cls runs its generator twice, stackganpp's discriminators read the means of all processes' captions
+    names = ("dmgan", "attngan", "gan-int-cls", "stackganpp")
     job = torchrun("-m", "tests.training.without_batch_norm", tmp_path, accumulate, *names)
     assert job.wait(timeout=600) == 0, job.stderr.read()
     for name in names:

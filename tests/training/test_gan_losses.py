@@ -1,6 +1,7 @@
 """Adversarial losses, gradient penalties and the KL term, against naive loops."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from baselines.dfgan import OneWayDiscriminator
 from dmgan.errors import UserError
 from dmgan.models.discriminators import Discriminator
+from dmgan.models.registry import MODELS
 from dmgan.options import LossOptions
 from dmgan.training.gan_losses import adversarial_loss, discriminator_loss, kl_loss
 from tests.models.equation_inputs import N_W
@@ -84,18 +86,36 @@ def test_discriminator_loss_without_the_unconditional_term(conditional_case, mis
 
 
 def test_discriminator_loss_of_stackgan_pp(case):
+    """Its wrong images are drawn for themselves: fake with the sentences, real alone."""
     discriminator, real, fake, sentence, D = case
+    wrong = torch.rand(3, 3, 16, 16).double()
     unconditional = [-math.log(D(x)) for x in real], [-math.log(1 - D(x)) for x in fake]
     conditional = [-math.log(D(x, s)) for x, s in zip(real, sentence, strict=True)]
     fake_pairs = [-math.log(1 - D(x, s)) for x, s in zip(fake, sentence, strict=True)]
-    wrong_pairs = [-math.log(1 - D(real[k], sentence[k + 1])) for k in range(2)]
-    wrong_images = [-math.log(D(real[k])) for k in range(2)]
+    wrong_pairs = [-math.log(1 - D(x, s)) for x, s in zip(wrong, sentence, strict=True)]
+    wrong_images = [-math.log(D(x)) for x in wrong]
     terms = (*unconditional, conditional, fake_pairs, wrong_pairs, wrong_images)
-    loss = discriminator_loss(discriminator, real, fake, sentence, LossOptions(mismatched_images_real=True))
+    losses = MODELS["stackganpp"].losses
+    loss = discriminator_loss(discriminator, real, fake, sentence, losses, wrong=wrong)
     assert float(loss) == pytest.approx(sum(np.mean(term) for term in terms), rel=1e-10)
+    with pytest.raises(ValueError, match="redrawn needs wrong images"):
+        discriminator_loss(discriminator, real, fake, sentence, losses)
+
+
+@pytest.mark.parametrize("name", ["gan-int-cls", "gan-cls"])
+def test_discriminator_loss_of_gan_int_cls(name, conditional_case):
+    """A pass of its own for wrong images with the right captions; weight 1/2 for wrong and for generated images."""
+    discriminator, real, fake, sentence, D = conditional_case
+    wrong = torch.rand(3, 3, 16, 16).double()
+    real_pair = np.mean([-math.log(D(x, s)) for x, s in zip(real, sentence, strict=True)])
+    fake_pair = np.mean([-math.log(1 - D(x, s)) for x, s in zip(fake, sentence, strict=True)])
+    wrong_pair = np.mean([-math.log(1 - D(x, s)) for x, s in zip(wrong, sentence, strict=True)])
+    loss = discriminator_loss(discriminator, real, fake, sentence, MODELS[name].losses, wrong=wrong)
+    assert float(loss) == pytest.approx(real_pair + (fake_pair + wrong_pair) / 2, rel=1e-10)
 
 
 def test_hinge_losses_of_df_gan_eq_1(conditional_case):
+    """B mismatched pairs: image k + 1 with sentence k, and the first image with the last sentence."""
     discriminator, real, fake, sentence, _ = conditional_case
 
     def D(image, sentence) -> float:
@@ -104,8 +124,8 @@ def test_hinge_losses_of_df_gan_eq_1(conditional_case):
 
     real_pair = np.mean([-min(0, -1 + D(x, s)) for x, s in zip(real, sentence, strict=True)])
     fake_pair = np.mean([-min(0, -1 - D(x, s)) for x, s in zip(fake, sentence, strict=True)])
-    wrong_pair = np.mean([-min(0, -1 - D(real[k], sentence[k + 1])) for k in range(2)])
-    options = LossOptions(adversarial="hinge")
+    wrong_pair = np.mean([-min(0, -1 - D(real[(k + 1) % 3], sentence[k])) for k in range(3)])
+    options = replace(MODELS["dfgan"].losses, matching_aware_penalty=0.0)
     loss = discriminator_loss(discriminator, real, fake, sentence, options)
     assert float(loss) == pytest.approx(real_pair + (fake_pair + wrong_pair) / 2, rel=1e-10)
     generator = np.mean([-D(x, s) for x, s in zip(fake, sentence, strict=True)])
@@ -115,6 +135,7 @@ def test_hinge_losses_of_df_gan_eq_1(conditional_case):
 def test_matching_aware_penalty_of_df_gan_equals_numeric_gradients_of_every_pair():
     torch.manual_seed(0)
     discriminator = OneWayDiscriminator(8, 2, N_W).double()
+    torch.nn.init.constant_(discriminator.blocks[0].gamma, 0.5)  # it starts at 0
     real, fake, sentence = torch.rand(3, 3, 8, 8).double(), torch.rand(3, 3, 8, 8).double(), torch.rand(3, N_W).double()
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from dmgan.data.vocabulary import Vocabulary
 from dmgan.errors import UserError
+from dmgan.models.loss_networks import perceptual_features
 from dmgan.models.vgg import vgg16
 from dmgan.options import TrainingSettings
 from dmgan.storage.files import file_sha256
@@ -67,11 +68,16 @@ def test_published_vgg16_weights_are_verified_read_and_recorded(training_inputs,
     layers = make_layers(cfgs["D"])
     state = {f"features.{key}": value for key, value in layers.state_dict().items()}
     torch.save(state | {"classifier.6.bias": torch.zeros(1000)}, tmp_path / "vgg")
-    network = vgg16(tmp_path / "vgg", "relu2_2", "perceptual vgg16", "--perceptual damsm")
+    network, raw = (
+        vgg16(tmp_path / "vgg", "relu2_2", "perceptual vgg16", "--perceptual damsm", normalises)
+        for normalises in (True, False)
+    )
     images = torch.rand(1, 3, 8, 8) * 2 - 1
     mean, std = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     torch.testing.assert_close(network(images), layers[:9](((images + 1) / 2 - mean) / std))
     assert network(images).shape == (1, 128, 4, 4)
+    torch.testing.assert_close(raw(images), layers[:9](images))
+    assert not perceptual_features("vgg16", None, tmp_path / "vgg").normalises  # ControlGAN, as released
     (tmp_path / "half").write_bytes(b"half")
     with pytest.raises(UserError, match="half: is refused.*give --vgg16-weights vgg16-.*--perceptual damsm"):
         vgg16(tmp_path / "half", "relu2_2", "perceptual vgg16", "--perceptual damsm")

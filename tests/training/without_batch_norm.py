@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from dmgan.models.registry import build_model, find
-from dmgan.options import PLAIN_ENGINE, EngineOptions, TrainingOptions, TrainingSettings
+from dmgan.options import PLAIN_ENGINE, WRONG_IMAGES, EngineOptions, TrainingOptions, TrainingSettings
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext, process_group
 from dmgan.text.damsm import EncodedCaptions
 from dmgan.text.encoders import SmallImageEncoder, padding_mask
 from dmgan.training.train import step_noise
-from dmgan.training.trainer import Trainer
+from dmgan.training.trainer import FurtherInputs, Trainer
 from tests.conftest import ARCHITECTURE, CPU
 
 BATCH, EMBEDDING, STEPS = 7, 16, 3  # two processes take 3 and 4 rows
@@ -57,7 +57,7 @@ def count_no_passes(trainer: Trainer) -> Trainer:
 
 
 def batch(step: int, sizes: tuple[int, ...], noise_dim: int) -> tuple:
-    """Return images, captions, class ids and noise of a whole batch."""
+    """Return images, captions, class ids, noise and further inputs of a whole batch."""
     random = torch.Generator().manual_seed(step)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -68,15 +68,20 @@ def batch(step: int, sizes: tuple[int, ...], noise_dim: int) -> tuple:
     captions = EncodedCaptions(normal(BATCH, EMBEDDING), words, padding_mask(lengths), lengths)
     class_ids = torch.tensor([0, 1, 2, 0, 3, 4, 1])  # rows of one class on both processes
     noise = step_noise(0, step, BATCH, noise_dim).double()
-    return [normal(BATCH, 3, size, size).tanh() for size in sizes], captions, class_ids, noise
+    images = [normal(BATCH, 3, size, size).tanh() for size in sizes]
+    wrong = [normal(BATCH, 3, size, size).tanh() for size in sizes]
+    more_noise = step_noise(0, step, BATCH + BATCH // 2, noise_dim, "generator noise").double()
+    return images, captions, class_ids, noise, FurtherInputs(wrong, captions, more_noise)
 
 
 def train(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Return every weight, weight average and spectral vector after a few steps, and the losses of the last step."""
     for step in range(STEPS):
-        images, captions, class_ids, noise = batch(step, trainer.model.image_sizes, trainer.model.noise_dim)
+        images, captions, class_ids, noise, further = batch(step, trainer.model.image_sizes, trainer.model.noise_dim)
         mine = trainer.distributed.rows(BATCH)
-        losses = trainer.step([stage[mine] for stage in images], captions, class_ids, noise)
+        drawn = trainer.losses.mismatched_pairs in WRONG_IMAGES
+        further = further._replace(wrong_images=[stage[mine] for stage in further.wrong_images] if drawn else [])
+        losses = trainer.step([stage[mine] for stage in images], captions, class_ids, noise, further)
     found = {f"generator.{name}": value for name, value in trainer.model.state_dict().items()}
     found |= {f"discriminators.{name}": value for name, value in trainer.discriminators.state_dict().items()}
     found |= {f"average.{name}": value for name, value in trainer.average.state_dict().items()}

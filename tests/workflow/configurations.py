@@ -24,13 +24,14 @@ def planned_jobs(folder: Path, config: Path) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
-INCEPTION = "downloads/inception_v3_google-0cc3c7bd.pth"
+INCEPTION, VGG16 = "downloads/inception_v3_google-0cc3c7bd.pth", "downloads/vgg16-397923af.pth"
 
 
-def give_inception_weights(folder: Path) -> None:
-    """A file where paper.yaml looks for them."""
-    (folder / INCEPTION).parent.mkdir()
-    (folder / INCEPTION).touch()
+def give_weights(folder: Path) -> None:
+    """Files where paper.yaml looks for Inception's and VGG-16's weights."""
+    for path in (folder / INCEPTION, folder / VGG16):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
 
 
 def expected_jobs(config: dict) -> dict[str, int]:

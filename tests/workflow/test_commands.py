@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.project import copy_of_project, run
-from tests.workflow.configurations import give_inception_weights, read_config, write_config
+from tests.workflow.configurations import give_weights, read_config, write_config
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     project = copy_of_project(tmp_path / "project")
     config = read_config("paper.yaml")
     config["datasets"]["cub"]["root"] = "my birds"
-    give_inception_weights(project)
+    give_weights(project)
     (project / "my birds").mkdir()
     (project / "my birds" / "images.txt").write_text("")
     path = write_config(tmp_path / "config.yaml", config)
@@ -40,14 +40,14 @@ def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     assert "--source cub --root 'my birds' --metadata data/birds --image-size 256" in dry.stdout
     assert "input: my birds/images.txt" in dry.stdout
     epochs = re.findall(r"dmgan pretrain --data results/data/(\w+) .*--epochs (\d+)", dry.stdout)
-    assert sorted(epochs) == [("coco", "100")] * 2 + [("cub", "200")] * 2  # those of the held-out DAMSM too
+    assert sorted(epochs) == [("coco", "101")] * 2 + [("cub", "201")] * 2  # those of the held-out DAMSM too
     references = re.findall(r"dmgan reference --data results/data/(\w+)\s+--extractors ([\w-]+) (.*)", dry.stdout)
     assert sorted(each[:2] for each in references) == [("coco", "inception-tf"), ("cub", "species")]
     assert ["--classifier" in each[2] for each in sorted(references)] == [False, True]
     trained = re.findall(r"dmgan train .*", dry.stdout)
-    assert len(trained) == 12
-    engine = "--precision bfloat16 --channels-last --fused --fused-adam --cache-captions"
-    assert all(engine in each for each in trained)
+    assert len(trained) == 3 * (15 + 10)
+    engine = "--channels-last --fused --fused-adam --cache-captions"
+    assert all(engine in each and "--precision" not in each for each in trained), "float32 is the default"
     limits = set(re.findall(r"dmgan sample --data results/data/(\w+) .*--max-words (\d+)", dry.stdout))
     assert limits == {("cub", "25"), ("coco", "20")}
 

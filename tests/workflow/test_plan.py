@@ -10,7 +10,7 @@ import yaml
 
 from benchmarks import rates as measuring
 from dmgan.errors import UserError
-from dmgan.models.registry import build_model
+from dmgan.models.registry import build_model, options_of
 from dmgan.options import ArchitectureOptions, EngineOptions
 from tests.paths import CONFIGS
 from tests.workflow.configurations import expected_jobs
@@ -59,13 +59,15 @@ def write_rates(path: Path, *rows) -> Path:
 @pytest.mark.parametrize(
     ("dataset", "model", "parameters"),
     [("cub", "dmgan", 21_449_042), ("coco", "dmgan", 22_335_314),
-     ("cub", "attngan", 7_084_592), ("coco", "attngan", 13_811_456)],
+     ("cub", "attngan", 7_084_592), ("coco", "attngan", 13_811_456),
+     ("cub", "dfgan", 9_744_131), ("coco", "dfgan", 9_744_131),
+     ("cub", "controlgan", 12_918_064), ("coco", "controlgan", 21_005_248),
+     ("cub", "mirrorgan", 7_105_392), ("coco", "mirrorgan", 13_853_408)],
 )  # fmt: skip
 def test_papers_configuration_has_the_released_generators(paper, dataset, model, parameters):
-    block = paper["hyperparameters"][dataset][model]
-    sizes = {name: block[name] for name in ArchitectureOptions.__dataclass_fields__ if name in block}
+    sizes = options_of(ArchitectureOptions, model, paper["hyperparameters"][dataset][model])
     with torch.device("meta"):
-        generator = build_model(model, ArchitectureOptions(**sizes), paper["damsm"]["embedding_dim"])
+        generator = build_model(model, sizes, paper["damsm"]["embedding_dim"])
     assert sum(each.numel() for each in generator.parameters()) == parameters
 
 
@@ -75,12 +77,17 @@ def test_steps_images_and_disk_of_the_papers_schedules(paper):
     assert found["cub", "train", "attngan"].steps == 3 * 600 * 442
     assert found["coco", "train", "dmgan"].steps == 3 * 120 * 8_278
     assert found["coco", "train", "attngan"].steps == 3 * 120 * 5_913
-    assert found["cub", "pretrain", "DAMSM"].steps == 200 * 184
-    assert found["coco", "pretrain", "DAMSM"].steps == 100 * 1_724  # its own epochs
+    # The release's rivals: epochs and batches of the registry, and those that differ on COCO.
+    assert found["cub", "train", "dfgan"].steps == 3 * 1_300 * 276
+    assert found["coco", "train", "dfgan"].steps == 3 * 300 * 2_586
+    assert found["cub", "train", "gan-int-cls"].steps == 3 * 600 * 138
+    assert found["cub", "train", "dmgan-004"].steps == 3 * 800 * 4_427
+    assert found["cub", "pretrain", "DAMSM"].steps == 201 * 184
+    assert found["coco", "pretrain", "DAMSM"].steps == 101 * 1_724  # its own epochs
     assert found["cub", "sample", "dmgan"].images == 90_000
     evaluated = found["cub", "evaluate", "5 Inception passes an image"]  # four extractors and the DAMSM
-    shown = 2 * 90_000 + 2 * 1_466 + 2 * 2_933 + 1_000 + 2_933  # models, control rows, reference
-    assert evaluated.images == 5 * shown and evaluated.jobs == 8
+    shown = 15 * 90_000 + 2 * 1_466 + 2 * 2_933 + 1_000 + 2_933  # models, control rows, reference
+    assert evaluated.images == 5 * shown and evaluated.jobs == 15 * 3 + 2
     assert found["coco", "prepare", "coco"].images == 82_783 + 40_504
     assert 3.2e9 < found["cub", "prepare", "cub"].disk < 3.6e9  # benchmarks.preparing wrote 3.4 GB
 
@@ -127,8 +134,8 @@ def test_encoded_captions_are_counted_where_trainings_keep_them(paper):
 
     assert disk() == 0
     blocks = paper["hyperparameters"]["cub"]
-    for block in blocks.values():
-        block["cache_captions"] = True
+    for name in ("dmgan", "attngan"):
+        blocks[name]["cache_captions"] = True
     assert disk() == 8_855 * 10 * (15 + 1) * 256 * 4  # one set for both: their longest caption is the same
     blocks["attngan"]["max_words"] = 7
     assert disk() == 8_855 * 10 * (15 + 1 + 7 + 1) * 256 * 4
@@ -173,7 +180,7 @@ def test_scorers_and_imported_models_are_in_the_plan(paper):
     released = {"model": "dmgan", "dataset": "cub"}
     more = {"imported": {"official": released}, "held_out_damsm": {"seed": 1}, "clip": {}, "detector": "file"}
     found = {(each.dataset, each.rule, each.what): each for each in costs(paper | more, {})}
-    assert found["cub", "pretrain", "DAMSM and held-out DAMSM"].steps == 2 * 200 * 184
+    assert found["cub", "pretrain", "DAMSM and held-out DAMSM"].steps == 2 * 201 * 184
     assert found["cub", "sample_imported", "official"].images == 30_000
     imported = found["cub", "evaluate_imported", "6 Inception passes an image"]  # four extractors, two DAMSMs
     assert imported.jobs == 2 and imported.images == 6 * (30_000 + 2 * 1_466 + 2 * 2_933 + 1_000)

@@ -12,7 +12,7 @@ from tests.workflow.configurations import (
     FILES,
     INCEPTION,
     expected_jobs,
-    give_inception_weights,
+    give_weights,
     planned_jobs,
     read_config,
     write_config,
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_jobs_from_nothing(name, tmp_path):
     project = copy_of_project(tmp_path)
-    give_inception_weights(project)
+    give_weights(project)
     assert planned_jobs(project, CONFIGS / name) == expected_jobs(read_configuration(CONFIGS / name))
 
 
@@ -35,7 +35,7 @@ def test_missing_inception_weights_are_found_before_anything_is_prepared(tmp_pat
     dry = run(*words, folder=project)
     assert dry.returncode == 1 and "Missing input files for rule pretrain" in dry.stdout + dry.stderr
     assert INCEPTION in dry.stdout + dry.stderr
-    give_inception_weights(project)
+    give_weights(project)
     dry = run(*words, folder=project)
     assert dry.returncode == 0 and re.search(rf"rule pretrain:\n +input: .*{INCEPTION}", dry.stdout), dry.stdout
 

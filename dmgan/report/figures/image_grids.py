@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from dmgan.data.batches import centre_crop, to_uint8
 from dmgan.models.registry import find
 from dmgan.report.figures.canvas import GAP, LABEL, MARGIN, MEDIUM, SIDE, SMALL, Canvas, line_height, wrap
 from dmgan.report.figures.scene import Scene, title
-from dmgan.sampling.trained_model import TrainedModel, generate_images, image_noise, retrieve
+from dmgan.sampling.trained_model import TrainedModel, generate_images, retrieve
 
 COLUMNS = 8  # captions of Figures 3 and 4, noises of Figure 5
 _RIVALS = {"stackganpp": "StackGAN++", "attngan": "AttnGAN", "dfgan": "DF-GAN", "mdsp": "MDSP"}
@@ -76,7 +75,7 @@ def draw_noises(scene: Scene) -> Canvas:
     """Draw Figure 5: one caption per row, one noise per column."""
     run, named = scene.main_run()
     numbers = scene.caption_numbers(_ROWS)
-    noise = torch.stack([image_noise(scene.seed, number, run.model.noise_dim) for number in range(COLUMNS)])
+    noise = run.noise(scene.seed, range(COLUMNS))
     step, first = SIDE + GAP, MARGIN + line_height(MEDIUM) + 0.1
     # Long captions make their row higher.
     lines = [wrap(scene.caption(number), _CAPTION_COLUMN - 0.12, SMALL + 0.5) for number in numbers]
@@ -108,7 +107,7 @@ def draw_retrieved(scene: Scene) -> Canvas:
 def draw_retrieved_noises(scene: Scene) -> Canvas:
     """Draw Figure 5 of MDSP: per row a caption, the retrieved image, and outputs with different noises."""
     run, numbers = _retrieving_run(scene), scene.caption_numbers(_ROWS)
-    noise = torch.stack([image_noise(scene.seed, number, run.model.noise_dim) for number in range(_NOISES)])
+    noise = run.noise(scene.seed, range(_NOISES))
     size, step = SMALL + 0.5, SIDE + GAP
     captions = [wrap(scene.caption(number), _CAPTION_COLUMN - 0.12, size) for number in numbers]
     heights = [max(step, len(each) * line_height(size) + GAP) for each in captions]

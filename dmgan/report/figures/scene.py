@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from dmgan.data.batches import centre_crop
 from dmgan.data.dataset import PreparedDataset
 from dmgan.models.interface import Generated
 from dmgan.models.registry import find
 from dmgan.sampling.captions import choose_test_caption
-from dmgan.sampling.trained_model import TrainedModel, generate_images, image_noise
+from dmgan.sampling.trained_model import TrainedModel, generate_images
 
 MAIN, RIVAL = "dmgan", "attngan"  # the models in the paper's figures
 
@@ -43,8 +42,7 @@ class Scene(NamedTuple):
 
     def generate(self, run: TrainedModel, numbers: Sequence[int]) -> Generated:
         """Generate images of sampled captions, with the same noises as `sample`."""
-        noise = torch.stack([image_noise(self.seed, number, run.model.noise_dim) for number in numbers])
-        return generate_images(run, [self.tokens(run, number) for number in numbers], noise)
+        return generate_images(run, [self.tokens(run, number) for number in numbers], run.noise(self.seed, numbers))
 
     def main_run(self) -> tuple[TrainedModel, str]:
         """Return the run of DM-GAN, else the first run, and its name for titles."""

@@ -61,7 +61,7 @@ def table_caption(results: Results) -> str:
     counts = {measured.model_images(metric) for metric in results.columns} - {None}
     images = " and ".join(f"{count:,}" for count in sorted(counts))
     size = f"{measured.image_size} × {measured.image_size} px"
-    own = f"{images} images of {size} per model" if counts else "no model was run"
+    own = f"{images} images of {size} per model{_smaller(results)}" if counts else "no model was run"
     if not sets:
         return f"{layout.subject}. {measured.dataset}: this run, {own}."
     if measured.dataset.lower() in [dataset.lower() for dataset in sets]:
@@ -73,6 +73,18 @@ def table_caption(results: Results) -> str:
         f"{layout.number}). "
         f"{measured.dataset}: this run, {own}. {apart}, so numbers of this run do not rank against published numbers."
     )
+
+
+def _smaller(results: Results) -> str:
+    """Return the models of the table whose images are smaller than the data set's, in parentheses; "" for none."""
+    measured = results.measured
+    sides = {
+        each.title: measured.models[each.model][0].image_size
+        for each in results.methods
+        if each.model in measured.models
+    }
+    smaller = [f"{title}: {side} × {side} px" for title, side in sides.items() if side != measured.image_size]
+    return f" ({', '.join(smaller)})" if smaller else ""
 
 
 class Marks:

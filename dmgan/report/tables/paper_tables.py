@@ -25,6 +25,7 @@ class Method(NamedTuple):
     title: str  # as the paper prints it, or the registry's title of a model that is not in the paper
     model: str | None = None  # name in the registry; None if not implemented: published numbers only
     printed: str | None = None  # the paper's name of the row, if it differs from the title
+    variant: str | None = None  # model of another data set's released script, whose row this is if only it was run
 
     @property
     def published_as(self) -> str:
@@ -57,7 +58,12 @@ _ABLATIONS = (
 )
 _ATTNGAN, _DMGAN = Method("AttnGAN", "attngan"), Method("DM-GAN", "dmgan")
 _MAIN = (_ATTNGAN, _DMGAN)
-_EARLIER = (Method("GAN-INT-CLS", "gan-int-cls"), Method("GAWWN"), Method("StackGAN", "stackgan"), Method("PPGN"))
+_EARLIER = (
+    Method("GAN-INT-CLS", "gan-int-cls", variant="gan-cls"),
+    Method("GAWWN"),
+    Method("StackGAN", "stackgan"),
+    Method("PPGN"),
+)
 _KVMGAN = (Method("KVM-GAN", "kvmgan"), Method("KVM-GAN as printed", "kvmgan-literal"))
 _MEMORY_DRIVEN = (
     _ATTNGAN, Method("ControlGAN", "controlgan"), Method("MirrorGAN", "mirrorgan"), _DMGAN, Method("DF-GAN", "dfgan"),
@@ -137,7 +143,8 @@ class Results:
         columns = [(dataset, metric) for dataset in PUBLISHED_SETS for metric in layout.metrics]
         self.published_columns = [column for column in columns if column in printed]
         self.columns = measured.columns(layout.own_metrics)  # METRIC(SCORER)
-        self.methods = [*layout.methods, *self._further()]
+        own = [each._replace(model=self._run(each)) for each in layout.methods]
+        self.methods = [*own, *self._further({each.model for each in own})]
         runs = {each.model: measured.models.get(each.model, []) for each in self.methods if each.model}
         self.models = {
             (name, metric): summarise(each, metric) for name, each in runs.items() if each for metric in self.columns
@@ -148,9 +155,17 @@ class Results:
             for metric in self.columns
         }
 
-    def _further(self) -> Iterator[Method]:
-        """Yield the models that are not in the paper, and released weights of the models that this table shows."""
-        own = {each.model for each in self.layout.methods}
+    def _run(self, method: Method) -> str | None:
+        """Return the model of a row: the row's own, or its variant if only the variant was run."""
+        if method.model not in self.measured.models and method.variant in self.measured.models:
+            return method.variant
+        return method.model
+
+    def _further(self, own: set[str | None]) -> Iterator[Method]:
+        """Yield the models that are not in the paper, and released weights of the models that this table shows.
+
+        own: the models of the paper's rows.
+        """
         elsewhere = [each for each in LAYOUTS if each.source == self.layout.source and not each.further_models]
         # A layout without published metrics also includes the paper's ablations, which have no other table for them.
         known = own | {each.model for layout in elsewhere if self.layout.metrics for each in layout.methods}
