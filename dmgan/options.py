@@ -248,7 +248,9 @@ class EngineOptions:
         ("float32", "bfloat16", "float16"),
     )
     channels_last: bool = option(False, "use the channels_last memory format for images and features")
-    fused: bool = option(False, "compute the generator's blocks with fewer operations; values are equal up to rounding")
+    fused: bool = option(
+        False, "compute generator, discriminators and losses with fewer operations; values are equal up to rounding"
+    )
     compile: bool = option(False, "compile the generator and the image encoder (needs a C++ compiler)")
     cuda_graphs: bool | None = _cuda_graphs()
     fused_adam: bool = option(False, "one kernel per optimiser step")

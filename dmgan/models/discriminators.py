@@ -77,6 +77,10 @@ class LogitHead(nn.Module):
         if sentence is not None:
             repeated = sentence[:, :, None, None].expand(-1, -1, 4, 4)
             features = self.jointConv(torch.cat([features, repeated], dim=1))
+        return self.logits(features)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return the logits (B,) of features (B, 8 width, 4, 4), which for a conditional head hold the sentence."""
         with torch.autocast(features.device.type, enabled=False):  # losses need logits in float32
             return self.outlogits(to_float32(features)).view(-1)
 

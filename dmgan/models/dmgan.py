@@ -131,6 +131,10 @@ class MemoryRefinement(nn.Module):
         conv = nn.Conv1d(inputs, outputs, kernel_size=1)
         return nn.Sequential(conv, nn.ReLU()) if self.memory.relu else nn.Sequential(conv)
 
+    def gated(self, g: Tensor, new: Tensor, old: Tensor) -> Tensor:
+        """Return `new` where the gate g is 1, and `old` where it is 0."""
+        return g * new + (1 - g) * old
+
     # DM-GAN Eq. 7-8 (sigmoid), Eq. 3 (none); KVM-GAN Eq. 1-3 (linear)
     def write(self, R: Tensor, W: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return memory slots (B, N_m, T) and gate (B, 1 or N_m, T) of R (B, N_r, s, s) and W (B, N_w, T)."""
@@ -146,7 +150,7 @@ class MemoryRefinement(nn.Module):
         words, image = self.M_w(W), self.M_r(r_mean[:, :, None])
         if self.memory.share_write:  # here M_w and M_r only map words and image to the N_m channels that M expects
             words, image = self.M(words), self.M(image)
-        return g * words + (1 - g) * image, g
+        return self.gated(g, words, image), g
 
     # DM-GAN Eq. 4-5; with address_axis="pixel": KVM-GAN Eq. 4-5, summed over words
     def read(self, R: Tensor, m: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,7 +166,7 @@ class MemoryRefinement(nn.Module):
         if self.memory.response == "concatenate":
             return torch.cat([R, o], dim=1)
         g = self.response_gate(torch.cat([R, o], dim=1))
-        R_new = o * g + R * (1 - g)
+        R_new = self.gated(g, o, R)
         return torch.cat([R_new, R_new], dim=1) if self.memory.duplicate_response else R_new
 
     def forward(self, R: Tensor, W: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

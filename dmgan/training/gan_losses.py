@@ -1,11 +1,13 @@
 """Losses that all models share: adversarial losses and the KL loss of conditioning augmentation."""
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dmgan.models.fused_discriminator import FusedDiscriminator
 from dmgan.options import WRONG_IMAGES, LossOptions
 
 
@@ -131,6 +133,46 @@ def _combined(real: list[Tensor], fake: list[Tensor], losses: LossOptions) -> Te
     return sum(real + fake) / 2
 
 
+@cache
+def _by_row(values: tuple[tuple[int, float], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return a constant vector of numbers of rows and their value; made once, so that no step copies from the host."""
+    return torch.cat([torch.full((rows,), value, device=device, dtype=dtype) for rows, value in values])
+
+
+def _weighted_sum(logits: list[Tensor], targets: list[tuple[int, bool, float]], losses: LossOptions) -> Tensor:
+    """Return the sum of the rows' losses times their weights; targets: rows, whether real, weight of each row."""
+    flat = torch.cat(logits) if len(logits) > 1 else logits[0]
+    signs = _by_row(tuple((rows, -1.0 if real else 1.0) for rows, real, _ in targets), flat.device, flat.dtype)
+    weights = _by_row(tuple((rows, weight) for rows, _, weight in targets), flat.device, flat.dtype)
+    with torch.autocast(flat.device.type, enabled=False):
+        signed = signs * flat
+        return torch.dot(F.relu(1 + signed) if losses.adversarial == "hinge" else F.softplus(signed), weights)
+
+
+def _fused_discriminator_loss(
+    discriminator: FusedDiscriminator, real: Tensor, fake: Tensor, own: Tensor, following: Tensor, losses: LossOptions,
+    mismatched: float,
+) -> Tensor:  # fmt: skip
+    """Return the loss of `_combined` terms; every layer makes as many power iterations as in the plain passes."""
+    sentences = [own, own, following] if losses.mismatched_captions else [own, own]
+    pairs, alone = discriminator.logits([real, fake.detach()], sentences)
+    heads, rows, shorter = 1 if alone is None else 2, len(real), len(following)
+    of_real, of_fake = 0.5, 0.5  # weights of a term with target real or fake
+    if losses.mismatched_images_real:
+        of_real = of_fake = 1.0
+    elif losses.mismatched_captions:
+        of_real, of_fake = 1 / heads, 1 / (heads + 1)
+    targets = [(rows, True, of_real / rows), (rows, False, of_fake / rows)]
+    if losses.mismatched_captions:
+        targets.append((shorter, False, of_fake * mismatched / shorter))
+    if alone is None:
+        return _weighted_sum([pairs], targets, losses)
+    # The unconditional head has no power iteration: a mismatched pair's image has the logit of the real image.
+    again = of_real * mismatched / shorter if losses.mismatched_images_real else 0.0
+    targets += [(shorter, True, of_real / rows + again), (rows - shorter, True, of_real / rows)]
+    return _weighted_sum([pairs, alone], [*targets, (rows, False, of_fake / rows)], losses)
+
+
 # DM-GAN Eq. 12, MDSP Eq. 3 and 4; with mismatched captions the released DM-GAN and AttnGAN
 def discriminator_loss(
     discriminator: nn.Module,
@@ -152,12 +194,14 @@ def discriminator_loss(
     logits.
     """
     own, other = sentences[: len(real)], mismatched_sentences(sentences, len(real), losses, wrong)
+    weight = mismatched_weight(len(other), len(real), batch_size) if losses.mismatched_pairs == "next" else 1
+    if isinstance(discriminator, FusedDiscriminator) and wrong is None:
+        return _fused_discriminator_loss(discriminator, real, fake, own, other, losses, weight)
     if losses.matching_aware_penalty:
         real, own = real.detach().requires_grad_(), own.detach().requires_grad_()
     if losses.r1:
         real = real.detach().requires_grad_()
     logits = discriminator_logits(discriminator, real, fake, own, other, losses, wrong)
-    weight = mismatched_weight(len(other), len(real), batch_size) if losses.mismatched_pairs == "next" else 1
     loss = _combined(*_terms(logits, losses, weight), losses)
     if losses.matching_aware_penalty:
         loss = loss + losses.matching_aware_penalty * matching_aware_penalty(logits.real_pair, real, own)
@@ -172,13 +216,28 @@ def _generator_term(logits: Tensor, losses: LossOptions) -> Tensor:
     return -logits.mean() if losses.adversarial == "hinge" else _bce(logits, real=True)
 
 
+def _fused_adversarial_loss(
+    discriminator: FusedDiscriminator, fake: Tensor, sentence: Tensor, losses: LossOptions
+) -> Tensor:
+    """Return the sum of the generator's terms of both heads."""
+    pairs, alone = discriminator.logits([fake], [sentence])
+    logits = [pairs] if alone is None else [pairs, alone]
+    if losses.adversarial == "hinge":
+        return sum(_generator_term(each, losses) for each in logits)
+    rows = len(logits) * len(fake)
+    return _weighted_sum(logits, [(rows, True, 1 / len(fake))], losses)
+
+
 # DM-GAN Eq. 11; without its factor 1/2 the released DM-GAN and AttnGAN
 def adversarial_loss(discriminator: nn.Module, fake: Tensor, sentence: Tensor, losses: LossOptions) -> Tensor:
     """Return the generator's adversarial loss from one discriminator, for images (B, 3, s, s), sentences (B, E)."""
-    features = discriminator.features(fake)
-    loss = _generator_term(discriminator.conditional(features, sentence), losses)
-    if discriminator.has_unconditional_head:
-        loss = _generator_term(discriminator.unconditional(features), losses) + loss
+    if isinstance(discriminator, FusedDiscriminator):
+        loss = _fused_adversarial_loss(discriminator, fake, sentence, losses)
+    else:
+        features = discriminator.features(fake)
+        loss = _generator_term(discriminator.conditional(features, sentence), losses)
+        if discriminator.has_unconditional_head:
+            loss = _generator_term(discriminator.unconditional(features), losses) + loss
     return loss / 2 if losses.half_adversarial else loss
 
 

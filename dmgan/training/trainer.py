@@ -11,6 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from dmgan.models.fused import fuse_for_training
+from dmgan.models.fused_discriminator import fuse_discriminator
+from dmgan.models.half_weights import HalfWeights
 from dmgan.models.initialisation import initialise
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.models.loss_networks import LossContext, LossNetworks
@@ -18,6 +20,7 @@ from dmgan.options import LossOptions, TrainingSettings
 from dmgan.runtime.device import disable_tf32, to_float32
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.text.damsm import EncodedCaptions
+from dmgan.text.folded_encoder import folded_encoder
 from dmgan.training.damsm_loss import losses_of_scores, matching_scores
 from dmgan.training.gan_losses import adversarial_loss, discriminator_loss, kl_loss, pair_sentences
 from dmgan.training.optimizers import Adam, LossScaler, WeightAverage
@@ -108,6 +111,11 @@ class Trainer:
         """Prepare the networks for engine options and distributed training; parameters keep their names and values."""
         if self.engine.fused:  # first, because blocks are recognised by their original layers
             fuse_for_training(self.model)
+            half = None if self.engine.precision == "float32" else getattr(torch, self.engine.precision)
+            second_derivatives = bool(self.losses.r1 or self.losses.matching_aware_penalty)
+            for i, each in enumerate(self.discriminators):
+                self.discriminators[i] = fuse_discriminator(each, second_derivatives)
+            self.image_encoder = folded_encoder(self.image_encoder, half)
         if self.distributed.world_size > 1 and self.device.type == "cuda":  # SyncBatchNorm has no CPU implementation
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             nn.SyncBatchNorm.convert_sync_batchnorm(self.discriminators)
@@ -122,8 +130,15 @@ class Trainer:
         losses = [DiscriminatorLoss(each, self.losses, self.model, self.context) for each in self.discriminators]
         # Use one wrapper per network and one backward pass for all its forward passes: otherwise the gradients are
         # silently wrong.
-        self._generator = self._wrapped(self.model)
+        self._generator = self._wrapped(self._with_half_weights())
         self._discriminator_losses = [self._wrapped(each) for each in losses]
+
+    def _with_half_weights(self) -> nn.Module:
+        """Return the model, which converts its weights together if neither the compiler nor a recomputation does."""
+        engine = self.engine
+        if not engine.fused or engine.precision == "float32" or engine.compile or engine.gradient_checkpointing:
+            return self.model
+        return HalfWeights(self.model, getattr(torch, engine.precision))
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
         return network if self.distributed.world_size == 1 else DistributedDataParallel(network)
@@ -331,7 +346,8 @@ class Trainer:
 
     def _backward(self, loss: Tensor) -> None:
         """Run the backward pass of a loss, scaled so that DistributedDataParallel sums gradients, not averages them."""
-        self.scaler.scale(loss * self.distributed.world_size).backward()
+        processes = self.distributed.world_size
+        self.scaler.scale(loss if processes == 1 else loss * processes).backward()
 
 
 class DiscriminatorLoss(nn.Module):
