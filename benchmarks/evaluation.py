@@ -8,12 +8,15 @@ libraries run with the default C allocator, this project with the allocator sett
 - joint: one call of torch-fidelity for all three, then clean-fid; also measured with this project's allocator settings;
 - one pass: this project, without stored features of the real images;
 - one pass, cached: this project, with features of the real images stored by an earlier evaluation.
+
+With --device cuda this project is measured alone, stage by stage and with R-precision (benchmarks/evaluation_gpu.py).
 """
 
 import argparse
 import contextlib
 import io
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,7 +24,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import fresh, plot, record
+from benchmarks import evaluation_gpu, fresh, plot, record
+from dmgan.options import AUTOMATIC
 from dmgan.storage import files
 
 WAYS = ("separate", "joint", "joint, our allocator", "one pass", "one pass, cached")
@@ -113,11 +117,11 @@ def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
         moments = rows_to_moments(generated[extractor]["features"])
         return statistics_to_fid(moments, moments_to_reference(rows_to_moments(real[extractor]["features"])))
 
-    logits = generated["tf"]["logits"]
+    logits = generated["inception-tf"]["logits"]
     return {
         "IS": inception_score(logits, torch_fidelity_order(images), fold_rows(np.arange(images))).value,
-        "FID": fid("tf"),
-        "KID": subset_kernel_distance(generated["tf"]["features"], real["tf"]["features"]),
+        "FID": fid("inception-tf"),
+        "KID": subset_kernel_distance(generated["inception-tf"]["features"], real["inception-tf"]["features"]),
         "clean-FID": fid("clean"),
     }
 
@@ -169,11 +173,24 @@ def check(runs: dict[str, dict[str, float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=256, help="images on either side (default 256)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of every way (default 1)")
+    parser.add_argument(
+        "--images", type=int, help=f"images on either side (default 256, on a GPU {evaluation_gpu.IMAGES})"
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads (default 1, on a GPU all cores)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
+    parser.add_argument(
+        "--seconds", type=float, default=evaluation_gpu.SECONDS,
+        help=f"on a GPU: time limit, 0 for none (default {evaluation_gpu.SECONDS}); at the limit or at SIGTERM the "
+        "result is written with the stages that ended",
+    )  # fmt: skip
     parser.add_argument("--folder", type=Path, help="keep sets and measurements here; an interrupted run resumes")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.device != "cpu":
+        images, threads = arguments.images or evaluation_gpu.IMAGES, arguments.threads or os.cpu_count()
+        evaluation_gpu.run(images, AUTOMATIC, threads, arguments.device, arguments.seconds)
+        return
+    arguments.images, arguments.threads = arguments.images or 256, arguments.threads or 1
     if arguments.one:
         run_one(arguments.one[0], Path(arguments.one[1]), arguments.images, arguments.threads)
         return

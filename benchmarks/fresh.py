@@ -7,9 +7,10 @@ import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.time_limit import time_limit
 from dmgan.errors import UserError
 
 
@@ -44,20 +45,20 @@ def interleaved(
     settings: Mapping[str, Sequence[str]],
     rounds: int,
     environments: Mapping[str, Mapping[str, str]] | None = None,
-    after_each: Callable[[dict[str, list[dict[str, object]]]], None] | None = None,
+    seconds: float = 0,
 ) -> dict[str, list[dict[str, object]]]:
     """Measure every setting once per round, so that slow periods of the machine affect all settings equally.
 
-    after_each: called with all measurements so far after every one of them.
+    seconds: time limit, 0 for none. If it or SIGTERM cuts the measurements short, settings without a measurement are
+    left out.
     """
     measured = {name: [] for name in settings}
-    for number in range(rounds):
-        for name, arguments in settings.items():
-            measured[name].append(measure(module, arguments, (environments or {}).get(name)))
-            print(f"round {number + 1}/{rounds}  {name}: {_line(measured[name][-1])}", file=sys.stderr, flush=True)
-            if after_each is not None:
-                after_each(measured)
-    return measured
+    with time_limit(seconds):
+        for number in range(rounds):
+            for name, arguments in settings.items():
+                measured[name].append(measure(module, arguments, (environments or {}).get(name)))
+                print(f"round {number + 1}/{rounds}  {name}: {line(measured[name][-1])}", file=sys.stderr, flush=True)
+    return {name: runs for name, runs in measured.items() if runs}
 
 
 def median(runs: Sequence[Mapping[str, object]], key: str) -> float:
@@ -66,9 +67,9 @@ def median(runs: Sequence[Mapping[str, object]], key: str) -> float:
 
 
 def ratio(fast: Sequence[Mapping[str, object]], slow: Sequence[Mapping[str, object]], key: str) -> float:
-    """Return the median over rounds of the quotient fast / slow of the same round."""
-    return statistics.median(one[key] / other[key] for one, other in zip(fast, slow, strict=True))
+    """Return the median over the rounds of both of the quotient fast / slow of the same round."""
+    return statistics.median(one[key] / other[key] for one, other in zip(fast, slow))
 
 
-def _line(run: Mapping[str, object]) -> str:
+def line(run: Mapping[str, object]) -> str:
     return "  ".join(f"{key} {value:.4g}" for key, value in run.items() if isinstance(value, int | float))

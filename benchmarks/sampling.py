@@ -2,19 +2,23 @@
 
 The baseline works like the released evaluation: batches of 10, captions encoded per batch, float32, eager mode, PNG
 files written one by one. "Ours" is `python -m dmgan sample`. Weights are random, which does not affect the speed.
+
+On a GPU all settings are measured in this process, ours with its default batch and workers, for at most 55 seconds.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import fresh, plot, record
 from benchmarks.record import Figure
+from benchmarks.time_limit import time_limit
 from dmgan.errors import UserError
 from dmgan.models.initialisation import initialise
 from dmgan.options import ArchitectureOptions, SamplingOptions, TrainingOptions, as_dict
@@ -44,15 +48,24 @@ SETTINGS = {
     "bfloat16, fused": Setting(True, SamplingOptions(precision="bfloat16", channels_last=False)),
     "bfloat16, fused, channels_last": Setting(True, SamplingOptions(precision="bfloat16")),
     "bfloat16, fused, channels_last, compiled": Setting(True, SamplingOptions(precision="bfloat16", compile=True)),
+    "bfloat16, fused, channels_last, without CUDA graphs": Setting(
+        True, SamplingOptions(precision="bfloat16", cuda_graphs=False)
+    ),
 }
-USER, SAME, DEFAULT, BEST, COMPILED = (list(SETTINGS)[i] for i in (0, 1, 4, 7, 8))
+USER, SAME, DEFAULT, BEST, COMPILED, EAGER = (list(SETTINGS)[i] for i in (0, 1, 4, 7, 8, 9))
+ON_GPU = (BEST, DEFAULT, USER, EAGER)  # in the order of their measurement
+GPU_SECONDS, GPU_IMAGES, CPU_IMAGES = 55, 6000, 100
+PAPERS_MINUTES = 0.5  # bound of PAPERS images on an H100 with 16 cores
 
 
 # The functions below run in a fresh process.
 
 
-def make_run(folder: Path) -> None:
-    """Make a prepared data set, encoders and a run of DM-GAN in its bird configuration, with random weights."""
+def make_run(folder: Path, image_encoder: str = "small") -> None:
+    """Make a prepared data set, encoders and a run of DM-GAN in its bird configuration, with random weights.
+
+    image_encoder: "inception" or "small".
+    """
     import torch
 
     from dmgan.data.dataset import PreparedDataset
@@ -67,10 +80,9 @@ def make_run(folder: Path) -> None:
     prepare_synthbirds(folder / "data", 64, 8, 8, 10, seed=0, workers=1)
     vocabulary: Vocabulary = PreparedDataset(folder / "data").vocabulary
     torch.manual_seed(0)
-    damsm, options = folder / "damsm", DamsmOptions(image_encoder="small", embedding_dim=EMBEDDING_DIM)
+    damsm, options = folder / "damsm", DamsmOptions(image_encoder=image_encoder, embedding_dim=EMBEDDING_DIM)
     save_weights(TextEncoder(len(vocabulary), EMBEDDING_DIM), damsm / "text_encoder.safetensors")
-    image_encoder = build_image_encoder("small", EMBEDDING_DIM, options.width)
-    save_weights(image_encoder, damsm / "image_encoder.safetensors")
+    save_weights(build_image_encoder(image_encoder, EMBEDDING_DIM, options.width), damsm / "image_encoder.safetensors")
     vocabulary.write(damsm / "vocabulary.json")
     files.write_json(damsm / "options.json", {"options": as_dict(options)})
     model = build_model("dmgan", ArchitectureOptions(), EMBEDDING_DIM)
@@ -87,7 +99,6 @@ def make_run(folder: Path) -> None:
         "config_sha256": "random weights",
     }
     files.write_json(folder / "run" / "options.json", written)
-    fresh.report({})
 
 
 def _baseline(folder: Path, batch: int, device) -> Callable[[int], None]:
@@ -136,8 +147,10 @@ def _ours(folder: Path, options: SamplingOptions, batch: int, device) -> Callabl
     return sample
 
 
-def measure(setting: Setting, folder: Path, images: int, batch: int, threads: int, device_name: str) -> None:
-    """Report images per second, CPU seconds per image and the peak memory of a setting.
+def measure(
+    setting: Setting, folder: Path, images: int, batch: int, threads: int, device_name: str
+) -> dict[str, float]:
+    """Return images per second, CPU seconds per image and the peak memory of a setting.
 
     The rate excludes loading and start-up: it is computed from the difference of a long and a short sampling.
     """
@@ -149,6 +162,8 @@ def measure(setting: Setting, folder: Path, images: int, batch: int, threads: in
 
     torch.set_num_threads(threads)
     device = torch.device(device_name)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     sample = _ours(folder, setting.options, batch, device) if setting.options else _baseline(folder, batch, device)
     sample(batch)  # warm-up; every call compiles the generator again, using the cache of the first call
     seconds, cpu_seconds = [], []
@@ -164,7 +179,7 @@ def measure(setting: Setting, folder: Path, images: int, batch: int, threads: in
     }
     if device.type == "cuda":
         measured["peak_gpu_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
-    fresh.report(measured)
+    return measured
 
 
 def gflop_per_image() -> float:
@@ -215,17 +230,37 @@ def profile(folder: Path, threads: int) -> str:
 # The functions below run in the process that compares the settings.
 
 
-def compare(settings: list[str], images: int, batch: int, rounds: int, threads: int, device: str) -> None:
-    """Measure the settings alternately and write the result."""
-    described = record.machine(device)
+def measure_on_cpu(
+    settings: list[str], images: int, batch: int, rounds: int, threads: int, seconds: float
+) -> dict[str, list[dict[str, object]]]:
+    """Measure the settings alternately, in fresh processes."""
     with tempfile.TemporaryDirectory() as folder:
         fresh.measure("benchmarks.sampling", ["--make", folder])
-        common = ["--folder", folder, "--images", str(images), "--batch", str(batch)]
-        common += ["--threads", str(threads), "--device", device]
-        runs = fresh.interleaved(
-            "benchmarks.sampling", {name: ["--measure", name, *common] for name in settings}, rounds
-        )
-    figures = []
+        common = ["--folder", folder, "--images", str(images), "--batch", str(batch), "--threads", str(threads)]
+        arguments = {name: ["--measure", name, *common] for name in settings}
+        return fresh.interleaved("benchmarks.sampling", arguments, rounds, seconds=seconds)
+
+
+def measure_on_gpu(
+    settings: Sequence[str], images: int, batch: int | None, threads: int, device: str, seconds: float
+) -> dict[str, list[dict[str, object]]]:
+    """Measure the settings once, in this process, until the time limit; the baseline with a tenth of the images."""
+    runs: dict[str, list[dict[str, object]]] = {}
+    with tempfile.TemporaryDirectory() as folder, time_limit(seconds):
+        make_run(Path(folder))
+        for name in settings:
+            options = SETTINGS[name].options
+            own_batch, count = (BATCH, images // 10) if options is None else (options.batch_size, images)
+            runs[name] = [measure(SETTINGS[name], Path(folder), count, batch or own_batch, threads, device)]
+            print(f"{name}: {fresh.line(runs[name][0])}", file=sys.stderr, flush=True)
+    return runs
+
+
+def write(runs: dict[str, list[dict[str, object]]], described: dict[str, object], details: dict[str, object]) -> None:
+    """Write the figures of the measured settings; `described`: result of record.machine."""
+    device, settings, figures = described["device"], list(runs), []
+    if not settings:
+        raise UserError("nothing was measured before the time limit; raise --seconds")
     for name in settings:
         figures += [
             Figure(f"{name}", fresh.median(runs[name], "images_per_s"), "images/s"),
@@ -242,18 +277,19 @@ def compare(settings: list[str], images: int, batch: int, rounds: int, threads: 
     gflop = gflop_per_image()
     for name in (name for name in (USER, DEFAULT, BEST) if name in settings):
         rate = fresh.median(runs[name], "images_per_s")
+        bound = PAPERS_MINUTES if name == BEST and device != "cpu" else None
         figures += [
-            Figure(f"{name}: {PAPERS:,} images, extrapolated", PAPERS / rate / 60, "minutes"),
+            Figure(f"{name}: {PAPERS:,} images, extrapolated", PAPERS / rate / 60, "minutes", at_most=bound),
             Figure(f"{name}: the baseline's {gflop:.1f} GFLOP an image", rate * gflop / 1e3, "TFLOP/s"),
         ]
-    details = {"rounds": rounds, "images": images, "batch": batch, "threads": threads, "runs": runs}
     name = NAME if device == "cpu" else f"{NAME}-cuda"
-    result = record.write(NAME, TITLE, figures, described, details, file=name)
+    result = record.write(NAME, TITLE, figures, described, details | {"runs": runs}, file=name)
     panels = {
         "images/s, median of rounds": {each: fresh.median(runs[each], "images_per_s") for each in settings},
         "peak memory, MB": {each: fresh.median(runs[each], _memory(device)) for each in settings},
     }
-    note = f"{described['cpu']}, {threads} threads, {device}; {rounds} rounds of {images} images; {result.date}"
+    note = f"{described['cpu']}, {details['threads']} threads, {device}; {details['rounds']} rounds of "
+    note += f"{details['images']} images; {result.date}"
     plot.bars(
         record.RESULTS / f"{name}.png", TITLE, panels, [each for each in settings if SETTINGS[each].options], note
     )
@@ -265,30 +301,52 @@ def _memory(device: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sampling", description=__doc__)
-    parser.add_argument("--images", type=int, default=100, help="images of each measurement (default 100)")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each setting (default 3)")
-    parser.add_argument("--batch", type=int, default=BATCH, help=f"images at a time (default {BATCH}, the release's)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument(
+        "--images", type=int, help=f"images of each measurement (default {CPU_IMAGES}, on a GPU {GPU_IMAGES})"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each setting on the CPU (default 3)")
+    parser.add_argument(
+        "--batch", type=int, help=f"images at a time (default {BATCH}, the release's; ours on a GPU: the option's)"
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads (default 2, on a GPU all cores)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
+    parser.add_argument(
+        "--seconds", type=float,
+        help=f"time limit, 0 for none (default: none, on a GPU {GPU_SECONDS}); at the limit or at SIGTERM the result "
+        "is written with what was measured",
+    )  # fmt: skip
     parser.add_argument("--compile", action="store_true", help="measure the compiled generator too (takes minutes)")
     parser.add_argument("--profile", action="store_true", help="write results/sampling-profile.txt instead")
     parser.add_argument("--measure", choices=SETTINGS, help=argparse.SUPPRESS)
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    device, on_gpu = arguments.device, arguments.device != "cpu"
+    images = arguments.images or (GPU_IMAGES if on_gpu else CPU_IMAGES)
+    threads = arguments.threads or (os.cpu_count() if on_gpu else 2)
+    seconds = arguments.seconds if arguments.seconds is not None else GPU_SECONDS if on_gpu else 0
     try:
         if arguments.make:
             make_run(arguments.make)
+            fresh.report({})
         elif arguments.measure:
             setting = SETTINGS[arguments.measure]
-            measure(setting, arguments.folder, arguments.images, arguments.batch, arguments.threads, arguments.device)
+            fresh.report(measure(setting, arguments.folder, images, arguments.batch or BATCH, threads, device))
         elif arguments.profile:
             with tempfile.TemporaryDirectory() as folder:
                 make_run(Path(folder))
-                (record.RESULTS / "sampling-profile.txt").write_text(profile(Path(folder), arguments.threads))
+                (record.RESULTS / "sampling-profile.txt").write_text(profile(Path(folder), threads))
         else:
-            settings = [name for name in SETTINGS if arguments.compile or name != COMPILED]
-            compare(settings, arguments.images, arguments.batch, arguments.rounds, arguments.threads, arguments.device)
+            described = record.machine(device)
+            compiled = [COMPILED] if arguments.compile else []
+            if on_gpu:
+                runs = measure_on_gpu([*ON_GPU, *compiled], images, arguments.batch, threads, device, seconds)
+            else:
+                settings = [name for name in SETTINGS if name not in (COMPILED, EAGER)] + compiled
+                runs = measure_on_cpu(settings, images, arguments.batch or BATCH, arguments.rounds, threads, seconds)
+            rounds = 1 if on_gpu else arguments.rounds
+            details = {"rounds": rounds, "images": images, "batch": arguments.batch, "threads": threads}
+            write(runs, described, details)
     except UserError as error:
         print(f"benchmarks.sampling: {error}", file=sys.stderr)
         return 1

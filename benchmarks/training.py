@@ -5,8 +5,8 @@ The baseline's step is the released code's way (benchmarks/training_baseline.py)
 so. Weights, images and encoded captions are random: they cost the same.
 
 On a GPU the schedules of the papers are projected from the measured steps. By default four settings are measured there,
-in about a minute; --all adds the others, --compiled those that compile for minutes first. The result is written after
-every setting, so that an interrupted benchmark keeps what it has measured.
+in about a minute; --all adds the others, --compiled those that compile for minutes first. A benchmark that --seconds or
+SIGTERM cuts short writes what it has measured.
 """
 
 import argparse
@@ -212,18 +212,17 @@ def profile(name: str, setting: Setting, threads: int, device_name: str) -> str:
 # The functions below run in the process that compares the settings.
 
 
-def compare(settings: dict[str, Setting], steps: int, rounds: int, threads: int, device: str) -> None:
-    """Measure the settings alternately and write the result; on a GPU after every setting."""
+def compare(
+    settings: dict[str, Setting], steps: int, rounds: int, threads: int, device: str, seconds: float = 0
+) -> None:
+    """Measure the settings alternately and write the result; on a GPU what a time limit allows."""
     described = record.machine(device)
     common = ["--steps", str(steps), "--threads", str(threads), "--device", device]
     arguments = {name: ["--measure", name, *common] for name in settings}
     details = {"rounds": rounds, "steps": steps, "threads": threads}
 
-    def write(runs: Runs) -> None:
-        _write(settings, {name: each for name, each in runs.items() if each}, described, details)
-
-    runs = fresh.interleaved("benchmarks.training", arguments, rounds, after_each=write if on_gpu(device) else None)
-    write(runs)
+    runs = fresh.interleaved("benchmarks.training", arguments, rounds, seconds=seconds)
+    _write(settings, runs, described, details)
 
 
 def _write(settings: dict[str, Setting], runs: Runs, described: dict[str, object], details: dict[str, object]) -> None:
@@ -295,6 +294,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("--steps", type=int, help="steps of each measurement (default 3; on a GPU 40)")
     parser.add_argument("--rounds", type=int, help="measurements of each setting (default 3; on a GPU 1)")
+    parser.add_argument(
+        "--seconds", type=float, default=0, help="time limit, 0 for none (default); the result is written at the limit"
+    )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
     parser.add_argument("--only", nargs="+", choices=every, help="measure these settings alone")
@@ -326,7 +328,7 @@ def main() -> int:
                 )
             few = gpu and not (arguments.all or arguments.compiled)
             chosen = {name: settings[name] for name in arguments.only or (FIRST if few else settings)}
-            compare(chosen, steps, rounds, arguments.threads, arguments.device)
+            compare(chosen, steps, rounds, arguments.threads, arguments.device, arguments.seconds)
     except UserError as error:
         print(f"benchmarks.training: {error}", file=sys.stderr)
         return 1

@@ -396,7 +396,9 @@ class EvaluationOptions:
     neighbours: int = option(
         5, "k of the k-th nearest neighbour in precision, recall, density and coverage", bounds=_FROM_1
     )
-    batch_size: int = option(64, "images read at a time; affects only speed and memory", bounds=_FROM_1)
+    batch_size: int = option(
+        64, "images read at a time, at least a forward pass of 32; affects only speed and memory", bounds=_FROM_1
+    )
     workers: int = option(
         AUTOMATIC,
         "processes that read and resize images; 0: only the main process. -1: 0 on the CPU; on a GPU all CPU threads "

@@ -19,6 +19,7 @@ from dmgan.evaluation.networks.table import read_extractors
 from dmgan.evaluation.paired_comparison import IMAGES_SHA256, METRICS, PER_IMAGE, beside
 from dmgan.evaluation.statistics.folds import FOLDS
 from dmgan.options import EvaluationOptions
+from dmgan.runtime.device import worker_count
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
@@ -64,7 +65,8 @@ def _reference_features(
     """Return the features of all real test images (centre crops at training size); compute missing features."""
     test = dataset.indices("test")
     images = RealImages(dataset, test, dataset.image_size)
-    return extract(images, len(test), list(extractors.values()), folder, device, options.batch_size, options.workers)
+    workers = worker_count(options.workers, device, on_cpu=0)
+    return extract(images, len(test), list(extractors.values()), folder, device, options.batch_size, workers)
 
 
 class Evaluator:
@@ -136,13 +138,11 @@ class Evaluator:
 
     def _measurement(self, subject: ImageSet, out: Path, metrics: Sequence[Metric]) -> Measurement:
         """Compute the features of the subject and of the reference by every extractor that a metric reads."""
-        options = self.options
+        options, workers = self.options, worker_count(self.options.workers, self.device, on_cpu=0)
         every = dict.fromkeys(metric.extractor for metric in metrics)
         extractors = [extractor for extractor in every if extractor is not None]
         folder = beside(out, "features")
-        stored = extract(
-            subject.read, len(subject), extractors, folder, self.device, options.batch_size, options.workers
-        )
+        stored = extract(subject.read, len(subject), extractors, folder, self.device, options.batch_size, workers)
         real = _reference_features(self.dataset, self.networks.extractors, self._reference, options, self.device)
         chosen = np.searchsorted(self.dataset.indices("test"), subject.reference)
         return Measurement(subject, self.dataset, options, stored, real, chosen)

@@ -10,7 +10,8 @@ import hashlib
 import os
 import shutil
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +19,9 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from dmgan.errors import UserError
+from dmgan.evaluation.image_blocks import Block, Request, read_blocks
 from dmgan.evaluation.image_sets import Images
 from dmgan.evaluation.networks.base import FeatureExtractor
 from dmgan.runtime.progress import Progress, log
@@ -32,8 +33,6 @@ FORWARD = 32  # fixed batch size of a forward pass: a convolution's rounding dep
 CHUNK = 8 * FORWARD  # images per chunk; rows are written to the disk after every chunk
 MANIFEST = "manifest.json"
 _STORE = files.OwnFiles("evaluation", (MANIFEST,), r"manifest\.json|\w+\.npy|\.\w+\.copy")
-
-Prepare = Callable[[np.ndarray], np.ndarray] | None
 
 
 class _OpenArray:
@@ -212,46 +211,6 @@ class _Store:
         return StoredFeatures(arrays, self.extractor.protocol, whole)
 
 
-class _Loaded(NamedTuple):
-    """One image: the hash of its pixels, and the result of each requested `prepare` function, in order."""
-
-    sha256: bytes
-    prepared: tuple[np.ndarray, ...]
-
-
-class _Loading(Dataset):
-    """Dataset that reads and prepares images; can be pickled, so that every start method of workers works."""
-
-    def __init__(self, images: Images, wanted: Sequence[tuple[Prepare, ...]]):
-        self._images, self._wanted = images, wanted  # `wanted`: `prepare` functions of each chunk
-
-    def __len__(self) -> int:
-        raise TypeError("the length is unknown; read this dataset through a sampler")
-
-    def __getitem__(self, number: int) -> _Loaded | UserError:
-        """Return an error instead of raising it: a worker's exception would reach the user with its traceback."""
-        try:
-            pixels = np.ascontiguousarray(self._images(number))
-        except UserError as error:
-            return error
-        header = f"{pixels.shape} {pixels.dtype}".encode()
-        sha256 = hashlib.sha256(header + pixels.tobytes()).digest()
-        prepared = tuple(
-            pixels if prepare is None else np.asarray(prepare(pixels)) for prepare in self._wanted[number // CHUNK]
-        )
-        return _Loaded(sha256, prepared)
-
-
-def _loaded(images: Images, numbers: range, wanted, batch_size: int, workers: int) -> Iterator[_Loaded]:
-    """Yield the images in order, read `batch_size` at a time by this process or by workers."""
-    loader = DataLoader(_Loading(images, wanted), batch_size, sampler=numbers, collate_fn=list, num_workers=workers)
-    for batch in loader:
-        for each in batch:
-            if isinstance(each, UserError):
-                raise each
-            yield each
-
-
 def extract(
     images: Images,
     count: int,
@@ -281,70 +240,135 @@ def extract(
 
 
 def _fill(stores: Sequence[_Store], images: Images, count: int, device, batch_size: int, workers: int) -> None:
-    """Read every image once; compute missing chunks and chunks whose pixels have changed."""
-    chunks = -(-count // CHUNK)
-    missing = [[store for store in stores if store.done[chunk] is None] for chunk in range(chunks)]
-    wanted = [_prepares(each) for each in missing]
-    loaded = _loaded(images, range(count), wanted, batch_size, workers)
+    """Read every image once; compute missing chunks and chunks whose pixels have changed.
+
+    On a GPU the rows of a chunk are written while the next chunk is computed.
+    """
+    chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
+    missing = [[store for store in stores if store.done[chunk] is None] for chunk in range(len(chunks))]
+    requests = [_requests(numbers, each, batch_size) for numbers, each in zip(chunks, missing, strict=True)]
+    blocks = read_blocks(images, [each for of_chunk in requests for each in of_chunk], device, workers)
+    unwritten: deque[_Computed] = deque()
     with Progress(count, "images") as progress:
-        for chunk in range(chunks):
-            numbers = range(chunk * CHUNK, min((chunk + 1) * CHUNK, count))
-            sha256, rows = _chunk_rows(loaded, numbers, missing[chunk], wanted[chunk], images, device)
-            for store in missing[chunk]:
-                store.write(chunk, rows[store.extractor.name], sha256)
-            stale = [store for store in stores if store.done[chunk].images != sha256]
-            if stale:
-                where = f"{stale[0].folder.parent}: images {numbers[0]} to {numbers[-1]}"
-                log(f"{where} have changed; computing their features again")
-                again = [()] * chunk + [_prepares(stale)]
-                reread = _loaded(images, numbers, again, batch_size, workers)
-                sha256, rows = _chunk_rows(reread, numbers, stale, again[chunk], images, device)
-                for store in stale:
-                    store.write(chunk, rows[store.extractor.name], sha256)
-            progress.step(len(numbers))
+        try:
+            for chunk, numbers in enumerate(chunks):
+                unwritten.append(_compute(blocks, chunk, numbers, missing[chunk], images, device))
+                sha256 = unwritten[-1].sha256
+                stored = [store for store in stores if store not in missing[chunk]]
+                stale = [store for store in stored if store.done[chunk].images != sha256]
+                if stale:
+                    where = f"{stale[0].folder.parent}: images {numbers[0]} to {numbers[-1]}"
+                    log(f"{where} have changed; computing their features again")
+                    again = read_blocks(images, _requests(numbers, stale, batch_size), device, workers)
+                    unwritten.append(_compute(again, chunk, numbers, stale, images, device))
+                while len(unwritten) > _chunks_behind(device):
+                    unwritten.popleft().write()
+                progress.step(len(numbers))
+        finally:  # also if an image of the next chunk cannot be read
+            while unwritten:
+                unwritten.popleft().write()
 
 
-def _prepares(stores: Sequence[_Store]) -> tuple[Prepare, ...]:
-    """Return the distinct `prepare` functions of the stores' extractors."""
-    return tuple(dict.fromkeys(store.extractor.prepare for store in stores))
+def _chunks_behind(device: torch.device) -> int:
+    """Return how many chunks the writing is behind the launched passes; the passes of a CPU end before they return."""
+    return 0 if device.type == "cpu" else 1
 
 
-def _chunk_rows(
-    loaded: Iterator[_Loaded],
+def _requests(numbers: range, stores: Sequence[_Store], batch_size: int) -> list[Request]:
+    """Return the blocks of a chunk: whole forward passes of at least batch_size images, each with every transform."""
+    prepares = tuple(dict.fromkeys(store.extractor.prepare for store in stores))
+    passes = [numbers[start : start + FORWARD] for start in range(0, len(numbers), FORWARD)]
+    of_block = -(-batch_size // FORWARD)
+    return [Request(tuple(passes[start : start + of_block]), prepares) for start in range(0, len(passes), of_block)]
+
+
+class _Part(NamedTuple):
+    """Rows of some images of a chunk, on the host."""
+
+    positions: list[int]  # in the chunk
+    arrays: dict[str, Tensor]
+
+
+class _Computed(NamedTuple):
+    """Rows of one chunk, which a GPU may still be computing."""
+
+    chunk: int
+    numbers: range
+    stores: Sequence[_Store]
+    images: Images
+    sha256: str  # of the pixels
+    parts: dict[str, list[_Part]]  # by extractor
+    done: torch.cuda.Event | None  # end of the computation on a GPU
+
+    def write(self) -> None:
+        """Wait for the rows and write them to the disk; UserError, and nothing is written, if a row is not finite."""
+        if self.done is not None:
+            self.done.synchronize()
+        rows = {store.extractor.name: self._rows(store.extractor) for store in self.stores}
+        for store in self.stores:
+            store.write(self.chunk, rows[store.extractor.name], self.sha256)
+
+    def _rows(self, extractor: FeatureExtractor) -> dict[str, np.ndarray]:
+        """Return the rows (n, D) of every array of an extractor; UserError if a row is not finite."""
+        count = len(self.numbers)
+        rows = {array: np.empty((count, width), dtype=np.float32) for array, width in extractor.widths.items()}
+        for array, values in rows.items():
+            for part in self.parts[extractor.name]:
+                values[part.positions] = part.arrays[array].numpy()
+            for start in range(0, count, FORWARD):
+                of_pass = slice(start, start + FORWARD)
+                _refuse_non_finite(values[of_pass], self.numbers[of_pass], extractor, self.images)
+        return rows
+
+
+def _compute(
+    blocks: Iterator[Block],
+    chunk: int,
     numbers: range,
     stores: Sequence[_Store],
-    wanted: tuple[Prepare, ...],
     images: Images,
     device: torch.device,
-) -> tuple[str, dict[str, dict[str, np.ndarray]]]:
-    """Return the SHA-256 of the pixels of one chunk, and its rows by extractor and array."""
-    sha256 = hashlib.sha256()
-    parts = {store.extractor.name: {array: [] for array in store.extractor.widths} for store in stores}
-    for start in range(0, len(numbers), FORWARD):
-        block = numbers[start : start + FORWARD]
-        items = [next(loaded) for _ in block]
-        for item in items:
-            sha256.update(item.sha256)
-        for position, prepare in enumerate(wanted):
-            batch = torch.from_numpy(np.stack([item.prepared[position] for item in items])).to(device)
-            for store in stores:
-                if store.extractor.prepare is prepare:
-                    for array, values in _forward(store.extractor, batch).items():
-                        _refuse_non_finite(values, block, store.extractor, images)
-                        parts[store.extractor.name][array].append(values)
-    rows = {name: {array: np.concatenate(each) for array, each in arrays.items()} for name, arrays in parts.items()}
-    return sha256.hexdigest(), rows
+) -> _Computed:
+    """Read the blocks of one chunk and launch its forward passes, without waiting for a GPU."""
+    sha256, read = hashlib.sha256(), 0
+    parts: dict[str, list[_Part]] = {store.extractor.name: [] for store in stores}
+    prepares = tuple(dict.fromkeys(store.extractor.prepare for store in stores))
+    while read < len(numbers):
+        block = next(blocks)
+        for each in block.sha256:
+            sha256.update(each)
+        for start, of_pass in zip(range(read, len(numbers), FORWARD), block.prepared):
+            for prepare, sizes in zip(prepares, of_pass, strict=True):
+                extractors = [store.extractor for store in stores if store.extractor.prepare is prepare]
+                for of_size in sizes:
+                    positions = [start + position for position in of_size.positions]
+                    batch = of_size.images.to(device, non_blocking=True)
+                    for extractor in extractors:
+                        parts[extractor.name].append(_Part(positions, _forward(extractor, batch)))
+        read += len(block.sha256)
+    done = None
+    if device.type == "cuda":
+        done = torch.cuda.Event()
+        done.record(torch.cuda.current_stream(device))
+    return _Computed(chunk, numbers, stores, images, sha256.hexdigest(), parts, done)
 
 
 @torch.inference_mode()
-def _forward(extractor: FeatureExtractor, batch: Tensor) -> dict[str, np.ndarray]:
-    """Run one forward pass without TF32; a smaller last batch is padded to FORWARD images."""
+def _forward(extractor: FeatureExtractor, batch: Tensor) -> dict[str, Tensor]:
+    """Launch one forward pass without TF32 and copies of its rows to the host; pad a smaller batch to FORWARD."""
     count = len(batch)
     if count < FORWARD:
         batch = torch.cat([batch, batch[-1:].expand(FORWARD - count, -1, -1, -1)])
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         arrays = extractor.forward(batch)
-    return {array: arrays[array][:count].float().cpu().numpy() for array in extractor.widths}
+    return {array: _launch_copy(arrays[array][:count].float()) for array in extractor.widths}
+
+
+def _launch_copy(rows: Tensor) -> Tensor:
+    """Return rows on the host; from a GPU they are copied to pinned memory when its stream comes to the copy."""
+    if rows.device.type == "cpu":
+        return rows
+    return torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True).copy_(rows, non_blocking=True)
 
 
 def _refuse_non_finite(values: np.ndarray, numbers: range, extractor: FeatureExtractor, images: Images) -> None:

@@ -36,6 +36,7 @@ from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
 from dmgan.models.vgg import FeatureNetwork
 from dmgan.options import MatchingOptions
+from dmgan.runtime.device import to_device
 from dmgan.runtime.progress import log
 from dmgan.runtime.randomness import generator
 from dmgan.storage import files
@@ -229,13 +230,13 @@ class MemoryBank:
     def values(self, images: Sequence[int]) -> Tensor:
         """Return the features (B, C, h, w) of the centre crops of images, given by index, rounded to 16 bits."""
         if self.cache is not None and np.isin(images, self.images).all():
-            return self._all_values[np.searchsorted(self.images, images)].to(self._device).float()
+            return to_device(self._all_values[np.searchsorted(self.images, images)], self._device).float()
         return self._features_of(images).float()
 
     @torch.inference_mode()
     def _features_of(self, images: Sequence[int]) -> Tensor:
         crops = [centre_crop(self.dataset, int(image), self.dataset.image_size) for image in images]
-        return self.features(to_tensor(crops).to(self._device)).half()
+        return self.features(to_device(to_tensor(crops), self._device)).half()
 
     @cached_property
     def _all_values(self) -> Tensor:

@@ -1,5 +1,6 @@
 """CUDA graphs: a function of device tensors that is captured once and then replayed with a single launch."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -148,7 +149,9 @@ def forbidden_host_reads(device: torch.device) -> Iterator[None]:
             yield
         return
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     except RuntimeError as error:

@@ -12,6 +12,7 @@ from dmgan.data.coco_objects import plan_coco_images
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.vocabulary import fit_caption
 from dmgan.errors import UserError
+from dmgan.runtime.device import to_device
 from dmgan.runtime.randomness import generator
 from dmgan.text.damsm import Damsm, EncodedCaptions
 from dmgan.text.encoders import padding_mask
@@ -40,7 +41,7 @@ class CaptionEncodings:
         words = sentence.new_zeros(len(keys), sentence.shape[1], int(lengths.max()))
         for row, key, length in zip(words, keys, lengths, strict=True):
             row[:, :length] = known[key][1]
-        return EncodedCaptions(sentence, words, padding_mask(lengths).to(sentence.device), lengths)
+        return EncodedCaptions(sentence, words, to_device(padding_mask(lengths), sentence.device), lengths)
 
 
 class CaptionChoice(NamedTuple):

@@ -7,6 +7,7 @@ import pickle
 import resource
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ import torch
 from PIL import Image
 
 from dmgan.errors import UserError
-from dmgan.evaluation import feature_store
+from dmgan.evaluation import feature_store, image_blocks
 from dmgan.evaluation.controls import NoiseImages
 from dmgan.evaluation.feature_store import Rows, extract
+from dmgan.evaluation.image_blocks import Loading, Request
 from dmgan.evaluation.image_sets import ImageFiles, RealImages
 from dmgan.evaluation.networks.base import FeatureExtractor
 from dmgan.evaluation.networks.inception_2015 import pil_bilinear
@@ -269,16 +271,64 @@ def test_features_that_are_not_finite_are_an_error_that_names_the_image(folder):
         extracted(folder, network)
 
 
+def test_images_of_several_sizes_have_the_rows_that_they_have_alone(folder):
+    class Sides(NoiseImages):
+        def __call__(self, number):
+            return NoiseImages(self.seed, 12 + number % 3)(number)
+
+    mixed = extract(Sides(0, 12), COUNT, [Network()], folder / "mixed", CPU, batch_size=20, workers=2)["network"]
+    for side in range(12, 15):
+        alone = extract(NoiseImages(0, side), COUNT, [Network()], folder / str(side), CPU)["network"]
+        rows = np.arange(side - 12, COUNT, 3)
+        assert np.array_equal(mixed["features"].take(rows), alone["features"].take(rows))
+
+
+def test_a_gpu_s_chunks_are_written_one_behind_and_none_is_lost(folder, monkeypatch):
+    whole = extracted(folder, Network())
+    monkeypatch.setattr(feature_store, "_chunks_behind", lambda device: 1)
+    assert all(np.array_equal(values, whole[array]) for array, values in extracted(folder, Network(), "behind").items())
+    (folder / "033.png").write_bytes(b"")
+    with pytest.raises(UserError, match="033.png: is not a readable image"):
+        extracted(folder, Network(), "cut")
+    done = files.read_json(folder / "cut" / "network" / "manifest.json", "")["done"]
+    assert [each is not None for each in done] == [True, True, False, False]
+
+
+def test_a_changed_chunk_is_computed_again_for_every_extractor_that_has_it(folder, monkeypatch, capsys):
+    monkeypatch.setattr(feature_store, "_chunks_behind", lambda device: 1)
+    old = Network(name="old")
+    extract(images_in(folder), COUNT, [old], folder / "store", CPU)
+    Image.new("RGB", (12, 12), "red").save(folder / "020.png")
+    both = [Network(name="old"), Network(clean_resize, name="new")]
+    stored = extract(images_in(folder), COUNT, both, folder / "store", CPU)
+    assert [network.seen for network in both] == [16, 56]
+    assert capsys.readouterr().err.count("images 16 to 31 have changed") == 1
+    assert stored["old"].images_sha256 == stored["new"].images_sha256
+
+
+def test_workers_are_as_many_as_shared_memory_has_room_for(folder, monkeypatch, capsys):
+    """Two blocks of each worker wait, one is being made: 16 images of 432 bytes each."""
+    room = SimpleNamespace(f_bavail=3 * 16 * 432 + 1, f_frsize=1)
+    monkeypatch.setattr(image_blocks.os, "statvfs", lambda path: room)
+    whole = extracted(folder, Network(), "none")
+    assert np.array_equal(extracted(folder, Network(), "one", workers=2)["features"], whole["features"])
+    assert "has room for the images of 1 workers, not of 2" in capsys.readouterr().err
+    extracted(folder, Network(), "fits", workers=1)
+    assert "has room" not in capsys.readouterr().err
+
+
 def test_readers_and_resizes_pickle(folder, dataset):
     """Worker processes are sent them, where processes are not forked."""
     readers = [images_in(folder), NoiseImages(3, 8), RealImages(dataset, dataset.indices("test"), 32)]
     for reader in readers:
-        loading = feature_store._Loading(reader, [(clean_resize, pil_bilinear, None)])
-        sent = pickle.dumps(loading)
+        loading, request = Loading(reader), Request((range(1, 3),), (clean_resize, pil_bilinear, None))
+        sent = pickle.dumps((loading, request))
         assert len(sent) < 20_000  # no pixels
-        first, second = loading[1], pickle.loads(sent)[1]
-        assert first.sha256 == second.sha256 and reader.name(1) == pickle.loads(sent)._images.name(1)
-        assert all(np.array_equal(a, b) for a, b in zip(first.prepared, second.prepared, strict=True))
+        again, same_request = pickle.loads(sent)
+        first, second = loading[request], again[same_request]
+        assert first.sha256 == second.sha256 and reader.name(1) == again.images.name(1)
+        images = [[each.images for [each] in block.prepared[0]] for block in (first, second)]
+        assert all(torch.equal(a, b) for a, b in zip(*images, strict=True)) and len(images[0]) == 3
 
 
 def test_rows_are_read_in_the_order_asked_for(tmp_path):

@@ -9,9 +9,12 @@ import torch
 
 from dmgan.models.registry import MODELS
 from dmgan.options import SamplingOptions
+from dmgan.sampling.captions import batches_by_length, choose_test_caption
 from dmgan.sampling.host_copies import copied_to_host
+from dmgan.sampling.image_folder import pixels_by_suffix
 from dmgan.sampling.inference import InferenceGenerator
-from dmgan.sampling.sample import SampleRequest, sample_test_captions
+from dmgan.sampling.sample import SampleRequest, _generated, sample_test_captions
+from dmgan.sampling.trained_model import load_run
 from dmgan.storage.png import read_png
 from tests.conftest import CPU
 from tests.sampling.batches import random_batches, random_model
@@ -49,6 +52,26 @@ def test_no_replayed_batch_synchronizes_with_the_gpu():
             generator.images(*batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+def test_no_batch_of_a_sampling_waits_for_the_gpu(run_folder, dataset):
+    """A batch is encoded, generated and copied without waiting for the batch before."""
+    trained = load_run(run_folder, GPU)
+    model = InferenceGenerator(trained.model, SamplingOptions(batch_size=4), GPU, trained.max_words)
+    choices = [choose_test_caption(dataset, number, 100, trained.max_words) for number in range(80)]
+    batches = list(batches_by_length(choices, 4, set()))
+    longest = [max(len(choices[number].tokens) for number in batch) for batch in batches]
+    # A batch with another longest caption waits for the last replay, to release its graph; the next one is captured.
+    watched = [n for n in range(2, 20) if longest[n - 2] == longest[n - 1] == longest[n]]
+    generated = _generated(trained, model, choices, None, 100, batches)
+    for number in range(20):
+        torch.cuda.set_sync_debug_mode("error" if number in watched else "default")
+        try:
+            _, images = next(generated)
+            pixels_by_suffix(images, all_stages=True)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len(watched) > 2 and model.cuda_graphs
 
 
 def test_pixels_are_copied_before_the_next_batch_overwrites_them():

@@ -1,0 +1,122 @@
+"""Blocks of images, read and prepared by this process or by worker processes, for the networks of an evaluation."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dmgan.errors import UserError
+from dmgan.evaluation.image_sets import Images
+from dmgan.runtime.progress import log
+
+Prepare = Callable[[np.ndarray], np.ndarray] | None
+_SHARED_MEMORY = Path("/dev/shm")
+_BLOCKS_PER_WORKER = 3  # two wait for the main process, one is being made
+
+
+class Request(NamedTuple):
+    """Images to read as one block."""
+
+    passes: tuple[range, ...]  # image numbers of each forward pass
+    prepares: tuple[Prepare, ...]  # transforms of an image; None: no transform
+
+    def first_image(self) -> "Request":
+        """Return the request of the first image alone."""
+        return self._replace(passes=(self.passes[0][:1],))
+
+
+class OneSize(NamedTuple):
+    """Transformed images of equal size, of one forward pass."""
+
+    positions: list[int]  # in the pass
+    images: Tensor  # (n, h, w, 3)
+
+
+class Block(NamedTuple):
+    """The images of a request; pinned if they go to a GPU."""
+
+    sha256: list[bytes]  # of the pixels of each image
+    prepared: Sequence[Sequence[Sequence[OneSize]]]  # by forward pass, transform and size
+
+
+class Loading(Dataset):
+    """Dataset of blocks; can be pickled, so that every start method of workers works."""
+
+    def __init__(self, images: Images):
+        self.images = images
+
+    def __len__(self) -> int:
+        raise TypeError("the length is unknown; read this dataset through a sampler")
+
+    def __getitem__(self, request: Request) -> Block | UserError:
+        """Return an error instead of raising it: a worker's exception would reach the user with its traceback."""
+        sha256, prepared = [], []
+        for numbers in request.passes:
+            images = [[] for _ in request.prepares]
+            for number in numbers:
+                try:
+                    pixels = np.ascontiguousarray(self.images(number))
+                except UserError as error:
+                    return error
+                header = f"{pixels.shape} {pixels.dtype}".encode()
+                sha256.append(hashlib.sha256(header + pixels.tobytes()).digest())
+                for each, prepare in zip(images, request.prepares, strict=True):
+                    each.append(pixels if prepare is None else np.asarray(prepare(pixels)))
+            prepared.append([_by_size(each) for each in images])
+        return Block(sha256, prepared)
+
+
+def _by_size(images: Sequence[np.ndarray]) -> list[OneSize]:
+    """Stack images (h, w, 3), one stack per size."""
+    positions: dict[tuple[int, ...], list[int]] = {}
+    for position, image in enumerate(images):
+        positions.setdefault(image.shape, []).append(position)
+    return [OneSize(each, torch.from_numpy(np.stack([images[i] for i in each]))) for each in positions.values()]
+
+
+def read_blocks(images: Images, requests: Sequence[Request], device: torch.device, workers: int) -> Iterator[Block]:
+    """Yield the blocks of all requests in order; UserError if an image cannot be read.
+
+    workers: processes that read, prepare and stack images; they pass the blocks through shared memory. 0: this process.
+    """
+    loading = Loading(images)
+    if workers and requests:
+        largest = max(requests, key=lambda request: len(request.prepares))
+        workers = _fitting_workers(loading, largest, workers)
+    loader = DataLoader(
+        loading, batch_size=None, sampler=requests, collate_fn=_unchanged, num_workers=workers,
+        pin_memory=device.type == "cuda",
+    )  # fmt: skip
+    for block in loader:
+        if isinstance(block, UserError):
+            raise block
+        yield block
+
+
+def _unchanged(block: Block | UserError) -> Block | UserError:
+    return block
+
+
+def _fitting_workers(loading: Loading, request: Request, workers: int) -> int:
+    """Return as many workers as shared memory has room for, at most `workers`; full shared memory ends a process."""
+    first = loading[request.first_image()]
+    if isinstance(first, UserError):
+        raise first
+    of_image = sum(each.images.nbytes for sizes in first.prepared[0] for each in sizes)
+    size = sum(map(len, request.passes)) * of_image
+    if not size or not _SHARED_MEMORY.exists():
+        return workers
+    status = os.statvfs(_SHARED_MEMORY)
+    fitting = min(workers, status.f_bavail * status.f_frsize // (_BLOCKS_PER_WORKER * size))
+    if fitting < workers:
+        log(
+            f"{_SHARED_MEMORY}: has room for the images of {fitting} workers, not of {workers}; give a container more "
+            "shared memory (docker run --shm-size)"
+        )
+    return fitting
