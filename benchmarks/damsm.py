@@ -17,7 +17,7 @@ NAME, TITLE = "damsm", "DAMSM word loss, batch 48, forward and backward"
 BATCH, EMBEDDING_DIM, SIDE, MAX_WORDS = 48, 256, 17, 18
 USER, LOOP = "loop over captions, as a user would start it", "loop over captions, with our allocator"
 OURS = "all captions at once"
-PRODUCTS = "its matrix products alone"
+PRODUCTS = "its matrix products"
 
 
 def losses(device: str) -> dict[str, Callable[[], tuple]]:
@@ -116,7 +116,7 @@ def compare(rounds: int, threads: int, device: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.damsm", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each way (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each implementation (default 3)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default cpu)")
     parser.add_argument("--measure", choices=[USER, LOOP, OURS, PRODUCTS], help=argparse.SUPPRESS)

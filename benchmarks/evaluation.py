@@ -28,7 +28,7 @@ from benchmarks import evaluation_gpu, fresh, plot, record
 from dmgan.options import AUTOMATIC
 from dmgan.storage import files
 
-WAYS = ("separate", "joint", "joint, our allocator", "one pass", "one pass, cached")
+METHODS = ("separate", "joint", "joint, our allocator", "one pass", "one pass, cached")
 NUMBERS = ("IS", "FID", "KID", "clean-FID")
 TOLERANCE = {"IS": 1e-5, "FID": 2e-5, "KID": 1e-5, "clean-FID": 2e-5}  # relative, features in channels-last
 SIDE = 256
@@ -88,7 +88,7 @@ def with_libraries(folder: Path, images: int, joint: bool) -> dict[str, float]:
     return dict(zip(NUMBERS, [*(numbers[key] for key in keys), float(clean)], strict=True))
 
 
-def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
+def with_one_pass(folder: Path, images: int, method: str) -> dict[str, float]:
     """Return the metrics of this project; features are stored next to the images. Cached: keep those of real images."""
     from dmgan.evaluation.feature_store import extract
     from dmgan.evaluation.image_sets import ImageFiles
@@ -108,7 +108,7 @@ def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
     for name in ("generated", "real"):
         paths = [folder / name / f"{number:06d}.png" for number in range(images)]
         store = folder / f"{name} features"
-        if name == "generated" or way == "one pass":  # discard features of other methods and of killed runs
+        if name == "generated" or method == "one pass":  # discard features of other methods and of killed runs
             shutil.rmtree(store, ignore_errors=True)
         stored.append(extract(ImageFiles(paths, SIDE, ""), images, extractors, store, device))
     generated, real = stored
@@ -126,9 +126,9 @@ def with_one_pass(folder: Path, images: int, way: str) -> dict[str, float]:
     }
 
 
-def run_one(way: str, folder: Path, images: int, threads: int) -> None:
+def run_one(method: str, folder: Path, images: int, threads: int) -> None:
     """Run one method in a fresh process and report its numbers and CPU seconds."""
-    if way not in ("separate", "joint"):
+    if method not in ("separate", "joint"):
         from dmgan.runtime.allocator import keep_freed_memory
 
         keep_freed_memory()
@@ -140,12 +140,12 @@ def run_one(way: str, folder: Path, images: int, threads: int) -> None:
     torch.set_num_threads(threads)
     start = fresh.cpu_seconds()
     with contextlib.redirect_stdout(io.StringIO()):
-        if way.startswith("one pass"):
-            numbers = with_one_pass(folder, images, way)
+        if method.startswith("one pass"):
+            numbers = with_one_pass(folder, images, method)
         else:
-            numbers = with_libraries(folder, images, joint=way != "separate")
+            numbers = with_libraries(folder, images, joint=method != "separate")
     measured = {"cpu_seconds": fresh.cpu_seconds() - start, "peak_mb": fresh.peak_mb(), **numbers}
-    files.write_json(folder / f"{way}.json", measured)
+    files.write_json(folder / f"{method}.json", measured)
     fresh.report(measured)
 
 
@@ -153,20 +153,20 @@ def measure_all(folder: Path, images: int, threads: int) -> dict[str, dict[str, 
     """Measure all methods that the folder has no measurement of, in separate processes."""
     runs, environment = {}, {"OMP_NUM_THREADS": str(threads)}
     prepare(folder, {"images": images, "threads": threads})
-    for way in WAYS:
-        if not (folder / f"{way}.json").exists():
-            arguments = ["--images", str(images), "--threads", str(threads), "--one", way, str(folder)]
+    for method in METHODS:
+        if not (folder / f"{method}.json").exists():
+            arguments = ["--images", str(images), "--threads", str(threads), "--one", method, str(folder)]
             fresh.measure("benchmarks.evaluation", arguments, environment)
-        runs[way] = files.read_json(folder / f"{way}.json", "delete it")
-        print(f"{way}: {json.dumps(runs[way])}", flush=True)
+        runs[method] = files.read_json(folder / f"{method}.json", "delete it")
+        print(f"{method}: {json.dumps(runs[method])}", flush=True)
     return runs
 
 
 def check(runs: dict[str, dict[str, float]]) -> None:
     """Print the numbers of all methods; raise SystemExit if they differ, since speeds would not be comparable."""
     for name in NUMBERS:
-        values = {way: run[name] for way, run in runs.items()}
-        print(f"{name}: " + ", ".join(f"{way} {value:.7g}" for way, value in values.items()), flush=True)
+        values = {method: run[name] for method, run in runs.items()}
+        print(f"{name}: " + ", ".join(f"{method} {value:.7g}" for method, value in values.items()), flush=True)
         if not np.allclose(list(values.values()), values["joint"], rtol=TOLERANCE[name], atol=1e-6):
             raise SystemExit(f"{name} differs between the measured methods")
 
@@ -199,7 +199,7 @@ def main() -> None:
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         runs = measure_all(folder, arguments.images, arguments.threads)
     check(runs)
-    seconds = {way: run["cpu_seconds"] for way, run in runs.items()}
+    seconds = {method: run["cpu_seconds"] for method, run in runs.items()}
     ours, cached = seconds["one pass"], seconds["one pass, cached"]
     figures = [
         record.Figure("CPU time, separate calls / one pass", seconds["separate"] / ours, "x", at_least=3),

@@ -1,4 +1,4 @@
-"""Memory of an evaluation: from image files to metrics.json, and PRDC alone, for few and for many images.
+"""Memory of an evaluation: from image files to metrics.json, and of PRDC, for few and for many images.
 
 Every number of images is measured in a separate process. The networks are small, so that their memory does not hide
 the memory of the evaluation.
@@ -51,7 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--few", type=int, default=3000, help="images of the small measurement (default 3000)")
     parser.add_argument("--many", type=int, default=30_000, help="images of the large measurement (default 30000)")
-    parser.add_argument("--width", type=int, default=2048, help="dimensions of a feature in PRDC alone (default 2048)")
+    parser.add_argument(
+        "--width", type=int, default=2048, help="dimensions of a feature in the measurement of PRDC (default 2048)"
+    )
     parser.add_argument("--whole", nargs=2, metavar=("FOLDER", "IMAGES"), help=argparse.SUPPRESS)
     parser.add_argument("--manifolds", type=int, metavar="IMAGES", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -32,7 +32,7 @@ from dmgan.training.train import TrainingInputs, train
 
 NAME, TITLE = "evaluation_twice", "One image set evaluated twice"
 CPU, SIDE = torch.device("cpu"), 32
-WAYS = {"batches of 64, this process": (64, 0), "batches of 100, two workers": (100, 2)}  # batch size, workers
+METHODS = {"batches of 64, this process": (64, 0), "batches of 100, two workers": (100, 2)}  # batch size, workers
 _MAY_DIFFER = ("provenance",)  # fields that may differ: time and commit of the evaluation
 
 
@@ -69,28 +69,28 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_images(folder, {"images": arguments.images})
-        for number, (way, (batch_size, workers)) in enumerate(WAYS.items()):
+        for number, (method, (batch_size, workers)) in enumerate(METHODS.items()):
             options, out = EvaluationOptions(batch_size=batch_size, workers=workers), folder / str(number)
             start = fresh.cpu_seconds()
             evaluate(
                 images=folder / "images", data=folder / "data", network_files=network_files(folder),
                 reference=out / "reference", out=out / "metrics.json", options=options, device=CPU,
             )  # fmt: skip
-            seconds[way] = fresh.cpu_seconds() - start
+            seconds[method] = fresh.cpu_seconds() - start
             written = files.read_json(out / "metrics.json", "evaluate again")
-            contents[way] = {key: value for key, value in written.items() if key not in _MAY_DIFFER}
+            contents[method] = {key: value for key, value in written.items() if key not in _MAY_DIFFER}
     first, second = contents.values()
     different = sorted(key for key in first["metrics"] if first["metrics"][key] != second["metrics"].get(key))
     others = [key for key in first if key != "metrics" and first[key] != second.get(key)]
     figures = [
-        *(Figure(f"{way}, {arguments.images} images", value, "CPU s") for way, value in seconds.items()),
+        *(Figure(f"{method}, {arguments.images} images", value, "CPU s") for method, value in seconds.items()),
         Figure("metrics that differ", float(len(different)), f"of {len(first['metrics'])}", at_most=0),
         Figure("other entries that differ", float(len(others)), "", at_most=0),
     ]
     details = {"images": arguments.images, "different": different + others, "metrics": first["metrics"]}
     result = record.write(NAME, TITLE, figures, described, details)
     note = f"{described['cpu']}; {arguments.images} images; {result.date}"
-    plot.bars(record.RESULTS / f"{NAME}.png", TITLE, {"CPU seconds": seconds}, list(WAYS), note)
+    plot.bars(record.RESULTS / f"{NAME}.png", TITLE, {"CPU seconds": seconds}, list(METHODS), note)
     return 0
 
 

@@ -1,15 +1,16 @@
 """Measure the rates of all long stages of a configuration, for results/rates.csv, which `workflow/plan.py` reads.
 
 A row is one network at its configured size on one device, trained with the engine and sampled with the options that the
-configuration names: images a second, and floating-point operations an image (0 where compiled: not counted).
-Inputs are random. On the CPU the rate is that of one thread's CPU time, times the cores, so that what else runs hardly
-counts (several threads burn CPU time while they wait for each other); on a GPU it is over wall time.
-Rows of the same device, stage and network are replaced.
+configuration names: images a second, and floating-point operations an image (0: not counted, for compiled networks and
+gradient penalties). Inputs are random. On the CPU the rate is that of one thread's CPU time, times the cores, so that
+other programs hardly influence it (several threads use CPU time while they wait for each other); on a GPU it is over
+wall time. Rows of the same device, stage and network are replaced.
 """
 
 import argparse
 import csv
 import dataclasses
+import itertools
 import os
 import sys
 import time
@@ -20,9 +21,12 @@ from pathlib import Path
 
 from benchmarks import fresh, record
 from benchmarks.training import captured
+from dmgan.data.dataset import oversize
+from dmgan.data.sources.table import Source
 from dmgan.options import (
     WRONG_IMAGES,
     ArchitectureOptions,
+    CaptionerOptions,
     ClassifierOptions,
     DamsmOptions,
     EngineOptions,
@@ -33,7 +37,16 @@ from dmgan.options import (
 )
 from dmgan.runtime.allocator import keep_freed_memory
 from dmgan.storage import files
-from workflow.configuration import extractors_of, model_block, read_configuration, sampling_block, trainings_of
+from workflow.configuration import (
+    extractors_of,
+    has_attributes,
+    model_block,
+    needs_captioner,
+    read_configuration,
+    sampling_block,
+    source_of,
+    trainings_of,
+)
 from workflow.plan import RATES, engine_of, measured_name, network_of
 
 _WORDS = 15
@@ -53,11 +66,12 @@ class _Clock:
     def __init__(self, device, seconds: float):
         self.device, self.seconds = device, seconds
 
-    def measure(self, step: Callable[[], object], images: int, compiled: bool = False) -> dict[str, float]:
+    def measure(self, step: Callable[[], object], images: int, counted: bool = True) -> dict[str, float]:
+        """Return images per second, and operations per image if `counted`, of a step that reads `images` images."""
         from torch.utils.flop_counter import FlopCounterMode
 
         counter = FlopCounterMode(display=False)
-        with nullcontext() if compiled else counter:  # the counter sees no operations of a compiled network
+        with counter if counted else nullcontext():
             step()
         if self.device.type == "cuda":
             for _ in range(3):
@@ -145,11 +159,14 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     further = FurtherInputs(wrong_images, captions, more_noise)
     inputs = StepInputs(images, captions, class_ids, noise, further)
     step = captured(trainer, inputs) if trainer.engine.cuda_graphs else lambda: trainer.step(*inputs)
-    trained = clock.measure(step, batch, engine.compile)
+    losses = find(name).losses
+    # The counter sees no operations of a compiled network, and fails on a gradient that the loss reads.
+    counted = not (engine.compile or losses.matching_aware_penalty or losses.r1)
+    trained = clock.measure(step, batch, counted)
     tensors = [tensor for each in trainer.stateful().values() for tensor in _tensors(each.state_dict())]
     trained["checkpoint_mb"] = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
     set_deterministic(device, False)
-    torch.backends.cudnn.benchmark = False  # training alone searches for algorithms
+    torch.backends.cudnn.benchmark = False  # only training searches for algorithms
     return trained
 
 
@@ -168,7 +185,7 @@ def _sample(name: str, block: dict, config: dict, dataset: str, batch: int, cloc
     noise = torch.randn(batch, model.noise_dim, device=clock.device)
     options = dataclasses.replace(options, batch_size=batch)
     generator = InferenceGenerator(model, options, clock.device, _WORDS)
-    return clock.measure(lambda: generator.images(noise, captions), batch, options.compile)
+    return clock.measure(lambda: generator.images(noise, captions), batch, not options.compile)
 
 
 def _tensors(state) -> list:
@@ -208,13 +225,55 @@ def _evaluate(batch: int, clock: _Clock) -> dict[str, float]:
         return clock.measure(lambda: encoder(images), batch)
 
 
-def _classifier(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
+def _evaluate_small(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
+    """Return the rate of a pass by the species classifier, the DAMSM's image encoder and, if configured, a second."""
+    import torch
+
+    from dmgan.evaluation.networks.classifier import ImageClassifier
+    from dmgan.text.encoders import build_image_encoder
+
+    classifier, damsm = _chosen(ClassifierOptions, config["classifier"]), _chosen(DamsmOptions, config["damsm"])
+    network = ImageClassifier(classifier.width, classifier.features, 150).to(clock.device).eval()
+    encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width).to(clock.device).eval()
+    encoders = 1 + ("held_out_damsm" in config)
+    small, large = (torch.rand(batch, 3, side, side, device=clock.device)
+                    for side in (classifier.image_size, damsm.image_size))  # fmt: skip
+    with torch.inference_mode():
+        return clock.measure(lambda: (network(small), *(encoder(large) for _ in range(encoders))), batch)
+
+
+def _captioner(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
+    import torch
+
+    from dmgan.text.captioner import Captioner
+    from dmgan.text.encoders import build_image_encoder
+
+    options, damsm = _chosen(CaptionerOptions, config["captioner"]), _chosen(DamsmOptions, config["damsm"])
+    encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width).to(clock.device).eval()
+    network = Captioner(_VOCABULARY, damsm.embedding_dim, options).to(clock.device).train()
+    adam = torch.optim.Adam(network.parameters(), lr=options.lr)
+    images = torch.rand(batch, 3, damsm.image_size, damsm.image_size, device=clock.device)
+    tokens = torch.randint(1, _VOCABULARY, (batch, _WORDS), device=clock.device)
+    mask = torch.zeros(batch, _WORDS, dtype=torch.bool, device=clock.device)
+
+    def step() -> None:
+        with torch.no_grad():
+            _, embedding = encoder(images)
+        adam.zero_grad(set_to_none=True)
+        network.cross_entropy(embedding, tokens, mask).backward()
+        adam.step()
+
+    return clock.measure(step, batch)
+
+
+def _classifier(stage: str, config: dict, batch: int, clock: _Clock) -> dict[str, float]:
+    """Return the rate of a training step of the classifier that `stage` trains, "classifier" or "attributes"."""
     import torch
     from torch.nn.functional import cross_entropy
 
     from dmgan.evaluation.networks.classifier import ImageClassifier
 
-    options = _chosen(ClassifierOptions, config["classifier"])
+    options = _chosen(ClassifierOptions, config[stage])
     network = ImageClassifier(options.width, options.features, 150).to(clock.device).train()
     adam = torch.optim.AdamW(network.parameters(), lr=options.lr)
     images = torch.rand(batch, 3, options.image_size, options.image_size, device=clock.device)
@@ -226,6 +285,13 @@ def _classifier(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
         adam.step()
 
     return clock.measure(step, batch)
+
+
+def _drawing(block: dict, source: Source, clock: _Clock) -> dict[str, float]:
+    """Return the rate of a source that draws its images, at the configured size."""
+    examples = source.collect(source.options(block), oversize(block["image_size"])).examples
+    numbers = itertools.cycle(range(len(examples)))
+    return clock.measure(lambda: examples[next(numbers)], 1, counted=False)
 
 
 def _preparing() -> dict[str, float] | None:
@@ -274,8 +340,17 @@ def main(argv: list[str] | None = None) -> None:
 
     batch = arguments.batch_size or config["damsm"].get("batch_size", DamsmOptions().batch_size)
     keep("prepare", "photographs", 0, _preparing())
+    for dataset, block in config["datasets"].items():
+        source = source_of(config, dataset)
+        if source.rate != "photographs" and ("prepare", source.rate) not in rows:
+            keep("prepare", source.rate, 0, _drawing(block, source, clock))
     if any("species" in extractors_of(config, dataset) for dataset in config["datasets"]):
-        keep("classifier", network_of("classifier", config), batch, _classifier(config, batch, clock))
+        keep("classifier", network_of("classifier", config), batch, _classifier("classifier", config, batch, clock))
+        keep("evaluate", network_of("evaluate", config), batch, _evaluate_small(config, batch, clock))
+    if any(has_attributes(config, dataset) for dataset in config["datasets"]):
+        keep("attributes", network_of("attributes", config), batch, _classifier("attributes", config, batch, clock))
+    if any(needs_captioner(model) for _, model in trainings_of(config)):
+        keep("captioner", network_of("captioner", config), batch, _captioner(config, batch, clock))
     keep("evaluate", "inception 299", batch, _evaluate(batch, clock))
     keep("pretrain", network_of("pretrain", config), batch, _pretrain(config, batch, clock))
     for dataset, model in trainings_of(config):

@@ -16,7 +16,7 @@ from dmgan.runtime.allocator import keep_freed_memory
 
 BATCH = 10
 WORKERS = 2
-SIDES = {"released way": "released", "ours, bytes": "bytes", "ours, float32 on the CPU": "float"}
+SIDES = {"released loader": "released", "ours, bytes": "bytes", "ours, float32 on the CPU": "float"}
 
 
 def _measure(folder: Path, side: str, seconds: float) -> None:
@@ -99,11 +99,11 @@ def main() -> None:
             record.Figure(f"{name}: read here", wall[name], "images/s", at_least=bound),
             record.Figure(f"{name}: two cores' worth of CPU time", 2 * cpu[name], "images/s"),
         ]
-    released = runs["released way"]
+    released = runs["released loader"]
     for name in list(SIDES)[1:]:
         for key, words, bound in (("images_per_second", "wall time", 5), ("images_per_cpu_second", "CPU time", None)):
             ratio = fresh.ratio(runs[name], released, key)
-            figures.append(record.Figure(f"{name}, against the released way, {words}", ratio, "x", at_least=bound))
+            figures.append(record.Figure(f"{name}, against the released loader, {words}", ratio, "x", at_least=bound))
     details = {"runs": runs, "images": arguments.images, "batch": BATCH, "workers": WORKERS}
     record.write("reading", "Reading 64, 128 and 256 px for training", figures, described, details)
     plot.bars(

@@ -90,7 +90,7 @@ def main() -> int:
         "--threads",
         type=int,
         default=2,
-        help="CPU threads (default 2); on a busy machine CPU time is of one thread alone",
+        help="CPU threads (default 2)",
     )
     arguments = parser.parse_args()
     try:

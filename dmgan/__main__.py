@@ -11,6 +11,7 @@ import time
 
 from dmgan import __version__
 from dmgan.errors import UserError
+from dmgan.runtime.output import exit_at_closed_pipe
 
 SUBCOMMANDS = {  # name: (module of dmgan/commands with add_flags(parser) and run(arguments), one-line summary)
     "prepare":         ("prepare",         "make a prepared data set"),
@@ -70,10 +71,14 @@ def build_parser(*chosen: str, program: str | None = None) -> argparse.ArgumentP
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand; print a UserError as one line and return 1, or 130 if Ctrl-C ended it."""
     argv = sys.argv[1:] if argv is None else argv
-    arguments = build_parser(*argv[:1]).parse_args(argv)
-    rank = int(
-        os.environ.get("RANK", "0")
-    )  # as in dmgan.runtime.distributed, which imports torch and would slow down --help
+    with exit_at_closed_pipe():
+        return _run(build_parser(*argv[:1]).parse_args(argv))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the subcommand that `arguments` name, and return the exit code."""
+    # RANK as in dmgan.runtime.distributed, which imports torch and would slow down --help
+    rank = int(os.environ.get("RANK", "0"))
     try:
         if arguments.subcommand != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError("only train runs in several processes; leave torchrun out")

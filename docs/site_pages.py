@@ -1,4 +1,4 @@
-"""Pages of the documentation site that are not in docs/: README files, and a page per package from its docstrings.
+"""Pages of the documentation site that are not in docs/: README files, and pages of packages from their docstrings.
 
 A hook of mkdocs (mkdocs.yml). Links are written for a reader of the repository; this hook rewrites them for the site.
 """
@@ -23,11 +23,12 @@ PAGES = {  # file of the repository: page of the site
 }
 PICTURES = "benchmarks/results"  # of benchmarks/README.md
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+_INTERVAL = re.compile(r"\[(-?[\d.]+), (-?[\d.]+)\]")
 
 
 def packages() -> list[str]:
-    """Return the packages with a page of their own: those of dmgan/, and baselines."""
-    return [*sorted(f"dmgan.{path.parent.name}" for path in ROOT.glob("dmgan/*/__init__.py")), "baselines"]
+    """Return the names with a page of their own: the Python interface, the packages of dmgan/, and baselines."""
+    return ["dmgan.api", *sorted(f"dmgan.{path.parent.name}" for path in ROOT.glob("dmgan/*/__init__.py")), "baselines"]
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -48,10 +49,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Rewrite the links of a page for the site."""
+    """Rewrite the links of a page for the site, and keep intervals such as [6.81, 7.31] on one line."""
     sources = {target: source for source, target in PAGES.items()}
     source = sources.get(page.file.src_uri, f"docs/{page.file.src_uri}")
-    return _LINK.sub(lambda match: site_link(source, *match.groups()), markdown)
+    markdown = _LINK.sub(lambda match: site_link(source, *match.groups()), markdown)
+    return _INTERVAL.sub(r"[\1,&nbsp;\2]", markdown)
 
 
 def site_link(source: str, picture: str, text: str, target: str) -> str:

@@ -24,6 +24,7 @@ from dmgan.options import (
     SamplingOptions,
     TrainingOptions,
 )
+from dmgan.runtime.output import exit_at_closed_pipe
 from dmgan.storage.files import read_json
 from workflow.configuration import (
     compares_retrieval,
@@ -97,9 +98,15 @@ def network_of(stage: str, config: dict, dataset: str = "", model: str = "") -> 
     damsm = _values(DamsmOptions, config["damsm"])
     if stage == "pretrain":
         return f"{damsm['image_encoder']} {damsm['image_size']} px"
-    if stage == "classifier":
-        options = _values(ClassifierOptions, config["classifier"])
+    if stage in ("classifier", "attributes"):
+        options = _values(ClassifierOptions, config[stage])
         return f"classifier {options['image_size']} px, width {options['width']}"
+    if stage == "captioner":
+        options = _values(CaptionerOptions, config["captioner"])
+        return f"captioner, {options['hidden_dim']} units, {network_of('pretrain', config)}"
+    if stage == "evaluate":
+        networks = [network_of("classifier", config), network_of("pretrain", config)]
+        return f"small networks: {', '.join(networks)}{', held-out' if 'held_out_damsm' in config else ''}"
     block = _values(ArchitectureOptions, model_block(config, dataset, model))
     sides = "/".join(str(block["base_size"] << stage) for stage in range(block["stages"]))
     widths = f"G {block['generator_width']}, D {block['discriminator_width']}, R {block['residual_blocks']}"
@@ -192,16 +199,15 @@ def _costs_of_scorers(config: dict, dataset: str, train: int) -> list[Cost]:
     found = []
     for rule, what, wanted in (
         ("classifier", "species", "species" in extractors_of(config, dataset)),
-        ("attributes", "named attributes", has_attributes(config, dataset)),
+        ("attributes", "attributes", has_attributes(config, dataset)),
     ):
         if wanted:
             options = _values(ClassifierOptions, config[rule])
             shown = train - max(1, int(train * options["validation_share"]))
-            network = network_of("classifier", config) if rule == "classifier" else ""
-            found.append(_steps(dataset, rule, what, 1, options, shown, network))
+            found.append(_steps(dataset, rule, what, 1, options, shown, network_of(rule, config)))
     if readers := list(filter(needs_captioner, models_of(config, dataset))):
-        options = _values(CaptionerOptions, config["captioner"])
-        found.append(_steps(dataset, "captioner", f"for {', '.join(readers)}", 1, options, train, ""))
+        options, network = _values(CaptionerOptions, config["captioner"]), network_of("captioner", config)
+        found.append(_steps(dataset, "captioner", f"for {', '.join(readers)}", 1, options, train, network))
     return found
 
 
@@ -245,7 +251,7 @@ def _costs_of_evaluation(config: dict, dataset: str, test: int) -> list[Cost]:
     if _values(DamsmOptions, config["damsm"])["image_encoder"] == "inception":
         passes += 1 + ("held_out_damsm" in config)
     what = f"{passes} Inception passes an image" if passes else "small networks"
-    network = "inception 299" if passes else network_of("classifier", config)
+    network = "inception 299" if passes else network_of("evaluate", config)
     # The control rows: real and shuffled (a half each), nearest, noise, adversarial.
     controls = 2 * (test // 2) + 2 * test + min(test, _ADVERSARIAL_IMAGES)
     models, imported = models_of(config, dataset), len(_imported(config, dataset))
@@ -339,8 +345,8 @@ def plan(configfile: Path, rates_file: Path, tflops: float) -> str:
     if any("?" in row for row in table):
         notes.append(
             "?: no measured rate of this network and engine, or no size. python -m benchmarks.rates --configfile FILE "
-            "[--device cuda] measures models, encoders and species classifiers. Totals without an unknown value are "
-            'marked "at least".'
+            "[--device cuda] measures them, except models that read loss networks or retrieved features. A total that "
+            'leaves out unknown values is marked "at least".'
         )
     notes += [
         "Hours are of jobs in sequence on one device, without reading, PNG encoding, checkpoints and start-up, and "
@@ -384,12 +390,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--tflops", type=float, default=40.0,
         help="assumed sustained speed of the device in the extrapolated column, TFLOP/s (default 40)",
     )  # fmt: skip
-    given = parser.parse_args(arguments)
-    try:
-        print(plan(given.configfile, given.rates, given.tflops))
-    except UserError as error:
-        print(f"plan: {error}", file=sys.stderr)
-        return 1
+    with exit_at_closed_pipe():
+        given = parser.parse_args(arguments)
+        try:
+            print(plan(given.configfile, given.rates, given.tflops))
+        except UserError as error:
+            print(f"plan: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -13,12 +13,16 @@ MOST_WORKERS = 16  # automatic number of processes that feed a GPU or write its 
 
 
 def set_up_device(name: str, threads: int) -> torch.device:
-    """Set the CPU threads of this process, and return the device called `name`.
+    """Set the CPU threads of this process, and return the device called `name` (find_device).
 
-    name: "auto", "cpu" or "cuda[:N]". threads: CPU threads of all processes that torchrun started together.
-    UserError if the device does not exist.
+    threads: CPU threads of all processes that torchrun started together.
     """
     torch.set_num_threads(max(1, threads // world_size()))
+    return find_device(name)
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device called `name`: "auto", "cpu" or "cuda[:N]"; UserError if it does not exist."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and world_size() > 1:

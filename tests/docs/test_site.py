@@ -4,11 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from docs.plain_docstrings import escaped
-from docs.site_pages import PAGES, packages, site_link
+from docs.site_pages import PAGES, on_page_markdown, packages, site_link
 from tests.paths import ROOT
 
 
@@ -28,6 +29,11 @@ from tests.paths import ROOT
 )
 def test_links_are_rewritten_for_the_site(source, link, on_site):
     assert site_link(source, *link) == on_site
+
+
+def test_intervals_stay_on_one_line():
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="results.md"))
+    assert on_page_markdown("| 7.06 [6.81, -7.31] | [a, b] |", page) == "| 7.06 [6.81,&nbsp;-7.31] | [a, b] |"
 
 
 def test_docstrings_keep_what_markdown_would_eat():

@@ -59,7 +59,7 @@ def test_every_model_resumes_bit_exactly_and_writes_its_run_folder(
 @pytest.mark.slow
 def test_a_killed_training_resumes_bit_exactly(training_inputs, tmp_path):
     def command(out):
-        return [sys.executable, *train_command(training_inputs, out, epochs=60)]
+        return [sys.executable, *train_command(training_inputs, out, epochs=20)]
 
     whole, killed = tmp_path / "whole" / "seed0", tmp_path / "killed" / "seed0"
     subprocess.run(command(whole), check=True, capture_output=True)

@@ -1,9 +1,10 @@
 """A few training steps of models without batch norm, which one process or several must compute exactly alike.
 
-torchrun --standalone --nproc-per-node 2 -m tests.training.without_batch_norm OUT MICRO_BATCHES MODEL ... writes the
-final networks of every process, each of which splits its share of a batch into so many micro-batches.
+torchrun --standalone --nproc-per-node 2 -m tests.training.without_batch_norm OUT MODEL ... writes the final networks of
+every process, for each number of micro-batches that a process splits its share of a batch into.
 """
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dmgan.training.trainer import FurtherInputs, Trainer
 from tests.conftest import ARCHITECTURE, CPU
 
 BATCH, EMBEDDING, STEPS = 7, 16, 3  # two processes take 3 and 4 rows
+MICRO_BATCHES = (1, 2)
 
 
 def replace_batch_norm(network: nn.Module) -> nn.Module:
@@ -91,8 +93,8 @@ def train(trainer: Trainer) -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with process_group(CPU) as distributed:
-        out, micro_batches, *names = sys.argv[1:]
-        for name in names:
-            trainer = trainer_of(name, EngineOptions(accumulate=int(micro_batches)), distributed)
-            found = train(trainer if micro_batches == "1" else count_no_passes(trainer))
-            torch.save(found, Path(out) / f"{name}-rank{distributed.rank}.pt")
+        out, *names = sys.argv[1:]
+        for name, micro_batches in itertools.product(names, MICRO_BATCHES):
+            trainer = trainer_of(name, EngineOptions(accumulate=micro_batches), distributed)
+            found = train(trainer if micro_batches == 1 else count_no_passes(trainer))
+            torch.save(found, Path(out) / f"{name}-{micro_batches}-rank{distributed.rank}.pt")

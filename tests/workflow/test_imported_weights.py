@@ -40,7 +40,7 @@ def test_released_weights_are_imported_sampled_and_evaluated(
     }  # fmt: skip
 
     target = "results/synthbirds/official/imported/metrics.json"
-    done = run("snakemake", target, "--cores", "1", "--rerun-triggers", "mtime", "--configfile", path, folder=project)
+    done = run("snakemake", target, "--cores", "2", "--rerun-triggers", "mtime", "--configfile", path, folder=project)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     content = json.loads((project / target).read_text())
     subject = content["subject"]

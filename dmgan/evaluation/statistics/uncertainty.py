@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import special  # stdtrit and stdtr as scipy.stats.t, which takes a second to import
 
 from dmgan.runtime.randomness import generator
 
@@ -165,12 +165,12 @@ def paired_difference_of_folds(value: float, without: np.ndarray) -> Difference:
     count = len(without)
     pseudo = count * value - (count - 1) * without
     error = float(pseudo.std(ddof=1)) / np.sqrt(count)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
+    half = float(special.stdtrit(count - 1, (1 + LEVEL) / 2)) * error
     spread = float(pseudo.std(ddof=1))
     return Difference(
         value=float(value),
         interval=(float(value - half), float(value + half)),
-        p_value=float(2 * stats.t.sf(abs(value) / error, count - 1)) if error else float(value == 0),
+        p_value=float(2 * special.stdtr(count - 1, -abs(value) / error)) if error else float(value == 0),
         over=f"paired delete-one-fold jackknife, {count} folds of whole test images",
         test=f"t of the paired jackknife, {count - 1} degrees of freedom",
         effect=float(value / spread) if spread else 0.0,

@@ -19,7 +19,7 @@ from dmgan.models import fused
 from dmgan.models.blocks import ResidualBlock, up_block
 from dmgan.runtime.allocator import keep_freed_memory
 
-NAME, TITLE = "rewrites", "Each rewrite alone: times less CPU time than its plain form"
+NAME, TITLE = "fused_blocks", "Fused blocks: times less CPU time than the plain blocks"
 WIDTH, SIDE, BATCH = 64, 64, 2  # channels of the bird configuration's features, side of its first refinement
 VARIANTS = {
     "float32": (torch.float32, torch.contiguous_format),
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
     channels: int
     plain: Callable[[Tensor], Tensor]
-    rewrite: Callable[[Tensor], Tensor]
+    fused: Callable[[Tensor], Tensor]
     modules: nn.ModuleList  # all modules of both blocks
     trains: bool = False  # whether forward and backward are measured
 
@@ -85,7 +85,7 @@ def measure(pair: Pair, dtype: torch.dtype, layout: torch.memory_format, rounds:
     measured = []
     for _ in range(rounds + 1):
         seconds = {}
-        for name in ("plain", "rewrite"):
+        for name in ("plain", "fused"):
             started = time.process_time()
             with torch.set_grad_enabled(pair.trains):
                 out = getattr(pair, name)(x)
@@ -97,8 +97,8 @@ def measure(pair: Pair, dtype: torch.dtype, layout: torch.memory_format, rounds:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rewrites", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each form (default 5)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fused_blocks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each block (default 5)")
     arguments = parser.parse_args()
     described = record.machine()
     keep_freed_memory()
@@ -110,7 +110,7 @@ def main() -> int:
             if pair.trains and dtype == torch.bfloat16:
                 continue  # training in bfloat16 keeps float32 weights: benchmarks.training measures it
             rounds = measure(pair, dtype, layout, arguments.rounds)
-            both = [[{"s": each[form]} for each in rounds] for form in ("plain", "rewrite")]
+            both = [[{"s": each[block]} for each in rounds] for block in ("plain", "fused")]
             panel[name] = fresh.ratio(*both, "s")
             figures.append(Figure(f"{name}, {variant}", panel[name], "times less CPU time"))
             runs[f"{name}, {variant}"] = rounds
