@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
+from dmgan.data.sources.listing import fingerprint
 from dmgan.data.sources.table import Source, find_source
 from dmgan.errors import UserError
 from dmgan.models.registry import VGG16_OPTIONS, find
+from dmgan.storage.reading import read_yaml
 from workflow.config_schema import build_schema
 
 # Keys of a data set's block that other stages than the preparation read.
@@ -22,14 +23,7 @@ _OF_OTHER_STAGES = ("damsm", "sampling", "extractors", "caption_words", "models"
 
 def read_configuration(path: Path) -> dict:
     """Return the content of a configuration file with defaults; raise UserError naming the first fault."""
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); give a file such as those in workflow/config"
-        ) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: is not YAML ({' '.join(str(error).split())}); fix it") from error
+    config = read_yaml(Path(path), "give a file such as those in workflow/config")
     try:
         complete_configuration(config)
     except UserError as error:
@@ -88,6 +82,11 @@ def _check_datasets(config: dict) -> None:
         if unread := [name for name in block if name not in flags and name not in beside]:
             raise UserError(
                 f"datasets.{dataset}.{unread[0]}: is not an option of source {block['source']}; leave it out"
+            )
+        if "species" in extractors_of(config, dataset) and not has_classes(config, dataset):
+            raise UserError(
+                f"datasets.{dataset}.extractors: species needs a data set with classes, and {dataset} has none; name "
+                "others, such as extractors: [inception-tf]"
             )
     if unused := [name for name in config["hyperparameters"] if name not in config["datasets"]]:
         raise UserError(f"hyperparameters.{unused[0]}: is not a data set of this file; add it under datasets")
@@ -157,6 +156,12 @@ def input_files(config: Mapping, dataset: str) -> list[Path]:
     return [path for path in candidates if path is not None and path.is_file()]
 
 
+def input_fingerprint(config: Mapping, dataset: str) -> str:
+    """Return a hash of the paths, sizes and times of the texts and images that a data set is prepared from."""
+    source = source_of(config, dataset)
+    return fingerprint(source.input_folders(source.options(config["datasets"][dataset])))
+
+
 def damsm_block(config: Mapping, dataset: str) -> dict[str, object]:
     """Return the DAMSM options of a data set: the top-level block, updated with the keys of the data set."""
     return config["damsm"] | config["datasets"][dataset].get("damsm", {})
@@ -175,6 +180,12 @@ def extractors_of(config: Mapping, dataset: str) -> list[str]:
 def caption_words_of(config: Mapping, dataset: str) -> int:
     """Return the largest number of words of a caption that R-precision reads on a data set; 0 for whole captions."""
     return config["datasets"][dataset].get("caption_words", config["caption_words"])
+
+
+def has_classes(config: Mapping, dataset: str) -> bool:
+    """Return whether images have classes; true if the source cannot be read yet."""
+    source = source_of(config, dataset)
+    return source.has_classes(source.options(config["datasets"][dataset]))
 
 
 def has_attributes(config: Mapping, dataset: str) -> bool:

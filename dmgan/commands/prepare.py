@@ -11,6 +11,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", choices=list(SOURCES), default=DEFAULT_SOURCE, help="source of images and captions")
     parser.add_argument("--out", type=Path, required=True, help="folder of the prepared data set")
     parser.add_argument(
+        "--name", help="name of the data set in tables, figures and MLflow (default: name of the folder --out)"
+    )
+    parser.add_argument(
         "--image-size",
         type=int,
         default=64,
@@ -41,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     given = {name: getattr(arguments, name) for name in _flags_of_sources()}
     source = find_source(arguments.source)
-    prepare(source, arguments.out, arguments.image_size, given, arguments.workers, arguments.strict)
+    prepare(source, arguments.out, arguments.image_size, given, arguments.workers, arguments.strict, arguments.name)
 
 
 def _flags_of_sources() -> dict[str, dict[str, Flag]]:

@@ -136,11 +136,13 @@ class TrainingBatches:
                 f"{dataset.folder}: was prepared for {dataset.image_size} px, the model wants {max(sizes)} px; "
                 "prepare it with a larger image_size"
             )
-        self._of_class: dict[int, np.ndarray] = {}  # training images by class
+        self._of_class, self._classes = {}, np.array([])  # training images by class; classes, ascending
         if rules.wrong_images == "other_class":
             class_ids = dataset.class_ids[self._indices]
-            self._of_class = {int(each): self._indices[class_ids == each] for each in np.unique(class_ids)}
-            if len(self._of_class) == 1:
+            self._classes, starts = np.unique(np.sort(class_ids), return_index=True)
+            by_class = np.split(self._indices[np.argsort(class_ids, kind="stable")], starts[1:])
+            self._of_class = dict(zip(self._classes.tolist(), by_class, strict=True))
+            if len(self._classes) == 1:
                 raise UserError(
                     f"{dataset.folder}: all training images are of one class, but the model is trained with images of "
                     "other classes; use another model, or a data set with classes"
@@ -215,11 +217,10 @@ class TrainingBatches:
     def _wrong_image(self, index: int, random: np.random.Generator) -> int:
         """Draw the image of a mismatched pair with a caption of image `index`, by the rule."""
         class_ids, images = self.dataset.class_ids, self._indices
+        if self.rules.wrong_images == "other_image":  # GAN-CLS on COCO
+            return _another(images, index, random)
         if self.rules.wrong_images == "other_class":  # GAN-INT-CLS: a class, then an image of the class
-            others = [each for each in self._of_class if each != class_ids[index]]
-            images = self._of_class[others[random.integers(len(others))]]
-        elif self.rules.wrong_images == "other_image":  # GAN-CLS on COCO
-            images = images[images != index]
+            images = self._of_class[_another(self._classes, class_ids[index], random)]
         drawn = int(images[random.integers(len(images))])
         if self.rules.wrong_images == "redrawn" and class_ids[drawn] == class_ids[index]:  # StackGAN++
             drawn = int(images[random.integers(len(images))])
@@ -237,6 +238,12 @@ class TrainingBatches:
             tokens = self.dataset.tokens(other, row.caption % self.dataset.caption_count(other))
             captions.append(fit_caption(tokens, self.max_words, random))
         return _padded(captions)
+
+
+def _another(values: np.ndarray, value: int, random: np.random.Generator) -> int:
+    """Draw one of the ascending `values` that is not `value`, each with the same probability."""
+    drawn = int(random.integers(len(values) - 1))
+    return int(values[drawn + (drawn >= np.searchsorted(values, value))])
 
 
 def _padded(captions: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,18 @@
 """The prepared data set: a folder whose format is the same for every source."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from dmgan.data.sources.example import Example
+from dmgan.data.sources.table import find_source
 from dmgan.data.vocabulary import Vocabulary, caption_to_words
 from dmgan.errors import UserError
 from dmgan.storage.files import OwnFiles, atomic_folder, file_sha256, read_json, write_json
@@ -19,6 +23,7 @@ SPLITS = ("train", "test")
 FILES = ("captions.json", "images.bin", "index.npz", "vocabulary.json")  # beside dataset.json
 READ = "read.jsonl"  # exists during preparation: one line per photograph whose pixels are in images.bin
 PREPARED = OwnFiles("prepare", ("dataset.json", READ), "|".join(map(re.escape, ("dataset.json", *FILES, READ))))
+_DESCRIBED = ("source", "image_size", "stored_size", "images", "classes", "captions", "vocabulary", "sha256")
 _HINT = "prepare it again: python -m dmgan prepare --out FOLDER, with its source's flags"
 
 
@@ -27,13 +32,38 @@ def oversize(image_size: int) -> int:
     return int(image_size * OVERSIZE)
 
 
-def pack(examples: Iterable[Example], folder: Path, *, source: dict[str, object], image_size: int) -> None:
-    """Write examples as a prepared data set, atomically.
+@dataclass(frozen=True)
+class About:
+    """What dataset.json states of a data set beside counts and hashes."""
+
+    name: str  # in tables, figures and MLflow
+    source: dict[str, object]  # the source's name and options
+    image_size: int
+    has_classes: bool = True  # false: every image is a class of its own
+    origin: dict[str, object] = field(default_factory=dict)  # additional entries
+
+
+def name_of_set(given: str | None, folder: Path) -> str:
+    """Return the name of a prepared data set: the given name, else the folder's; UserError if it cannot be printed."""
+    name = os.path.basename(os.path.abspath(folder)) if given is None else given
+    if not name.isprintable() or not name.strip() or name.startswith(("=", "+", "-", "@")):
+        raise UserError(
+            f"data set name {name!r}: must be printable and must not begin with = + - @, which spreadsheets execute; "
+            "give another --name"
+        )
+    return name
+
+
+def pack(
+    examples: Iterable[Example], folder: Path, *, source: dict[str, object], image_size: int, name: str | None = None
+) -> None:
+    """Write examples as a prepared data set called `name` (default: as its folder), atomically.
 
     Files: images.bin (uint8 pixels, image after image), index.npz (offsets of images, captions and tokens),
     captions.json (names, captions, attributes), vocabulary.json, and dataset.json with counts and the SHA-256 of the
     other files.
     """
+    about = About(name_of_set(name, folder), source, image_size)
     with atomic_folder(folder, PREPARED) as temporary:
         shapes, records = [], []
         with open(temporary / "images.bin", "wb") as images:
@@ -44,7 +74,7 @@ def pack(examples: Iterable[Example], folder: Path, *, source: dict[str, object]
                 records.append(
                     record(example.name, example.split, example.class_id, example.captions, example.attributes)
                 )
-        seal(temporary, shapes, records, source=source, image_size=image_size)
+        seal(temporary, shapes, records, about)
 
 
 def record(name: str, split: str, class_id: int, captions: Iterable[str], attributes: dict[str, str]) -> dict:
@@ -58,15 +88,12 @@ def seal(
     folder: Path,
     shapes: Sequence[tuple[int, int]],
     records: list[dict],
-    *,
-    source: dict[str, object],
-    image_size: int,
+    about: About,
     vocabulary: Vocabulary | None = None,
-    origin: dict[str, object] | None = None,
 ) -> None:
     """Complete a folder that holds images.bin: write index, captions, vocabulary and dataset.json.
 
-    vocabulary: None: all words of the captions; origin: additional entries of dataset.json.
+    vocabulary: None: all words of the captions.
     """
     _check_all(records)
     if vocabulary is None:
@@ -78,14 +105,15 @@ def seal(
     classes = {split: len({each["class_id"] for each in records if each["split"] == split}) for split in SPLITS}
     description = {
         "format": FORMAT,
-        "source": source,
-        "image_size": image_size,
-        "stored_size": oversize(image_size),
+        "name": about.name,
+        "source": about.source,
+        "image_size": about.image_size,
+        "stored_size": oversize(about.image_size),
         "images": counts,
-        "classes": classes,
+        "classes": classes if about.has_classes else None,
         "captions": sum(len(each["captions"]) for each in records),
         "vocabulary": len(vocabulary),
-        **(origin or {}),
+        **about.origin,
         "sha256": {name: file_sha256(folder / name) for name in FILES},
     }
     write_json(folder / "dataset.json", description)
@@ -137,15 +165,19 @@ class PreparedDataset:
             state = "is not a prepared data set" if self.folder.exists() else "does not exist"
             raise UserError(f"{self.folder}: {state}; {_HINT}")
         self.description = read_json(self.folder / "dataset.json", _HINT)
-        if self.description.get("format") != FORMAT:
+        if not isinstance(self.description, dict) or self.description.get("format") != FORMAT:
             raise UserError(f"{self.folder}: was prepared by another version of this program; {_HINT}")
+        if missing := [key for key in _DESCRIBED if key not in self.description]:
+            raise UserError(f"{self.folder / 'dataset.json'}: is damaged (it has no {missing[0]}); {_HINT}")
+        self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
         try:
             with np.load(self.folder / "index.npz", allow_pickle=False) as index:
                 self._shapes, self.class_ids = index["shapes"], index["class_ids"]
                 self._is_test, self._caption_starts = index["is_test"], index["caption_starts"]
                 self._token_starts, self._tokens = index["token_starts"], index["tokens"]
+            self._check_index()
             self._pixels = np.memmap(self.folder / "images.bin", dtype=np.uint8, mode="r")
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise UserError(f"{self.folder}: is damaged ({error}); {_HINT}") from error
         sizes = self._shapes.astype(np.int64).prod(axis=1) * 3
         self._offsets = np.concatenate([[0], np.cumsum(sizes)])
@@ -153,10 +185,44 @@ class PreparedDataset:
             raise UserError(
                 f"{self.folder / 'images.bin'}: holds {len(self._pixels)} bytes, not {self._offsets[-1]}; {_HINT}"
             )
-        self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
+
+    def _check_index(self) -> None:
+        """Raise ValueError unless the arrays of index.npz fit each other and the vocabulary."""
+        count = len(self._shapes)
+        arrays = (self._shapes, self.class_ids, self._caption_starts, self._token_starts, self._tokens)
+        if any(each.dtype.kind != "i" for each in arrays) or self._is_test.dtype != bool:
+            raise ValueError("index.npz: an array has another type")
+        if self._shapes.shape != (count, 2) or (count and self._shapes.min() < 1):
+            raise ValueError("index.npz: shapes are not heights and widths")
+        if self.class_ids.shape != (count,) or self._is_test.shape != (count,) or self._tokens.ndim != 1:
+            raise ValueError("index.npz: its arrays are of different lengths")
+        for starts, number, end in (
+            (self._caption_starts, count, len(self._token_starts) - 1),
+            (self._token_starts, len(self._token_starts) - 1, len(self._tokens)),
+        ):
+            if starts.shape != (number + 1,) or starts[0] != 0 or starts[-1] != end or (np.diff(starts) < 1).any():
+                raise ValueError("index.npz: an image has no caption, or a caption no word")
+        if len(self._tokens) and not 0 < self._tokens.min() <= self._tokens.max() < len(self.vocabulary):
+            raise ValueError("index.npz: a token is no word of vocabulary.json")
 
     def __len__(self) -> int:
         return len(self._shapes)
+
+    @property
+    def name_of_set(self) -> str:
+        """Name of the data set in tables, figures and MLflow; that of the folder if dataset.json states none."""
+        return self.description.get("name") or name_of_set(None, self.folder)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether images have classes; otherwise every image's class id is its own."""
+        return self.description["classes"] is not None
+
+    @cached_property
+    def published_set(self) -> tuple[str, tuple[str, ...]] | None:
+        """Title of the papers' data set of this source, and the differences from it; None if there is none."""
+        published = find_source(self.description["source"]["name"]).published
+        return None if published is None else (published.title, published.differences(self.description))
 
     @property
     def image_size(self) -> int:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import operator
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,9 +16,10 @@ from typing import NamedTuple
 
 import PIL
 
-from dmgan.data.dataset import FORMAT, PREPARED, READ, oversize, pack, record, seal
+from dmgan.data.dataset import FORMAT, PREPARED, READ, SPLITS, About, name_of_set, oversize, pack, record, seal
+from dmgan.data.letters import FOLDED, RELEASED, write_letters
 from dmgan.data.sources.example import Drawn, Example
-from dmgan.data.sources.listing import Decision, Listed, Listing
+from dmgan.data.sources.listing import Decision, Listed, Listing, draw_split
 from dmgan.data.sources.photographs import Photograph, read_photograph
 from dmgan.data.sources.table import Source, check_flags, find_source
 from dmgan.data.vocabulary import Vocabulary, read_vocabulary
@@ -30,23 +32,39 @@ _CHUNK = 32  # photographs per task of a worker; a killed preparation repeats at
 
 
 def prepare(
-    source: Source, out: Path, image_size: int, given: Mapping[str, object], workers: int, strict: bool = False
+    source: Source,
+    out: Path,
+    image_size: int,
+    given: Mapping[str, object],
+    workers: int,
+    strict: bool = False,
+    name: str | None = None,
 ) -> None:
     """Prepare a source into the folder `out`; the number of workers affects only the speed.
+
+    name: of the data set in tables, figures and MLflow; None: the name of the folder.
 
     given: values of the source's flags; None or a missing key means the default. UserError if a required flag is
     missing, if the source does not read a flag, or if an input is inside `out`. strict: see `prepare_photographs`.
     """
     check_flags(source, given)
     options = source.options(given)
+    if options.get("captions_pickle") is not None:  # a vocabulary of the released code
+        if given.get("letters") not in (None, RELEASED):
+            raise UserError(
+                f"--letters {given['letters']}: the vocabulary of --captions-pickle was made by the rule of the "
+                "released code; leave --letters out"
+            )
+        options["letters"] = RELEASED
     refuse_sources(out, {f"--{name}": options[name] for name, flag in source.flags.items() if flag.is_input})
     images = source.collect(options, oversize(image_size))
     if isinstance(images, Drawn):
-        pack(_draw_in_parallel(images.examples, workers), out, source=images.source, image_size=image_size)
+        examples = _draw_in_parallel(images.examples, workers)
+        pack(examples, out, source=images.source, image_size=image_size, name=name)
         return
     captions_pickle = options.get("captions_pickle")
     vocabulary = None if captions_pickle is None else read_vocabulary(captions_pickle)
-    prepare_photographs(images, out, image_size, workers, strict, vocabulary)
+    prepare_photographs(images, out, image_size, workers, strict, vocabulary, name)
 
 
 def prepare_synthbirds(
@@ -92,6 +110,7 @@ def prepare_photographs(
     workers: int,
     strict: bool = False,
     vocabulary: Vocabulary | None = None,
+    name: str | None = None,
 ) -> None:
     """Prepare the images of a listing into the folder `out`; the number of workers affects only the speed.
 
@@ -102,12 +121,11 @@ def prepare_photographs(
     _require_workers(workers)
     if image_size < 8:
         raise UserError(f"--image-size {image_size}: must be 8 or more")
-    out = Path(out)
+    out, name = Path(out), name_of_set(name, out)
     refuse_overwrite(out, PREPARED)
-    if not listing.images:
-        raise UserError(f"the source {listing.source['name']} lists no image to prepare; {_summary(listing.decisions)}")
-    images, decisions = _drop_unknown_captions(vocabulary, listing.images)
-    decisions = [*listing.decisions, *decisions]
+    images, unknown = _drop_unknown_captions(vocabulary, listing.images)
+    decisions = [*listing.decisions, *unknown]
+    _require_both_splits(listing, images, decisions)
     if strict:
         _refuse_decisions(decisions, out, "no photograph has been read yet")
     with locked(out), _user_error_for_disk_errors(out):
@@ -115,26 +133,93 @@ def prepare_photographs(
         photographs.read(workers)
         entries = photographs.entries
         for image, entry in zip(images, entries, strict=True):
-            decisions += [Decision(image.name, *found) for found in entry.found]
+            decisions += [
+                Decision(image.name, *found, accepted=found[0] in listing.known) for found in map(tuple, entry.found)
+            ]
+        kept = [(image, entry) for image, entry in zip(images, entries, strict=True) if entry.shape]
+        if listing.test_share is not None:
+            splits = draw_split([image.name for image, _ in kept], listing.test_share)
+            kept = [(image._replace(split=splits[image.name]), entry) for image, entry in kept]
+        decisions += _photographs_of_both_splits(kept)
         if strict:
             _refuse_decisions(decisions, out, "run it without --strict to accept the decisions")
-        kept = [(image, entry) for image, entry in zip(images, entries, strict=True) if entry.shape]
+        _require_both_splits(listing, [image for image, _ in kept], decisions)
+        if vocabulary is None:
+            vocabulary = Vocabulary.of((text for image, _ in kept for text in image.captions), listing.letters)
+        said = _facts_of_captions([image for image, _ in kept], vocabulary.letters)
+        enlarged = sum(entry.enlarged for entry in entries)
         origin = {
             "inputs": listing.inputs | {"images": _images_sha256(images, entries)},
-            "enlarged": sum(entry.enlarged for entry in entries),
+            "enlarged": enlarged,
             "decisions": [each._asdict() for each in decisions],
         }
         seal(
             photographs.folder,
             [entry.shape for _, entry in kept],
             [record(image.name, image.split, image.class_id, image.captions, {}) for image, _ in kept],
-            source=listing.source,
-            image_size=image_size,
-            vocabulary=vocabulary,
-            origin=origin,
+            About(name, listing.source, image_size, listing.has_classes, origin),
+            vocabulary,
         )
         photographs.publish()
+    if enlarged:
+        said.append(
+            f"{enlarged:,} of {len(images):,} images or crops are smaller than {oversize(image_size)} px and were "
+            "enlarged"
+        )
+    for each in said:
+        log(f"{out}: {each}")
     log(f"{out}: {len(kept)} images kept of {len(images)}; {_summary(decisions)}")
+
+
+def _require_both_splits(listing: Listing, images: Sequence[Listed], decisions: Iterable[Decision]) -> None:
+    """Raise UserError with the summary of the decisions unless there are training and test images."""
+    source = f"the source {listing.source['name']}"
+    if not images:
+        raise UserError(f"{source} has no image to prepare; {_summary(decisions)}")
+    if len(images) == 1 and listing.test_share is not None:
+        raise UserError(f"{source} has one image, too few for a training and a test split; {_summary(decisions)}")
+    for split in SPLITS:
+        if not any(image.split == split for image in images):
+            raise UserError(f"{source} has no {split} image, and both splits are needed; {_summary(decisions)}")
+
+
+def _facts_of_captions(images: Sequence[Listed], letters: str) -> list[str]:
+    """Return what a user should know of the captions: letters that are lost, captions that images share."""
+    said = []
+    lost = collections.Counter(
+        word
+        for image in images
+        for caption in image.captions
+        if not caption.isascii()
+        for word in re.findall(r"\w+", caption.lower())
+        if not write_letters(word, letters) or (letters == RELEASED and not word.isascii())
+    )
+    if lost:
+        word = min(lost, key=lambda word: (-lost[word], word))
+        said.append(
+            f"{lost.total():,} words of captions lose letters that are not ASCII, such as {word!r}, which becomes "
+            f"{write_letters(word, letters)!r}, as in the released code; --letters {FOLDED} keeps them"
+        )
+    holders = collections.Counter(caption for image in images for caption in set(image.captions))
+    shared = sum(holders[caption] > 1 for image in images for caption in image.captions)
+    if shared:
+        total = sum(len(image.captions) for image in images)
+        said.append(
+            f"{shared:,} of {total:,} captions are captions of several images; R-precision counts a caption that is "
+            "equal to an image's own as found"
+        )
+    return said
+
+
+def _photographs_of_both_splits(kept: Iterable[tuple[Listed, "_Entry"]]) -> list[Decision]:
+    """Return a decision for every test image whose file has the bytes of a training image."""
+    kept = list(kept)
+    training = {entry.sha256: image.name for image, entry in kept if image.split == "train"}
+    return [
+        Decision(image.name, "test image that is also a training image", "kept in both", training[entry.sha256])
+        for image, entry in kept
+        if image.split == "test" and entry.sha256 in training
+    ]
 
 
 @contextmanager
@@ -166,7 +251,8 @@ def _drop_unknown_captions(vocabulary: Vocabulary | None, images: list[Listed]) 
 
 
 def _refuse_decisions(decisions: list[Decision], out: Path, remark: str) -> None:
-    """Write the decisions to a file and raise UserError if there are decisions; used with --strict."""
+    """Write the decisions to a file and raise UserError unless all are accepted; used with --strict."""
+    decisions = [each for each in decisions if not each.accepted]
     if decisions:
         path = out.with_name(f"{out.name}.decisions.json")
         write_json(path, [each._asdict() for each in decisions])
@@ -175,7 +261,9 @@ def _refuse_decisions(decisions: list[Decision], out: Path, remark: str) -> None
 
 def _summary(decisions: Iterable[Decision]) -> str:
     """Return the number of decisions by kind, on one line."""
-    counts = collections.Counter((each.found, each.decision) for each in decisions)
+    counts: collections.Counter = collections.Counter()
+    for each in decisions:
+        counts[each.found, each.decision] += each.count
     parts = [f"{count} x {found} ({decision})" for (found, decision), count in counts.most_common()]
     return "decisions: " + "; ".join(parts) if parts else "no decisions were necessary"
 

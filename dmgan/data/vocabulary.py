@@ -1,11 +1,13 @@
 """Conversion of captions to token ids, by the rules of AttnGAN's and DM-GAN's released data code."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from dmgan.data.letters import FOLDED, LETTERS, RELEASED, write_letters
 from dmgan.errors import UserError
 from dmgan.storage.files import read_json, write_json
 from dmgan.storage.plain_pickle import load_plain_pickle
@@ -22,64 +24,80 @@ def _tokenizer():
     return RegexpTokenizer(r"\w+")
 
 
-def caption_to_words(caption: str) -> list[str]:
-    r"""Return the lower-case `\w+` words of a caption, without their non-ASCII characters.
+def caption_to_words(caption: str, letters: str = RELEASED) -> list[str]:
+    r"""Return the lower-case `\w+` words of a caption; letters: the rule for characters that are not ASCII.
 
     As in the released code, a pair of replacement characters, as in CUB's text files, is read as a space.
     """
-    words = _tokenizer().tokenize(caption.replace("\ufffd\ufffd", " ").lower())
-    ascii_words = (word.encode("ascii", "ignore").decode() for word in words)
-    return [word for word in ascii_words if word]
+    text = caption.replace("\ufffd\ufffd", " ")
+    if letters == FOLDED:
+        text = unicodedata.normalize("NFC", text)  # a letter and its mark as one character of a word
+    found = _tokenizer().tokenize(text.lower())
+    words = (write_letters(word, letters) for word in found)
+    return [word for word in words if word]
 
 
 class Vocabulary:
     """Words and their ids: id 0 ends and pads a caption, words have ids from 1."""
 
-    def __init__(self, words: Sequence[str]):
-        """Create a vocabulary; words: in the order of their ids, beginning with `<end>`."""
-        if not words or words[0] != END_WORD or len(set(words)) != len(words):
+    def __init__(self, words: Sequence[str], letters: str = RELEASED):
+        """Create a vocabulary; words: in the order of their ids, beginning with `<end>`; letters: see letters.py."""
+        if letters not in LETTERS:
+            raise UserError(f"vocabulary: letters {letters!r} is none of {', '.join(LETTERS)}; prepare the set again")
+        if not words or not all(isinstance(word, str) for word in words):
+            raise UserError("a vocabulary must be a list of words; prepare the data set again")
+        if words[0] != END_WORD or len(set(words)) != len(words):
             raise UserError(f"a vocabulary must begin with {END_WORD!r} and hold every word once")
-        self.words = tuple(words)
+        self.words, self.letters = tuple(words), letters
         self._ids = {word: number for number, word in enumerate(self.words)}
 
     @classmethod
-    def of(cls, captions: Iterable[str]) -> "Vocabulary":
+    def of(cls, captions: Iterable[str], letters: str = RELEASED) -> "Vocabulary":
         """Return the vocabulary of all words of `captions`, in alphabetical order."""
-        found = {word for caption in captions for word in caption_to_words(caption)}
-        return cls([END_WORD, *sorted(found)])
+        found = {word for caption in captions for word in caption_to_words(caption, letters)}
+        return cls([END_WORD, *sorted(found)], letters)
 
     @classmethod
     def read(cls, path: Path) -> "Vocabulary":
         """Read a vocabulary written by `write`."""
-        words = read_json(path, "prepare the data set, or pretrain the encoders, again")
+        content = read_json(path, "prepare the data set, or pretrain the encoders, again")
+        if isinstance(content, dict) and set(content) == {"letters", "words"}:
+            words, letters = content["words"], content["letters"]
+        else:
+            words, letters = content, RELEASED
         if not isinstance(words, list):
             raise UserError(f"{path}: is not a list of words; prepare the data set again")
-        return cls(words)
+        try:
+            return cls(words, letters)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
 
     def write(self, path: Path) -> None:
-        """Write the words as a JSON list, position = id."""
-        write_json(path, list(self.words))
+        """Write the words as a JSON list, position = id; with a rule other than the released code's, name the rule."""
+        words = list(self.words)
+        write_json(path, words if self.letters == RELEASED else {"letters": self.letters, "words": words})
 
     def __len__(self) -> int:
         return len(self.words)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.words == other.words
+        return isinstance(other, Vocabulary) and (self.words, self.letters) == (other.words, other.letters)
 
     def __hash__(self) -> int:
-        return hash(self.words)
+        return hash((self.words, self.letters))
 
     def encode(self, caption: str) -> np.ndarray:
         """Return the token ids (number of known words,) int32; unknown words are left out. May be empty."""
-        return np.array([self._ids[w] for w in caption_to_words(caption) if w in self._ids], dtype=np.int32)
+        words = caption_to_words(caption, self.letters)
+        return np.array([self._ids[word] for word in words if word in self._ids], dtype=np.int32)
 
     def unknown(self, caption: str) -> list[str]:
         """Return the caption's words that are not in this vocabulary."""
-        return [word for word in caption_to_words(caption) if word not in self._ids]
+        return [word for word in caption_to_words(caption, self.letters) if word not in self._ids]
 
     def encode_or_refuse(self, caption: str) -> np.ndarray:
         """Return the token ids of a user's caption; UserError if the caption holds no known word."""
-        if not caption_to_words(caption):
+        if not caption_to_words(caption, self.letters):
             raise UserError(f"caption {caption!r}: holds no word; write a sentence such as 'this bird has a red crown'")
         tokens = self.encode(caption)
         if not len(tokens):

@@ -222,12 +222,15 @@ def _describe(subject: ImageSet, dataset: PreparedDataset) -> dict[str, object]:
         "kind": subject.kind,
         "name": subject.name,
         "seed": subject.seed,
-        "dataset": dataset.description["source"]["name"],
+        "dataset": dataset.name_of_set,
         "num_images": len(subject),
         "image_size": subject.size,
     }
     if subject.class_of is not None:
         described["made_for"] = "SOA"
+    if dataset.published_set is not None:
+        title, differences = dataset.published_set
+        described |= {"published_set": title, "differences": list(differences)}
     return {**described, "imported": True} if subject.imported else described
 
 
@@ -257,6 +260,7 @@ def _log_to_mlflow(uri: str | None, out: Path, subject: ImageSet, content: Mappi
     tags = {
         "stage": "evaluate",
         "dataset": content["subject"]["dataset"],
+        "data": files.json_sha256(content["inputs"]["data"])[:12],
         "model": subject.name,
         "seed": str(subject.seed),
         "kind": subject.kind,

@@ -90,7 +90,7 @@ def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int
     count = min(num_images, len(subject))
     content = {
         "schema": 1,
-        "subject": {"name": subject.name, "seed": subject.seed, "dataset": dataset.description["source"]["name"]},
+        "subject": {"name": subject.name, "seed": subject.seed, "dataset": dataset.name_of_set},
         "retrieval": {key: value for key, value in used.items() if key != "images"},
         "duplicates": duplicates(dataset),
         "distances": _distances(trained, dataset, subject.read, subject.test_images[:count], used["images"][:count]),

@@ -42,6 +42,8 @@ def train_classifier(
 ) -> None:
     """Train the species classifier on the training classes; write its weights, history.csv and options.json."""
     dataset = PreparedDataset(data)
+    if not dataset.has_classes:
+        raise UserError(f"{data}: its images have no classes; give a data set with classes, or another extractor")
     train = dataset.indices("train")
     classes, of_train = np.unique(dataset.class_ids[train], return_inverse=True)
     labels = np.full((len(dataset), 1), -1, dtype=np.int64)  # images of test classes have no label

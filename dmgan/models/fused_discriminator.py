@@ -127,8 +127,8 @@ def _divided(x: Tensor, factors: Tensor) -> Tensor:
 class _Chain(torch.autograd.Function):
     """Convolutions with spectral norm, each followed by a leaky ReLU, of the rows of K passes.
 
-    Arguments: images or features x (N, C, s, s) in the number format of the passes, the prepared layers, the numbers of
-    rows of the passes, then the layers' weights and biases, which receive the gradients.
+    Arguments: images or features x (N, C, s, s) in the number format of the passes, the prepared layers, the number of
+    rows of each pass, then the layers' weights and biases, which receive the gradients.
     """
 
     @staticmethod

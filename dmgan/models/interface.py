@@ -74,7 +74,10 @@ class TextToImageGAN(nn.Module, ABC):
 
     @abstractmethod
     def discriminators(self) -> nn.ModuleList:
-        """Return new discriminators, one per side in image_sizes (see Discriminator)."""
+        """Return new discriminators, one per side in image_sizes (see Discriminator).
+
+        LossOptions.condition of the registry entry states what they read beside an image.
+        """
 
     @property
     def trained_images(self) -> tuple[int, ...]:

@@ -57,6 +57,7 @@ class Evaluation(NamedTuple):
     num_images: int
     image_size: int
     metrics: dict[str, Measure | None]  # by METRIC(SCORER); None: not defined for this control
+    published_set: tuple[str, tuple[str, ...]] | None  # the papers' data set, and the differences from it
     data: dict[str, str]  # SHA-256 of the prepared data set's files
     inputs: dict[str, object]
     made_for: str = ""  # the metric that the images were made for, such as SOA; "": images of the test captions
@@ -74,8 +75,15 @@ class Measured:
 
     dataset: str
     image_size: int  # of the data set; a model may generate smaller images
+    published_set: tuple[str, tuple[str, ...]] | None  # as in Evaluation
     models: dict[str, list[Evaluation]]  # by name in the registry, with suffix RELEASED if imported; ascending seeds
     controls: dict[str, Evaluation]
+
+    @property
+    def not_published(self) -> str:
+        """How the data set differs from the papers' set of its source; "" if there is no such set or difference."""
+        differences = self.published_set[1] if self.published_set else ()
+        return f"{', '.join(differences)}: not the published set" if differences else ""
 
     def columns(self, metrics: Sequence[str]) -> list[str]:
         """Return every measured METRIC(SCORER), in the order of `metrics`; two scorers never share a column."""
@@ -153,7 +161,8 @@ def read_measured(files: Sequence[Path]) -> Measured:
     for runs in models.values():
         runs.sort(key=lambda each: each.seed)
         _check_same_metrics(runs)
-    measured = Measured(evaluations[0].dataset, max(each.image_size for each in evaluations), models, controls)
+    first, image_size = evaluations[0], max(each.image_size for each in evaluations)
+    measured = Measured(first.dataset, image_size, first.published_set, models, controls)
     measured.check()
     return measured
 
@@ -223,6 +232,7 @@ def read_evaluation(file: Path) -> Evaluation:
             num_images=subject["num_images"],
             image_size=subject["image_size"],
             metrics={metric: _measure(measure, file) for metric, measure in content["metrics"].items()},
+            published_set=_published_set(subject),
             data=dict(content["inputs"]["data"]),
             inputs=dict(content["inputs"]),
             made_for=subject.get("made_for", ""),
@@ -231,6 +241,10 @@ def read_evaluation(file: Path) -> Evaluation:
         raise UserError(f"{file}: is damaged (no {error}); {_HINT}") from error
     _check_subject(evaluation)
     return evaluation
+
+
+def _published_set(subject: dict) -> tuple[str, tuple[str, ...]] | None:
+    return (subject["published_set"], tuple(subject["differences"])) if "published_set" in subject else None
 
 
 def _check_subject(evaluation: Evaluation) -> None:

@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 from dmgan.errors import UserError
 from dmgan.runtime.progress import log
+from dmgan.storage.reading import read_json as read_json  # beside write_json, its inverse
 
 
 @contextmanager
@@ -200,16 +201,6 @@ def write_with(path: Path, save: Callable[[BinaryIO], None]) -> None:
     """Write `path` atomically: call `save` with a binary file that becomes `path` when `save` returns."""
     with atomic_file(path) as file:
         save(file)
-
-
-def read_json(path: Path, hint: str) -> object:
-    """Read JSON from `path`; UserError that ends with `hint` if the file is missing or broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {hint}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not valid JSON ({error}); {hint}") from error
 
 
 def file_sha256(path: Path) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dmgan.errors import UserError
+from dmgan.storage.reading import read_regular_file
 
 MAX_BYTES = 64 << 20  # about three times COCO's captions.pickle
 _MAX_OBJECTS = 5_000_000  # containers and memoised objects, which need far more RAM than their bytes in the file
@@ -30,10 +31,7 @@ def load_plain_pickle(path: Path, hint: str = _HINT) -> object:
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise UserError(f"{path}: holds {size:,} bytes, more than {MAX_BYTES:,}; {hint}")
-        data = path.read_bytes()
+        data = read_regular_file(path, MAX_BYTES)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); {hint}") from error
     try:

@@ -54,7 +54,8 @@ class RunFolder:
         run = self.run
         tags = {
             "stage": run.stage,
-            "dataset": run.dataset.description["source"]["name"],
+            "dataset": run.dataset.name_of_set,
+            "data": files.json_sha256(run.dataset.sha256)[:12],
             "model": run.kind,
             "seed": str(run.seed),
             "config": self.fingerprints.run[:12],

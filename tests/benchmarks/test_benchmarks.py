@@ -140,7 +140,7 @@ def test_fused_and_plain_blocks_are_equal():
 def test_the_projected_schedules_are_the_paper_s_and_the_release_s():
     text = (CONFIGS / "paper.yaml").read_text(encoding="utf-8")
     blocks = yaml.safe_load(text)["hyperparameters"]
-    images = {"CUB": cub.PUBLISHED["train"], "COCO": coco.PUBLISHED["2014"]["train"]}
+    images = {"CUB": cub.PUBLISHED.images["train"], "COCO": coco.PUBLISHED["2014"]["train"]}
     release = {"CUB": (800, 10), "COCO": (200, 16)}  # epochs and batch of the released code's files
     runs = {name: [{"s_per_step": 3.6}] for name in training.CUDA_SETTINGS}
     projected = {

@@ -10,9 +10,9 @@ from PIL import Image
 from dmgan.__main__ import main
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_photographs
-from dmgan.data.sources import cub
 from dmgan.data.sources.cub import list_cub
 from dmgan.errors import UserError
+from tests.data.made_photographs import PHOTOGRAPHS
 from tests.data.made_sources import (
     PER_SPECIES,
     SPECIES,
@@ -30,8 +30,7 @@ from tests.data.made_sources import (
 def test_cub_is_prepared_with_attngan_s_metadata_or_reed_s_captions(captions, tmp_path):
     root = make_cub(tmp_path)
     other = make_metadata(tmp_path) if captions == "metadata" else make_reed(tmp_path)
-    words = tmp_path / "birds" / "captions.pickle" if captions == "metadata" else None
-    listing = list_cub(root, **{captions: other}, captions_per_image=2, captions_pickle=words)
+    listing = list_cub(root, **{captions: other}, captions_per_image=2)
     assert found(listing) == {}
     counts = [decision.detail for decision in listing.decisions]
     assert counts == ["9 train images, CUB has 8,855", "3 test images, CUB has 2,933"]
@@ -163,9 +162,89 @@ def _other_classes(root: Path, birds: Path) -> None:
 def test_every_defect_of_a_copy_of_cub_is_recorded(spoil, kinds, images, tmp_path):
     root, birds = make_cub(tmp_path), make_metadata(tmp_path)
     spoil(root, birds)
-    listing = list_cub(root, metadata=birds, captions_pickle=birds / "captions.pickle")
+    listing = list_cub(root, metadata=birds)
     assert found(listing) == dict.fromkeys(kinds, 1)
     assert len(listing.images) == images
+
+
+def test_a_part_of_cub_with_the_lists_of_the_whole_is_one_decision_for_each_list(tmp_path):
+    """The lists name 40 images more, of species 4, whose files are not there, and the texts are there for all."""
+    root, birds = make_cub(tmp_path), make_metadata(tmp_path)
+    absent = [f"{SPECIES[3]}/Absent_{number:04d}" for number in range(40)]
+    lines = {"images.txt": "{}.jpg", "image_class_labels.txt": "4", "bounding_boxes.txt": "1.0 1.0 5.0 5.0"}
+    for name, text in lines.items():
+        with open(root / name, "a") as file:
+            file.writelines(f"{100 + n} {text.format(image)}\n" for n, image in enumerate(absent))
+    for file, more in (("filenames", absent), ("class_info", [4] * len(absent))):
+        path = birds / "test" / f"{file}.pickle"
+        path.write_bytes(pickle.dumps(pickle.loads(path.read_bytes()) + more, 0))
+    for name in absent:
+        (birds / "text" / f"{name}.txt").write_text("this bird is absent\n")
+    listing = list_cub(root, metadata=birds, captions_per_image=3)
+    assert [(each.found, each.image, each.count, each.detail) for each in listing.decisions[:-2]] == [
+        ("image file that is not there", absent[0], 40, f"40 images, such as {absent[0]}")
+    ]  # fmt: skip
+    assert len(listing.images) == 12
+    (root / "images.txt").write_text("".join(f"{n} {name}.jpg\n" for n, name in enumerate(cub_names(), 1)))
+    listing = list_cub(root, metadata=birds, captions_per_image=10)
+    assert {each.found: each.count for each in listing.decisions[:-2]} == {
+        "image of the split that images.txt does not list": 40, "caption file without an image": 40,
+        "fewer captions than asked for": 12,
+    }  # fmt: skip
+
+
+def test_lists_of_the_split_may_have_the_suffix(tmp_path):
+    root, birds = make_cub(tmp_path), make_metadata(tmp_path)
+    path = birds / "test" / "filenames.pickle"
+    path.write_bytes(pickle.dumps([f"{name}.jpg" for name in pickle.loads(path.read_bytes())], 2))
+    assert [each.split for each in list_cub(root, metadata=birds).images].count("test") == 3
+
+
+def test_the_whole_image_is_kept_on_request(tmp_path):
+    root, birds = make_cub(tmp_path), make_metadata(tmp_path)
+    (root / "bounding_boxes.txt").unlink()
+    listing = list_cub(root, metadata=birds, captions_per_image=3, crop="whole")
+    assert found(listing) == {} and {each.box for each in listing.images} == {None}
+    assert listing.source["crop"] == "whole"
+
+
+def test_captions_may_be_those_of_another_folder(tmp_path):
+    root, birds = make_cub(tmp_path), make_metadata(tmp_path)
+    (birds / "text").rename(tmp_path / "attributes")
+    (tmp_path / "attributes" / f"{cub_names()[0]}.txt").write_text("a red bird\n")
+    listing = list_cub(root, metadata=birds, texts=tmp_path / "attributes", captions_per_image=0)
+    assert listing.images[0].captions == ("a red bird",) and "attributes/" in listing.inputs
+    with pytest.raises(UserError, match="nowhere: is not a folder; give a folder that holds SPECIES/IMAGE.txt"):
+        list_cub(root, metadata=birds, texts=tmp_path / "nowhere")
+
+
+def test_the_faults_of_the_archive_pass_strict_and_others_do_not(tmp_path, capsys):
+    root, birds = make_cub(tmp_path), make_metadata(tmp_path)
+    first, second = (root / "images" / f"{name}.jpg" for name in cub_names()[:2])
+    first.write_bytes(PHOTOGRAPHS["grey"][0]())
+    second.write_bytes(PHOTOGRAPHS["EXIF orientation 0"][0]())
+    lines = (root / "bounding_boxes.txt").read_text().splitlines()
+    lines[4], lines[5] = "5 10.0 12.0 70.0 24.0", "6 0.0 12.0 62.0 24.0"  # of 60 px: too wide, and by rounding
+    (root / "bounding_boxes.txt").write_text("\n".join(lines) + "\n")
+    flags = ["--root", str(root), "--metadata", str(birds), "--captions-per-image", "3", "--image-size", "32"]
+    prepared = ["prepare", "--source", "cub", *flags, "--out", str(tmp_path / "out"), "--workers", "1", "--strict"]
+    assert main(prepared) == 0
+    decisions = PreparedDataset(tmp_path / "out").description["decisions"]
+    assert {(each["image"], each["found"]) for each in decisions if each["image"]} == {
+        (cub_names()[0], "grey image"), (cub_names()[4], "box that reaches beyond the image")
+    }  # fmt: skip
+    assert all(each["accepted"] for each in decisions)
+    second.write_bytes(PHOTOGRAPHS["EXIF rotation"][0]())
+    capsys.readouterr()
+    assert main(prepared) == 1
+    assert "--strict: decisions: 1 x EXIF rotation (turned upright); " in capsys.readouterr().err
+
+
+def test_numbers_of_many_digits_are_refused(tmp_path):
+    root, birds = make_cub(tmp_path), make_metadata(tmp_path)
+    (root / "images.txt").write_text(f"{'1' * 5000} a.jpg\n")
+    with pytest.raises(UserError, match="images.txt: line '1{79}.* is not a number and a text"):
+        list_cub(root, metadata=birds)
 
 
 def test_the_released_vocabulary_is_read_only_on_request(tmp_path, capsys):
@@ -186,9 +265,8 @@ def test_the_released_vocabulary_is_read_only_on_request(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("captions", ["metadata", "captions"])
-def test_the_official_files_of_cub_pass_strict(captions, tmp_path, monkeypatch, capsys):
+def test_the_official_files_of_cub_pass_strict(captions, tmp_path, capsys):
     """All files of the archive and the metadata, and those that desktops add, but few images."""
-    monkeypatch.setattr(cub, "PUBLISHED", {"train": 9, "test": 3})
     root = make_cub(tmp_path)
     other = make_metadata(tmp_path) if captions == "metadata" else make_reed(tmp_path)
     official = ["README", "train_test_split.txt", "attributes/attributes.txt", "parts/parts.txt", "parts/part_locs.txt"]
@@ -200,5 +278,6 @@ def test_the_official_files_of_cub_pass_strict(captions, tmp_path, monkeypatch, 
     flags = ["--root", str(root), f"--{captions}", str(other), "--captions-per-image", "3", "--image-size", "32"]
     out = ["--out", str(tmp_path / "out"), "--workers", "1", "--strict"]
     assert main(["prepare", "--source", "cub", *flags, *out]) == 0
-    assert "no decisions were necessary" in capsys.readouterr().err
+    log = capsys.readouterr().err
+    assert "12 images kept of 12; decisions: 2 x another number of images than published (kept as it is)" in log
     assert PreparedDataset(tmp_path / "out").description["images"] == {"train": 9, "test": 3}

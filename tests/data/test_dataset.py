@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dmgan.__main__ import main
 from dmgan.data import prefetch
 from dmgan.data.batches import TrainingBatches, centre_crop, smaller_sides, to_tensor
 from dmgan.data.dataset import PreparedDataset, pack
@@ -42,10 +43,11 @@ def test_what_was_drawn_comes_back(data, dataset):
 
 def test_preparation_is_the_same_with_any_number_of_workers(data, tmp_path):
     prepare_synthbirds(
-        tmp_path / "two", image_size=32, num_species=8, images_per_species=4, captions_per_image=3, seed=0, workers=2
-    )
+        tmp_path / "synthbirds", image_size=32, num_species=8, images_per_species=4, captions_per_image=3, seed=0,
+        workers=2,
+    )  # fmt: skip
     for path in sorted(data.iterdir()):
-        assert file_sha256(path) == file_sha256(tmp_path / "two" / path.name), path.name
+        assert file_sha256(path) == file_sha256(tmp_path / "synthbirds" / path.name), path.name
 
 
 def test_drawing_replaces_its_own_folder_and_no_other(data, tmp_path):
@@ -229,3 +231,56 @@ def test_vocabulary_round_trip(tmp_path, dataset):
     assert dataset.vocabulary.words[0] == "<end>" and list(dataset.vocabulary.words[1:]) == sorted(
         dataset.vocabulary.words[1:]
     )
+
+
+def test_a_set_has_the_name_of_its_folder_or_the_given_name(data, tmp_path, dataset, capsys):
+    assert dataset.name_of_set == "synthbirds" and dataset.description["name"] == "synthbirds"
+    prepared = ["prepare", "--num-species", "4", "--images-per-species", "1", "--image-size", "32", "--workers", "1"]
+    assert main([*prepared, "--out", str(tmp_path / "few")]) == 0
+    assert main([*prepared, "--out", str(tmp_path / "data"), "--name", "few birds"]) == 0
+    assert [PreparedDataset(tmp_path / name).name_of_set for name in ("few", "data")] == ["few", "few birds"]
+    for name in ("=cmd", "a\nb", " "):
+        assert main([*prepared, "--out", str(tmp_path / "data"), f"--name={name}"]) == 1
+        assert f"data set name {name!r}: must be printable" in capsys.readouterr().err
+
+
+def spoilt(data, folder, name, change):
+    """Return a copy of a prepared set in which `change` replaces the content of one file."""
+    shutil.copytree(data, folder)
+    path = folder / name
+    if name == "index.npz":
+        with np.load(path) as index:
+            arrays = dict(index)
+        change(arrays)
+        np.savez(path, **arrays)
+    else:
+        path.write_text(change)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("dataset.json", "0", "was prepared by another version"),
+        ("dataset.json", '{"format": 1}', "dataset.json: is damaged .it has no source."),
+        ("vocabulary.json", '["<end>", []]', "vocabulary.json: a vocabulary must be a list of words"),
+        ("vocabulary.json", '["<end>"]', "a token is no word of vocabulary.json"),
+        ("index.npz", lambda arrays: arrays.update(shapes=arrays["shapes"].ravel()), "not heights and widths"),
+        ("index.npz", lambda arrays: arrays["shapes"].fill(0), "not heights and widths"),
+        ("index.npz", lambda arrays: arrays.update(class_ids=arrays["class_ids"][1:]), "of different lengths"),
+        ("index.npz", lambda arrays: arrays.update(tokens=arrays["tokens"].astype(float)), "another type"),
+        ("index.npz", lambda arrays: arrays["tokens"].fill(10_000), "a token is no word"),
+        ("index.npz", lambda arrays: arrays["caption_starts"].fill(0), "an image has no caption"),
+        ("index.npz", lambda arrays: arrays.pop("tokens"), "is damaged"),
+    ],
+)
+def test_damaged_files_are_one_error(name, change, message, data, tmp_path):
+    with pytest.raises(UserError, match=message):
+        PreparedDataset(spoilt(data, tmp_path / "set", name, change))
+
+
+def test_an_empty_index_is_one_error(data, tmp_path):
+    shutil.copytree(data, tmp_path / "set")
+    (tmp_path / "set" / "index.npz").write_bytes(b"")
+    with pytest.raises(UserError, match="set: is damaged"):
+        PreparedDataset(tmp_path / "set")

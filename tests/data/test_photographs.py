@@ -1,5 +1,7 @@
 """Photographs: conversion of unusual files, crops and EXIF rotation."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -39,6 +41,7 @@ def test_every_kind_of_file_is_converted_or_left_out_and_recorded(kind, tmp_path
     ("box", "kinds", "shape"),
     [
         ((10, 12, 30, 24), [], (38, 38)),
+        ((-2, -1, 64, 53), [], (38, 45)),  # by rounding
         ((-5, 12, 30, 24), ["box that reaches beyond the image"], (52, 38)),
         ((100, 12, 30, 24), ["box outside the image or empty"], (38, 45)),
         ((10, 12, 0, 24), ["box outside the image or empty"], (38, 45)),
@@ -49,6 +52,16 @@ def test_boxes_outside_the_image_are_recorded(box, kinds, shape, tmp_path):
     (tmp_path / "image").write_bytes(jpeg())
     photograph = read_photograph(tmp_path / "image", box, 38)
     assert [decision.found for decision in photograph.found] == kinds and photograph.pixels.shape[:2] == shape
+
+
+def test_pipes_and_huge_files_are_left_out(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with open(tmp_path / "sparse.jpg", "wb") as file:
+        file.truncate(3 << 30)
+    for name, reason in (("pipe", "it is not a regular file"), ("sparse", "it holds 3,221,225,472 bytes, more than")):
+        photograph = read_photograph(tmp_path / f"{name}.jpg", None, 38)
+        assert photograph.pixels is None and photograph.found[0].found == "unreadable file"
+        assert photograph.found[0].detail.startswith(reason)
 
 
 def test_every_file_name_of_the_supported_formats_is_an_image():

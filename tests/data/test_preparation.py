@@ -41,6 +41,73 @@ def test_every_decision_is_recorded_and_strict_makes_it_an_error(tmp_path, capsy
     assert description["sha256"] == {p.name: file_sha256(p) for p in out.iterdir() if p.name != "dataset.json"}
 
 
+def test_unusable_images_are_left_out_before_the_split_is_drawn(tmp_path):
+    root = make_odd_folder(tmp_path)
+    drawn = [each.name for each in list_folder(root).images if each.split == "test"]
+    assert len(drawn) == 1  # of twelve: a broken file, or an image without a caption, must not be all of the test
+    for spoil in (lambda: (root / drawn[0]).write_bytes(b""), lambda: (root / drawn[0]).with_suffix(".txt").unlink()):
+        spoil()
+        prepare_photographs(list_folder(root), tmp_path / "out", 32, workers=1)
+        assert PreparedDataset(tmp_path / "out").description["images"] == {"train": 9, "test": 1}
+
+
+def test_both_splits_are_checked_with_the_summary_before_photographs_are_read(tmp_path, monkeypatch):
+    rows = [{"image": f"{n}.jpg", "captions": ["a bird" if n else "..."], "split": "train" if n else "test"}
+            for n in range(3)]  # fmt: skip
+    for row in rows:
+        (tmp_path / row["image"]).write_bytes(jpeg())
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr(prepare, "_Photographs", None)  # nothing is read
+    with pytest.raises(UserError, match="has no test image, and both splits are needed; decisions: 1 x caption with"):
+        prepare_photographs(list_folder(tmp_path), tmp_path / "out", 32, workers=1)
+    for row in rows:
+        row.pop("split")
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows[:2])))
+    with pytest.raises(UserError, match="has one image, too few for a training and a test split; decisions: "):
+        prepare_photographs(list_folder(tmp_path), tmp_path / "out", 32, workers=1)
+    (tmp_path / "captions.jsonl").write_text(json.dumps(rows[0]))
+    with pytest.raises(UserError, match="has no image to prepare; decisions: .*1 x caption without a word"):
+        prepare_photographs(list_folder(tmp_path), tmp_path / "out", 32, workers=1)
+
+
+def test_a_split_that_loses_its_photographs_is_refused_with_the_cause(tmp_path):
+    for number, split in enumerate(("train", "train", "test")):
+        (tmp_path / split).mkdir(exist_ok=True)
+        (tmp_path / split / f"{number}.jpg").write_bytes(jpeg() if split == "train" else b"")
+        (tmp_path / split / f"{number}.txt").write_text("a bird\n")
+    with pytest.raises(UserError, match="has no test image, .* 1 x no image file of a known kind .image left out."):
+        prepare_photographs(list_folder(tmp_path), tmp_path / "out", 32, workers=1)
+
+
+def test_a_photograph_of_both_splits_is_recorded(tmp_path):
+    for name in ("train/a", "train/b", "test/copy_of_a", "test/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg(colour=(0, 0, 99) if name.endswith("a") else (ord(name[-1]), 0, 0)))
+        (tmp_path / f"{name}.txt").write_text("a bird\n")
+    prepare_photographs(list_folder(tmp_path), tmp_path / "out" / "set", 32, workers=1)
+    (decision,) = PreparedDataset(tmp_path / "out" / "set").description["decisions"]
+    assert (decision["image"], decision["detail"]) == ("test/copy_of_a.jpg", "train/a.jpg")
+    assert decision["found"] == "test image that is also a training image"
+
+
+def test_what_is_enlarged_shared_or_lost_is_said(tmp_path, capsys):
+    root = make_odd_folder(tmp_path)
+    for name in ("0", "1"):
+        (root / f"{name}.txt").write_text("ein grüner Käfer\n")
+    prepared = ["prepare", "--source", "folder", "--root", str(root), "--image-size", "64", "--workers", "1", "--out"]
+    assert main([*prepared, str(tmp_path / "folded")]) == 0
+    log = capsys.readouterr().err
+    assert "12 of 12 images or crops are smaller than 76 px and were enlarged" not in log  # the torn file was not
+    assert "11 of 12 images or crops are smaller than 76 px and were enlarged" in log
+    assert "2 of 11 captions are captions of several images; " in log and "lose letters" not in log
+    assert "kafer" in PreparedDataset(tmp_path / "folded").vocabulary.words
+    assert main([*prepared, str(tmp_path / "dropped"), "--letters", "released"]) == 0
+    assert "4 words of captions lose letters that are not ASCII, such as 'grüner', which becomes 'grner', " in (
+        capsys.readouterr().err
+    )
+    assert "kfer" in PreparedDataset(tmp_path / "dropped").vocabulary.words
+
+
 def test_a_preparation_replaces_only_its_own_folder(tmp_path, capsys):
     root, out = make_odd_folder(tmp_path), tmp_path / "out"
     photographs = {path: path.read_bytes() for path in root.iterdir()}
@@ -69,7 +136,7 @@ def test_a_preparation_replaces_only_its_own_folder(tmp_path, capsys):
 def test_an_interrupted_preparation_resumes_with_the_same_bytes(tmp_path, monkeypatch, capsys):
     listing = list_folder(make_odd_folder(tmp_path))
     monkeypatch.setattr(prepare, "_CHUNK", 2)
-    prepare_photographs(listing, tmp_path / "whole", 32, workers=2)
+    prepare_photographs(listing, tmp_path / "whole", 32, name="out", workers=2)
     append, appended = prepare._Photographs._append, []
 
     def killed(self, chunk, pixels, lines):
@@ -82,10 +149,10 @@ def test_an_interrupted_preparation_resumes_with_the_same_bytes(tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(prepare._Photographs, "_append", killed)
         with pytest.raises(KeyboardInterrupt):
-            prepare_photographs(listing, tmp_path / "torn", 32, workers=1)
+            prepare_photographs(listing, tmp_path / "torn", 32, name="out", workers=1)
     assert not (tmp_path / "torn").exists()
     capsys.readouterr()
-    prepare_photographs(listing, tmp_path / "torn", 32, workers=1)
+    prepare_photographs(listing, tmp_path / "torn", 32, name="out", workers=1)
     assert "resuming after 6 of 12 photographs" in capsys.readouterr().err
     for path in (tmp_path / "whole").iterdir():
         assert file_sha256(path) == file_sha256(tmp_path / "torn" / path.name), path.name
@@ -111,7 +178,7 @@ def test_a_killed_preparation_leaves_neither_workers_nor_a_lock(tmp_path, monkey
     assert not (tmp_path / "out").exists()
     prepare_photographs(listing, tmp_path / "out", 32, workers=1)
     assert "of 12 photographs" in capsys.readouterr().err
-    prepare_photographs(listing, tmp_path / "whole", 32, workers=1)
+    prepare_photographs(listing, tmp_path / "whole", 32, name="out", workers=1)
     for path in (tmp_path / "whole").iterdir():
         assert file_sha256(path) == file_sha256(tmp_path / "out" / path.name), path.name
 
@@ -121,7 +188,7 @@ def test_a_preparation_killed_at_any_step_of_the_final_rename_resumes(tmp_path, 
     monkeypatch.setattr(os, "sync", lambda: None)
     root, home = make_odd_folder(tmp_path), tmp_path / "home"
     prepare_photographs(list_folder(root), tmp_path / "old", 24, workers=1)
-    prepare_photographs(list_folder(root), tmp_path / "whole", 32, workers=1)
+    prepare_photographs(list_folder(root), tmp_path / "whole", 32, name="out", workers=1)
     old, whole = contents(tmp_path / "old"), contents(tmp_path / "whole")
     stopped = []
 
@@ -157,7 +224,7 @@ def test_a_full_disk_is_one_error_line_and_the_preparation_resumes(name, tmp_pat
     for path in root.glob("*.txt"):
         path.write_text("a b c d e f g h\n" * 60)
     prepared = ["prepare", "--source", "folder", "--root", str(root), "--image-size", "8", "--workers", "1", "--out"]
-    assert main([*prepared, str(tmp_path / "whole")]) == 0
+    assert main([*prepared, str(tmp_path / "whole"), "--name", "out"]) == 0
     limit = (tmp_path / "whole" / name).stat().st_size - 1
     assert (tmp_path / "whole" / "images.bin").stat().st_size < limit
     capsys.readouterr()
@@ -195,7 +262,7 @@ def test_photographs_lost_by_a_power_cut_are_read_again(tmp_path, capsys):
     capsys.readouterr()
     prepare_photographs(listing, tmp_path / "out", 32, workers=1)
     assert "resuming after 5 of 12 photographs" in capsys.readouterr().err
-    prepare_photographs(listing, tmp_path / "whole", 32, workers=1)
+    prepare_photographs(listing, tmp_path / "whole", 32, name="out", workers=1)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
@@ -210,7 +277,7 @@ def test_a_photograph_that_changed_is_read_again(tmp_path, capsys):
     assert sum(PreparedDataset(tmp_path / "out").description["images"].values()) == 12
 
 
-def test_captions_are_encoded_in_the_released_vocabulary(tmp_path):
+def test_captions_are_encoded_in_the_released_vocabulary(tmp_path, capsys):
     root = make_odd_folder(tmp_path)
     words = ["<end>", "grey", "bird", "tiny"]
     content = [[], [], dict(enumerate(words)), {word: number for number, word in enumerate(words)}]
@@ -224,6 +291,9 @@ def test_captions_are_encoded_in_the_released_vocabulary(tmp_path):
     assert found(opened.description["decisions"])["captions without a word of captions.pickle"] == 1
     grey = next(i for i in range(len(opened)) if opened.name(i) == "grey.jpg")
     assert list(opened.tokens(grey, 0)) == [2, 1]
+    folded = ["prepare", "--source", "folder", "--out", str(tmp_path / "out"), *flags, "--letters", "folded"]
+    assert main(folded) == 1
+    assert "--letters folded: the vocabulary of --captions-pickle was made by the rule" in capsys.readouterr().err
 
 
 def test_flags_of_another_source_are_refused(tmp_path, capsys):

@@ -51,14 +51,15 @@ def test_reading_every_source_is_cheap():
 def test_options_are_the_given_values_and_the_defaults():
     options = find_source("folder").options({"root": "photos", "test_share": None})
     assert options == {
-        "root": Path("photos"), "captions": None, "captions_pickle": None, "captions_per_image": 0, "test_share": 0.1
+        "root": Path("photos"), "captions": None, "captions_pickle": None, "captions_per_image": 0, "test_share": 0.1,
+        "validation": None, "letters": "folded",
     }  # fmt: skip
 
 
 def test_images_to_expect():
     birds, coco = find_source("synthbirds"), find_source("coco")
     assert birds.image_counts(birds.options({"num_species": 8, "images_per_species": 4})) == (24, 8)
-    assert coco.image_counts(coco.options({"year": "2017"})) == tuple(PUBLISHED["2017"].values())
+    assert coco.image_counts(coco.options({"root": "nowhere", "year": "2017"})) == tuple(PUBLISHED["2017"].values())
 
 
 def test_input_files_of_cub_follow_the_flags():

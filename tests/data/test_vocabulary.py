@@ -1,10 +1,12 @@
 """Captions to tokens: the papers' rules, and the vocabulary of released encoders."""
 
+import json
 import pickle
 
 import numpy as np
 import pytest
 
+from dmgan.data.letters import FOLDED
 from dmgan.data.vocabulary import Vocabulary, caption_to_words, fit_caption, pad_captions, read_vocabulary
 from dmgan.errors import UserError
 from dmgan.runtime.randomness import generator
@@ -28,6 +30,45 @@ WORDS = Vocabulary(["<end>", "a", "bird", "red", "with", "wings"])
 )
 def test_words_are_lower_case_ascii(caption, words):
     assert caption_to_words(caption) == words
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("Grüner Käfer, STRAẞE", ["gruner", "kafer", "strasse"]),
+        ("cafe\u0301 naïve", ["cafe", "naive"]),  # the accent is a character of its own
+        ("smørrebrød \u0141ód\u017a", ["smorrebrod", "lodz"]),
+        ("\u9ce5 \u043f\u0442\u0438\u0446\u0430 bird", ["\u9ce5", "\u043f\u0442\u0438\u0446\u0430", "bird"]),
+        ("This bird's red\ufffd\ufffdcrown", ["this", "bird", "s", "red", "crown"]),
+    ],
+)
+def test_letters_may_be_folded_instead_of_dropped(caption, words):
+    assert caption_to_words(caption, FOLDED) == words
+
+
+def test_the_rule_for_letters_is_stored_with_the_words(tmp_path):
+    folded = Vocabulary.of(["grüner Käfer"], FOLDED)
+    assert folded.words == ("<end>", "gruner", "kafer") and folded.encode("GRÜNER bird").tolist() == [1]
+    assert Vocabulary.of(["grüner Käfer"]).words == ("<end>", "grner", "kfer")  # as the released code
+    for vocabulary in (folded, WORDS):
+        vocabulary.write(tmp_path / "vocabulary.json")
+        assert Vocabulary.read(tmp_path / "vocabulary.json") == vocabulary
+    assert json.loads((tmp_path / "vocabulary.json").read_text()) == list(WORDS.words)
+    assert Vocabulary(WORDS.words, FOLDED) != WORDS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (["<end>", []], "must be a list of words"), ([], "must be a list of words"), ({}, "is not a list of words"),
+        ({"letters": "other", "words": ["<end>"]}, "letters 'other' is none of released, folded"),
+        ({"letters": "folded", "words": "<end>"}, "is not a list of words"),
+    ],
+)  # fmt: skip
+def test_other_content_is_no_vocabulary(content, message, tmp_path):
+    (tmp_path / "vocabulary.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"vocabulary.json: .*{message}"):
+        Vocabulary.read(tmp_path / "vocabulary.json")
 
 
 def test_ids_count_from_one_and_unknown_words_are_left_out():

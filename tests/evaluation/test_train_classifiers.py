@@ -7,7 +7,7 @@ import pytest
 from dmgan.errors import UserError
 from dmgan.evaluation.attribute_values import NAMES
 from dmgan.evaluation.networks.attributes import TrainedAttributes
-from dmgan.evaluation.train_classifiers import train_attributes
+from dmgan.evaluation.train_classifiers import train_attributes, train_classifier
 from dmgan.options import ClassifierOptions
 from tests.conftest import CPU
 
@@ -20,14 +20,25 @@ def test_the_attribute_classifier_records_its_accuracy(attributes_folder):
     assert trained.protocol["accuracy_on_real_test_images"] == written["test_accuracy_of_named"]
 
 
-def test_without_attributes_in_captions_there_is_no_attribute_classifier(data, tmp_path):
-    other = tmp_path / "other"
+def with_description(data, other, change):
+    """Return a copy of a prepared set whose dataset.json is changed in place."""
     other.mkdir()
     for path in data.iterdir():
         (other / path.name).symlink_to(path)
     description = json.loads((data / "dataset.json").read_text())
-    description["source"]["name"] = "cub"
+    change(description)
     (other / "dataset.json").unlink()
     (other / "dataset.json").write_text(json.dumps(description))
+    return other
+
+
+def test_without_classes_there_is_no_species_classifier(data, tmp_path):
+    other = with_description(data, tmp_path / "other", lambda description: description.update(classes=None))
+    with pytest.raises(UserError, match="other: its images have no classes; give a data set with classes"):
+        train_classifier(other, tmp_path / "out", ClassifierOptions(), 0, CPU)
+
+
+def test_without_attributes_in_captions_there_is_no_attribute_classifier(data, tmp_path):
+    other = with_description(data, tmp_path / "other", lambda description: description["source"].update(name="cub"))
     with pytest.raises(UserError, match="name no known attributes"):
         train_attributes(other, tmp_path / "out", ClassifierOptions(), 0, CPU)

@@ -11,7 +11,7 @@ from dmgan.models.discriminators import Discriminator, LogitHead
 from dmgan.models.fused_discriminator import DotProductHead, FusedDiscriminator, fuse_discriminator
 from dmgan.models.initialisation import initialise
 from dmgan.options import LossOptions
-from dmgan.training.gan_losses import adversarial_loss, discriminator_loss
+from dmgan.training.gan_losses import adversarial_loss, discriminator_logits, discriminator_loss
 
 EMBEDDING_DIM = 5
 RELEASE = LossOptions()
@@ -118,6 +118,25 @@ def test_every_pass_of_a_layer_is_one_power_iteration():
             layer.normalised_weight()
     for name in ("img_code_s16.0.module.weight_u", "COND_DNET.jointConv.0.module.weight_v"):
         torch.testing.assert_close(fused.state_dict()[name], plain.state_dict()[name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_separate_passes_equal_those_of_the_plain_discriminator(layout):
+    plain = discriminator_of(64)
+    fused = fuse_discriminator(copy.deepcopy(plain), second_derivatives=False)
+    found = []
+    for network in (plain, fused):
+        network.to(memory_format=layout)
+        images = [images_of(64, 3, seed).to(memory_format=layout).requires_grad_() for seed in (1, 2)]
+        sentence = sentences_of(3).requires_grad_()
+        logits = discriminator_logits(network, *images, sentence, sentence[1:], LOSSES["all terms"])
+        logits = [each for each in logits if each is not None]
+        trained = [each for each in network.parameters() if each.requires_grad]
+        wanted = [images[0], sentence, *trained]
+        found.append((logits, torch.autograd.grad(sum(each.square().sum() for each in logits), wanted)))
+    assert len(found[0][0]) == 6
+    torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(dict(fused.state_dict()), dict(plain.state_dict()), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("normalisation", "second"), [("batch", False), ("spectral", True)])

@@ -12,6 +12,7 @@ from benchmarks import rates as measuring
 from dmgan.errors import UserError
 from dmgan.models.registry import build_model, options_of
 from dmgan.options import ArchitectureOptions, EngineOptions
+from tests.data.made_sources import make_coco, make_cub, make_metadata
 from tests.paths import CONFIGS
 from tests.workflow.configurations import expected_jobs
 from workflow.configuration import read_configuration
@@ -258,11 +259,18 @@ def test_plan_says_what_it_rests_on(tmp_path, capsys, paper):
     assert other.split()[-3:] == ["?", "?", "-"]
 
 
-def test_images_are_counted_as_prepared_drawn_or_published(data, tmp_path):
+def test_images_are_counted_as_prepared_drawn_listed_or_published(data, tmp_path):
     birds = {"source": "synthbirds", "num_species": 8, "images_per_species": 4}
-    config = {"datasets": {"birds": birds, "coco": {"source": "coco", "year": "2017"}}}
+    coco = {"source": "coco", "year": "2017", "root": str(tmp_path / "coco")}
+    cub = {"source": "cub", "root": str(tmp_path / "CUB_200_2011"), "metadata": str(tmp_path / "birds")}
+    config = {"datasets": {"birds": birds, "coco": coco, "cub": cub}}
+    assert image_counts(config, "cub", tmp_path) == (8_855, 2_933)
+    make_cub(tmp_path), make_metadata(tmp_path)
+    assert image_counts(config, "cub", tmp_path) == (9, 3)
     assert image_counts(config, "birds", tmp_path) == (24, 8)
     assert image_counts(config, "coco", tmp_path) == (118_287, 5_000)
+    make_coco(tmp_path, "2017")
+    assert image_counts(config, "coco", tmp_path) == (2, 1)
     shutil.copytree(data, tmp_path / "data" / "coco")
     assert image_counts(config, "coco", tmp_path) == (24, 8)
 

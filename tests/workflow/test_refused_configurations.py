@@ -3,6 +3,7 @@
 import pytest
 
 from dmgan.errors import UserError
+from tests.data.made_sources import picture, save
 from tests.project import copy_of_project, run
 from tests.workflow.configurations import read_config, write_config
 from workflow.configuration import read_configuration
@@ -10,6 +11,10 @@ from workflow.configuration import read_configuration
 
 def _unknown_key(config):
     config["image_count"] = 3
+
+
+def _name_with_a_line_end(config):
+    config["datasets"]["synthbirds\n"] = {}
 
 
 def _unknown_hyperparameter(config):
@@ -78,6 +83,7 @@ def _inception_without_weights(config):
     "spoil, named",
     [
         (_unknown_key, "top level: unknown key image_count; known are presets, datasets, "),
+        (_name_with_a_line_end, r"datasets: 'synthbirds\n' does not match"),
         (_unknown_hyperparameter, "hyperparameters.synthbirds.dmgan: unknown key epoch; known are base_size, "),
         (_unknown_model, "models.2: 'dmgann' is not one of "),
         (_missing_block, "hyperparameters.synthbirds: has no block for attngan; add it"),
@@ -163,3 +169,23 @@ def test_fewer_gpus_than_a_training_wants_are_refused_before_any_job(offered, tm
     there.parent.mkdir(parents=True)
     there.touch()  # a training that is there already wants none
     assert dry_run("attngan", *offered).returncode == 0
+
+
+@pytest.mark.parametrize("flags", [{"source": "folder"}, {"source": "coco"}])
+def test_species_need_classes(flags, tmp_path):
+    """A set without classes has none: a classifier of as many classes as images would learn nothing."""
+    save(tmp_path / "photos" / "a.jpg", picture())
+    (tmp_path / "photos" / "captions.jsonl").write_text('{"image": "a.jpg", "captions": ["a bird"]}')
+    config = read_config("config.yaml")
+    config["datasets"]["synthbirds"] = {**flags, "root": str(tmp_path / "photos")}
+    path = write_config(tmp_path / "photos.yaml", config)
+    refusal = "datasets.synthbirds.extractors: species needs a data set with classes, and synthbirds has none; name"
+    with pytest.raises(UserError, match=f"photos.yaml: {refusal}"):
+        read_configuration(path)
+    config["datasets"]["synthbirds"]["extractors"] = ["inception-tf"]
+    assert read_configuration(write_config(path, config))
+    if flags["source"] == "folder":
+        del config["datasets"]["synthbirds"]["extractors"]
+        text = '{"image": "a.jpg", "captions": ["a bird"], "class": "wren"}'
+        (tmp_path / "photos" / "captions.jsonl").write_text(text)
+        assert read_configuration(write_config(path, config))

@@ -9,6 +9,7 @@ sys.path.insert(0, workflow.basedir)  # the project's root
 
 from dmgan.errors import UserError
 from dmgan.options import CONTROLS
+from dmgan.storage.reading import read_yaml
 from workflow.configuration import (
     caption_words_of,
     compares_retrieval,
@@ -19,6 +20,7 @@ from workflow.configuration import (
     has_detector,
     has_own_caption_length,
     input_files,
+    input_fingerprint,
     models_of,
     needs_captioner,
     preparation_block,
@@ -40,6 +42,13 @@ def refuse(message):
     """Exit with a one-line message that names the configuration file; a WorkflowError would print a traceback."""
     sys.exit(f"{config_source()}: {message}")
 
+
+# Snakemake has read these files; of a repeated key it silently takes the last value.
+for file in workflow.overwrite_configfiles or workflow.configfiles:
+    try:
+        read_yaml(Path(file), "fix it")
+    except UserError as error:
+        sys.exit(str(error))
 
 try:
     complete_configuration(config)
@@ -75,6 +84,11 @@ def dataset_flags(wildcards):
 def source_files(wildcards):
     """Return the source files whose change makes a data set out of date; `prepare` reports missing files."""
     return [str(path) for path in input_files(config, wildcards.dataset)]
+
+
+def source_fingerprint(wildcards):
+    """Return a hash of the texts and images of a source: a changed parameter makes the data set out of date."""
+    return input_fingerprint(config, wildcards.dataset)
 
 
 MLFLOW = "--mlflow sqlite:///results/mlflow.db"

@@ -17,6 +17,7 @@ rule prepare:
     threads: 8
     params:
         flags=dataset_flags,
+        fingerprint=source_fingerprint,
     shell:
         "python -m dmgan prepare --out results/data/{wildcards.dataset} {params.flags}"
         " --workers {threads} > {log} 2>&1"

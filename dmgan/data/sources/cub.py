@@ -1,30 +1,42 @@
 """Source `cub`: CUB-200-2011 as published, with the captions of Reed et al. and their split by species."""
 
 import hashlib
+import os
 from pathlib import Path
 
+from dmgan.data.letters import RELEASED
 from dmgan.data.sources.listing import (
+    LEFT_OUT,
+    NO_BOX,
+    NO_FILE,
+    NO_LABEL,
+    NO_SPLIT,
+    NOT_IN_LIST,
     Decision,
     Listed,
     Listing,
     caption_lines,
     files_under,
+    merge_partial_lists,
     read_lines,
+    readable_captions,
     size_and_sha256,
     unexpected_counts,
     unlisted_images,
     unused_captions,
     usable_captions,
     without_duplicates,
-    without_missing_files,
 )
-from dmgan.data.sources.table import CAPTIONS_PER_IMAGE_HELP, CAPTIONS_PICKLE, Flag, Source
+from dmgan.data.sources.table import CAPTIONS_PER_IMAGE_HELP, CAPTIONS_PICKLE, Flag, PublishedSet, Source, letters_flag
 from dmgan.errors import UserError
 from dmgan.runtime.progress import log
 from dmgan.storage.plain_pickle import load_plain_pickle
 
-PUBLISHED = {"train": 8_855, "test": 2_933}  # 150 and 50 species
+PUBLISHED = PublishedSet("CUB", {"train": 8_855, "test": 2_933}, species=200, image_size=256)
 CAPTIONS_PER_IMAGE = 10
+BOX, WHOLE = "box", "whole"
+# The archive has grey images and boxes that reach beyond the image: of species 1 to 50, image 448, and 999 and 1218.
+KNOWN = frozenset({"grey image", "box that reaches beyond the image"})
 _HINT = "give the folder CUB_200_2011 of the original archive (fetch cub-images)"
 _HINT_METADATA = "give the folder birds of AttnGAN's metadata, its text.zip unpacked (fetch cub-captions)"
 _HINT_CAPTIONS = "give the folder cvpr2016_cub of Reed et al.: text_c10/ and testclasses.txt"
@@ -35,14 +47,16 @@ def list_cub(
     metadata: Path | None = None,
     captions: Path | None = None,
     captions_per_image: int = CAPTIONS_PER_IMAGE,
-    captions_pickle: Path | None = None,
+    texts: Path | None = None,
+    crop: str = BOX,
+    letters: str = RELEASED,
 ) -> Listing:
     """Return CUB's listing, with captions and split from AttnGAN's `metadata` or Reed et al.'s `captions`.
 
     metadata holds text/SPECIES/IMAGE.txt, train/filenames.pickle and test/filenames.pickle; captions holds
-    text_c10/SPECIES/IMAGE.txt and testclasses.txt, the published list of the 50 test species. Class ids are those of
-    image_class_labels.txt, minus 1. captions_pickle: the file whose vocabulary the preparation uses; if it is None and
-    metadata holds a captions.pickle, a log line says that this file is not read.
+    text_c10/SPECIES/IMAGE.txt and testclasses.txt, the published list of the 50 test species. texts: another folder of
+    SPECIES/IMAGE.txt. Class ids are those of image_class_labels.txt, minus 1. crop: to the square about the bounding
+    box, as in the papers, or the whole image. A part of the archive may come with the lists of the whole.
     """
     root = Path(root)
     if (metadata is None) == (captions is None):
@@ -52,58 +66,57 @@ def list_cub(
         )
     inputs: dict[str, dict[str, object]] = {}
     columns = {name: _table(root / name, inputs) for name in ("images.txt", "image_class_labels.txt")}
-    boxes = _boxes(root / "bounding_boxes.txt", inputs)
+    boxes = _boxes(root / "bounding_boxes.txt", inputs) if crop == BOX else {}
     species = _table(root / "classes.txt", inputs)
     names = {number: file_name.removesuffix(".jpg") for number, file_name in columns["images.txt"].items()}
     classes = _classes(root / "image_class_labels.txt", columns["image_class_labels.txt"])
+    texts = _texts(metadata, captions, texts)
     if metadata is not None:
-        texts = Path(metadata) / "text"
-        _require_folder(texts, _HINT_METADATA)
         splits, decisions = _split_by_pickles(Path(metadata), {names[n]: classes.get(n) for n in names}, inputs)
-        if captions_pickle is None and (Path(metadata) / "captions.pickle").is_file():
-            log(
-                f"{Path(metadata) / 'captions.pickle'}: is not read: the vocabulary is made from the captions. "
-                "To train with released encoders, give this file as --captions-pickle"
-            )
     else:
-        texts = Path(captions) / "text_c10"
-        _require_folder(texts, _HINT_CAPTIONS)
         splits, decisions = _split_by_species(Path(captions) / "testclasses.txt", species, names, inputs)
     listed, hasher, size = [], hashlib.sha256(), 0
     for number, name in names.items():
-        if name not in splits:
-            decisions.append(Decision(name, "image of no split", "image left out"))
+        image = root / "images" / columns["images.txt"][number]
+        absent = {NO_FILE: not os.path.isfile(image), NO_SPLIT: name not in splits, NO_LABEL: number not in classes}
+        if any(absent.values()):
+            decisions.append(Decision(name, next(kind for kind, here in absent.items() if here), LEFT_OUT))
             continue
-        if number not in classes:
-            decisions.append(Decision(name, "image without a class label", "image left out"))
-            continue
-        if number not in boxes:
-            decisions.append(Decision(name, "image without a bounding box", "whole image kept"))
+        if crop == BOX and number not in boxes:
+            decisions.append(Decision(name, NO_BOX, "whole image kept"))
         path = texts / f"{name}.txt"
-        lines, wrong = caption_lines(path) if path.is_file() else ([], [])
+        lines, wrong = caption_lines(path) if os.path.lexists(path) else ([], [])
         content = "\n".join(lines).encode()
         hasher.update(f"{name} {len(content)}\n".encode() + content)
         size += len(content)
         decisions += [Decision(name, found, decision, detail) for found, decision, detail in wrong]
-        kept, found = usable_captions(name, lines, captions_per_image)
-        decisions += found
+        readable, unreadable = readable_captions(name, lines)
+        kept, found = usable_captions(name, readable, captions_per_image, letters)
+        decisions += unreadable + found
         if kept:
-            path = root / "images" / columns["images.txt"][number]
-            listed.append(Listed(name, path, kept, classes[number], splits[name], boxes.get(number)))
+            listed.append(Listed(name, image, kept, classes[number], splits[name], boxes.get(number)))
     decisions += unlisted_images(root / "images", set(columns["images.txt"].values()))
     decisions += unused_captions(files_under(texts), {f"{name}.txt" for name in names.values()})
     inputs[f"{texts.name}/"] = {"bytes": size, "sha256": hasher.hexdigest()}
     listed, twice = without_duplicates(listed)
-    listed, missing = without_missing_files(listed)
-    counts = unexpected_counts(listed, PUBLISHED, "CUB")
-    source = {"name": "cub", "split": "metadata" if metadata else "testclasses.txt"}
+    counts = unexpected_counts(listed, PUBLISHED.images, "CUB")
+    source = {"name": "cub", "split": "metadata" if metadata else "testclasses.txt", "crop": crop, "letters": letters}
     source |= {"captions_per_image": captions_per_image}
-    return Listing(source, listed, decisions + twice + missing + counts, inputs)
+    decisions = merge_partial_lists([*decisions, *twice, *counts])
+    return Listing(source, listed, decisions, inputs, known=KNOWN, letters=letters)
 
 
-def _require_folder(folder: Path, hint: str) -> None:
+def _texts(metadata: Path | None, captions: Path | None, texts: Path | None) -> Path:
+    """Return the folder of the texts, which exists."""
+    if texts is not None:
+        folder, hint = Path(texts), "give a folder that holds SPECIES/IMAGE.txt"
+    elif metadata is not None:
+        folder, hint = Path(metadata) / "text", _HINT_METADATA
+    else:
+        folder, hint = Path(captions) / "text_c10", _HINT_CAPTIONS
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; {hint}")
+    return folder
 
 
 def _table(path: Path, inputs: dict) -> dict[int, str]:
@@ -111,8 +124,8 @@ def _table(path: Path, inputs: dict) -> dict[int, str]:
     table = {}
     for line in read_lines(path, _HINT):
         number, _, text = line.strip().partition(" ")
-        if not number.isdigit() or not text:
-            raise UserError(f"{path}: line {line!r} is not a number and a text; {_HINT}")
+        if not number.isdecimal() or len(number) > 9 or not text:
+            raise UserError(f"{path}: line {line[:80]!r} is not a number and a text; {_HINT}")
         if int(number) in table:
             raise UserError(f"{path}: number {number} occurs more than once; {_HINT}")
         table[int(number)] = text
@@ -124,8 +137,8 @@ def _classes(path: Path, labels: dict[int, str]) -> dict[int, int]:
     """Convert labels that count from 1 to class ids that count from 0, by image number."""
     classes = {}
     for number, text in labels.items():
-        if not text.isdecimal() or int(text) < 1:
-            raise UserError(f"{path}: label {text!r} of image {number} is not a number from 1; {_HINT}")
+        if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+            raise UserError(f"{path}: label {text[:60]!r} of image {number} is not a number from 1; {_HINT}")
         classes[number] = int(text) - 1
     return classes
 
@@ -152,9 +165,10 @@ def _split_by_pickles(metadata: Path, class_of: dict[str, int | None], inputs: d
         if type(names) not in (list, tuple) or not all(type(name) is str for name in names):
             raise UserError(f"{path}: is not a list of file names; {_HINT_METADATA}")
         inputs[f"{split}/{path.name}"] = size_and_sha256(path)
+        names = [name.removesuffix(".jpg") for name in names]  # some copies have the suffix
         for name in names:
             if name not in class_of:
-                decisions.append(Decision(name, "image of the split that images.txt does not list", "image left out"))
+                decisions.append(Decision(name, NOT_IN_LIST, LEFT_OUT))
             elif name not in splits:
                 splits[name] = split
             elif splits[name] == split:
@@ -207,6 +221,41 @@ def _input_files(options: dict) -> list[Path]:
     return files
 
 
+def _input_folders(options: dict) -> list[Path]:
+    folders = [options["root"] / "images"]
+    if options["texts"] is not None:
+        folders.append(options["texts"])
+    elif options["metadata"] is not None:
+        folders.append(options["metadata"] / "text")
+    elif options["captions"] is not None:
+        folders.append(options["captions"] / "text_c10")
+    return folders
+
+
+def _list(options: dict) -> Listing:
+    return list_cub(**{name: value for name, value in options.items() if name != "captions_pickle"})
+
+
+def _collect(options: dict, _: int) -> Listing:
+    """Return the listing; log that a vocabulary in the metadata is not read unless `captions_pickle` names it."""
+    listing, metadata = _list(options), options["metadata"]
+    if options["captions_pickle"] is None and metadata is not None and (metadata / "captions.pickle").is_file():
+        log(
+            f"{metadata / 'captions.pickle'}: is not read: the vocabulary is made from the captions. "
+            "To train with released encoders, give this file as --captions-pickle"
+        )
+    return listing
+
+
+def _image_counts(options: dict) -> tuple[int, int]:
+    """Return the numbers of training and test images of the lists; the published numbers if there are no lists yet."""
+    try:
+        splits = [image.split for image in _list(options).images]
+    except UserError:
+        return tuple(PUBLISHED.images.values())
+    return splits.count("train"), splits.count("test")
+
+
 SOURCE = Source(
     name="cub",
     flags={
@@ -217,13 +266,20 @@ SOURCE = Source(
         "captions": Flag(
             Path, "Reed et al.'s folder cvpr2016_cub, instead of --metadata", bounds={"minLength": 1}, is_input=True
         ),
+        "texts": Flag(
+            Path, "another folder of SPECIES/IMAGE.txt with the captions", bounds={"minLength": 1}, is_input=True
+        ),
+        "crop": Flag(str, "the papers' square about the bounding box, or the whole image", BOX, {"enum": [BOX, WHOLE]}),
+        "letters": letters_flag(RELEASED),
         "captions_pickle": CAPTIONS_PICKLE,
         "captions_per_image": Flag(int, CAPTIONS_PER_IMAGE_HELP, CAPTIONS_PER_IMAGE, {"minimum": 0}),
     },
-    collect=lambda options, _: list_cub(**options),
+    collect=_collect,
     input_files=_input_files,
-    image_counts=lambda options: (PUBLISHED["train"], PUBLISHED["test"]),
+    input_folders=_input_folders,
+    image_counts=_image_counts,
     aspect=1.05,  # the crops are squares that the image's edge sometimes clips
     captions_per_image=CAPTIONS_PER_IMAGE,
     words_per_caption=15,
+    published=PUBLISHED,
 )

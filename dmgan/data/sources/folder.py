@@ -1,132 +1,199 @@
-"""Source `folder`: images with a captions file (JSON lines), or with one text file beside every image."""
+"""Source `folder`: images with a file that lists their captions, or with one text file beside every image."""
 
 import hashlib
-import json
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from dmgan.data.letters import FOLDED
+from dmgan.data.sources.caption_files import names_columns, read_caption_file, split_name
+from dmgan.data.sources.folder_lists import Image, images_of_lists
 from dmgan.data.sources.listing import (
+    LEFT_OUT,
     SUFFIXES,
     Decision,
     Listed,
     Listing,
     caption_lines,
+    draw_split,
     files_under,
     is_image,
+    is_unicode,
     is_unread_image,
+    merge_partial_lists,
+    printable,
     read_lines,
-    size_and_sha256,
+    readable_captions,
     unused_captions,
     usable_captions,
-    without_duplicates,
     without_missing_files,
 )
-from dmgan.data.sources.table import CAPTIONS_PER_IMAGE_HELP, CAPTIONS_PICKLE, Flag, Source
+from dmgan.data.sources.table import CAPTIONS_PER_IMAGE_HELP, CAPTIONS_PICKLE, Flag, Source, letters_flag
 from dmgan.errors import UserError
 
 CAPTIONS = "captions.jsonl"
 TEST_SHARE = 0.1
-_SPLITS = {"train": "train", "test": "test", "val": "test"}
-_KEYS = ("image", "captions", "split", "class")
-_EXAMPLE = '{"image": "photo.jpg", "captions": ["a red bird"], "split": "train", "class": "cardinal"}'
+LEAVE_OUT = "leave-out"
+# Names of lists of captions in a folder, tried in this order; those of HF_LISTS may lie in its sub-folders instead.
+_HF_LISTS = ("metadata.jsonl", "metadata.csv")
+_LISTS = ("captions.csv", "captions.txt", "results.csv", "*.token", "*.token.txt", "dataset*.json")
 
 
 def list_folder(
-    root: Path, captions: Path | None = None, captions_per_image: int = 0, test_share: float = TEST_SHARE
+    root: Path,
+    captions: Path | None = None,
+    captions_per_image: int = 0,
+    test_share: float = TEST_SHARE,
+    validation: str | None = None,
+    letters: str = FOLDED,
 ) -> Listing:
-    """Return a folder's listing: the lines of `captions` (default root/captions.jsonl), else images with text files.
+    """Return a folder's listing: the images of a list of captions, else the images with text files.
 
-    The split is given in every line, or is the first folder of every path (train, test or val). Otherwise the
-    round(test_share * N) images whose names have the smallest SHA-256, at least one image, are the test split. The
-    class is given in every line or in no line; without classes an image's class id is its number.
-    captions_per_image: 0 keeps all captions.
+    The list is `captions`, or lies in the folder: captions.jsonl, metadata.jsonl (Hugging Face), captions.txt
+    or captions.csv (Flickr), a token file or Karpathy's JSON. Lines that name one image are merged. The split is given
+    for every image, or is the first folder of every path (train, test or val). Otherwise the round(test_share * N)
+    usable images whose names have the smallest SHA-256, at least one image, are the test split. The class is given for
+    every image or for no image; without classes an image's class id is its number. captions_per_image: 0 keeps all.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: is not a folder; give the folder that holds the images")
     if not 0 < test_share < 1:
         raise UserError(f"--test-share {test_share}: must be between 0 and 1, such as 0.1")
-    if captions is None and (root / CAPTIONS).is_file():
-        captions = root / CAPTIONS
-    rows, decisions, inputs = _rows_of_json_lines(root, Path(captions)) if captions else _rows_of_text_files(root)
-    for key in ("split", "class"):
-        given = [row["image"] for row in rows if key in row]
-        if given and len(given) != len(rows):
-            without = next(row["image"] for row in rows if key not in row)
-            raise UserError(
-                f"{root}: {without} has no {key}, but {given[0]} has; give a {key} for every image or for no image"
-            )
-    given = _take_given_split(rows)
-    by_name = {} if given else _split_by_name(rows, test_share)
-    classes = sorted({str(row["class"]) for row in rows if "class" in row})
+    files = files_under(root)
+    if lists := [Path(captions)] if captions else _find_lists(root, files):
+        images, decisions, inputs = images_of_lists(root, files, lists)
+    else:
+        images, decisions, inputs = _images_of_text_files(root, files)
+    for key in ("split", "class_name"):
+        _require_all_or_none(root, images, key)
+    given = _take_given_split(images)
+    images, left_out = _settle_validation(images, validation)
+    classes = sorted({each.class_name for each in images if each.class_name is not None})
     class_ids = {name: number for number, name in enumerate(classes)}
     listed = []
-    for number, row in enumerate(rows):
-        name = row["image"]
-        kept, found = usable_captions(name, row["captions"], captions_per_image)
-        decisions += found
+    for number, image in enumerate(images):
+        texts, unreadable = readable_captions(image.name, image.captions)
+        kept, found = usable_captions(image.name, texts, captions_per_image, letters)
+        decisions += unreadable + found
         if kept:
-            class_id = class_ids[str(row["class"])] if classes else number
-            listed.append(Listed(name, root / name, kept, class_id, row["split"] if given else by_name[name]))
-    listed, twice = without_duplicates(listed)
+            class_id = class_ids[image.class_name] if classes else number
+            listed.append(Listed(image.name, root / image.name, kept, class_id, image.split or "train", image.box))
     listed, missing = without_missing_files(listed)
+    if not given:
+        splits = draw_split([each.name for each in listed], test_share)
+        listed = [each._replace(split=splits[each.name]) for each in listed]
     source = {"name": "folder", "captions_per_image": captions_per_image, "test_share": test_share}
-    source |= {"split": "given" if given else "by name", "classes": classes}
-    return Listing(source, listed, decisions + twice + missing, inputs)
+    source |= {"split": "given" if given else "by name", "classes": classes, "letters": letters}
+    return Listing(
+        source,
+        listed,
+        merge_partial_lists([*decisions, *left_out, *missing]),
+        inputs,
+        has_classes=bool(classes),
+        test_share=None if given else test_share,
+        letters=letters,
+    )
 
 
-def _rows_of_json_lines(root: Path, path: Path) -> tuple[list[dict], list[Decision], dict]:
-    """Return the rows of a file of JSON lines, and a decision for every image file that the file does not name."""
-    rows = []
-    for number, line in enumerate(read_lines(path, f"give a file with lines such as {_EXAMPLE}"), 1):
-        if line.strip():
-            rows.append(_row(line, f"{path}: line {number}"))
-    named = {row["image"] for row in rows}
-    decisions = [
-        Decision(name, "image without a caption", "image left out")
-        for name in files_under(root)
-        if name not in named and (is_image(name) or is_unread_image(name))
+def _find_lists(root: Path, files: list[str]) -> list[Path]:
+    """Return the lists of captions in a folder; empty if there is none; UserError if there are several of a kind."""
+    if CAPTIONS in files:
+        return [root / CAPTIONS]
+    for name in _HF_LISTS:
+        found = [root / each for each in files if each.count("/") <= 1 and each.rpartition("/")[2] == name]
+        if found:
+            return found
+    top = [PurePosixPath(each) for each in files if "/" not in each]
+    images = {each.stem for each in top if is_image(each.name)}
+    found = [
+        root / each
+        for pattern in _LISTS
+        for each in top
+        if each.match(pattern) and each.stem not in images and _is_list(root / each)
     ]
-    return rows, decisions, {path.name: size_and_sha256(path)}
+    if len(found) > 1:
+        raise UserError(f"{root}: holds {' and '.join(each.name for each in found)}; choose with --captions")
+    return found
 
 
-def _row(line: str, where: str) -> dict:
-    """Return one line as a checked row; UserError that begins with `where` if the line is invalid."""
+def _is_list(path: Path) -> bool:
+    """Return whether a file is a list of captions, by its first line if its name does not tell."""
+    if path.name != "captions.txt":
+        return True
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{where} is not JSON ({error}); write lines such as {_EXAMPLE}") from error
-    if not isinstance(row, dict) or not {"image", "captions"} <= set(row) <= set(_KEYS):
-        raise UserError(f"{where} must have image and captions, and may have split and class; example: {_EXAMPLE}")
-    texts = row["captions"]
-    if not isinstance(row["image"], str) or not isinstance(texts, list) or any(type(each) is not str for each in texts):
-        raise UserError(f"{where}: image must be text and captions a list of texts; example: {_EXAMPLE}")
-    if "split" in row:
-        if row["split"] not in _SPLITS:
-            raise UserError(f"{where}: split {row['split']!r} must be train or test")
-        row["split"] = _SPLITS[row["split"]]
-    return row
+        lines = read_lines(path, "")
+    except UserError:
+        return False
+    return bool(lines) and names_columns(lines[0])
 
 
-def _rows_of_text_files(root: Path) -> tuple[list[dict], list[Decision], dict]:
-    """Return a row for every image file, with the lines of the text file of the same name as captions."""
-    files = files_under(root)
+def _require_all_or_none(root: Path, images: list[Image], key: str) -> None:
+    """Raise UserError if some images have a split or a class and others do not."""
+    having = [each.name for each in images if getattr(each, key) is not None]
+    if having and len(having) != len(images):
+        without = next(each.name for each in images if getattr(each, key) is None)
+        what = key.partition("_")[0]
+        raise UserError(
+            f"{root}: {without} has no {what}, but {having[0]} has; give a {what} for every image or for no image"
+        )
+
+
+def _take_given_split(images: list[Image]) -> bool:
+    """Return whether every image has a split; a split that is the first folder of every path is given to the images."""
+    if any(each.split for each in images):
+        return True
+    tops = [split_name(each.name.split("/")[0]) if "/" in each.name else None for each in images]
+    if not tops or not all(tops):
+        return False
+    for image, split in zip(images, tops, strict=True):
+        image.split = split
+    return True
+
+
+def _settle_validation(images: list[Image], choice: str | None) -> tuple[list[Image], list[Decision]]:
+    """Return the images with validation images as asked for: left out, for training or for the test.
+
+    By default they are the test split where there is no other; beside a test split they are left out.
+    """
+    validation = [each for each in images if each.split == "val"]
+    if not validation:
+        return images, []
+    decisions = []
+    if choice is None:
+        choice = LEAVE_OUT if any(each.split == "test" for each in images) else "test"
+        if choice == LEAVE_OUT:
+            detail = f"{len(validation):,} images, such as {validation[0].name}; --validation train or test uses them"
+            kind = "validation image beside a test split"
+            decisions.append(Decision(validation[0].name, kind, LEFT_OUT, detail, len(validation)))
+    if choice == LEAVE_OUT:
+        return [each for each in images if each.split != "val"], decisions
+    for each in validation:
+        each.split = choice
+    return images, decisions
+
+
+def _images_of_text_files(root: Path, files: Iterable[str]):
+    """Return all images with the lines of the text file of the same name, the decisions, and one hash of the texts."""
+    odd = [name for name in files if not is_unicode(name) and (is_image(name) or name.lower().endswith(".txt"))]
+    files = [name for name in files if is_unicode(name)]
     text_of, decisions = _caption_files(files)
-    rows, hasher, size = [], hashlib.sha256(), 0
+    decisions += [Decision(printable(name), "file name that is not UTF-8", "left out; rename the file") for name in odd]
+    images, hasher, size = [], hashlib.sha256(), 0
     for name in filter(is_image, files):
         captions, wrong = caption_lines(root / text_of[name]) if name in text_of else ([], [])
         decisions += [Decision(name, found, decision, detail) for found, decision, detail in wrong]
-        rows.append({"image": name, "captions": captions})
+        images.append(Image(name, list(captions)))
         content = "\n".join(captions).encode()
         hasher.update(f"{name} {len(content)}\n".encode() + content)
         size += len(content)
-    if not rows:
+    if not images:
         kinds = ", ".join(each[1:] for each in SUFFIXES)
         raise UserError(
             f"{root}: holds neither {CAPTIONS} nor a readable image ({kinds}); give the folder of the images"
         )
-    return rows, decisions, {"*.txt": {"bytes": size, "sha256": hasher.hexdigest()}}
+    return images, decisions, {"*.txt": {"bytes": size, "sha256": hasher.hexdigest()}}
 
 
 def _caption_files(files: list[str]) -> tuple[dict[str, str], list[Decision]]:
@@ -154,27 +221,21 @@ def _caption_files(files: list[str]) -> tuple[dict[str, str], list[Decision]]:
     return text_of, decisions + unused_captions(files, used)
 
 
-def _take_given_split(rows: list[dict]) -> bool:
-    """Return whether every image has a split; a split that is the first folder of every path is added to the rows."""
-    if any("split" in row for row in rows):
+def _list(options: dict) -> Listing:
+    return list_folder(**{name: value for name, value in options.items() if name != "captions_pickle"})
+
+
+def _has_classes(options: dict) -> bool:
+    """Return whether images have classes; true if the folder is empty or cannot be read yet."""
+    root, captions = options["root"], options["captions"]
+    try:
+        files = files_under(root)
+        lists = [captions] if captions else _find_lists(root, files)
+        if not lists and not any(map(is_image, files)):
+            return True
+        return any(row.class_name is not None for path in lists for row in read_caption_file(path).rows)
+    except UserError:
         return True
-    tops = [PurePosixPath(row["image"]).parts[:1] for row in rows]
-    if not all(top and top[0] in _SPLITS for top in tops):
-        return False
-    for row, top in zip(rows, tops, strict=True):
-        row["split"] = _SPLITS[top[0]]
-    return bool(rows)
-
-
-def _split_by_name(rows: list[dict], test_share: float) -> dict[str, str]:
-    """Choose the split by the SHA-256 of the image's name; return {name: split}."""
-    names = sorted({row["image"] for row in rows}, key=lambda name: hashlib.sha256(name.encode()).digest())
-    count = max(1, round(test_share * len(names)))
-    return {name: "test" if position < count else "train" for position, name in enumerate(names)}
-
-
-def _list(options: dict, _: int = 0) -> Listing:
-    return list_folder(options["root"], options["captions"], options["captions_per_image"], options["test_share"])
 
 
 def _image_counts(options: dict) -> tuple[int, int]:
@@ -188,7 +249,8 @@ SOURCE = Source(
         "root": Flag(Path, "the folder that holds the images", bounds={"minLength": 1}, required=True, is_input=True),
         "captions": Flag(
             Path,
-            f"JSON lines (default {CAPTIONS} in --root, else one .txt beside each image)",
+            f"list of captions: JSON lines, CSV, Flickr's token file or Karpathy's JSON (default {CAPTIONS} or another "
+            "list in --root, else one .txt beside each image)",
             bounds={"minLength": 1},
             is_input=True,
         ),
@@ -200,9 +262,17 @@ SOURCE = Source(
             TEST_SHARE,
             {"exclusiveMinimum": 0, "exclusiveMaximum": 1},
         ),
+        "validation": Flag(
+            str,
+            "use of validation images (default: the test images if no others are given, else left out)",
+            bounds={"enum": [LEAVE_OUT, "train", "test"]},
+        ),
+        "letters": letters_flag(FOLDED),
     },
-    collect=_list,
+    collect=lambda options, _: _list(options),
     input_files=lambda options: [options["captions"] or options["root"] / CAPTIONS],
+    has_classes=_has_classes,
+    input_folders=lambda options: [options["root"]],
     image_counts=_image_counts,
     aspect=1.37,
     captions_per_image=5,

@@ -9,8 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from dmgan.storage.reading import read_regular_file
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # Pillow decodes these without external programs
 _ORIENTATION = 0x0112  # EXIF tag
+_LARGEST_FILE = 512 << 20  # bytes; 100 megapixels of 32 bits, uncompressed
+_ROUNDING = 2  # px by which a box may reach beyond the image, because both were rounded when the image was resized
 _LARGEST = 100_000_000  # pixels; larger images are refused as decompression bombs
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L")
 # Exceptions that Pillow's decoders raise for damaged data.
@@ -54,7 +58,7 @@ def read_photograph(path: Path, box: tuple[int, int, int, int] | None, shorter_s
     side with PIL's bilinear filter, as in the papers' preprocessing. Never raises an exception for a damaged file.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular_file(path, _LARGEST_FILE)
     except OSError as error:
         return Photograph(None, "", (Found("unreadable file", "image left out", str(error.strerror)),))
     sha256, found = hashlib.sha256(data).hexdigest(), []
@@ -117,7 +121,7 @@ def _ppm_maximum(arguments: object) -> int:
 
 
 def _orientation(image: Image.Image, found: list[Found]) -> int:
-    """Return the EXIF orientation; 1 (upright) if it is missing, unreadable or undefined."""
+    """Return the EXIF orientation; 1 (upright) if it is missing, 0 (unset), unreadable or undefined."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except _DAMAGE:
@@ -125,6 +129,8 @@ def _orientation(image: Image.Image, found: list[Found]) -> int:
         return 1
     if orientation in (1, *_TURNS):
         return orientation
+    if orientation == 0:  # cameras write it for "not set"
+        return 1
     found.append(Found("EXIF orientation without a meaning", "taken as upright", f"orientation {orientation}"))
     return 1
 
@@ -147,7 +153,7 @@ def _crop(image: Image.Image, box: tuple[int, int, int, int], found: list[Found]
     if outside or width <= 0 or height <= 0:
         found.append(Found("box outside the image or empty", "whole image kept", detail))
         return image
-    if left < 0 or top < 0 or left + width > image.width or top + height > image.height:
+    if max(-left, -top, left + width - image.width, top + height - image.height) > _ROUNDING:
         found.append(Found("box that reaches beyond the image", "crop clipped to the image", detail))
     edges = papers_crop(image.width, image.height, box)
     if edges[2] <= edges[0] or edges[3] <= edges[1]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmgan.data.letters import LETTERS
 from dmgan.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,6 +32,34 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class PublishedSet:
+    """The data set on which the papers' numbers were measured."""
+
+    title: str  # in the papers' tables
+    images: Mapping[str, int]  # by split
+    species: int | None  # of both splits; None: no classes
+    image_size: int  # px
+
+    def differences(self, description: Mapping) -> tuple[str, ...]:
+        """Return how a prepared set, by its dataset.json, differs from the published set; empty if it does not."""
+        found, classes = [], description["classes"]
+        species = None if classes is None else sum(classes.values())
+        if self.species is not None and species != self.species:
+            found.append(f"{species or 'no'} of {self.species} species")
+        else:
+            found += [
+                f"{description['images'][split]:,} of {count:,} {split} images"
+                for split, count in self.images.items()
+                if description["images"][split] != count
+            ]
+        if description["source"].get("crop", "box") != "box":
+            found.append("whole images")
+        if description["image_size"] != self.image_size:
+            found.append(f"{description['image_size']} px")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
 class Source:
     """A source of captioned images. Its functions get the values of all flags, including defaults."""
 
@@ -43,6 +72,10 @@ class Source:
     captions_per_image: int  # if all captions are kept
     words_per_caption: int
     rate: str = "photographs"  # name of its preparation in the table of rates (benchmarks/rates.py)
+    # Folders of texts and images whose change triggers a new preparation; they need not exist.
+    input_folders: Callable[[dict], list[Path]] = lambda options: []
+    has_classes: Callable[[dict], bool] = lambda options: True  # images have classes, which a classifier learns
+    published: PublishedSet | None = None  # the papers' data set that comes from this source
     has_attributes: bool = False  # captions name attributes, and dataset.json stores their true values
 
     def options(self, given: Mapping[str, object]) -> dict[str, object]:
@@ -58,8 +91,16 @@ CAPTIONS_PICKLE = Flag(
     "captions.pickle of released encoders, whose vocabulary is used, to train with these encoders",
     bounds={"minLength": 1},
 )
+
 CAPTIONS_PER_IMAGE_HELP = "captions kept per image, the first ones; 0 keeps all captions of photographs"
 DEFAULT_SOURCE = "synthbirds"
+
+
+def letters_flag(default: str) -> Flag:
+    """Return the flag that chooses the rule for letters of captions that are not ASCII (dmgan/data/letters.py)."""
+    text = "letters that are not ASCII: folded (grüner becomes gruner) or, as in the released code, dropped (grner)"
+    return Flag(str, text, default, {"enum": list(LETTERS)})
+
 
 SOURCES = {
     "synthbirds": "dmgan.data.sources.synthbirds",

@@ -20,7 +20,7 @@ _CAPTION_COLUMN = 1.5  # width in inches of the column of captions
 def draw_models(scene: Scene) -> Canvas:
     """Draw Figure 3: the real images, then the images of every model for the same captions."""
     numbers = scene.caption_numbers(COLUMNS)
-    heading = f"Test captions of {scene.dataset.description['source']['name']}"
+    heading = f"Test captions of {scene.dataset.name_of_set}"
     rows = [("Real image", [scene.real_image(number) for number in numbers])]
     for run in scene.runs:
         images = scene.generate(run, numbers).images[-1]
@@ -39,7 +39,7 @@ def draw_rivals(scene: Scene) -> Canvas:
             rows.append((f"{label}\nseed {by_name[name].options['seed']}", images))
         else:
             rows.append((f"{label}\nnot run", []))
-    heading = f"Test captions of {scene.dataset.description['source']['name']}"
+    heading = f"Test captions of {scene.dataset.name_of_set}"
     return draw_gallery(heading, [scene.caption(number) for number in numbers], rows)
 
 

@@ -64,7 +64,10 @@ def table_caption(results: Results) -> str:
     own = f"{images} images of {size} per model{_smaller(results)}" if counts else "no model was run"
     if not sets:
         return f"{layout.subject}. {measured.dataset}: this run, {own}."
-    if measured.dataset.lower() in [dataset.lower() for dataset in sets]:
+    title, differences = measured.published_set or ("", ())
+    if title in sets and differences:
+        apart = f"Its data set is {measured.not_published}"
+    elif title in sets:
         apart = "Its feature network, reference images and number of images may differ from the paper's"
     else:
         apart = "Data set and feature network differ from those of the published columns"

@@ -52,8 +52,9 @@ def _table(results: Results) -> Table:
 def _columns(results: Results, marks: Marks) -> list[Column]:
     published = results.published_columns
     columns = [Column(f"{dataset} (published)", metric, better(metric), "") for dataset, metric in published]
+    beside = f"; {results.measured.not_published}" if published and results.measured.not_published else ""
+    group = f"{results.measured.dataset} (this run{beside})"
     for metric in results.columns:
-        group = f"{results.measured.dataset} (this run)"
         columns.append(Column(group, metric_of(metric), better(metric), scorer_of(metric), marks.of_column(metric)))
     return columns
 
