@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo full-demo smoke test test-fast bench lint mlflow report docs full-docs site lock setup clean
+.PHONY: demo full-demo smoke test test-fast bench bench-gpu lint mlflow report docs full-docs site lock setup clean
 
 demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
 	$(RUN)
@@ -38,6 +38,9 @@ test-fast: setup  ## the quick tests, for work in progress
 
 bench: setup  ## every benchmark, on an otherwise idle machine; figures and plots in benchmarks/
 	python -m benchmarks
+
+bench-gpu: setup  ## the tests and benchmarks of a GPU, in ten minutes; what they print in results/gpu/
+	benchmarks/gpu.sh
 
 lint: setup  ## ruff, the order of imports, snakefmt and snakemake --lint
 	ruff check .

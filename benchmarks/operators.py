@@ -90,7 +90,7 @@ def counted_step(trainer: Trainer) -> dict[str, Counter]:
     images = [torch.rand(BATCH, 3, side, side) * 2 - 1 for side in model.image_sizes]
     lengths = torch.tensor([MAX_WORDS, MAX_WORDS // 2])
     words, sentence = torch.randn(BATCH, embedding_dim, MAX_WORDS), torch.randn(BATCH, embedding_dim)
-    captions = EncodedCaptions(sentence, words, padding_mask(lengths), lengths)
+    captions = EncodedCaptions(sentence, words, padding_mask(lengths))  # without lengths, as a captured step reads them
     given = images, captions, torch.arange(BATCH), torch.randn(BATCH, model.noise_dim)
     trainer.step(*given)
 

@@ -77,7 +77,7 @@ def make_run(folder: Path, image_encoder: str = "small") -> None:
     from dmgan.storage.weights import save_weights
     from dmgan.text.encoders import TextEncoder, build_image_encoder
 
-    prepare_synthbirds(folder / "data", 64, 8, 8, 10, seed=0, workers=1)
+    prepare_synthbirds(folder / "data", 64, 8, 8, 10, seed=0, workers=min(os.cpu_count(), 8))
     vocabulary: Vocabulary = PreparedDataset(folder / "data").vocabulary
     torch.manual_seed(0)
     damsm, options = folder / "damsm", DamsmOptions(image_encoder=image_encoder, embedding_dim=EMBEDDING_DIM)

@@ -7,11 +7,15 @@ import argparse
 import importlib
 import os
 import sys
+import tempfile
 import time
+import traceback
 
 from dmgan import __version__
 from dmgan.errors import UserError
 from dmgan.runtime.output import exit_at_closed_pipe
+
+_FAULT = 70  # EX_SOFTWARE of sysexits.h
 
 SUBCOMMANDS = {  # name: (module of dmgan/commands with add_flags(parser) and run(arguments), one-line summary)
     "prepare":         ("prepare",         "make a prepared data set"),
@@ -69,7 +73,7 @@ def build_parser(*chosen: str, program: str | None = None) -> argparse.ArgumentP
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a subcommand; print a UserError as one line and return 1, or 130 if Ctrl-C ended it."""
+    """Run a subcommand; return 0, 1 after a UserError, 130 after Ctrl-C, 70 after a fault; each is one line."""
     argv = sys.argv[1:] if argv is None else argv
     with exit_at_closed_pipe():
         return _run(build_parser(*argv[:1]).parse_args(argv))
@@ -93,7 +97,25 @@ def _run(arguments: argparse.Namespace) -> int:
             where = "".join(f" {note};" for note in getattr(interrupt, "__notes__", []))
             print(f"dmgan {arguments.subcommand}: interrupted{where} run the same command to resume", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        raise  # see exit_at_closed_pipe
+    except Exception as error:  # a fault of this program
+        return _report_fault(arguments.subcommand, error)
     return 0
+
+
+def _report_fault(subcommand: str, error: Exception) -> int:
+    """Print one line that names a file with the traceback, and return the exit code."""
+    handle, path = tempfile.mkstemp(prefix="dmgan-fault-", suffix=".txt")
+    with open(handle, "w", encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    reason = (str(error).strip() or "no message").splitlines()[0]
+    print(
+        f"dmgan {subcommand}: {type(error).__name__}: {reason}; this is a fault of the program: please report it with "
+        f"the traceback, {path}",
+        file=sys.stderr,
+    )
+    return _FAULT
 
 
 if __name__ == "__main__":

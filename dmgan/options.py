@@ -251,7 +251,10 @@ class EngineOptions:
     fused: bool = option(
         False, "compute generator, discriminators and losses with fewer operations; values are equal up to rounding"
     )
-    compile: bool = option(False, "compile the generator and the image encoder (needs a C++ compiler)")
+    compile: bool = option(
+        False,
+        "compile the generator's stages and the image encoder in the first step, for minutes (needs a C++ compiler)",
+    )
     cuda_graphs: bool | None = _cuda_graphs()
     fused_adam: bool = option(False, "one kernel per optimiser step")
     accumulate: int = option(

@@ -66,6 +66,9 @@ class Cost(NamedTuple):
         return self.rule.split("_")[0]
 
 
+KEPT_CHECKPOINTS = 2  # of a run: dmgan.training.checkpoints.KEPT, which imports torch
+
+
 class Rate(NamedTuple):
     """Measured rate of a network on a device."""
 
@@ -220,7 +223,7 @@ def _costs_of_models(config: dict, dataset: str, train: int, checkpoint_bytes: d
         network = network_of("train", config, dataset, model)
         trained = _steps(dataset, "train", model, seeds, _values(TrainingOptions, block), train, network)
         size = checkpoint_bytes.get(network)
-        trained = trained._replace(disk=None if size is None else seeds * size)
+        trained = trained._replace(disk=None if size is None else seeds * KEPT_CHECKPOINTS * size)
         found.append(trained._replace(engine=engine_of("train", config, dataset, model)))
         sizes = _values(ArchitectureOptions, block)
         disk = _image_bytes(config, dataset, sizes["base_size"] << (sizes["stages"] - 1))

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from dmgan.commands import flags
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -11,7 +13,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "control rows",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder of the table")
-    parser.add_argument("--seed", type=int, default=100, help="seed of resamples and permutations (default 100)")
+    parser.add_argument("--seed", type=flags.SEED, default=100, help="seed of resamples and permutations (default 100)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders of the models to show")
     parser.add_argument("--data", type=Path, required=True, help="prepared data set whose test captions are used")
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
-    parser.add_argument("--seed", type=int, default=100, help="seed of captions and noises (default 100)")
+    parser.add_argument("--seed", type=flags.SEED, default=100, help="seed of captions and noises (default 100)")
     flags.add_memory_cache(parser)
     flags.add_run_flags(parser, tracking=False)
 

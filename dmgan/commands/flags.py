@@ -6,6 +6,7 @@ This module does not import torch at import time, so that `--help` is fast.
 import argparse
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
     from dmgan.evaluation.networks.loaded import NetworkFiles
 
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
+
+
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Return the type of a flag for a whole number from `low` to `high`."""
+
+    def read(text: str) -> int:
+        value = int(text)
+        if value < low or (high is not None and value > high):
+            bound = f"{low} or more" if high is None else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"{value}: must be {bound}")
+        return value
+
+    read.__name__ = "int"  # named in argparse's message for other text
+    return read
+
+
+COUNT = whole_number(1)
+SEED = whole_number(0, 2**31 - 1)  # a step's random numbers are keyed by 64 bits of seed and step
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type, note: str = "") -> None:
@@ -48,7 +67,7 @@ def options_from(arguments: argparse.Namespace, kind: type):
 def add_run_flags(parser: argparse.ArgumentParser, tracking: bool = True) -> None:
     """Add --device and --threads; with `tracking` also --mlflow."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] (default auto)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=COUNT, default=os.cpu_count(), help="CPU threads (default: all cores)")
     if tracking:
         parser.add_argument(
             "--mlflow", metavar="URI", help=f"mirror the run to this MLflow database, such as {DEFAULT_TRACKING}"
@@ -67,7 +86,7 @@ def set_up_device(arguments: argparse.Namespace) -> "torch.device":
 
 def add_training_seed(parser: argparse.ArgumentParser) -> None:
     """Add --seed of a network that is trained."""
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (default 0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of weights, order and augmentation (default 0)")
 
 
 def add_memory_cache(parser: argparse.ArgumentParser) -> None:

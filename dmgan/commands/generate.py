@@ -12,9 +12,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captions", type=Path, help="a text file with one caption per line")
     parser.add_argument("--out", type=Path, default=Path("generated"), help="folder of the images (default generated/)")
     parser.add_argument(
-        "--images-per-caption", type=int, default=1, help="images per caption, with different noises (default 1)"
+        "--images-per-caption",
+        type=flags.COUNT,
+        default=1,
+        help="images per caption, with different noises (default 1)",
     )
-    parser.add_argument("--seed", type=int, default=100, help="seed of the noises (default 100)")
+    parser.add_argument("--seed", type=flags.SEED, default=100, help="seed of the noises (default 100)")
     flags.add_run_flags(parser, tracking=False)
 
 

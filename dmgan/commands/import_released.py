@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from dmgan.commands import flags
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     from dmgan.models.registry import MODELS
@@ -23,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "batch (default corrected)",
     )  # fmt: skip
     parser.add_argument(
-        "--max-words", type=int, default=25,
+        "--max-words", type=flags.COUNT, default=25,
         help="largest number of words read; the released evaluation has 25 for birds, 20 for COCO (default 25)",
     )  # fmt: skip
 

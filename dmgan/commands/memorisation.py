@@ -12,7 +12,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared data set that the run was trained on")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument(
-        "--num-images", type=int, default=1000, help="images whose distances are measured (default 1000)"
+        "--num-images", type=flags.COUNT, default=1000, help="images whose distances are measured (default 1000)"
     )
     flags.add_run_flags(parser, tracking=False)
 

@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from dmgan.commands.flags import COUNT
 from dmgan.data.sources.table import DEFAULT_SOURCE, SOURCES, Flag, every_source, find_source
 
 
@@ -15,12 +16,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--image-size",
-        type=int,
+        type=COUNT,
         default=64,
         help="side of the images in training, px; images are stored at 76/64 of this side (default 64)",
     )
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="processes that draw or read images (default: all cores)"
+        "--workers",
+        type=COUNT,
+        default=os.cpu_count(),
+        help="processes that draw or read images (default: all cores)",
     )
     parser.add_argument(
         "--strict",

@@ -14,14 +14,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, help="folder of the images; an interrupted sampling is resumed"
     )
     parser.add_argument(
-        "--num-images", type=int, default=30000,
+        "--num-images", type=flags.COUNT, default=30000,
         help="images to generate (default 30000, the papers'); every pass over the test images has a random order",
     )  # fmt: skip
     parser.add_argument(
-        "--seed", type=int, default=100, help="seed of captions and noises (default 100, the released code's)"
+        "--seed", type=flags.SEED, default=100, help="seed of captions and noises (default 100, the released code's)"
     )
     parser.add_argument(
-        "--max-words", type=int,
+        "--max-words", type=flags.COUNT,
         help="largest number of words read; the released evaluation has 25 for birds, 20 for COCO (default: as in "
         "training)",
     )  # fmt: skip

@@ -13,7 +13,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--damsm", type=Path, required=True, help="folder of the pretrained encoders")
     parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run in it is resumed")
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of weights, order, augmentation and noise (default 0)"
+        "--seed", type=flags.SEED, default=0, help="seed of weights, order, augmentation and noise (default 0)"
     )
     parser.add_argument(
         "--vgg16-weights", type=Path,

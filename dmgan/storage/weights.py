@@ -1,16 +1,19 @@
 """Safe reading and strict loading of weights, as safetensors and as torch's state dicts."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from dmgan.errors import UserError
 from dmgan.storage.files import write_bytes
+
+_HASH = "dmgan.sha256"  # key of the metadata
 
 
 def non_finite(state: object, name: str = "") -> list[str]:
@@ -28,27 +31,39 @@ def shortened(names: list[str]) -> str:
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Write every parameter and buffer of `network` as safetensors, atomically.
+    """Write every parameter and buffer of `network` as safetensors, atomically, with a hash that `load_weights` checks.
 
     UserError if a value is not finite.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     if bad := non_finite(state):
         raise UserError(f"{path}: is not written, because {shortened(bad)} is not finite; train again")
-    write_bytes(path, save(state))
+    write_bytes(path, save(state, {_HASH: _sha256(state)}))  # safetensors orders several keys at random
+
+
+def _sha256(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, types, shapes and values."""
+    return hashlib.sha256(save(dict(state))).hexdigest()
 
 
 def load_weights(network: nn.Module, path: Path, hint: str) -> None:
     """Load the safetensors file `path` into `network`.
 
-    UserError that ends with `hint` if the file is missing, damaged, or belongs to another network.
+    UserError that ends with `hint` if the file is missing, damaged, belongs to another network, or holds a value that
+    is not finite. A file without a hash, of another program, is not checked for changed bytes.
     """
     if not Path(path).exists():
         raise UserError(f"{path}: does not exist; {hint}")
     try:
-        state = load_file(path)
+        with safe_open(path, "pt") as file:
+            recorded = (file.metadata() or {}).get(_HASH)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is not a readable safetensors file ({error}); {hint}") from error
+    if recorded is not None and recorded != _sha256(state):
+        raise UserError(f"{path}: its values changed after they were written; {hint}")
+    if bad := non_finite(state):
+        raise UserError(f"{path}: {shortened(bad)} is not finite; {hint}")
     load_state(network, state, str(path), hint)
 
 

@@ -1,5 +1,12 @@
-"""Checkpoints, from which an interrupted training run resumes bit-exactly."""
+"""Checkpoints, from which an interrupted training run resumes bit-exactly.
 
+A checkpoint ends with the SHA-256 of its content, which is checked before a run resumes from it. The checkpoint before
+it is kept, as the way back from a damaged one.
+"""
+
+import hashlib
+import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -11,7 +18,10 @@ from dmgan.runtime.progress import log
 from dmgan.storage import files
 from dmgan.storage.weights import non_finite, shortened
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
+KEPT = 2  # checkpoints of a run on the disk
+_MARK = b"\nsha256:"
+_TRAILER = len(_MARK) + 64  # bytes at the end of the file
 
 
 class Fingerprints(NamedTuple):
@@ -32,21 +42,64 @@ class Fingerprints(NamedTuple):
         return cls(*(files.json_sha256({**written, options: each}) for each in (shaping, of_a_step)))
 
 
+class _Damaged(UserError):
+    """A checkpoint cannot be read, or its bytes changed after it was written."""
+
+
+class _HashingFile:
+    """A binary file that hashes what is written to it."""
+
+    def __init__(self, file: BinaryIO):
+        self._file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        self.sha256.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
 class Checkpoint:
-    """The file checkpoint.pt of a run folder; it is not an output of the workflow."""
+    """The file checkpoint.pt of a run folder, and the one before it; they are no outputs of the workflow."""
 
     def __init__(self, run_folder: Path, kind: str, fingerprint: str):
         """Name a checkpoint; kind: name of the trained network or model; fingerprint: Fingerprints.steps."""
-        self.folder, self._path = run_folder, run_folder / CHECKPOINT
+        self.folder, self._path, self._previous = run_folder, run_folder / CHECKPOINT, run_folder / PREVIOUS
         self._kind, self._fingerprint = kind, fingerprint
+
+    def recover(self) -> None:
+        """Go back to the checkpoint before if the last one is damaged or missing; log it.
+
+        UserError if the last checkpoint is damaged and there is none before it that this run can resume from.
+        """
+        try:
+            if _read(self._path) is not None:
+                return
+            reason = f"{self._path}: is missing"
+        except _Damaged as damage:
+            reason = str(damage)
+        try:
+            before = _read(self._previous)
+        except _Damaged:
+            before = None
+        usable = before is not None and (before["kind"], before["fingerprint"]) == (self._kind, self._fingerprint)
+        if not usable:
+            if self._path.exists():
+                raise UserError(f"{reason}; there is no earlier checkpoint to go back to; delete it to start over")
+            return
+        log(f"{reason}; going back to the checkpoint before it, of step {before['step']}")
+        if self._path.exists():
+            self._path.replace(self._path.with_stem("checkpoint-damaged"))
+        self._previous.replace(self._path)
 
     def set_aside(self, total_steps: int) -> None:
         """Rename the checkpoint if a run of `total_steps` steps cannot resume from it, and log the new name.
 
         A run cannot resume from a checkpoint that was made with other options or inputs, or that has more steps.
-        UserError if the checkpoint is damaged or belongs to another model.
+        UserError if the checkpoint belongs to another model.
         """
-        saved = self._read(mmap=True)  # without loading the tensors
+        saved = self._read_own(mmap=True)  # without loading the tensors
         if saved is None:
             return
         if saved["fingerprint"] != self._fingerprint:
@@ -57,6 +110,7 @@ class Checkpoint:
             return
         aside = self._path.with_stem(f"{self._path.stem}-{saved['fingerprint'][:12]}-step{saved['step']}")
         self._path.replace(aside)
+        self._previous.unlink(missing_ok=True)  # it is of the same run, or of an older one
         log(f"{self._path}: {why} and is kept as {aside.name}; starting from the first step")
 
     def load(self) -> dict | None:
@@ -64,20 +118,16 @@ class Checkpoint:
 
         UserError if the checkpoint is damaged or belongs to another model.
         """
-        saved = self._read()
+        saved = self._read_own()
         return saved if saved is not None and saved["fingerprint"] == self._fingerprint else None
 
-    def _read(self, mmap: bool = False) -> dict | None:
-        if not self._path.exists():
-            return None
-        try:
-            saved = torch.load(self._path, map_location="cpu", weights_only=True, mmap=mmap)
-            kind, _, _ = saved["kind"], saved["fingerprint"], saved["step"]
-        except Exception as error:  # torch.load raises many exception types
-            raise UserError(f"{self._path}: is not a readable checkpoint ({error}); delete it to start over") from error
-        if kind != self._kind:
+    def _read_own(self, mmap: bool = False) -> dict | None:
+        """Return the content of the checkpoint of this kind; None if it is missing."""
+        saved = _read(self._path, mmap)
+        if saved is not None and saved["kind"] != self._kind:
             raise UserError(
-                f"{self._path}: is a checkpoint of {kind}, not of {self._kind}; delete it or give another run folder"
+                f"{self._path}: is a checkpoint of {saved['kind']}, not of {self._kind}; delete it or give another run "
+                "folder"
             )
         return saved
 
@@ -92,14 +142,65 @@ class Checkpoint:
             raise UserError(f"{self._path}: {shortened(bad)} is not finite; delete it to start over")
 
     def save(self, content: dict) -> None:
-        """Write the checkpoint atomically."""
+        """Write the checkpoint atomically; the checkpoint before becomes checkpoint-previous.pt."""
 
         def write(file: BinaryIO) -> None:
+            hashing = _HashingFile(file)
             try:
-                torch.save({"kind": self._kind, "fingerprint": self._fingerprint, **content}, file)
+                torch.save({"kind": self._kind, "fingerprint": self._fingerprint, **content}, hashing)
             except RuntimeError as error:
                 if isinstance(error.__context__, OSError):  # torch replaces the error of a full disk by a RuntimeError
                     raise error.__context__ from error
                 raise
+            file.write(_MARK + hashing.sha256.hexdigest().encode())  # torch.load ignores what follows the archive
+            self._keep_previous()
 
         files.write_with(self._path, write)
+
+    def _keep_previous(self) -> None:
+        """Give the current checkpoint a second name, which it keeps when the new one replaces it."""
+        if self._path.exists():
+            linked = self._previous.with_name(f".{PREVIOUS}.link")
+            linked.unlink(missing_ok=True)
+            try:
+                os.link(self._path, linked)
+            except OSError:  # the file system has no links
+                shutil.copyfile(self._path, linked)
+            linked.replace(self._previous)
+
+
+def _read(path: Path, mmap: bool = False) -> dict | None:
+    """Return the content of a checkpoint; None if it is missing; _Damaged if its bytes are not those written.
+
+    mmap=True loads no tensors and does not check their bytes. A checkpoint without a hash is of an earlier version.
+    """
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return None
+    if not size:
+        raise _Damaged(f"{path}: is empty")
+    if not mmap and not _has_its_hash(path, size):
+        raise _Damaged(f"{path}: its bytes changed after it was written")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        _ = saved["kind"], saved["fingerprint"], int(saved["step"])
+    except Exception as error:  # torch.load raises many exception types
+        raise _Damaged(f"{path}: is not a readable checkpoint, such as one that was cut ({error})") from error
+    return saved
+
+
+def _has_its_hash(path: Path, size: int) -> bool:
+    """Return whether the file's content has the SHA-256 at its end; true if there is none."""
+    with open(path, "rb") as file:
+        file.seek(max(0, size - _TRAILER))
+        trailer = file.read()
+        if not trailer.startswith(_MARK):
+            return True
+        file.seek(0)
+        digest, left = hashlib.sha256(), size - _TRAILER
+        while left:
+            block = file.read(min(left, 1 << 24))
+            digest.update(block)
+            left -= len(block)
+    return trailer == _MARK + digest.hexdigest().encode()

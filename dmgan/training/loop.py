@@ -57,6 +57,7 @@ def run_steps(
         )
 
     if distributed.is_main:
+        checkpoint.recover()
         checkpoint.set_aside(total_steps)
     distributed.barrier()
     saved = checkpoint.load()

@@ -1,25 +1,35 @@
-"""MLflow mirror of training and evaluation runs; the project writes to MLflow but never reads results from it."""
+"""MLflow mirror of training and evaluation runs; the project writes to MLflow but never reads results from it.
+
+MLflow never stops the work. A database that is missing, damaged, locked or silent costs one warning; what could not be
+sent is sent later, or by the next run of the same command.
+"""
 
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from dmgan.errors import UserError
+from dmgan.runtime.progress import log
 from dmgan.storage.files import read_json, write_json
 
 EXPERIMENT = "dmgan"
 _RUN_FILE = "mlflow.json"
 _SECONDS = 10.0  # minimum time between two transfers of history rows, because the database is slow
 _POINTS = 1000  # MLflow's limit of metric values per call
+_RETRY_SECONDS = 60.0  # time between attempts to reach a database that failed
+_ANSWER_SECONDS = "10"  # within which a server must answer
 
 
 def _mlflow():
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", _ANSWER_SECONDS)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # MLflow's own retries block for minutes
     try:
         import mlflow
     except ImportError as error:
@@ -38,48 +48,83 @@ def create_database(uri: str, artifacts: Path) -> None:
 
 
 class MlflowRun:
-    """The MLflow run of one job; all methods do nothing if no URI is given."""
+    """The MLflow run of one job; all methods do nothing if no URI is given, and none fails if MLflow does."""
 
     def __init__(
         self, uri: str | None, run_folder: Path, name: str, tags: dict[str, str], parameters: dict[str, object]
     ):
         """Continue the MLflow run recorded in `run_folder` if its tags are equal, else create a new MLflow run."""
-        self._run_id = None
-        self._last_step, self._sent_at = 0, 0.0
-        self._waiting: list[dict[str, float]] = []  # rows to send
-        if uri is None:
-            return
-        mlflow = _mlflow()
-        self._client = mlflow.MlflowClient(uri)
-        self._entities, self._missing = mlflow.entities, mlflow.exceptions.MlflowException
-        experiment = self._client.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            raise UserError(
-                f"{uri}: has no experiment {EXPERIMENT}; create it first: python -m dmgan mlflow-db --mlflow {uri}"
-            )
-        note = run_folder / _RUN_FILE
-        known = read_json(note, "delete it") if note.exists() else None
-        if known is not None and known["tags"] == tags and known["uri"] == uri and self._holds(known["run_id"]):
-            self._run_id, self._last_step = known["run_id"], self._logged_step(known["run_id"])
-            self._client.set_terminated(self._run_id, status="RUNNING")
-            return
-        run = self._client.create_run(experiment.experiment_id, run_name=name, tags=tags)
-        self._run_id = run.info.run_id
-        flat = [mlflow.entities.Param(key, str(value)) for key, value in parameters.items()]
-        self._client.log_batch(self._run_id, params=flat)
-        write_json(note, {"run_id": self._run_id, "uri": uri, "tags": tags})
+        self._uri, self._folder = uri, run_folder
+        self._name, self._tags, self._parameters = name, tags, parameters
+        self._client, self._run_id = None, None
+        self._sent_step, self._sent_at = 0, 0.0
+        self._rows: list[dict[str, float]] = []  # history rows to send
+        self._calls: list[Callable[[], None]] = []  # what else is to be sent, in order
+        self._failed, self._retry_at = False, 0.0
+        if self.active:
+            self._mlflow = _mlflow()
+            self._send()
 
     @property
     def active(self) -> bool:
         """Whether a URI was given, so that values are logged."""
-        return self._run_id is not None
+        return self._uri is not None
 
-    def _holds(self, run_id: str) -> bool:
-        """Return whether the database holds the active run `run_id`; the database may have been created anew."""
+    def _send(self, now: bool = False) -> None:
+        """Send all that waits; after a failure keep the rest, and try again only after a minute, or `now`."""
+        if time.monotonic() < self._retry_at and not now:
+            return
         try:
-            return self._client.get_run(run_id).info.lifecycle_stage == "active"
-        except self._missing:
-            return False
+            if self._run_id is None:
+                self._connect()
+            self._send_rows()
+            while self._calls:
+                self._calls[0]()
+                self._calls.pop(0)
+        except Exception as error:  # MLflow, SQLAlchemy and HTTP raise many types, and none may end a training
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            if not self._failed:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                log(f"MLflow, {self._uri}: {reason}; the work goes on, and what is missing there is sent later")
+            self._failed = True
+            return
+        if self._failed:
+            log(f"MLflow, {self._uri}: answers again; what was missing is sent")
+        self._failed, self._retry_at = False, 0.0
+
+    def _connect(self) -> None:
+        """Find or create the MLflow run."""
+        self._client = self._mlflow.MlflowClient(self._uri)
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            raise LookupError(
+                f"has no experiment {EXPERIMENT}; create it: python -m dmgan mlflow-db --mlflow {self._uri}"
+            )
+        if known := self._known_run():
+            self._sent_step = self._logged_step(known)
+            self._client.set_terminated(known, status="RUNNING")
+            self._run_id = known
+            return
+        run_id = self._client.create_run(experiment.experiment_id, run_name=self._name, tags=self._tags).info.run_id
+        flat = [self._mlflow.entities.Param(key, str(value)) for key, value in self._parameters.items()]
+        self._client.log_batch(run_id, params=flat)
+        write_json(self._folder / _RUN_FILE, {"run_id": run_id, "uri": self._uri, "tags": self._tags})
+        self._run_id = run_id
+
+    def _known_run(self) -> str | None:
+        """Return the id of this job's run from an earlier start; None if there is none, or the database lost it."""
+        note = self._folder / _RUN_FILE
+        known = read_json(note, "delete it") if note.exists() else {}
+        same = isinstance(known, dict) and known.get("tags") == self._tags and known.get("uri") == self._uri
+        if not same or not isinstance(known.get("run_id"), str):
+            return None
+        try:
+            held = self._client.get_run(known["run_id"]).info.lifecycle_stage == "active"
+        except self._mlflow.exceptions.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return known["run_id"] if held else None
 
     def _logged_step(self, run_id: str) -> int:
         keys = self._client.get_run(run_id).data.metrics
@@ -94,45 +139,61 @@ class MlflowRun:
         """
         if not self.active:
             return
-        self._waiting += [row for row in rows if row["step"] > self._last_step]
-        self._last_step = max([self._last_step, *(int(row["step"]) for row in rows)])
+        last = self._rows[-1]["step"] if self._rows else self._sent_step
+        self._rows += [row for row in rows if row["step"] > last]
         if time.monotonic() - self._sent_at >= _SECONDS:
-            self.flush()
+            self._send()
 
     def flush(self) -> None:
+        """Send the waiting rows."""
+        if self.active:
+            self._send()
+
+    def _send_rows(self) -> None:
         """Send the waiting rows. A row is never split, so that the last step in MLflow identifies the last sent row."""
-        while self._waiting:
-            count = max(1, _POINTS // len(self._waiting[0]))
-            rows, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._rows = [row for row in self._rows if row["step"] > self._sent_step]
+        while self._rows:
+            rows = self._rows[: max(1, _POINTS // len(self._rows[0]))]
             points = [
-                self._entities.Metric(key, value, 0, int(row["step"]))
+                self._mlflow.entities.Metric(key, value, 0, int(row["step"]))
                 for row in rows
                 for key, value in row.items()
                 if key != "step"
             ]
             self._client.log_batch(self._run_id, metrics=points)
-        self._sent_at = time.monotonic()
+            self._rows, self._sent_step = self._rows[len(rows) :], int(rows[-1]["step"])
+            self._sent_at = time.monotonic()
+
+    def _later(self, call: Callable[[], None]) -> None:
+        """Send by `call` now, or later if MLflow fails."""
+        if self.active:
+            self._calls.append(call)
+            self._send()
 
     def log_scores(self, values: dict[str, float]) -> None:
         """Log final scores; MLflow does not allow brackets in names, so that FID(clean) is logged as FID/clean."""
-        if self.active and values:
-            named = {
-                re.sub(r"[^\w./ -]", "-", name.replace("(", "/").rstrip(")")): each for name, each in values.items()
-            }
-            self._client.log_batch(self._run_id, metrics=[self._entities.Metric(k, v, 0, 0) for k, v in named.items()])
+        named = {re.sub(r"[^\w./ -]", "-", name.replace("(", "/").rstrip(")")): each for name, each in values.items()}
+
+        def call() -> None:
+            metrics = [self._mlflow.entities.Metric(key, value, 0, 0) for key, value in named.items()]
+            self._client.log_batch(self._run_id, metrics=metrics)
+
+        if values:
+            self._later(call)
 
     def log_image(self, pixels: np.ndarray, name: str) -> None:
         """Log an image (H, W, 3), uint8, as the PNG file `name`."""
-        if self.active:
-            self._client.log_image(self._run_id, pixels, artifact_file=name)
+        self._later(lambda: self._client.log_image(self._run_id, pixels, artifact_file=name))
 
     def log_file(self, path: Path) -> None:
         """Log a file, such as options.json."""
-        if self.active:
-            self._client.log_artifact(self._run_id, str(path))
+        self._later(lambda: self._client.log_artifact(self._run_id, str(path)))
 
     def close(self) -> None:
-        """Mark the run as finished."""
-        if self.active:
-            self.flush()
-            self._client.set_terminated(self._run_id, status="FINISHED")
+        """Mark the run as finished; log what could not be sent."""
+        if not self.active:
+            return
+        self._calls.append(lambda: self._client.set_terminated(self._run_id, status="FINISHED"))
+        self._send(now=True)
+        if self._failed:
+            log(f"MLflow, {self._uri}: still fails; run the same command again to send what is missing there")

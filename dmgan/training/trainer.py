@@ -17,6 +17,7 @@ from dmgan.models.initialisation import initialise
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.models.loss_networks import LossContext, LossNetworks
 from dmgan.options import LossOptions, TrainingSettings
+from dmgan.runtime.compiling import compile_in_place, pieces
 from dmgan.runtime.device import disable_tf32, to_float32
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.text.damsm import EncodedCaptions
@@ -125,8 +126,7 @@ class Trainer:
         if self.engine.gradient_checkpointing:
             recompute_in_backward(self.model)
         if self.engine.compile:
-            self.model.compile(dynamic=False)
-            self.image_encoder.compile(dynamic=False)
+            compile_in_place([*pieces(self.model), self.image_encoder])
         losses = [DiscriminatorLoss(each, self.losses, self.model, self.context) for each in self.discriminators]
         # Use one wrapper per network and one backward pass for all its forward passes: otherwise the gradients are
         # silently wrong.

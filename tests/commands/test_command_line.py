@@ -126,6 +126,41 @@ def test_ctrl_c_ends_with_130_and_one_line_that_says_how_to_resume(tmp_path, dat
     assert re.fullmatch(end, errors.splitlines()[-1])
 
 
+def test_a_fault_is_one_line_and_its_traceback_is_kept(capsys, monkeypatch, tmp_path):
+    def fails(arguments):
+        raise ZeroDivisionError("division by zero\nand more")
+
+    monkeypatch.setattr("dmgan.commands.tables.run", fails)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main(["tables", "--metrics", "metrics.json", "--out", str(tmp_path / "out")]) == 70
+    (kept,) = tmp_path.glob("dmgan-fault-*.txt")
+    line = capsys.readouterr().err
+    assert line.startswith("dmgan tables: ZeroDivisionError: division by zero; this is a fault of the program")
+    assert line.endswith(f"{kept}\n") and line.count("\n") == 1 and "in fails" in kept.read_text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train --model dmgan --data d --damsm d --out o --seed -1",
+        "train --model dmgan --data d --damsm d --out o --seed 2147483648",
+        "pretrain --data d --out o --threads 0",
+        "sample --run r --data d --out o --num-images 0",
+        "sample --run r --data d --out o --max-words -1",
+        "generate --run r --caption bird --out o --images-per-caption 0",
+        "generate --run r --caption bird --out o --seed one",
+        "memorisation --run r --data d --out o --num-images -5",
+        "prepare --source synthbirds --out o --workers 0",
+    ],
+)
+def test_whole_numbers_out_of_bounds_are_errors_of_usage(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    flag, value = words.split()[-2:]
+    wanted = f"argument {flag}: " + (f"invalid int value: '{value}'" if value == "one" else f"{value}: must be ")
+    assert end.value.code == 2 and wanted in capsys.readouterr().err
+
+
 def test_only_train_runs_in_several_processes(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     line = error_line(capsys, "tables", "--metrics", "metrics.json", "--out", tmp_path / "out")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._pytree import tree_flatten
 
 from dmgan.__main__ import main
 from dmgan.data import prefetch
@@ -128,8 +129,11 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(dataset):
 
 
 def same(first, second) -> bool:
-    images = all(map(torch.equal, first.images, second.images))
-    return images and all(torch.equal(a, b) for a, b in zip(first[1:], second[1:], strict=True))
+    """Return whether two batches have equal tensors, also in their lists."""
+    (left, nesting), (right, other) = tree_flatten(first), tree_flatten(second)
+    return nesting == other and all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a is b is None for a, b in zip(left, right, strict=True)
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 3])

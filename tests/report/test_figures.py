@@ -19,6 +19,7 @@ from dmgan.report.figures.image_grids import draw_models, draw_noises, draw_riva
 from dmgan.report.figures.render import write_figures
 from dmgan.report.figures.scene import Scene
 from dmgan.report.figures.word_maps import (
+    ChosenWord,
     attention_weights,
     darkened,
     draw_words,
@@ -249,3 +250,9 @@ def test_another_data_set_or_no_run_is_refused(run_folder, data, tmp_path):
     with pytest.raises(UserError, match="no run given"):
         write_figures([], data, tmp_path / "out", 100, CPU)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_long_word_is_cut_beside_its_bar():
+    words = ["bird", "w" * 300, "w" * 300]
+    labels = unique_labels([ChosenWord(words[1], 0.5, 1), ChosenWord(words[2], 0.3, 2)], words)
+    assert labels == [f"{'w' * 17}… (1st)", f"{'w' * 17}… (2nd)"]

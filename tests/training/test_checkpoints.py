@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from dmgan.data.batches import TrainingBatches
 from dmgan.errors import UserError
@@ -12,6 +13,7 @@ from dmgan.models.registry import MODELS
 from dmgan.options import LossOptions
 from dmgan.sampling.trained_model import load_run
 from dmgan.storage.files import file_sha256, read_json
+from dmgan.training.checkpoints import Checkpoint
 from tests.conftest import CPU, TRAINING
 from tests.training.short_runs import assert_equal_files, assert_restarted, train_briefly, training_stage
 
@@ -71,12 +73,82 @@ def test_a_checkpoint_of_a_longer_run_is_renamed_and_the_run_starts_again(
     assert_equal_files(tmp_path / "run", tmp_path / "short", "generator.safetensors")
 
 
-def test_a_damaged_checkpoint_is_refused(run_folder, training_inputs, tmp_path):
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def emptied(content: bytes) -> bytes:
+    return b""
+
+
+def flipped(content: bytes) -> bytes:
+    """Flip one bit of a weight: torch reads such a file without an error."""
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.fixture(scope="module")
+def whole_run(training_inputs, tmp_path_factory):
+    """A run with checkpoints at steps 9 and 12, its last."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("dmgan.training.loop.ROW_EVERY", 3)  # checkpoints fall on row ends
+        return train_briefly(training_inputs, tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture
+def rows_of_three_steps(monkeypatch):
+    monkeypatch.setattr("dmgan.training.loop.ROW_EVERY", 3)
+
+
+REASONS = {cut: "is not a readable checkpoint", emptied: "is empty", flipped: "its bytes changed after it was written"}
+
+
+@pytest.mark.parametrize("damage", REASONS)
+@pytest.mark.usefixtures("rows_of_three_steps")
+def test_a_run_goes_back_to_the_checkpoint_before_a_damaged_one(damage, whole_run, training_inputs, tmp_path, capsys):
     out = tmp_path / "run"
-    shutil.copytree(run_folder, out)
-    (out / "checkpoint.pt").write_bytes(b"half")
-    with pytest.raises(UserError, match="is not a readable checkpoint .* delete it to start over"):
+    shutil.copytree(whole_run, out)
+    checkpoint = out / "checkpoint.pt"
+    damaged = damage(checkpoint.read_bytes())
+    checkpoint.write_bytes(damaged)
+    train_briefly(training_inputs, out)
+    said = capsys.readouterr().err
+    assert f"checkpoint.pt: {REASONS[damage]}" in said and "going back to the checkpoint before it, of step 9" in said
+    assert_equal_files(out, whole_run)
+    assert (out / "checkpoint-damaged.pt").read_bytes() == damaged
+
+
+@pytest.mark.parametrize("damage", REASONS)
+def test_a_damaged_checkpoint_without_one_before_it_is_refused(damage, whole_run, training_inputs, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(whole_run, out)
+    for name in ("checkpoint.pt", "checkpoint-previous.pt"):
+        (out / name).write_bytes(damage((out / name).read_bytes()))
+    with pytest.raises(UserError, match=f"{REASONS[damage]}.*; there is no earlier checkpoint .* delete it to start"):
         train_briefly(training_inputs, out)
+
+
+@pytest.mark.usefixtures("rows_of_three_steps")
+def test_a_missing_checkpoint_is_replaced_by_the_one_before_it(whole_run, training_inputs, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(whole_run, out)
+    (out / "checkpoint.pt").unlink()
+    train_briefly(training_inputs, out)
+    assert "checkpoint.pt: is missing; going back to the checkpoint before it" in capsys.readouterr().err
+    assert_equal_files(out, whole_run)
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_found(tmp_path):
+    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
+    checkpoint.save({"step": 1, "history": [], "state": {"network": {"weight": torch.arange(40.0)}}})
+    content = (tmp_path / "checkpoint.pt").read_bytes()
+    assert checkpoint.load()["step"] == 1
+    for place in range(0, len(content), 37):
+        changed = content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
+        (tmp_path / "checkpoint.pt").write_bytes(changed)
+        if place < len(content) - 71:  # in the mark itself the file reads as one of an earlier version
+            with pytest.raises(UserError):
+                checkpoint.recover()
 
 
 def test_weights_of_another_model_are_refused(run_folder, training_inputs, damsm_folder, tmp_path):

@@ -7,7 +7,7 @@ from dmgan.models.fused_discriminator import FusedDiscriminator
 from dmgan.options import PLAIN_ENGINE, EngineOptions
 from tests.training import without_batch_norm
 
-MODELS = ["dmgan", "dmgan-paper", "attngan", "gan-int-cls"]  # both norms, with and without an unconditional head
+MODELS = ["dmgan", "dmgan-paper", "attngan", "attngan-dcgan"]  # both norms, with and without an unconditional head
 
 
 @pytest.mark.parametrize("engine", [{}, {"accumulate": 3}, {"channels_last": True}], ids=["whole", "micro", "layout"])

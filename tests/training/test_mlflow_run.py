@@ -1,13 +1,15 @@
 """MLflow: every job has one run, which it continues after an interruption; concurrent jobs share the database."""
 
+import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 
-from dmgan.errors import UserError
 from dmgan.training.mlflow_run import EXPERIMENT, MlflowRun, create_database
 
 pytestmark = pytest.mark.slow  # every test creates or writes a database
@@ -110,10 +112,88 @@ mlflow_run.close()
     assert [steps(uri, run.info.run_id) for run in written] == [list(range(1, 21))] * 3
 
 
-def test_no_database_logs_nothing_and_a_missing_experiment_is_refused(tmp_path):
+def test_no_uri_logs_nothing(tmp_path):
     mlflow_run = MlflowRun(None, tmp_path, "name", TAGS, {})
     mlflow_run.log_history(ROWS)
     mlflow_run.close()
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError, match="has no experiment dmgan; create it first: python -m dmgan mlflow-db"):
-        MlflowRun(f"sqlite:///{tmp_path}/empty.db", tmp_path, "name", TAGS, {})
+
+
+def log_everything(uri: str, folder: Path, name: str) -> None:
+    """Run a job's calls; `folder` holds options.json."""
+    job = MlflowRun(uri, folder, name, TAGS, {"epochs": 8})
+    for row in ROWS:
+        job.log_history([row])
+    job.log_scores({"FID": 10.0})
+    job.log_image(np.zeros((8, 8, 3), np.uint8), "samples.png")
+    job.log_file(folder / "options.json")
+    job.close()
+
+
+def assert_complete(uri: str, name: str) -> None:
+    (run,) = (run for run in runs(uri) if run.info.run_name == name)
+    assert steps(uri, run.info.run_id) == [20, 40, 60]
+    assert run.info.status == "FINISHED" and run.data.metrics["FID"] == 10.0
+    files = {each.path for each in mlflow.MlflowClient(uri).list_artifacts(run.info.run_id)}
+    assert files == {"samples.png", "options.json"}
+
+
+def no_experiment(folder: Path) -> str:
+    return f"sqlite:///{folder}/empty.db"
+
+
+def damaged(folder: Path) -> str:
+    (folder / "damaged.db").write_bytes(b"no database" * 1000)
+    return f"sqlite:///{folder}/damaged.db"
+
+
+def unreachable(folder: Path) -> str:
+    return "http://127.0.0.1:9"  # the port refuses connections
+
+
+@pytest.mark.parametrize("database", [no_experiment, damaged, unreachable])
+def test_a_database_that_fails_costs_one_warning_and_the_next_run_sends_everything(database, uri, tmp_path, capfd):
+    (tmp_path / "options.json").write_text("{}")
+    broken = database(tmp_path)
+    log_everything(broken, tmp_path, f"after {database.__name__}")
+    warned = capfd.readouterr().err
+    assert warned.count("the work goes on") == 1 and warned.count("run the same command again") == 1
+    log_everything(uri, tmp_path, f"after {database.__name__}")
+    assert_complete(uri, f"after {database.__name__}")
+
+
+def test_a_database_that_fails_for_a_while_gets_everything_later(uri, tmp_path, monkeypatch, capfd):
+    (tmp_path / "options.json").write_text("{}")
+    (tmp_path / "mlflow.json").write_text("{}")  # damaged: a new run is made
+    monkeypatch.setattr("dmgan.training.mlflow_run._SECONDS", 0.0)
+    real, failing = mlflow.MlflowClient.log_batch, [True]
+
+    def log_batch(self, *arguments, **options):
+        if failing[0] and options.get("metrics"):
+            raise mlflow.exceptions.MlflowException("database is locked")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", log_batch)
+    job = MlflowRun(uri, tmp_path, "for a while", TAGS, {})
+    job.log_history(ROWS[:2])
+    job.log_scores({"FID": 10.0})
+    failing[0] = False
+    job.log_history(ROWS[2:])  # within a minute of the failure: nothing is tried
+    assert not steps(uri, job._run_id)
+    job.log_image(np.zeros((8, 8, 3), np.uint8), "samples.png")
+    job.log_file(tmp_path / "options.json")
+    job.close()
+    assert_complete(uri, "for a while")
+    said = capfd.readouterr().err
+    assert said.count("database is locked; the work goes on") == 1 and said.count("answers again") == 1
+
+
+def test_a_silent_server_costs_seconds_and_one_warning(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections and never answers
+        started = time.monotonic()
+        job = MlflowRun(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, "silent", TAGS, {})
+        for row in ROWS:
+            job.log_history([row])
+        assert time.monotonic() - started < 20
+    assert capfd.readouterr().err.count("the work goes on") == 1

@@ -31,8 +31,10 @@ OTHER_OPTIONS = {"fused": True, "channels_last": True, "fused_adam": True, "cach
         (EngineOptions(fused_adam=True), 1e-3),
         (EngineOptions(cache_captions=True), 1e-3),
         (EngineOptions(fused=True), 1e-3),
+        (EngineOptions(precision="bfloat16", **OTHER_OPTIONS), 0.01),
+        (EngineOptions(precision="float16", fused=True), 0.01),
     ],
-    ids=["bfloat16", "float16", "channels_last", "fused_adam", "cache_captions", "fused"],
+    ids=["bfloat16", "float16", "channels_last", "fused_adam", "cache_captions", "fused", "all", "float16, fused"],
 )
 def test_losses_are_close_to_those_of_plain_float32(engine, tolerance, run_folder, training_inputs, tmp_path):
     found = train_briefly(training_inputs, tmp_path / "run", engine=engine)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.paths import ROOT
 from tests.project import run
+from workflow import gpu_lease
 
 LEASE = [sys.executable, ROOT / "workflow" / "gpu_lease.py"]
 HOLDER = """
@@ -26,7 +27,8 @@ for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(","):
 
 
 def without(*names) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in (*names, "SLURM_JOB_ID")}
+    hidden = (*names, "SLURM_JOB_ID", "SLURM_STEP_ID")
+    return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 def start_lease(count, command, folder, **environment):
@@ -99,3 +101,111 @@ def test_lease_refuses_more_processes_than_gpus(tmp_path):
     assert refused.returncode == 1
     assert refused.stderr == "gpu_lease: --gpus 1 is too few for 4 processes; give Snakemake --resources gpu=4\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def refused(tmp_path, *words, **environment) -> str:
+    """Return the one line with which the lease refuses; `true` must not run."""
+    ended = run(*LEASE, *words, "--", "true", DMGAN_GPU_LOCKS=str(tmp_path / "locks"), **environment)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1, ended.stderr
+    return ended.stderr
+
+
+@pytest.mark.parametrize(
+    "gpus, ids, message",
+    [
+        (2, "0,0", "DMGAN_GPU_IDS: names GPU 0 twice"),
+        (1, "0;1", "DMGAN_GPU_IDS: '0;1' is no id of a GPU"),
+        (-1, "0", "--gpus -1: must be 0 or more"),
+    ],
+)
+def test_odd_numbers_and_ids_are_refused_in_one_line(gpus, ids, message, tmp_path):
+    assert message in refused(tmp_path, "--gpus", gpus, DMGAN_GPU_IDS=ids)
+
+
+def test_ids_with_slashes_have_a_lock_of_their_own(tmp_path):
+    ids = "MIG-GPU-6f5a/7/0,MIG-GPU-6f5a/8/0"
+    job = start_lease(2, SHOW, tmp_path, DMGAN_GPU_IDS=ids)
+    assert job.communicate(timeout=60)[0].strip() == ids
+    assert len(list(tmp_path.glob("gpu-*.lock"))) == 2
+
+
+def nvidia_smi(folder: Path, script: str) -> str:
+    """Return a PATH on which nvidia-smi is a shell script."""
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    "script, seen",
+    [("printf '0\\n1\\n'", "0"), ("echo 'No devices were found'; exit 6", ""), ("exit 0", "")],
+    ids=["two", "none", "empty"],
+)
+def test_the_gpus_are_those_of_nvidia_smi(script, seen, tmp_path):
+    job = start_lease(1, SHOW, tmp_path / "locks", PATH=nvidia_smi(tmp_path, script))
+    assert job.communicate(timeout=60)[0].strip() == seen
+
+
+def test_a_broken_nvidia_smi_is_no_machine_without_gpus(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    path = nvidia_smi(tmp_path, "echo 'Driver/library version mismatch'; exit 18")
+    assert "nvidia-smi: failed (Driver/library version mismatch); name the GPUs by" in refused(
+        tmp_path, "--gpus", 1, PATH=path
+    )
+
+
+def test_a_hanging_nvidia_smi_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path, "exec sleep 60"))
+    monkeypatch.setattr(gpu_lease, "_ANSWER_SECONDS", 0.2)
+    with pytest.raises(SystemExit, match="nvidia-smi: gives no answer"):
+        gpu_lease.available_gpus()
+
+
+@pytest.mark.parametrize("kind", ["link", "writable by all"])
+def test_a_lock_folder_that_others_can_change_is_refused(kind, tmp_path):
+    folder, precious = tmp_path / "locks", tmp_path / "precious"
+    precious.mkdir()
+    if kind == "link":
+        folder.symlink_to(precious)
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    assert "is not a folder that only you can write" in refused(tmp_path, "--gpus", 1, DMGAN_GPU_IDS="0")
+    assert not list(precious.iterdir())
+
+
+def test_a_lock_file_that_is_a_link_leaves_its_target_unchanged(tmp_path):
+    (tmp_path / "locks").mkdir(mode=0o700)
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / "locks" / "all.lock").symlink_to(tmp_path / "precious")
+    assert "all.lock: cannot be opened" in refused(tmp_path, "--gpus", 1, DMGAN_GPU_IDS="0")
+    assert (tmp_path / "precious").read_text() == "content"
+
+
+def test_the_locks_do_not_depend_on_tmpdir(tmp_path, monkeypatch):
+    monkeypatch.delenv("DMGAN_GPU_LOCKS", raising=False)
+    before = gpu_lease.lock_folder()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert gpu_lease.lock_folder() == before
+
+
+def test_two_commands_in_one_slurm_job_get_different_gpus_and_one_that_waits_says_so(tmp_path):
+    inside = {"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_JOB_ID": "9"}
+    script = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(600)"
+    first, second = (start_lease(1, [sys.executable, "-c", script], tmp_path, **inside) for _ in range(2))
+    try:
+        assert {first.stdout.readline().strip(), second.stdout.readline().strip()} == {"0", "1"}
+        words = [str(word) for word in (*LEASE, "--gpus", 1, "--", "true")]
+        settings = without() | inside | {"DMGAN_GPU_LOCKS": str(tmp_path)}
+        third = subprocess.Popen(words, env=settings, stderr=subprocess.PIPE, text=True)
+        assert third.stderr.readline() == "gpu_lease: waiting for 1 of the GPUs 0, 1\n"
+        other_job = start_lease(1, SHOW, tmp_path, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="10")
+        assert other_job.communicate(timeout=60)[0].strip() == "0"  # SLURM numbers the GPUs of every job from 0
+        first.kill()
+        assert third.wait(timeout=60) == 0
+    finally:
+        for job in (first, second):
+            job.kill()
+            job.wait()
+            job.stdout.close()

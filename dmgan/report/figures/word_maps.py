@@ -19,6 +19,7 @@ _ROW = _HEAD + SIDE + 0.1
 _BARS = 1.95  # inches of one list of words with bars
 _WIDTH = 2 * MARGIN + LABEL + 3 * _STEP + 2 * _BARS + 0.2
 _TOP_WORDS = 5
+_LONGEST = 18  # characters of a word beside its bar
 _FOOT = (
     "Attention, dynamic memory, key addressing: a word's weight summed over pixels, as a share of all words' weight. "
     "Memory writing: the word's gate, 0 to 1. Maps: bright where the word has a great weight."
@@ -175,13 +176,14 @@ def top_words(words: Sequence[str], weights: np.ndarray, count: int = 5) -> list
 
 
 def unique_labels(chosen: Sequence[ChosenWord], words: Sequence[str]) -> list[str]:
-    """Return the labels of chosen words; a repeated word is numbered, as "wing (2nd)"."""
+    """Return the labels of chosen words; a long word is cut, a repeated word is numbered, as "wing (2nd)"."""
     return [_label(each, words) for each in chosen]
 
 
 def _label(chosen: ChosenWord, words: Sequence[str]) -> str:
+    shown = chosen.word if len(chosen.word) <= _LONGEST else f"{chosen.word[: _LONGEST - 1]}…"
     if list(words).count(chosen.word) == 1:
-        return chosen.word
+        return shown
     number = list(words[: chosen.position + 1]).count(chosen.word)
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number, "th")
-    return f"{chosen.word} ({number}{ending})"
+    return f"{shown} ({number}{ending})"
