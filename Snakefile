@@ -45,6 +45,11 @@ rule all:
             figure=FIGURES_OF_RETRIEVAL,
             suffix=["png", "pdf"],
         ),
+        expand(
+            "results/{dataset}/figures/validation.{suffix}",
+            dataset=WITH_VALIDATION,
+            suffix=["png", "pdf"],
+        ),
         retrieval_tables(),
         imported_tables(),
 

@@ -19,7 +19,8 @@ def option(default, help, choices=None, bounds=None, reason=""):
     return field(default=default, metadata={"help": help, "choices": choices, "bounds": bounds or {}, "reason": reason})
 
 
-AUTOMATIC = -1  # of numbers of workers: depends on the device (dmgan/runtime/device.py, worker_count)
+AUTOMATIC = -1  # a number that is chosen: workers by the device, validation images by the training images
+MOST_VALIDATION_IMAGES = 500  # if their number is automatic
 _FROM_AUTOMATIC = {"minimum": AUTOMATIC}
 _FROM_0, _FROM_1, _FROM_2 = {"minimum": 0}, {"minimum": 1}, {"minimum": 2}
 _ABOVE_0 = {"exclusiveMinimum": 0}
@@ -222,9 +223,34 @@ class TrainingOptions:
         "caption of an image then has nearly the length of its own",
     )
     checkpoint_every: int = option(500, "steps between checkpoints", bounds=_FROM_1)
+    evaluate_every: int = option(
+        0,
+        "steps between measurements of the averaged weights on validation images, which are held out of training; the "
+        "last step is measured too. 0: never, and no image is held out",
+        bounds=_FROM_0,
+    )
+    validation_images: int = option(
+        AUTOMATIC,
+        "training images that evaluate_every holds out. -1: a tenth of the training images, at most 500",
+        bounds=_FROM_AUTOMATIC,
+    )
+    select: str = option(
+        "last",
+        "weights that the run keeps as its generator: of the last step, or those with the lowest FID on validation "
+        "images (never on test images)",
+        ("last", "best"),
+    )
 
     def __post_init__(self):
         _check(self)
+        _require(self.select == "last" or self.evaluate_every, "select best: needs evaluate_every above 0")
+
+    def held_out(self, training_images: int) -> int:
+        """Return how many of `training_images` are held out for validation; 0 without evaluate_every."""
+        if not self.evaluate_every:
+            return 0
+        automatic = self.validation_images == AUTOMATIC
+        return min(training_images // 10, MOST_VALIDATION_IMAGES) if automatic else self.validation_images
 
 
 def _cuda_graphs():

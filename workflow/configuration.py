@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from dmgan.data.sources.listing import fingerprint
 from dmgan.data.sources.table import Source, find_source
 from dmgan.errors import UserError
-from dmgan.models.registry import VGG16_OPTIONS, find
+from dmgan.models.registry import VGG16_OPTIONS, find, options_of
+from dmgan.options import TrainingOptions
 from dmgan.storage.reading import read_yaml
 from workflow.config_schema import build_schema
 
@@ -93,7 +94,7 @@ def _check_datasets(config: dict) -> None:
 
 
 def _check_models(config: dict) -> None:
-    """Raise UserError if a model lacks hyperparameters, or VGG-16's weights that it reads."""
+    """Raise UserError if a model lacks hyperparameters or VGG-16's weights, or if its training options conflict."""
     for dataset in config["datasets"]:
         blocks = config["hyperparameters"].get(dataset, {})
         if not models_of(config, dataset):
@@ -104,6 +105,10 @@ def _check_models(config: dict) -> None:
             )
     for dataset, model in trainings_of(config):
         block = config["hyperparameters"][dataset][model]
+        try:
+            options_of(TrainingOptions, model, block)
+        except UserError as error:
+            raise UserError(f"hyperparameters.{dataset}.{model}.{error}") from error
         if reads_vgg16(model, block) and "vgg16_weights" not in config:
             option, stand_in = vgg16_option(model)
             raise UserError(
@@ -215,6 +220,16 @@ def trainings_of(config: Mapping) -> list[tuple[str, str]]:
 def model_block(config: Mapping, dataset: str, model: str) -> dict[str, object]:
     """Return the hyperparameters of a model on a data set: the defaults of its entry, updated with its block."""
     return find(model).defaults | config["hyperparameters"][dataset][model]
+
+
+def validates(config: Mapping, dataset: str, model: str) -> bool:
+    """Return whether snapshots of a model are measured on validation images during training."""
+    return bool(config["hyperparameters"].get(dataset, {}).get(model, {}).get("evaluate_every"))
+
+
+def validated_models(config: Mapping, dataset: str) -> list[str]:
+    """Return the models of a data set whose snapshots are measured on validation images during training."""
+    return [model for model in models_of(config, dataset) if validates(config, dataset, model)]
 
 
 def needs_captioner(model: str) -> bool:

@@ -46,6 +46,7 @@ _ADVERSARIAL_IMAGES = 1000  # largest number of images of the control row `adver
 _OVERSIZE = 76 / 64
 _PNG_BYTES_PER_PIXEL = 1.87  # photographs, png_level 1
 _FEATURE_BYTES = 2048 * 4
+_SNAPSHOT_SHARE = 1 / 4  # at most: a checkpoint also holds the generator's averages and Adam's two moments
 
 
 class Cost(NamedTuple):
@@ -126,11 +127,20 @@ def engine_of(stage: str, config: dict, dataset: str, model: str = "") -> str:
         )
         elsewhere = ("cache_captions",)  # captions are encoded outside the step
     elif stage == "sample":
-        values = _values(SamplingOptions, sampling_block(config, dataset))
-        plain = vars(SamplingOptions(fused=False, channels_last=False))
-        elsewhere = ("batch_size", "workers", "packed", "png_level")
+        return _sampling_engine(sampling_block(config, dataset))
     else:
         return ""
+    return _engine_name(values, plain, elsewhere)
+
+
+def _sampling_engine(block: dict) -> str:
+    """Return the engine of sampling with the options of a block."""
+    plain = vars(SamplingOptions(fused=False, channels_last=False))
+    return _engine_name(_values(SamplingOptions, block), plain, ("batch_size", "workers", "packed", "png_level"))
+
+
+def _engine_name(values: dict, plain: dict, elsewhere: tuple[str, ...]) -> str:
+    """Return the options that differ from the plain ones, without those that do not change the speed."""
     other = {name: value for name, value in values.items() if value != plain[name] and name not in elsewhere}
     return ", ".join(
         name if value is True else value if name == "precision" else f"{name} {value}" for name, value in other.items()
@@ -220,11 +230,15 @@ def _costs_of_models(config: dict, dataset: str, train: int, checkpoint_bytes: d
     made_as = engine_of("sample", config, dataset)
     for model in models_of(config, dataset):
         block = model_block(config, dataset, model)
-        network = network_of("train", config, dataset, model)
-        trained = _steps(dataset, "train", model, seeds, _values(TrainingOptions, block), train, network)
+        network, options = network_of("train", config, dataset, model), _values(TrainingOptions, block)
+        held_out = TrainingOptions(**options).held_out(train)
+        trained = _steps(dataset, "train", model, seeds, options, train - held_out, network)
+        snapshots = -(-trained.steps // seeds // options["evaluate_every"]) if held_out else 0
         size = checkpoint_bytes.get(network)
-        trained = trained._replace(disk=None if size is None else seeds * KEPT_CHECKPOINTS * size)
-        found.append(trained._replace(engine=engine_of("train", config, dataset, model)))
+        disk = None if size is None else seeds * size * (KEPT_CHECKPOINTS + snapshots * _SNAPSHOT_SHARE)
+        found.append(trained._replace(disk=disk, engine=engine_of("train", config, dataset, model)))
+        if held_out:
+            found += _costs_of_validation(config, dataset, model, snapshots, held_out)
         sizes = _values(ArchitectureOptions, block)
         disk = _image_bytes(config, dataset, sizes["base_size"] << (sizes["stages"] - 1))
         ways = [("sample", seeds)]
@@ -236,6 +250,27 @@ def _costs_of_models(config: dict, dataset: str, train: int, checkpoint_bytes: d
     for name in _imported(config, dataset):  # sizes are unknown before the weights are read
         found.append(Cost(dataset, "sample_imported", name, 1, 0, config["num_images"], "", None))
     return found
+
+
+def _costs_of_validation(config: dict, dataset: str, model: str, snapshots: int, held_out: int) -> list[Cost]:
+    """Return the costs of measuring snapshots on held-out images; both are part of the training jobs."""
+    what, runs = f"{model}, validation in training", len(config["seeds"])
+    made = runs * snapshots * held_out
+    sampled = Cost(dataset, "sample", what, 0, 0, made, network_of("train", config, dataset, model), 0.0)
+    passes, network = _passes(config, dataset)
+    measured = (made + runs * held_out) * max(passes, 1)  # with the held-out images
+    return [
+        sampled._replace(engine=_sampling_engine({})),
+        Cost(dataset, "evaluate", what, 0, 0, measured, network, 0.0),
+    ]
+
+
+def _passes(config: dict, dataset: str) -> tuple[int, str]:
+    """Return the Inception passes of an image in an evaluation, and the network whose rate counts."""
+    passes = sum(extractor != "species" for extractor in extractors_of(config, dataset))
+    if _values(DamsmOptions, config["damsm"])["image_encoder"] == "inception":
+        passes += 1 + ("held_out_damsm" in config)
+    return passes, "inception 299" if passes else network_of("evaluate", config)
 
 
 def _image_bytes(config: dict, dataset: str, side: int) -> float:
@@ -250,11 +285,8 @@ def _imported(config: dict, dataset: str) -> list[str]:
 
 def _costs_of_evaluation(config: dict, dataset: str, test: int) -> list[Cost]:
     """Return the costs of evaluating models, control rows and the reference."""
-    passes = sum(extractor != "species" for extractor in extractors_of(config, dataset))
-    if _values(DamsmOptions, config["damsm"])["image_encoder"] == "inception":
-        passes += 1 + ("held_out_damsm" in config)
+    passes, network = _passes(config, dataset)
     what = f"{passes} Inception passes an image" if passes else "small networks"
-    network = "inception 299" if passes else network_of("evaluate", config)
     # The control rows: real and shuffled (a half each), nearest, noise, adversarial.
     controls = 2 * (test // 2) + 2 * test + min(test, _ADVERSARIAL_IMAGES)
     models, imported = models_of(config, dataset), len(_imported(config, dataset))
@@ -354,8 +386,9 @@ def plan(configfile: Path, rates_file: Path, tflops: float) -> str:
     notes += [
         "Hours are of jobs in sequence on one device, without reading, PNG encoding, checkpoints and start-up, and "
         "without imports, memorisation, tables and figures (minutes).",
-        "GB: prepared images, encoded captions if trainings store them, one checkpoint per training, images at 1.87 "
-        "bytes per pixel (3 more if packed), float32 features of Inception.",
+        "GB: prepared images, encoded captions if trainings store them, two checkpoints per training and at most a "
+        "quarter of it for each snapshot of evaluate_every, images at 1.87 bytes per pixel (3 more if packed), float32 "
+        "features of Inception.",
     ]
     return "\n".join([f"{configfile}, from nothing:", "", *map(str.rstrip, lines), "", *notes])
 

@@ -97,7 +97,7 @@ def add_memory_cache(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_extractors(parser: argparse.ArgumentParser, count: str = "+") -> None:
+def add_extractors(parser: argparse._ActionsContainer, count: str = "+") -> None:
     """Add the feature extractors and the files of their weights; count "*" allows no extractor."""
     parser.add_argument(
         "--extractors", nargs=count, metavar="EXTRACTOR", default=["species"], choices=EXTRACTORS,

@@ -1,5 +1,6 @@
 """The prepared data set: a folder whose format is the same for every source."""
 
+import copy
 import json
 import os
 import re
@@ -173,12 +174,14 @@ class PreparedDataset:
         try:
             with np.load(self.folder / "index.npz", allow_pickle=False) as index:
                 self._shapes, self.class_ids = index["shapes"], index["class_ids"]
-                self._is_test, self._caption_starts = index["is_test"], index["caption_starts"]
+                is_test, self._caption_starts = index["is_test"], index["caption_starts"]
                 self._token_starts, self._tokens = index["token_starts"], index["tokens"]
-            self._check_index()
+            self._check_index(is_test)
             self._pixels = np.memmap(self.folder / "images.bin", dtype=np.uint8, mode="r")
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise UserError(f"{self.folder}: is damaged ({error}); {_HINT}") from error
+        self._splits = {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
+        self.held_out = 0  # training images that a validation split took out of the training split
         sizes = self._shapes.astype(np.int64).prod(axis=1) * 3
         self._offsets = np.concatenate([[0], np.cumsum(sizes)])
         if self._offsets[-1] != len(self._pixels):
@@ -186,15 +189,15 @@ class PreparedDataset:
                 f"{self.folder / 'images.bin'}: holds {len(self._pixels)} bytes, not {self._offsets[-1]}; {_HINT}"
             )
 
-    def _check_index(self) -> None:
+    def _check_index(self, is_test: np.ndarray) -> None:
         """Raise ValueError unless the arrays of index.npz fit each other and the vocabulary."""
         count = len(self._shapes)
         arrays = (self._shapes, self.class_ids, self._caption_starts, self._token_starts, self._tokens)
-        if any(each.dtype.kind != "i" for each in arrays) or self._is_test.dtype != bool:
+        if any(each.dtype.kind != "i" for each in arrays) or is_test.dtype != bool:
             raise ValueError("index.npz: an array has another type")
         if self._shapes.shape != (count, 2) or (count and self._shapes.min() < 1):
             raise ValueError("index.npz: shapes are not heights and widths")
-        if self.class_ids.shape != (count,) or self._is_test.shape != (count,) or self._tokens.ndim != 1:
+        if self.class_ids.shape != (count,) or is_test.shape != (count,) or self._tokens.ndim != 1:
             raise ValueError("index.npz: its arrays are of different lengths")
         for starts, number, end in (
             (self._caption_starts, count, len(self._token_starts) - 1),
@@ -236,7 +239,13 @@ class PreparedDataset:
 
     def indices(self, split: str) -> np.ndarray:
         """Return the indices of the images of a split ("train" or "test"), ascending."""
-        return np.flatnonzero(self._is_test == (split == "test"))
+        return self._splits[split].copy()
+
+    def with_splits(self, train: np.ndarray, test: np.ndarray, held_out: int) -> "PreparedDataset":
+        """Return this data set with other images in its splits; the files and their hashes are the same."""
+        other = copy.copy(self)
+        other._splits, other.held_out = {"train": train, "test": test}, held_out
+        return other
 
     def image(self, index: int) -> np.ndarray:
         """Return the stored pixels (H, W, 3) uint8 of one image, read-only."""

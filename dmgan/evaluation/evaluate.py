@@ -231,6 +231,8 @@ def _describe(subject: ImageSet, dataset: PreparedDataset) -> dict[str, object]:
     if dataset.published_set is not None:
         title, differences = dataset.published_set
         described |= {"published_set": title, "differences": list(differences)}
+    if subject.selection is not None:
+        described["selection"] = subject.selection
     return {**described, "imported": True} if subject.imported else described
 
 

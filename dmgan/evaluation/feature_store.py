@@ -353,6 +353,38 @@ def _compute(
     return _Computed(chunk, numbers, stores, images, sha256.hexdigest(), parts, done)
 
 
+def features_in_ram(
+    images: Images, count: int, extractors: Sequence[FeatureExtractor], device: torch.device
+) -> dict[str, StoredFeatures]:
+    """Return the features of images 0 ... count - 1 by extractor name, in RAM: for a few images, measured once.
+
+    The values are those of `extract`, with the same errors.
+    """
+    sha256 = hashlib.sha256()
+    parts = {each.name: {array: [] for array in each.widths} for each in extractors}
+    for start in range(0, count, FORWARD):
+        numbers = range(start, min(start + FORWARD, count))
+        pixels = [np.ascontiguousarray(images(number)) for number in numbers]
+        for each in pixels:
+            sha256.update(each)
+        for extractor in extractors:
+            prepared = pixels if extractor.prepare is None else [np.asarray(extractor.prepare(each)) for each in pixels]
+            rows = _forward(extractor, torch.from_numpy(np.stack(prepared)).to(device))
+            if device.type == "cuda":
+                torch.cuda.current_stream(device).synchronize()  # the rows are copied when the stream comes to them
+            for array, values in rows.items():
+                _refuse_non_finite(values.numpy(), numbers, extractor, images)
+                parts[extractor.name][array].append(values.numpy())
+    return {
+        each.name: StoredFeatures(
+            {array: Rows(np.concatenate(values)) for array, values in parts[each.name].items()},
+            each.protocol,
+            sha256.hexdigest(),
+        )
+        for each in extractors
+    }
+
+
 @torch.inference_mode()
 def _forward(extractor: FeatureExtractor, batch: Tensor) -> dict[str, Tensor]:
     """Launch one forward pass without TF32 and copies of its rows to the host; pad a smaller batch to FORWARD."""

@@ -83,6 +83,7 @@ class ImageSet(NamedTuple):
     reference_name: str
     inputs: dict[str, object]
     imported: bool = False  # released weights, not trained here
+    selection: dict[str, object] | None = None  # rule and step by which training chose the weights; None: not known
     class_of: np.ndarray | None = None  # (N,) COCO class that each image was made for (`sample --soa`)
 
     def __len__(self) -> int:
@@ -126,6 +127,7 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
             **_retrieval_settings(manifest),
         },
         imported=manifest["imported"],
+        selection=manifest.get("selection"),
         class_of=np.array(manifest["soa_classes"]) if "soa_classes" in manifest else None,
     )
 

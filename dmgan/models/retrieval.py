@@ -217,6 +217,8 @@ class MemoryBank:
         self.images = dataset.indices("train")  # (N,) image index of every entry; only training images
         self._device = damsm.text_encoder.encoder.weight.device
         made_of = {"data": dataset.sha256, "damsm": damsm.sha256, "features": features.sha256, "max_words": max_words}
+        if dataset.held_out:
+            made_of["held_out"] = dataset.held_out
         self._fingerprint = files.json_sha256(made_of)[:16]
 
     def search(self, method: str, captions: EncodedCaptions) -> np.ndarray:

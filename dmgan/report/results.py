@@ -61,6 +61,7 @@ class Evaluation(NamedTuple):
     data: dict[str, str]  # SHA-256 of the prepared data set's files
     inputs: dict[str, object]
     made_for: str = ""  # the metric that the images were made for, such as SOA; "": images of the test captions
+    selection: dict[str, object] | None = None  # rule and step by which training chose the weights; None: not known
 
     def conditions(self, metric: str) -> dict[str, object]:
         """Return all settings that must agree between two numbers of one column."""
@@ -236,6 +237,7 @@ def read_evaluation(file: Path) -> Evaluation:
             data=dict(content["inputs"]["data"]),
             inputs=dict(content["inputs"]),
             made_for=subject.get("made_for", ""),
+            selection=subject.get("selection"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: is damaged (no {error}); {_HINT}") from error

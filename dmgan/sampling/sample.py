@@ -90,7 +90,7 @@ def sample_test_captions(
         batches = batches_by_length(choices, options.batch_size, folder.done)
         generated = (
             (numbers, pixels_by_suffix(images, request.all_stages))
-            for numbers, images in _generated(trained, model, choices, retrieved, request.seed, batches)
+            for numbers, images in generate_batches(trained, model, choices, retrieved, request.seed, batches)
         )
         for numbers, pixels in copied_to_host(generated, device):
             progress.step(folder.write(numbers, pixels))
@@ -99,7 +99,7 @@ def sample_test_captions(
             progress.step(last)
 
 
-def _generated(
+def generate_batches(
     trained: TrainedModel,
     model: InferenceGenerator,
     choices: Sequence[CaptionChoice],
@@ -207,6 +207,7 @@ def _manifest(
         "vocabulary_sha256": trained.damsm.sha256["vocabulary.json"],
         "imported": trained.options.get("imported", False),
         "variant": trained.options.get("variant", {}),
+        "selection": trained.options.get("selection"),
         "image_size": trained.model.architecture.image_size,
         "stages": list(trained.model.image_sizes),
         "seed": seed,

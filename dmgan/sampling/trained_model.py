@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dmgan.data.dataset import PreparedDataset
+from dmgan.data.validation import cut_validation_split
 from dmgan.errors import UserError
 from dmgan.models.interface import Generated, TextToImageGAN
 from dmgan.models.registry import build_model, find
@@ -74,7 +75,7 @@ def load_run(folder: Path, device: torch.device, memory_cache: Path | None = Non
     model.to(device).eval().requires_grad_(False)
     if not find(name).retrieves and memory_cache is not None:
         raise UserError(f"--memory-cache {memory_cache}: {name} does not retrieve images; leave the option out")
-    bank = _read_memory_bank(architecture, damsm, training.max_words, written, folder) if find(name).retrieves else None
+    bank = _read_memory_bank(architecture, damsm, training, written, folder) if find(name).retrieves else None
     if bank is not None:
         bank.cache = memory_cache
     return TrainedModel(name, model, damsm, training.max_words, written, folder, device, bank)
@@ -98,9 +99,12 @@ def hyperparameters(trained: TrainedModel) -> dict[str, object]:
 
 
 def _read_memory_bank(
-    architecture: ArchitectureOptions, damsm: Damsm, max_words: int, written: dict, folder: Path
+    architecture: ArchitectureOptions, damsm: Damsm, training: TrainingOptions, written: dict, folder: Path
 ) -> MemoryBank:
-    """Return the memory bank of a model that retrieves; UserError if its data set or feature network changed."""
+    """Return the memory bank of a model that retrieves; UserError if its data set or feature network changed.
+
+    Images that were held out of the training are not in the bank.
+    """
     weights = written.get("vgg16_weights")
     features = feature_network(architecture.feature_network, None if weights is None else folder / weights)
     if features.sha256 != written["inputs"]["features"]["sha256"]:
@@ -108,8 +112,10 @@ def _read_memory_bank(
     dataset = PreparedDataset(folder / written["data_folder"])
     if dataset.sha256 != written["inputs"]["data"]:
         raise UserError(f"{dataset.folder}: changed after {folder} was trained on it; train again")
+    if training.evaluate_every:
+        dataset = cut_validation_split(dataset, training.held_out(len(dataset.indices("train")))).training
     gammas = from_dict(MatchingOptions, written["gammas"], str(folder / "options.json"))
-    return MemoryBank(dataset, damsm, features, gammas, max_words)
+    return MemoryBank(dataset, damsm, features, gammas, training.max_words)
 
 
 def image_noise(seed: int, image: int, noise_dim: int, bound: float | None = None, scale: float = 1.0) -> Tensor:

@@ -35,7 +35,12 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
     UserError if a value is not finite.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_state(network.state_dict(), path)
+
+
+def save_state(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a state dict as safetensors, atomically; UserError if a value is not finite."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if bad := non_finite(state):
         raise UserError(f"{path}: is not written, because {shortened(bad)} is not finite; train again")
     write_bytes(path, save(state, {_HASH: _sha256(state)}))  # safetensors orders several keys at random

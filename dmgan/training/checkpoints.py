@@ -34,11 +34,12 @@ class Fingerprints(NamedTuple):
     def of(cls, written: dict, options: str, steps_depend_on_epochs: bool = False) -> "Fingerprints":
         """Hash the entries of options.json that affect the result; `written[options]` are the options of the loop.
 
-        `checkpoint_every` is ignored. `epochs` is ignored in `steps`, so that a finished run can be continued with more
-        epochs, unless steps_depend_on_epochs.
+        `checkpoint_every` is ignored. In `steps`, `select` is ignored, and `epochs` unless steps_depend_on_epochs, so
+        that a finished run can select other weights or be continued with more epochs.
         """
         shaping = {name: value for name, value in written[options].items() if name != "checkpoint_every"}
-        of_a_step = {name: value for name, value in shaping.items() if steps_depend_on_epochs or name != "epochs"}
+        after_steps = {"select"} if steps_depend_on_epochs else {"select", "epochs"}
+        of_a_step = {name: value for name, value in shaping.items() if name not in after_steps}
         return cls(*(files.json_sha256({**written, options: each}) for each in (shaping, of_a_step)))
 
 

@@ -17,6 +17,7 @@ from dmgan.runtime.progress import log
 from dmgan.storage.files import read_json, write_json
 
 EXPERIMENT = "dmgan"
+VALIDATION = "validation/"  # prefix of metrics of validation images, which have steps of their own
 _RUN_FILE = "mlflow.json"
 _SECONDS = 10.0  # minimum time between two transfers of history rows, because the database is slow
 _POINTS = 1000  # MLflow's limit of metric values per call
@@ -57,7 +58,7 @@ class MlflowRun:
         self._uri, self._folder = uri, run_folder
         self._name, self._tags, self._parameters = name, tags, parameters
         self._client, self._run_id = None, None
-        self._sent_step, self._sent_at = 0, 0.0
+        self._sent_step, self._sent_validation, self._sent_at = 0, 0, 0.0
         self._rows: list[dict[str, float]] = []  # history rows to send
         self._calls: list[Callable[[], None]] = []  # what else is to be sent, in order
         self._failed, self._retry_at = False, 0.0
@@ -101,7 +102,7 @@ class MlflowRun:
                 f"has no experiment {EXPERIMENT}; create it: python -m dmgan mlflow-db --mlflow {self._uri}"
             )
         if known := self._known_run():
-            self._sent_step = self._logged_step(known)
+            self._sent_step, self._sent_validation = self._logged_step(known, False), self._logged_step(known, True)
             self._client.set_terminated(known, status="RUNNING")
             self._run_id = known
             return
@@ -126,9 +127,11 @@ class MlflowRun:
             return None
         return known["run_id"] if held else None
 
-    def _logged_step(self, run_id: str) -> int:
-        keys = self._client.get_run(run_id).data.metrics
-        histories = (self._client.get_metric_history(run_id, key) for key in list(keys)[:1])
+    def _logged_step(self, run_id: str, of_validation: bool) -> int:
+        """Return the last step of the history that was logged, or of the metrics of validation images."""
+        logged = self._client.get_run(run_id).data.metrics
+        keys = [key for key in logged if key.startswith(VALIDATION) == of_validation]
+        histories = (self._client.get_metric_history(run_id, key) for key in keys[:1])
         return max((metric.step for history in histories for metric in history), default=0)
 
     def log_history(self, rows: list[dict[str, float]]) -> None:
@@ -170,16 +173,26 @@ class MlflowRun:
             self._calls.append(call)
             self._send()
 
-    def log_scores(self, values: dict[str, float]) -> None:
-        """Log final scores; MLflow does not allow brackets in names, so that FID(clean) is logged as FID/clean."""
-        named = {re.sub(r"[^\w./ -]", "-", name.replace("(", "/").rstrip(")")): each for name, each in values.items()}
+    def log_validation(self, step: int, values: dict[str, float]) -> None:
+        """Log metrics of validation images at a step, unless a later or the same step was logged already."""
 
         def call() -> None:
-            metrics = [self._mlflow.entities.Metric(key, value, 0, 0) for key, value in named.items()]
-            self._client.log_batch(self._run_id, metrics=metrics)
+            if step > self._sent_validation:
+                self._send_metrics({VALIDATION + name: value for name, value in values.items()}, step)
+                self._sent_validation = step
 
+        self._later(call)
+
+    def _send_metrics(self, values: dict[str, float], step: int) -> None:
+        """Send metrics; MLflow does not allow brackets in names, so that FID(clean) is logged as FID/clean."""
+        named = {re.sub(r"[^\w./ -]", "-", name.replace("(", "/").rstrip(")")): each for name, each in values.items()}
+        points = [self._mlflow.entities.Metric(name, value, 0, step) for name, value in named.items()]
+        self._client.log_batch(self._run_id, metrics=points)
+
+    def log_scores(self, values: dict[str, float]) -> None:
+        """Log final scores."""
         if values:
-            self._later(call)
+            self._later(lambda: self._send_metrics(values, 0))
 
     def log_image(self, pixels: np.ndarray, name: str) -> None:
         """Log an image (H, W, 3), uint8, as the PNG file `name`."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from dmgan.data.batches import Batch, BatchRules, TrainingBatches, to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
+from dmgan.data.validation import cut_validation_split
 from dmgan.errors import UserError
 from dmgan.models.initialisation import initialise
 from dmgan.models.loss_networks import read_loss_networks
@@ -23,12 +24,14 @@ from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.runtime.progress import log
 from dmgan.runtime.randomness import generator as random_generator
 from dmgan.storage.png import contact_sheet
+from dmgan.storage.weights import load_weights
 from dmgan.text.caption_cache import CachedCaptions
 from dmgan.text.damsm import Damsm, EncodedCaptions
 from dmgan.training.captured_steps import CapturedSteps
 from dmgan.training.engine import EngineRecord, describe_engine, resolve_graphs
 from dmgan.training.loop import describe_batch
 from dmgan.training.run_folder import RunDescription, RunFolder
+from dmgan.training.snapshots import Snapshots, Validator
 from dmgan.training.trainer import FurtherInputs, StepInputs, Trainer
 
 WEIGHTS = "generator.safetensors"
@@ -42,6 +45,7 @@ class TrainingInputs:
     damsm: Path  # folder of the pretrained encoders
     vgg16_weights: Path | None = None  # torchvision's state dict, for models that use VGG-16
     captioner: Path | None = None  # folder that train_captioner wrote, for models that need a captioner
+    validator: Validator | None = None  # of the main process, with evaluate_every: measures snapshots of the weights
 
 
 def step_noise(seed: int, step: int, rows: int, noise_dim: int, purpose: str = "training noise") -> Tensor:
@@ -90,6 +94,7 @@ def train(
 ) -> None:
     """Train the model called `name`; write generator.safetensors, history.csv and options.json into `out`.
 
+    With evaluate_every, also write snapshots/ and validation.csv, measured on training images that are held out.
     An interrupted run in `out` resumes from its checkpoint, bit-exactly on the CPU. Several processes share each batch.
     UserError if options, data and machine are incompatible.
     """
@@ -99,9 +104,13 @@ def train(
     if distributed.world_size > 1 and entry.stagewise:
         raise UserError(f"{name}: trains its stages one after another, which needs a single process; use one GPU")
     _refuse_unread(name, entry.needs, inputs)
+    if distributed.is_main and (inputs.validator is not None) != bool(options.evaluate_every):
+        raise ValueError("a validator is needed with evaluate_every, and only then")
     current_engine = describe_engine(engine, options, device, distributed)
     set_deterministic(device, engine.deterministic)
-    dataset = PreparedDataset(inputs.data)
+    dataset = whole = PreparedDataset(inputs.data)
+    if options.evaluate_every:
+        dataset = cut_validation_split(whole, options.held_out(len(whole.indices("train")))).training
     damsm = Damsm.read_for(dataset, inputs.damsm).to(device)
     vgg16_weights = None if entry.retrieves else inputs.vgg16_weights
     networks, sha256 = read_loss_networks(entry.needs, damsm, options, vgg16_weights, inputs.captioner, device)
@@ -138,7 +147,8 @@ def train(
     with RunFolder(out, run, mlflow, distributed) as folder, batches:
         encode = damsm.encode
         if engine.cache_captions:
-            encode = CachedCaptions(damsm, dataset, inputs.damsm, options.max_words, distributed).encode
+            # Of all training images: runs with and without held-out images share the folder.
+            encode = CachedCaptions(damsm, whole, inputs.damsm, options.max_words, distributed).encode
 
         def encoded(tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
             captions = encode(tokens, lengths)
@@ -155,6 +165,7 @@ def train(
             return StepInputs(batch.images, encode_batch(batch, encoded), class_ids, own_noise, further)
 
         run_step = captured_steps(trainer, inputs_of, steps, record) if engine.cuda_graphs else None
+        snapshots = Snapshots(folder, trainer, inputs.validator, steps) if options.evaluate_every else None
 
         def step_function(step: int) -> dict[str, Tensor]:
             record.begin_step(step)
@@ -162,7 +173,10 @@ def train(
             if options.lr_halving_epochs:
                 epoch = model.step_of_stage(step, steps) // batches.steps_per_epoch
                 trainer.scale_learning_rates(0.5 ** (epoch // options.lr_halving_epochs))
-            return run_step(step) if engine.cuda_graphs else trainer.step(*inputs_of(step))
+            losses = run_step(step) if engine.cuda_graphs else trainer.step(*inputs_of(step))
+            if snapshots is not None:
+                snapshots.after_step(step + 1)
+            return losses
 
         def describe(step: int) -> dict[str, object]:
             return {**describe_batch(reading, seed, step), "engine": current_engine}
@@ -173,16 +187,36 @@ def train(
                 f"micro-batches each, learning rates {options.generator_lr:g} and {options.discriminator_lr:g}, "
                 f"{engine.precision}"
             )
-        folder.train(step_function, {**trainer.stateful(), "engine_segments": record}, steps, describe)
+            if snapshots is not None:
+                log(snapshots.cost(len(whole.indices("train"))))
+        stateful = {**trainer.stateful(), "engine_segments": record}
+        if snapshots is not None:
+            stateful["validation"] = snapshots
+        folder.train(step_function, stateful, steps, describe)
         if not distributed.is_main:
             return
-        trainer.average.copy_to(model)
         further = {**_relative_folders(inputs, out), "engine": record.segments}
+        if snapshots is not None:
+            further["validation"] = {**snapshots.finish(), "of_training_images": len(whole.indices("train"))}
+        further["selection"] = _select_weights(trainer, snapshots, steps)
         folder.finish({WEIGHTS: model}, {**further, "config_sha256": folder.fingerprints.run})
         if folder.mlflow_run.active:
-            whole = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed)
-            folder.mlflow_run.log_image(_samples(trainer, damsm, whole[0]), "samples.png")
+            batches = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed)
+            folder.mlflow_run.log_image(_samples(trainer, damsm, batches[0]), "samples.png")
         folder.close()
+
+
+def _select_weights(trainer: Trainer, snapshots: Snapshots | None, steps: int) -> dict[str, object]:
+    """Load the weights that the option `select` chooses into the model; return rule and step for options.json."""
+    rule = trainer.options.select
+    if rule == "last":
+        trainer.average.copy_to(trainer.model)
+        return {"rule": rule, "step": steps}
+    best = snapshots.best()
+    path = snapshots.path(best["step"])
+    load_weights(trainer.model, path, "restore it, or delete checkpoint.pt to train again")
+    log(f"{path}: lowest {best['metric']} on validation images, {best['value']:.4g}, of {best['snapshots']} snapshots")
+    return {"rule": rule, **best}
 
 
 def captured_steps(

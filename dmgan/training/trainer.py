@@ -155,6 +155,15 @@ class Trainer:
             **adams,
         }
 
+    def averaged_state(self) -> dict[str, Tensor]:
+        """Return the model's state dict with averaged parameters, without changing the model.
+
+        Batch-norm statistics are those of the model. The tensors are the trainer's own: copy them before the next step.
+        """
+        averages = {id(parameter): self.average.parameters[name] for name, parameter in self.model.named_parameters()}
+        state = self.model.state_dict(keep_vars=True)
+        return {name: averages.get(id(tensor), tensor) for name, tensor in state.items()}
+
     def rates(self) -> list[float]:
         """Return the learning rates of all optimisers."""
         return [rate for adam in (self.generator_adam, *self.discriminator_adams) for rate in adam.rates()]

@@ -46,6 +46,7 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
     content = measured(tmp_path / "metrics.json", data, damsm_folder, classifier_folder, images=images_folder)
     assert content["subject"] == {
         "kind": "model", "name": "dmgan", "seed": 0, "dataset": "synthbirds", "num_images": 40, "image_size": 32,
+        "selection": {"rule": "last", "step": 12},
     }  # fmt: skip
     assert content["schema"] == 2 and content["device"] == "cpu"
     assert content["inputs"]["hyperparameters"]["batch_size"] == 4 and "pass" in content["inputs"]["test_order"]

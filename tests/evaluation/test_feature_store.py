@@ -17,7 +17,7 @@ from PIL import Image
 from dmgan.errors import UserError
 from dmgan.evaluation import feature_store, image_blocks
 from dmgan.evaluation.controls import NoiseImages
-from dmgan.evaluation.feature_store import Rows, extract
+from dmgan.evaluation.feature_store import Rows, extract, features_in_ram
 from dmgan.evaluation.image_blocks import Loading, Request
 from dmgan.evaluation.image_sets import ImageFiles, RealImages
 from dmgan.evaluation.networks.base import FeatureExtractor
@@ -79,6 +79,14 @@ def test_values_depend_on_neither_batch_size_nor_workers(folder):
     for store, loading in {"b": {"batch_size": 7}, "c": {"batch_size": 3, "workers": 2}}.items():
         other = extracted(folder, Network(pil_bilinear), store, **loading)
         assert all(np.array_equal(other[array], first[array]) for array in first)
+
+
+def test_values_in_ram_are_those_of_the_store(folder):
+    prepared = Network(pil_bilinear, name="prepared")
+    found = features_in_ram(images_in(folder), COUNT, [Network(), prepared], CPU)
+    for network in (Network(), prepared):
+        values = extracted(folder, network, network.name)
+        assert all(np.array_equal(found[network.name][array].all(), values[array]) for array in values)
 
 
 def test_an_image_s_values_do_not_depend_on_the_number_of_images(folder):

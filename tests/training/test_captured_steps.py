@@ -27,7 +27,8 @@ from tests.conftest import CPU, DAMSM
 from tests.reading import read_csv
 from tests.runtime.eager_recorder import EagerRecorder
 from tests.training.device_steps import GRAPHS, WORDS, inputs_of, make_trainer
-from tests.training.short_runs import assert_equal_states, training_stage
+from tests.training.short_runs import assert_equal_files, assert_equal_states, training_stage
+from tests.training.validated_runs import VALIDATED, train_validated
 
 
 @pytest.fixture
@@ -186,6 +187,29 @@ def test_a_captured_run_resumes_bit_exactly(stage, training_inputs, tmp_path, mo
     make(1, 3, tmp_path / "resumed")
     assert make(2, 3, tmp_path / "resumed") == whole
     assert len(recorders) == 3 and all(each.replays for each in recorders[:2])
+
+
+def test_measuring_between_replays_changes_no_bit(networks, training_inputs, tmp_path, monkeypatch, replay_on_the_cpu):
+    made = []
+
+    class Recorded(Trainer):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr(train, "Trainer", Recorded)
+    monkeypatch.setattr(train, "resolve_graphs", lambda engine, *_: dataclasses.replace(engine, cuda_graphs=True))
+    recorders = replay_on_the_cpu(made)
+    often, rarely = (
+        train_validated(
+            training_inputs, networks, tmp_path / f"every{every}", dataclasses.replace(VALIDATED, evaluate_every=every)
+        )
+        for every in (1, 1000)
+    )
+    assert [each.replays for each in recorders] == [5, 5]
+    assert_equal_files(often, rarely)
+    last = [{**row, "seconds": ""} for row in (read_csv(run / "validation.csv")[-1] for run in (often, rarely))]
+    assert last[0] == last[1]
 
 
 class _Failing(EagerRecorder):

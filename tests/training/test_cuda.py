@@ -33,6 +33,7 @@ from tests.training.short_runs import (
     first_losses,
     train_briefly,
 )
+from tests.training.validated_runs import VALIDATED, train_validated
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first test uses cuBLAS
@@ -197,3 +198,19 @@ def test_no_step_synchronizes_with_the_gpu(engine, cached, dataset, damsm_folder
                 trainer.step(batch.images, captions, to_device(class_ids, GPU), to_device(noise, GPU))
             finally:
                 torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("captured", [True, False])
+def test_measuring_does_not_change_the_training_on_a_gpu(captured, networks, training_inputs, tmp_path):
+    engine = EngineOptions(deterministic=True, cuda_graphs=captured)
+    often, rarely = (
+        train_validated(
+            training_inputs, networks, tmp_path / f"every{every}",
+            dataclasses.replace(VALIDATED, epochs=4, evaluate_every=every), engine=engine, device=GPU,
+        )
+        for every in (1, 1000)
+    )  # fmt: skip
+    assert engine_of(often)["cuda_graphs"] is captured
+    assert_equal_files(often, rarely)
+    last = [{**read_csv(run / "validation.csv")[-1], "seconds": ""} for run in (often, rarely)]
+    assert last[0] == last[1]

@@ -9,7 +9,7 @@ import yaml
 from dmgan.models.registry import find
 from tests.paths import CONFIGS
 from tests.project import run
-from workflow.configuration import models_of
+from workflow.configuration import models_of, validates
 
 FILES = ("config.yaml", "full-demo.yaml", "mdsp-grid.yaml", "paper.yaml", "smoke.yaml")
 
@@ -57,6 +57,7 @@ def expected_jobs(config: dict) -> dict[str, int]:
         "captioner": len(with_captioner),
         "figures": len(datasets) - len(showing),
         "figures_with_retrieval": len(showing),
+        "validation_figure": len({dataset for dataset, model in models if validates(config, dataset, model)}),
         "memorisation": len(comparing) * seeds,
         "retrieval_table": len(comparing),
         "sample_retrieval": methods,

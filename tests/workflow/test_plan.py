@@ -169,6 +169,7 @@ def test_every_job_of_a_model_or_network_is_in_the_plan(name):
         "compare",
         "figures",
         "figures_with_retrieval",
+        "validation_figure",
         "parameters",
         "memorisation",
         "retrieval_table",
@@ -201,9 +202,9 @@ def test_totals_say_what_they_leave_out(tmp_path):
     smoke = read_configuration(CONFIGS / "smoke.yaml")
     network = network_of("train", smoke, "smoke", "dmgan")
     row = ("a card", "train", network, 8, 0.004, 10, 1, "float32", "wall time", "2026-01-01")  # 144 images: 10 h
-    assert totals(row).split(" 79 ")[1].split() == ["at", "least", "10.0", "at", "least", "1e-05", "at", "least", "0.0"]
+    assert totals(row).split(" 78 ")[1].split() == ["at", "least", "10.0", "at", "least", "1e-05", "at", "least", "0.0"]
     other = ("a card", "train", "another", *row[3:])
-    assert totals(other).split(" 79 ")[1].split() == ["?", "?", "at", "least", "0.0"]
+    assert totals(other).split(" 78 ")[1].split() == ["?", "?", "at", "least", "0.0"]
 
 
 def test_rates_are_measured_as_configured():
@@ -300,3 +301,18 @@ def test_bad_input_of_the_plan_is_named(tmp_path):
         read_rates(tmp_path / "rates.csv")
     with pytest.raises(UserError, match="is not a table of rates"):
         read_rates(write_rates(tmp_path / "rates.csv", ("a card", "train")))
+
+
+def test_validation_takes_images_from_the_epochs_and_its_snapshots_take_disk(paper):
+    network = network_of("train", paper, "cub", "dmgan")
+    paper["hyperparameters"]["cub"]["dmgan"] |= {"evaluate_every": 50_000, "select": "best"}
+    rows = [each for each in costs(paper, {network: 8e8}) if each.dataset == "cub"]
+    found = {(each.rule, each.what): each for each in rows}
+    steps = 600 * ((8_855 - 500) // 10)  # 500 training images are held out
+    assert found["train", "dmgan"].steps == 3 * steps == 3 * 501_000
+    snapshots = 11  # every 50,000 steps, and the last step
+    assert found["train", "dmgan"].disk == 3 * 8e8 * (2 + snapshots / 4)
+    sampled, measured = (found[rule, "dmgan, validation in training"] for rule in ("sample", "evaluate"))
+    assert sampled.images == 3 * snapshots * 500 and sampled.engine == "fused, channels_last" and not sampled.jobs
+    assert measured.images == 5 * 3 * (snapshots + 1) * 500 and measured.network == "inception 299"
+    assert found["train", "attngan"].steps == 3 * 600 * 442

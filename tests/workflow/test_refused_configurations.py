@@ -6,7 +6,7 @@ from dmgan.errors import UserError
 from tests.data.made_sources import picture, save
 from tests.project import copy_of_project, run
 from tests.workflow.configurations import read_config, write_config
-from workflow.configuration import read_configuration
+from workflow.configuration import complete_configuration, read_configuration
 
 
 def _unknown_key(config):
@@ -189,3 +189,10 @@ def test_species_need_classes(flags, tmp_path):
         text = '{"image": "a.jpg", "captions": ["a bird"], "class": "wren"}'
         (tmp_path / "photos" / "captions.jsonl").write_text(text)
         assert read_configuration(write_config(path, config))
+
+
+def test_training_options_that_contradict_each_other_are_refused():
+    config = read_config("smoke.yaml")
+    config["hyperparameters"]["smoke"]["dmgan"]["select"] = "best"
+    with pytest.raises(UserError, match="^hyperparameters.smoke.dmgan.select best: needs evaluate_every above 0$"):
+        complete_configuration(config)

@@ -38,7 +38,8 @@ def test_smoke_run_makes_every_table_and_figure(finished):
             assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
         with open(results / "tables" / f"{table}.csv", encoding="utf-8", newline="") as file:
             assert len(list(csv.DictReader(file))) > 0
-    for figure in ("figure3", "figure4", "figure5", "figure6", "002-figure1", "002-figure3", "002-figure5"):
+    figures = ("figure3", "figure4", "figure5", "figure6", "002-figure1", "002-figure3", "002-figure5")
+    for figure in (*figures, "validation"):
         assert (results / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
         assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
     listing = (finished / "results" / "parameters" / "reproduction-figure3.txt").read_text(encoding="utf-8")
@@ -80,8 +81,9 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
         **dict.fromkeys(memory, 1),
         "tables": 1,
         "compare": 1,
+        "validation_figure": 1,
         "all": 1,
-        "total": 3 * models + 7,
+        "total": 3 * models + 8,
     }
 
 
@@ -101,7 +103,7 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
         ),
         (
             ["dmgan/report/tables/render.py", "dmgan/training/train.py"],  # an edit of training trains nothing again
-            {"tables": 1, "compare": 1, "figures_with_retrieval": 1, "retrieval_table": 1},
+            {"tables": 1, "compare": 1, "figures_with_retrieval": 1, "validation_figure": 1, "retrieval_table": 1},
         ),
     ],
 )

@@ -28,6 +28,8 @@ from workflow.configuration import (
     retrieves,
     sampling_block,
     trainings_of,
+    validated_models,
+    validates,
 )
 
 min_version("9.0")
@@ -208,7 +210,31 @@ def training_flags(wildcards):
         block["captioner"] = f"results/{wildcards.dataset}/captioner"
     if reads_vgg16(wildcards.model, hyperparameters(wildcards)):
         block["vgg16_weights"] = config["vgg16_weights"]
-    return flags(block | config["matching"])
+    return f"{flags(block | config['matching'])} {validation_flags(wildcards)}".strip()
+
+
+def validation_files(wildcards):
+    """Return the files of the networks that measure snapshots during training; an empty list without evaluate_every."""
+    if not validates(config, wildcards.dataset, wildcards.model):
+        return []
+    files = list(species_files(wildcards))
+    if "held_out_damsm" in config:
+        files += expand(rules.pretrain.output, dataset=wildcards.dataset, seed=config["held_out_damsm"]["seed"])
+    if has_attributes(config, wildcards.dataset):
+        files += expand(rules.attributes.output, dataset=wildcards.dataset)
+    return files
+
+
+def validation_flags(wildcards):
+    """Return the flags of the networks that measure snapshots during training; "" without evaluate_every."""
+    if not validates(config, wildcards.dataset, wildcards.model):
+        return ""
+    words = []
+    if "held_out_damsm" in config:
+        words += ["--held-out-damsm", f"results/{wildcards.dataset}/damsm/seed{config['held_out_damsm']['seed']}"]
+    if has_attributes(config, wildcards.dataset):
+        words += ["--attributes", f"results/{wildcards.dataset}/attributes"]
+    return f"{extractor_flags(wildcards)} {shlex.join(words)}"
 
 
 def memory_flags(wildcards):
@@ -285,6 +311,8 @@ FIGURES = {
     "figure6": "Figure 6: Most relevant words",
     "002-figure1": "Memory-driven model, Figure 1: its rivals",
 }
+# Data sets with a figure of the metrics on validation images during training.
+WITH_VALIDATION = [dataset for dataset in config["datasets"] if validated_models(config, dataset)]
 # Figures of MDSP's paper, for data sets on which retrieval methods are compared.
 FIGURES_OF_RETRIEVAL = ["002-figure3", "002-figure5"]
 
@@ -352,6 +380,16 @@ def runs_to_show(wildcards):
         dataset=wildcards.dataset,
         model=models_of(config, wildcards.dataset),
         seed=config["seeds"][0],
+    )
+
+
+def validated_runs(wildcards):
+    """Return the run folders of all trainings of a data set whose snapshots are measured on validation images."""
+    return expand(
+        "results/{dataset}/{model}/seed{seed}",
+        dataset=wildcards.dataset,
+        model=validated_models(config, wildcards.dataset),
+        seed=config["seeds"],
     )
 
 

@@ -89,6 +89,27 @@ use rule figures as figures_with_retrieval with:
         dataset=only(WITH_RETRIEVAL),
 
 
+# A training writes validation.csv beside its outputs, if its snapshots are measured.
+rule validation_figure:
+    input:
+        runs=lambda wildcards: expand("{run}/options.json", run=validated_runs(wildcards)),
+        code=modules("dmgan/report"),
+    output:
+        in_report("figures", "png", "validation", "Metrics on validation images during training"),
+        pdf="results/{dataset}/figures/validation.pdf",
+    log:
+        "results/logs/validation_figure/{dataset}.log",
+    wildcard_constraints:
+        dataset=only(WITH_VALIDATION),
+    conda:
+        "../../environment.yml"
+    params:
+        runs=validated_runs,
+    shell:
+        "python -m dmgan validation-figure --runs {params.runs}"
+        " --out results/{wildcards.dataset}/figures > {log} 2>&1"
+
+
 rule parameters:
     input:
         code=["dmgan/report/tables/parameters.py", *modules("dmgan/models")],

@@ -61,6 +61,7 @@ rule train:
         data=rules.prepare.output,
         damsm=expand(rules.pretrain.output, seed=config["damsm"]["seed"], allow_missing=True),
         loss_networks=loss_network_files,
+        validation=validation_files,
     output:
         generator="results/{dataset}/{model}/seed{seed}/generator.safetensors",
         history="results/{dataset}/{model}/seed{seed}/history.csv",

@@ -20,7 +20,7 @@ class AttributeAccuracy(Metric):
     """Share of caption attributes that the images show, in percent over ten folds."""
 
     facts = Facts(
-        "attribute accuracy", "up", "this project's", unit="%", reads_captions=True,
+        "attribute accuracy", "up", "this project's", unit="%", reads_captions=True, in_validation=True,
         protocol=("accuracy_on_real_test_images", "fold_seed"),
     )  # fmt: skip
     reader = "attribute classifier"
@@ -33,14 +33,11 @@ class AttributeAccuracy(Metric):
         return [] if networks.attributes is None else [cls(networks.attributes)]
 
     def compute(self, measurement: Measurement) -> Result:
-        from dmgan.evaluation.attribute_values import shown_attributes, wanted_values
+        from dmgan.evaluation.attribute_values import shown_attributes
         from dmgan.evaluation.statistics.uncertainty import bootstrap_share
 
-        subject, dataset, seed = measurement.subject, measurement.dataset, measurement.options.seed
-        values = self.extractor.values(measurement.stored[self.extractor.name]["logits"].all())
-        texts = [dataset.caption(*each) for each in zip(subject.test_images, subject.captions, strict=True)]
-        wanted = wanted_values(texts)
-        hits, counts = shown_attributes(values, wanted)
+        subject, seed = measurement.subject, measurement.options.seed
+        hits, counts, wanted = self._hits(measurement)
         guessed, _ = shown_attributes(np.broadcast_to(self.extractor.trained.majority, wanted.shape), wanted)
         single = folds.fold_rows(measurement.fold_order())
         shares = (
@@ -56,3 +53,18 @@ class AttributeAccuracy(Metric):
             hits=hits,
             counts=counts,
         )
+
+    def value(self, measurement: Measurement) -> float:
+        hits, counts, _ = self._hits(measurement)
+        return float(100 * hits.sum() / counts.sum())
+
+    def _hits(self, measurement: Measurement) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return, per image, attributes of the caption that it shows and that there are, (N,), and values wanted."""
+        from dmgan.evaluation.attribute_values import shown_attributes, wanted_values
+
+        subject, dataset = measurement.subject, measurement.dataset
+        values = self.extractor.values(measurement.stored[self.extractor.name]["logits"].all())
+        wanted = wanted_values(
+            [dataset.caption(*each) for each in zip(subject.test_images, subject.captions, strict=True)]
+        )
+        return *shown_attributes(values, wanted), wanted

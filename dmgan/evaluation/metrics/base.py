@@ -38,6 +38,7 @@ class Facts:
     reads_captions: bool = False  # real images with wrong captions should score worse
     moves_with_images: bool = False  # comparable only between equal numbers of images
     worse_with_fewer: bool = False  # fewer images, on either side, make the number worse
+    in_validation: bool = False  # measured on validation images during training, by `value`
     bootstrap_is_of_value: bool = True  # false: the bootstrap estimates another quantity and is not in tables
     collapsed_below: float | None = None  # below this value a model generates one image, or few
     protocol: tuple[str, ...] = ()  # protocol fields in addition to those of the reader
@@ -111,6 +112,10 @@ class Metric(ABC):
     @abstractmethod
     def compute(self, measurement: Measurement) -> Result | None:
         """Return the result; None if the metric is not defined for this image set."""
+
+    def value(self, measurement: Measurement) -> float:
+        """Return the value over all images, without spread and interval; for metrics measured during training."""
+        raise TypeError(f"{self.facts.name} is not measured during training")
 
 
 class FeatureMetric(Metric):

@@ -18,7 +18,7 @@ class FrechetInceptionDistance(FeatureMetric):
 
     facts = Facts(
         "FID", "down", LIBRARY, on_extractor_scale=True, moves_with_images=True, worse_with_fewer=True,
-        protocol=(*REFERENCE_PROTOCOL, "library"), controls_may_differ=CONTROL_REFERENCE,
+        in_validation=True, protocol=(*REFERENCE_PROTOCOL, "library"), controls_may_differ=CONTROL_REFERENCE,
     )  # fmt: skip
     extractors = ("species", "inception-tf", "clean", "torchvision", "torchvision-released")
 
@@ -35,3 +35,9 @@ class FrechetInceptionDistance(FeatureMetric):
         order, clustered = measurement.fold_order(count), measurement.clustered_folds(count)
         protocol = {**against_reference(measurement, self.extractor, reference), "library": LIBRARY}
         return Result(frechet_distance(features, reference, order, clustered), protocol, count)
+
+    def value(self, measurement: Measurement) -> float:
+        from dmgan.evaluation.statistics.frechet import moments_to_reference, rows_to_moments, statistics_to_fid
+
+        reference = moments_to_reference(rows_to_moments(measurement.reference(self.reader)))
+        return statistics_to_fid(rows_to_moments(measurement.stored[self.reader]["features"]), reference)

@@ -20,6 +20,7 @@ class RPrecision(Metric):
 
     facts = Facts(
         "R-precision", "up", "this project's (equal to the released code's)", unit="%", reads_captions=True,
+        in_validation=True,
         protocol=("captions", "candidates", "mismatched", "caption_seed", "fold_seed", "fold_rule"),
     )  # fmt: skip
 
@@ -34,21 +35,8 @@ class RPrecision(Metric):
         from dmgan.evaluation.statistics import retrieval
         from dmgan.evaluation.statistics.uncertainty import bootstrap_share
 
-        subject, dataset, options = measurement.subject, measurement.dataset, measurement.options
-        pool, pool_classes = retrieval.pool_of_test_captions(dataset)
-        own = self.encoder.own_captions(subject, dataset, options)
-        texts = [*own, *(self.encoder.caption(dataset, *each, options) for each in pool)]
-        captions, rows = retrieval.distinct(texts)
-        candidates = np.empty((len(own), retrieval.CANDIDATES), rows.dtype)
-        candidates[:, 0] = rows[: len(own)]
-        own_classes, others = dataset.class_ids[subject.test_images], rows[len(own) :]
-        for some, mismatched in retrieval.mismatched_blocks(own_classes, pool_classes, options.seed):
-            candidates[some, 1:] = others[mismatched]
-        places = [*zip(subject.test_images, subject.captions, strict=True), *pool]
-        images, sentences = measurement.stored[self.extractor.name]["embeddings"].all(), self.encoder.encode(captions)
-        self._refuse_unusable(images, subject.read.name)
-        self._refuse_unusable(sentences, lambda row: _caption_name(dataset, *places[np.flatnonzero(rows == row)[0]]))
-        hits = retrieval.retrieval_hits(images, sentences, candidates)
+        subject, options = measurement.subject, measurement.options
+        hits = self._hits(measurement)
         order = measurement.fold_order()
         fold_of_each = folds.fold_of_each(len(subject), order)
         counts = np.ones(len(hits))
@@ -72,6 +60,29 @@ class RPrecision(Metric):
             hits=hits.astype(np.int64),
             counts=counts.astype(np.int64),
         )
+
+    def value(self, measurement: Measurement) -> float:
+        return float(100 * self._hits(measurement).mean())
+
+    def _hits(self, measurement: Measurement) -> np.ndarray:
+        """Return, for each image, whether it retrieves its own caption, (N,) bool."""
+        from dmgan.evaluation.statistics import retrieval
+
+        subject, dataset, options = measurement.subject, measurement.dataset, measurement.options
+        pool, pool_classes = retrieval.pool_of_test_captions(dataset)
+        own = self.encoder.own_captions(subject, dataset, options)
+        texts = [*own, *(self.encoder.caption(dataset, *each, options) for each in pool)]
+        captions, rows = retrieval.distinct(texts)
+        candidates = np.empty((len(own), retrieval.CANDIDATES), rows.dtype)
+        candidates[:, 0] = rows[: len(own)]
+        own_classes, others = dataset.class_ids[subject.test_images], rows[len(own) :]
+        for some, mismatched in retrieval.mismatched_blocks(own_classes, pool_classes, options.seed):
+            candidates[some, 1:] = others[mismatched]
+        places = [*zip(subject.test_images, subject.captions, strict=True), *pool]
+        images, sentences = measurement.stored[self.extractor.name]["embeddings"].all(), self.encoder.encode(captions)
+        self._refuse_unusable(images, subject.read.name)
+        self._refuse_unusable(sentences, lambda row: _caption_name(dataset, *places[np.flatnonzero(rows == row)[0]]))
+        return retrieval.retrieval_hits(images, sentences, candidates)
 
     def _refuse_unusable(self, embeddings: np.ndarray, name: Callable[[int], str]) -> None:
         """Raise UserError naming the first of embeddings (N, E) that is zero or not finite and has no cosine."""

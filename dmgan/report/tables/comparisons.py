@@ -23,6 +23,7 @@ from dmgan.report.results import Measured, metric_of, read_measured, scorer_of
 from dmgan.report.tables.markup import Cell, Column, Note, Row, Table, to_latex, to_markdown
 from dmgan.report.tables.notes import DAGGER, MEANINGS, may_rank, should_lose
 from dmgan.report.tables.paper_tables import CONTROL_TITLES, better, is_better, title_of
+from dmgan.report.tables.weights import weights_notes
 from dmgan.storage import files
 
 NAME = "comparisons"
@@ -123,7 +124,8 @@ def _table(measured: Measured, compared: Sequence[Compared]) -> Table:
         ]
         better_if = {"up": "more is better", "down": "less is better"}[better(comparison.metric)]
         rows.append(Row(f"{each.pair[0]} − {each.pair[1]}, {comparison.metric}, {better_if}", cells))
-    return Table("Comparisons", _caption(measured, compared), columns, rows, _notes(measured, compared))
+    notes = [*_notes(measured, compared), *weights_notes(measured, measured.models)]
+    return Table("Comparisons", _caption(measured, compared), columns, rows, notes)
 
 
 def _interval(low: float, high: float) -> str:

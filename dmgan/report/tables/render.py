@@ -11,6 +11,7 @@ from dmgan.report.results import RELEASED, Summary, metric_of, read_measured, sc
 from dmgan.report.tables.markup import Cell, Column, Row, Table, to_latex, to_markdown
 from dmgan.report.tables.notes import MEANINGS, Marks, published_spread, table_caption, table_notes
 from dmgan.report.tables.paper_tables import CONTROL_TITLES, LAYOUTS, Results, better, is_better
+from dmgan.report.tables.weights import weights_notes, weights_of
 from dmgan.storage import files
 
 
@@ -45,7 +46,8 @@ def _table(results: Results) -> Table:
         )
         for name in CONTROLS
     ]
-    columns, notes = _columns(results, marks), table_notes(results, marks)
+    columns, shown = _columns(results, marks), [each.model for each in results.methods]
+    notes = [*table_notes(results, marks), *weights_notes(results.measured, shown)]
     return Table(results.layout.number, table_caption(results), columns, rows, notes)
 
 
@@ -143,7 +145,8 @@ def _tidy(results: Results) -> list[dict[str, object]]:
                 note = _why_missing(results, method.model, metric)
             else:
                 note = _meanings(marks.of_model(metric, summary))
-            rows.append(_own_row(results, method.title, metric, summary, note))
+            row = _own_row(results, method.title, metric, summary, note)
+            rows.append(row | {"weights": weights_of(results.measured.models.get(method.model, []))})
     for name in CONTROLS:
         if name == "real" and results.layout.real_images:
             rows += _published_rows(results, results.layout.real_images)
@@ -162,7 +165,7 @@ _TIDY = dict.fromkeys(
     (
         "table", "method", "dataset", "metric", "scorer", "value", "spread", "spread_over", "interval_low",
         "interval_high", "interval_over", "bootstrap_value", "bootstrap_low", "bootstrap_high", "bootstrap_over",
-        "num_images", "feature_network", "source", "file", "note",
+        "num_images", "feature_network", "weights", "source", "file", "note",
     ),
     "",
 )  # fmt: skip

@@ -40,7 +40,7 @@ def test_facts_are_complete(name):
     assert facts.library and isinstance(facts.library, str)
     assert isinstance(facts.decimals, int) and 0 <= facts.decimals <= 6
     flags = [getattr(facts, each.name) for each in fields(Facts) if each.type is bool]
-    assert len(flags) == 5 and all(isinstance(each, bool) for each in flags)
+    assert len(flags) == 6 and all(isinstance(each, bool) for each in flags)
     assert re.fullmatch(r"[A-Za-z][A-Za-z -]*", name)  # a key is NAME(READER)
     assert set(facts.controls_may_differ) <= set(facts.protocol)
     assert len(set(facts.protocol)) == len(facts.protocol)
