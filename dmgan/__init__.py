@@ -8,10 +8,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dmgan.api import EvaluationOptions, GeneratedImage, Model, NetworkFiles, UserError, evaluate, load
+    from dmgan.api import EvaluationOptions, GeneratedImage, Model, NetworkFiles, OwnImages, UserError, evaluate, load
 
 __version__ = "0.1.0"
-__all__ = ["EvaluationOptions", "GeneratedImage", "Model", "NetworkFiles", "UserError", "evaluate", "load"]
+__all__ = ["EvaluationOptions", "GeneratedImage", "Model", "NetworkFiles", "OwnImages", "UserError", "evaluate", "load"]
 
 
 def __getattr__(name: str) -> object:

@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 
 from dmgan.errors import UserError
+from dmgan.evaluation.evaluate import ComparedWith, evaluate_folder
 from dmgan.evaluation.evaluate import evaluate as write_metrics
+from dmgan.evaluation.external_images import OwnImages
 from dmgan.evaluation.networks.loaded import NetworkFiles
 from dmgan.evaluation.paired_comparison import METRICS
 from dmgan.options import EvaluationOptions
@@ -24,7 +26,7 @@ from dmgan.sampling.generate import images_from_captions
 from dmgan.sampling.trained_model import TrainedModel, load_run
 from dmgan.storage import files
 
-__all__ = ["EvaluationOptions", "GeneratedImage", "Model", "NetworkFiles", "UserError", "evaluate", "load"]
+__all__ = ["EvaluationOptions", "GeneratedImage", "Model", "NetworkFiles", "OwnImages", "UserError", "evaluate", "load"]
 
 FilePath = str | os.PathLike[str]
 _DEFAULT_EVALUATION = EvaluationOptions()
@@ -104,31 +106,39 @@ def load(run: FilePath, device: str = "auto") -> Model:
 
 
 def evaluate(
-    images: FilePath,
-    data: FilePath,
+    images: FilePath | OwnImages,
+    data: FilePath | None,
     networks: NetworkFiles,
     *,
     reference: FilePath | None = None,
+    reference_features: FilePath | None = None,
     out: FilePath | None = None,
     options: EvaluationOptions = _DEFAULT_EVALUATION,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Evaluate a folder of images that `sample` wrote, and return the content of metrics.json.
+    """Evaluate a folder of images and return the content of metrics.json.
 
-    The entry "metrics" holds a dictionary per metric: value, spread, interval, protocol. data: the prepared data set;
-    networks: files of the networks that score the images. reference: folder of the real images' features, written if
-    missing. out: the metrics.json to write; the images' features are stored beside it. Without `reference` and `out`,
+    The entry "metrics" holds a dictionary per metric: value, spread, interval, protocol. images: a folder that `sample`
+    wrote, or OwnImages, a folder of images of any program. data: the prepared data set; networks: files of the networks
+    that score the images. reference: a folder of real images to compare OwnImages with, instead of the test images of
+    `data`; OwnImages need neither. reference_features: folder of the real images' features, written if missing. out:
+    the metrics.json to write; the images' features are stored beside it. Without `reference_features` and `out`,
     features are computed in a temporary folder and then deleted.
     """
+    features = None if reference_features is None else Path(reference_features)
     with tempfile.TemporaryDirectory(prefix="dmgan-") as temporary:
         out = Path(temporary) / METRICS if out is None else Path(out)
-        write_metrics(
-            images=Path(images),
-            data=Path(data),
-            network_files=networks,
-            reference=None if reference is None else Path(reference),
-            out=out,
-            options=options,
-            device=find_device(device),
-        )
+        settings = {"network_files": networks, "out": out, "options": options, "device": find_device(device)}
+        if isinstance(images, OwnImages):
+            folders = [None if each is None else Path(each) for each in (data, reference)]
+            captions = None if images.captions is None else Path(images.captions)
+            own = images._replace(folder=Path(images.folder), captions=captions)
+            evaluate_folder(images=own, compared_with=ComparedWith(*folders, features), **settings)
+        elif data is None or reference is not None:
+            raise UserError(
+                f"{images}: images of sample are compared with the test images of their data set; give data and leave "
+                "reference out, or give OwnImages, a folder of images of any program"
+            )
+        else:
+            write_metrics(images=Path(images), data=Path(data), reference=features, **settings)
         return files.read_json(out, "evaluate the images again")

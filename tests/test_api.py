@@ -13,6 +13,7 @@ import dmgan
 from dmgan.sampling.generate import generate_from_captions
 from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from tests.conftest import CPU
+from tests.evaluation.own_images import write_images
 from tests.paths import ROOT
 
 CAPTIONS = ["this bird has a red crown and a white belly", "a quetzal with blue wings"]
@@ -90,6 +91,24 @@ def test_evaluate_returns_the_content_of_metrics_json(
     content = dmgan.evaluate(str(tmp_path / "images"), data, networks, out=tmp_path / "metrics.json", **settings)
     assert content == json.loads((tmp_path / "metrics.json").read_text())
     assert content["metrics"]["FID(species)"]["value"] > 0 and content["subject"]["num_images"] == 20
-    again = dmgan.evaluate(tmp_path / "images", data, networks, reference=tmp_path / "reference", **settings)
+    again = dmgan.evaluate(tmp_path / "images", data, networks, reference_features=tmp_path / "reference", **settings)
     assert again["metrics"] == content["metrics"]
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_evaluate_measures_a_folder_of_any_program(classifier_folder, tmp_path):
+    for seed, name in enumerate(("mine", "real")):
+        write_images(tmp_path / name, 20, seed=seed)
+    networks = dmgan.NetworkFiles(
+        extractors=("species",), classifier=str(classifier_folder), weights=str(tmp_path), damsm=None
+    )
+    settings = {"options": dmgan.EvaluationOptions(neighbours=2), "device": "cpu"}
+    mine = dmgan.OwnImages(str(tmp_path / "mine"), "My method")
+    content = dmgan.evaluate(mine, None, networks, reference=str(tmp_path / "real"), **settings)
+    assert content["subject"]["kind"] == "external" and content["subject"]["name"] == "My method"
+    assert content["metrics"]["FID(species)"]["value"] > 0
+    alone = dmgan.evaluate(mine, None, networks, **settings)
+    assert list(alone["metrics"]) == ["IS(species)"]
+    for data, reference in ((None, None), ("data", "real")):
+        with pytest.raises(dmgan.UserError, match="give data and leave reference out, or give OwnImages"):
+            dmgan.evaluate("images", data, networks, reference=reference, **settings)

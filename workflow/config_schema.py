@@ -32,6 +32,7 @@ _BLOCKS = {
     "hyperparameters": (ArchitectureOptions, TrainingOptions, EngineOptions),
     "damsm": (DamsmOptions, DamsmEngineOptions),
     "classifier": (ClassifierOptions,),
+    "species_classifier": (ClassifierOptions,),
     "captioner": (CaptionerOptions,),
     "matching": (MatchingOptions,),
     "sampling": (SamplingOptions,),

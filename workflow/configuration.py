@@ -19,7 +19,7 @@ from dmgan.storage.reading import read_yaml
 from workflow.config_schema import build_schema
 
 # Keys of a data set's block that other stages than the preparation read.
-_OF_OTHER_STAGES = ("damsm", "sampling", "extractors", "caption_words", "models")
+_OF_OTHER_STAGES = ("damsm", "sampling", "extractors", "reference_npz", "caption_words", "models")
 
 
 def read_configuration(path: Path) -> dict:
@@ -45,7 +45,7 @@ def complete_configuration(config: dict) -> None:
     _check_datasets(config)
     _check_models(config)
     _check_encoders(config)
-    _check_imported(config)
+    _check_other_images(config)
 
 
 def _insert_defaults(validator, properties: dict, instance, schema: dict):
@@ -89,6 +89,11 @@ def _check_datasets(config: dict) -> None:
                 f"datasets.{dataset}.extractors: species needs a data set with classes, and {dataset} has none; name "
                 "others, such as extractors: [inception-tf]"
             )
+        for extractor in reference_npz_of(config, dataset):
+            if extractor not in extractors_of(config, dataset):
+                raise UserError(
+                    f"datasets.{dataset}.reference_npz.{extractor}: is not an extractor of this data set; add it there"
+                )
     if unused := [name for name in config["hyperparameters"] if name not in config["datasets"]]:
         raise UserError(f"hyperparameters.{unused[0]}: is not a data set of this file; add it under datasets")
 
@@ -131,13 +136,20 @@ def _check_encoders(config: dict) -> None:
         raise UserError(f"held_out_damsm.seed: {seed} equals damsm.seed; the held-out DAMSM needs another seed")
 
 
-def _check_imported(config: dict) -> None:
-    """Raise UserError for released weights of a data set that the configuration does not have."""
-    for name, block in config["imported"].items():
-        if block["dataset"] not in config["datasets"]:
-            raise UserError(
-                f"imported.{name}.dataset: {block['dataset']} is not a data set of this file; add it under datasets"
-            )
+def _check_other_images(config: dict) -> None:
+    """Raise UserError for released weights or external methods of a data set that the configuration does not have."""
+    for key in ("imported", "external"):
+        for name, block in config[key].items():
+            if block["dataset"] not in config["datasets"]:
+                raise UserError(
+                    f"{key}.{name}.dataset: {block['dataset']} is not a data set of this file; add it under datasets"
+                )
+    of_title: dict[tuple[str, str], str] = {}
+    for name, block in config["external"].items():
+        key = (block["dataset"], external_title(config, name))
+        if key in of_title:
+            raise UserError(f"external.{name}.title: is also that of {of_title[key]}; give each its own")
+        of_title[key] = name
 
 
 # Data sets.
@@ -191,6 +203,11 @@ def has_classes(config: Mapping, dataset: str) -> bool:
     """Return whether images have classes; true if the source cannot be read yet."""
     source = source_of(config, dataset)
     return source.has_classes(source.options(config["datasets"][dataset]))
+
+
+def reference_npz_of(config: Mapping, dataset: str) -> dict[str, str]:
+    """Return {extractor: file of FID statistics} of a data set."""
+    return config["datasets"][dataset].get("reference_npz", {})
 
 
 def has_attributes(config: Mapping, dataset: str) -> bool:
@@ -250,6 +267,21 @@ def compares_retrieval(model: str) -> bool:
 def has_own_caption_length(model: str) -> bool:
     """Return whether `max_words` belongs to the definition of a model, so that sampling keeps the training value."""
     return "max_words" in find(model).training
+
+
+def external_of(config: Mapping, dataset: str) -> list[str]:
+    """Return the names of the external methods of a data set."""
+    return [name for name, block in config["external"].items() if block["dataset"] == dataset]
+
+
+def external_title(config: Mapping, name: str) -> str:
+    """Return the name of an external method in tables."""
+    return config["external"][name].get("title", name)
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Return a hash of the names, sizes and times of all files under a folder: it changes when an image does."""
+    return fingerprint([Path(folder)], every_file=True)
 
 
 def vgg16_option(model: str) -> tuple[str, str] | None:

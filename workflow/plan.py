@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # a script only finds modules in its own folder
 
+from dmgan.data.sources.listing import files_under, is_image
 from dmgan.errors import UserError
 from dmgan.options import (
     PLAIN_ENGINE,
@@ -29,6 +30,7 @@ from dmgan.storage.files import read_json
 from workflow.configuration import (
     compares_retrieval,
     damsm_block,
+    external_of,
     extractors_of,
     has_attributes,
     has_detector,
@@ -174,7 +176,7 @@ def costs(config: dict, checkpoint_bytes: dict[str, float]) -> list[Cost]:
     for dataset in config["datasets"]:
         train, test = image_counts(config, dataset)
         found += _costs_of_preparation(config, dataset, train, test)
-        found += _costs_of_scorers(config, dataset, train)
+        found += _costs_of_scorers(config, dataset, train, test)
         found += _costs_of_models(config, dataset, train, checkpoint_bytes)
         found += _costs_of_evaluation(config, dataset, test)
     return found
@@ -207,7 +209,7 @@ def _steps(dataset: str, rule: str, what: str, jobs: int, options: dict, shown: 
     return Cost(dataset, rule, what, jobs, steps, steps * options["batch_size"], network, 0.0)
 
 
-def _costs_of_scorers(config: dict, dataset: str, train: int) -> list[Cost]:
+def _costs_of_scorers(config: dict, dataset: str, train: int, test: int) -> list[Cost]:
     """Return the costs of the classifiers of evaluations, and of the captioner of some models' losses."""
     found = []
     for rule, what, wanted in (
@@ -216,7 +218,8 @@ def _costs_of_scorers(config: dict, dataset: str, train: int) -> list[Cost]:
     ):
         if wanted:
             options = _values(ClassifierOptions, config[rule])
-            shown = train - max(1, int(train * options["validation_share"]))
+            images = test if config[rule].get("classes") == "test" else train
+            shown = images - max(1, int(images * options["validation_share"]))
             found.append(_steps(dataset, rule, what, 1, options, shown, network_of(rule, config)))
     if readers := list(filter(needs_captioner, models_of(config, dataset))):
         options, network = _values(CaptionerOptions, config["captioner"]), network_of("captioner", config)
@@ -292,11 +295,13 @@ def _costs_of_evaluation(config: dict, dataset: str, test: int) -> list[Cost]:
     models, imported = models_of(config, dataset), len(_imported(config, dataset))
     runs = len(models) * len(config["seeds"])
     retrieving = len(config["seeds"]) * len(config["retrieval"]) * sum(map(compares_retrieval, models))
+    external = external_of(config, dataset)
     found, further = [], []
     for rule, jobs, images in (
         ("evaluate", runs + 2, runs * config["num_images"] + controls + test),  # with the reference
         ("evaluate_retrieval", retrieving, retrieving * config["num_images"]),
         ("evaluate_imported", 2 * imported, imported * (config["num_images"] + controls)),
+        ("evaluate_external", len(external), sum(_external_images(config, name) for name in external)),
     ):
         if not jobs:
             continue
@@ -308,6 +313,11 @@ def _costs_of_evaluation(config: dict, dataset: str, test: int) -> list[Cost]:
             if asked
         ]
     return found + further
+
+
+def _external_images(config: dict, name: str) -> int:
+    """Return the number of images in the folder of an external method."""
+    return sum(map(is_image, files_under(Path(config["external"][name]["images"]))))
 
 
 def hours(cost: Cost, rates: dict[tuple[str, str], Rate]) -> float | None:

@@ -9,8 +9,8 @@ from dmgan.commands import flags
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics", type=Path, nargs="+", required=True,
-        help="metrics.json of every run, sampled with one seed and with per_image.npz in the same folder, and of "
-        "control rows",
+        help="metrics.json of every run, sampled with one seed, and of methods whose images another program made, each "
+        "with per_image.npz in the same folder; and of control rows",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder of the table")
     parser.add_argument("--seed", type=flags.SEED, default=100, help="seed of resamples and permutations (default 100)")

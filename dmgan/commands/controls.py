@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from dmgan.commands import flags
+from dmgan.errors import UserError
 from dmgan.options import EvaluationOptions
 
 
@@ -17,6 +18,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    for name in ("data", "damsm"):
+        if getattr(arguments, name) is None:
+            raise UserError(f"--{name}: is needed for control rows; give the folder")
     device = flags.set_up_device(arguments)
     from dmgan.evaluation.evaluate import evaluate_controls
 
@@ -24,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         controls=arguments.controls,
         data=arguments.data,
         network_files=flags.network_files_from(arguments),
-        reference=arguments.reference,
+        reference=arguments.reference_features,
         out=arguments.out,
         options=flags.options_from(arguments, EvaluationOptions),
         device=device,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dmgan.evaluation.networks.loaded import NetworkFiles
 
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
+_WITHOUT_CLASSIFIER = ("inception-tf", "clean")  # default extractors if no species classifier is given
 
 
 def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -100,9 +101,10 @@ def add_memory_cache(parser: argparse.ArgumentParser) -> None:
 def add_extractors(parser: argparse._ActionsContainer, count: str = "+") -> None:
     """Add the feature extractors and the files of their weights; count "*" allows no extractor."""
     parser.add_argument(
-        "--extractors", nargs=count, metavar="EXTRACTOR", default=["species"], choices=EXTRACTORS,
+        "--extractors", nargs=count, metavar="EXTRACTOR", choices=EXTRACTORS,
         help=f"feature extractors of IS, FID, KID and PRDC, some of {', '.join(EXTRACTORS)}"
-        f"{', or none' if count == '*' else ''} (default species)",
+        f"{', or none' if count == '*' else ''} (default: species if --classifier is given, else "
+        f"{' and '.join(_WITHOUT_CLASSIFIER)})",
     )  # fmt: skip
     parser.add_argument("--classifier", type=Path, help="species classifier, for the extractor species")
     parser.add_argument(
@@ -111,11 +113,18 @@ def add_extractors(parser: argparse._ActionsContainer, count: str = "+") -> None
     )  # fmt: skip
 
 
-def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
+def extractors_from(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the feature extractors that the flags name."""
+    if arguments.extractors is None:
+        return _WITHOUT_CLASSIFIER if arguments.classifier is None else ("species",)
+    return tuple(arguments.extractors)
+
+
+def add_evaluation_flags(parser: argparse.ArgumentParser, data_help: str = "prepared data set") -> None:
     """Add the flags of every evaluation: data set, networks that score images, reference, options."""
-    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    parser.add_argument("--data", type=Path, help=data_help)
     parser.add_argument(
-        "--damsm", type=Path, required=True, help="encoders that trained the generators, as in the papers' R-precision"
+        "--damsm", type=Path, help="encoders that trained the generators, as in the papers' R-precision"
     )
     parser.add_argument(
         "--held-out-damsm", type=Path, help="encoders of another seed, with which no generator was trained"
@@ -133,12 +142,26 @@ def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_extractors(parser, "*")
     parser.add_argument(
-        "--reference",
+        "--reference-features",
         type=Path,
+        metavar="FOLDER",
         help="folder of the real images' features, written if missing (default: reference/ next to --out)",
     )
+    parser.add_argument(
+        "--reference-npz", type=_extractor_and_file, nargs="+", metavar="EXTRACTOR=FILE", default=[],
+        help="also compute FID against the statistics of real features in a file with the arrays mu and sigma, such as "
+        "torchvision-released=bird_val.npz of DM-GAN",
+    )  # fmt: skip
     add_run_flags(parser)
     add_options(parser, EvaluationOptions)
+
+
+def _extractor_and_file(text: str) -> tuple[str, Path]:
+    """Return the extractor and the file of EXTRACTOR=FILE."""
+    name, separator, path = text.partition("=")
+    if not separator or name not in EXTRACTORS or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not EXTRACTOR=FILE, such as torchvision-released=bird_val.npz")
+    return name, Path(path)
 
 
 def network_files_from(arguments: argparse.Namespace) -> "NetworkFiles":
@@ -148,8 +171,9 @@ def network_files_from(arguments: argparse.Namespace) -> "NetworkFiles":
     if (arguments.clip is None) != (arguments.clip_weights is None):
         raise UserError("--clip and --clip-weights: belong together; give both or none")
     return NetworkFiles(
-        extractors=tuple(arguments.extractors), classifier=arguments.classifier, weights=arguments.weights,
+        extractors=extractors_from(arguments), classifier=arguments.classifier, weights=arguments.weights,
         damsm=arguments.damsm, held_out_damsm=arguments.held_out_damsm,
         clip=None if arguments.clip is None else (arguments.clip, arguments.clip_weights),
         attributes=arguments.attributes, detector=arguments.detector_weights,
+        reference_npz=tuple(arguments.reference_npz),
     )  # fmt: skip

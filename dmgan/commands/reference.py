@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     measure_reference(
         data=arguments.data,
-        extractors=tuple(arguments.extractors),
+        extractors=flags.extractors_from(arguments),
         classifier=arguments.classifier,
         weights=arguments.weights,
         out=arguments.out,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--metrics", type=Path, nargs="+", required=True, help="metrics.json of every run and control row"
+        "--metrics", type=Path, nargs="+", required=True, help="metrics.json of every run, method and control row"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
 

@@ -7,7 +7,7 @@ import numpy as np
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.sources.synthbirds.attributes import SPECIES_ATTRIBUTES
 from dmgan.data.sources.synthbirds.captions import named_attributes
-from dmgan.data.sources.table import find_source
+from dmgan.data.sources.table import SOURCES, find_source
 
 NAMES = tuple(SPECIES_ATTRIBUTES)  # attributes that captions name
 PLACES = 4  # side of the classifier's feature map; bill and legs have the same colours and differ only by position
@@ -16,7 +16,8 @@ SIZES = tuple(len(values) for values in SPECIES_ATTRIBUTES.values())
 
 def has_named_attributes(dataset: PreparedDataset) -> bool:
     """Return whether the captions of a data set name attributes whose values are known."""
-    return find_source(dataset.description["source"]["name"]).has_attributes
+    name = dataset.description["source"]["name"]
+    return name in SOURCES and find_source(name).has_attributes
 
 
 def wanted_values(captions: Sequence[str]) -> np.ndarray:

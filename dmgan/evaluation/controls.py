@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from dmgan.data.batches import to_tensor, to_uint8
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.evaluation.image_sets import ImageFiles, ImageSet, RealImages
+from dmgan.evaluation.image_sets import ALL_TEST_IMAGES, ImageFiles, ImageSet, RealImages
 from dmgan.evaluation.networks.damsm import sentence_features
 from dmgan.evaluation.statistics.retrieval import mismatched_captions
 from dmgan.options import CONTROLS
@@ -32,7 +32,7 @@ ADVERSARIAL_STEPS, ADVERSARIAL_LR = 40, 0.05
 ADVERSARIAL_IMAGES = 1000  # upper limit: 40 gradient steps through an Inception are slow
 _ADVERSARIAL = files.OwnFiles("controls", (MANIFEST,), r"manifest\.json|\d+\.png")
 _BATCH = 64
-_ALL, _HALF = "all real test images, centre crop", "the other half of the real test images, centre crop"
+_HALF = "the other half of the real test images, centre crop"
 
 
 class NoiseImages:
@@ -95,7 +95,7 @@ def control_images(
         captions=captions,
         tokens=tokens,
         reference=np.sort(test[len(test) // 2 :] if halved else test),
-        reference_name=_HALF if halved else _ALL,
+        reference_name=_HALF if halved else ALL_TEST_IMAGES,
         inputs=inputs,
     )
 

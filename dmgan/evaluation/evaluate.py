@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation.controls import control_images
+from dmgan.evaluation.external_images import NO_REFERENCE, OwnImages, read_external_images, reference_images
 from dmgan.evaluation.feature_store import StoredFeatures, extract
-from dmgan.evaluation.image_sets import ImageSet, RealImages, sampled_images
+from dmgan.evaluation.free_captions import FreeCaptions
+from dmgan.evaluation.image_sets import ALL_TEST_IMAGES, ImageSet, RealImageSet, real_test_images, sampled_images
 from dmgan.evaluation.metrics.base import Measurement, Metric, Result
 from dmgan.evaluation.metrics.table import metrics
 from dmgan.evaluation.networks.base import ExtractorInputs, FeatureExtractor
@@ -29,6 +33,7 @@ from dmgan.training.mlflow_run import MlflowRun
 
 SCHEMA = 2
 REFERENCE = "reference.json"
+_SHEET_SIDE = 64  # px of an external image on the contact sheet
 
 
 def measure_reference(
@@ -44,7 +49,7 @@ def measure_reference(
     """Write the features of all real test images into the folder `out`, for every evaluation on this data set."""
     dataset = PreparedDataset(data)
     networks = read_extractors(extractors, ExtractorInputs(classifier, weights, device))
-    stored = _reference_features(dataset, networks, out, options, device)
+    stored = _features_of(real_test_images(dataset, out), list(networks.values()), options, device)
     content = {
         "data": dataset.sha256,
         "images": len(dataset.indices("test")),
@@ -55,18 +60,12 @@ def measure_reference(
     files.write_json(Path(out) / REFERENCE, content)
 
 
-def _reference_features(
-    dataset: PreparedDataset,
-    extractors: dict[str, FeatureExtractor],
-    folder: Path,
-    options: EvaluationOptions,
-    device: torch.device,
+def _features_of(
+    real: RealImageSet, extractors: list[FeatureExtractor], options: EvaluationOptions, device: torch.device
 ) -> dict[str, StoredFeatures]:
-    """Return the features of all real test images (centre crops at training size); compute missing features."""
-    test = dataset.indices("test")
-    images = RealImages(dataset, test, dataset.image_size)
+    """Return the features of real images; compute missing features."""
     workers = worker_count(options.workers, device, on_cpu=0)
-    return extract(images, len(test), list(extractors.values()), folder, device, options.batch_size, workers)
+    return extract(real.read, len(real.numbers), extractors, real.features, device, options.batch_size, workers)
 
 
 class Evaluator:
@@ -74,21 +73,32 @@ class Evaluator:
 
     def __init__(
         self,
-        data: Path,
+        dataset: PreparedDataset | FreeCaptions,
+        real: RealImageSet | None,
         network_files: NetworkFiles,
-        reference: Path,
         options: EvaluationOptions,
         device: torch.device,
         mlflow: str | None,
     ):
-        """reference: folder of the real images' features."""
-        self.dataset, self.options, self.device, self._mlflow = PreparedDataset(data), options, device, mlflow
-        self.networks = EvaluationNetworks.read(network_files, self.dataset, device)
-        self.metrics: list[Metric] = [each for kind in metrics().values() for each in kind.build(self.networks)]
-        self._reference, self._damsm_folder = reference, network_files.damsm
+        """dataset: whose captions the images belong to; real: the images to compare with (None: only metrics without).
+
+        Raise UserError if no metric can be computed.
+        """
+        self.dataset, self.options, self.device, self._mlflow = dataset, options, device, mlflow
+        self._real, self._damsm_folder = real, network_files.damsm
+        self.networks = EvaluationNetworks.read(network_files, dataset, device)
+        every = [each for kind in metrics().values() for each in kind.build(self.networks)]
+        self.metrics: list[Metric] = [each for each in every if real is not None or not each.reads_reference]
+        if not self.metrics:
+            raise UserError(
+                "no metric can be computed from these images alone; give real images (--reference or --data), an "
+                "extractor with an Inception Score (--extractors inception-tf), or captions and an encoder of captions"
+            )
 
     def sampled(self, folder: Path) -> ImageSet:
         """Return the images that `sample` wrote; raise UserError if DAMSM and generator have different vocabularies."""
+        if self.networks.damsm is None:
+            raise UserError(f"{folder}: was written by sample; give --damsm, the encoders of its model")
         subject = sampled_images(folder, self.dataset)
         if subject.inputs["vocabulary_sha256"] != self.networks.damsm.sha256[VOCABULARY]:
             raise UserError(
@@ -114,7 +124,7 @@ class Evaluator:
         if not measured:
             raise UserError(f"{subject.name}: these images were made for SOA (sample --soa); give --detector-weights")
         out, measurement = Path(out), self._measurement(subject, Path(out), list(measured.values()))
-        computed = {key: metric.compute(measurement) for key, metric in measured.items()}
+        computed = {key: _computed(metric, measurement) for key, metric in measured.items()}
         results = {key: result for key, result in computed.items() if result is not None}
         if subject.kind != "control":  # control rows also list undefined metrics, as null
             computed = results
@@ -139,13 +149,47 @@ class Evaluator:
     def _measurement(self, subject: ImageSet, out: Path, metrics: Sequence[Metric]) -> Measurement:
         """Compute the features of the subject and of the reference by every extractor that a metric reads."""
         options, workers = self.options, worker_count(self.options.workers, self.device, on_cpu=0)
-        every = dict.fromkeys(metric.extractor for metric in metrics)
-        extractors = [extractor for extractor in every if extractor is not None]
+        extractors = _extractors_of(metrics)
         folder = beside(out, "features")
         stored = extract(subject.read, len(subject), extractors, folder, self.device, options.batch_size, workers)
-        real = _reference_features(self.dataset, self.networks.extractors, self._reference, options, self.device)
-        chosen = np.searchsorted(self.dataset.indices("test"), subject.reference)
+        real, chosen = {}, np.arange(0)
+        if compared := _extractors_of([metric for metric in metrics if metric.reads_reference]):
+            real = _features_of(self._real, compared, options, self.device)
+            chosen = np.searchsorted(self._real.numbers, subject.reference)
         return Measurement(subject, self.dataset, options, stored, real, chosen)
+
+
+class ComparedWith(NamedTuple):
+    """Real images that a folder of images is compared with; without any, only metrics that need none are computed."""
+
+    data: Path | None = None  # prepared data set: its test images, unless `reference` is given, and its captions
+    reference: Path | None = None  # folder of real images
+    features: Path | None = None  # folder that stores the real images' features (default: reference/ beside the result)
+
+
+def evaluate_folder(
+    *,
+    images: OwnImages,
+    compared_with: ComparedWith,
+    network_files: NetworkFiles,
+    out: Path,
+    options: EvaluationOptions,
+    device: torch.device,
+    mlflow: str | None = None,
+) -> None:
+    """Measure a folder of images of any program and write metrics.json to `out`, as `evaluate` does."""
+    dataset = None if compared_with.data is None else PreparedDataset(compared_with.data)
+    features = compared_with.features or Path(out).parent / "reference"
+    real, title = None, NO_REFERENCE
+    if compared_with.reference is not None:
+        folder = Path(compared_with.reference)
+        real, title = reference_images(folder, features), f"all images of {folder.resolve().name}"
+    elif dataset is not None:
+        real, title = real_test_images(dataset, features), ALL_TEST_IMAGES
+    subject, captions = read_external_images(images, dataset, real, title)
+    if (subject.captions < 0).all():
+        network_files = network_files.without_scorers_of_captions()
+    Evaluator(captions, real, network_files, options, device, mlflow).measure(subject, out)
 
 
 def evaluate(
@@ -164,7 +208,9 @@ def evaluate(
     Features of the images are stored in features/ in the same folder (NAME.features/ if `out` is another NAME.json),
     features of the real images in `reference` (default: reference/ in the same folder).
     """
-    evaluator = Evaluator(data, network_files, reference or Path(out).parent / "reference", options, device, mlflow)
+    dataset = PreparedDataset(data)
+    real = real_test_images(dataset, reference or Path(out).parent / "reference")
+    evaluator = Evaluator(dataset, real, network_files, options, device, mlflow)
     evaluator.measure(evaluator.sampled(images), out)
 
 
@@ -180,10 +226,26 @@ def evaluate_controls(
     mlflow: str | None = None,
 ) -> None:
     """Measure control rows and write OUT/CONTROL/metrics.json; the networks are loaded once."""
-    evaluator = Evaluator(data, network_files, reference or Path(out) / "reference", options, device, mlflow)
+    dataset = PreparedDataset(data)
+    real = real_test_images(dataset, reference or Path(out) / "reference")
+    evaluator = Evaluator(dataset, real, network_files, options, device, mlflow)
     for control in controls:
         folder = Path(out) / control
         evaluator.measure(evaluator.control(control, folder), folder / METRICS)
+
+
+def _extractors_of(metrics: Sequence[Metric]) -> list[FeatureExtractor]:
+    """Return the extractors that metrics read, without repetition."""
+    every = dict.fromkeys(metric.extractor for metric in metrics)
+    return [extractor for extractor in every if extractor is not None]
+
+
+def _computed(metric: Metric, measurement: Measurement) -> Result | None:
+    """Return a metric's result; captions that are not those of a test set are part of its protocol."""
+    result, captions = metric.compute(measurement), measurement.subject.free_captions
+    if result is None or captions is None or not metric.facts.reads_captions:
+        return result
+    return result._replace(protocol={**result.protocol, "captions_sha256": captions})
 
 
 def _check_finite(results: Mapping[str, Result], name: str) -> None:
@@ -216,7 +278,7 @@ def _write_per_image(path: Path, measurement: Measurement, results: Mapping[str,
     files.write_with(path, lambda file: np.savez_compressed(file, **arrays))
 
 
-def _describe(subject: ImageSet, dataset: PreparedDataset) -> dict[str, object]:
+def _describe(subject: ImageSet, dataset: PreparedDataset | FreeCaptions) -> dict[str, object]:
     """Return the `subject` entry of metrics.json."""
     described = {
         "kind": subject.kind,
@@ -282,4 +344,7 @@ def _log_to_mlflow(uri: str | None, out: Path, subject: ImageSet, content: Mappi
 def _first_images(subject: ImageSet) -> np.ndarray:
     """Return a contact sheet of the first 40 images."""
     images = [subject.read(number) for number in range(min(40, len(subject)))]
+    if subject.kind == "external":  # of any sizes
+        size = (_SHEET_SIDE, _SHEET_SIDE)
+        images = [np.asarray(Image.fromarray(each).resize(size, Image.BILINEAR)) for each in images]
     return contact_sheet([images[start : start + 10] for start in range(0, len(images), 10)])

@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from dmgan.errors import UserError
-from dmgan.evaluation.image_blocks import Block, Request, read_blocks
+from dmgan.evaluation.image_blocks import Block, OneSize, Request, read_blocks
 from dmgan.evaluation.image_sets import Images
 from dmgan.evaluation.networks.base import FeatureExtractor
 from dmgan.runtime.progress import Progress, log
@@ -342,9 +342,10 @@ def _compute(
                 extractors = [store.extractor for store in stores if store.extractor.prepare is prepare]
                 for of_size in sizes:
                     positions = [start + position for position in of_size.positions]
+                    size = _pass_size(sizes, of_size)
                     batch = of_size.images.to(device, non_blocking=True)
                     for extractor in extractors:
-                        parts[extractor.name].append(_Part(positions, _forward(extractor, batch)))
+                        parts[extractor.name].append(_Part(positions, _forward(extractor, batch, size)))
         read += len(block.sha256)
     done = None
     if device.type == "cuda":
@@ -369,7 +370,7 @@ def features_in_ram(
             sha256.update(each)
         for extractor in extractors:
             prepared = pixels if extractor.prepare is None else [np.asarray(extractor.prepare(each)) for each in pixels]
-            rows = _forward(extractor, torch.from_numpy(np.stack(prepared)).to(device))
+            rows = _forward(extractor, torch.from_numpy(np.stack(prepared)).to(device), FORWARD)
             if device.type == "cuda":
                 torch.cuda.current_stream(device).synchronize()  # the rows are copied when the stream comes to them
             for array, values in rows.items():
@@ -385,12 +386,21 @@ def features_in_ram(
     }
 
 
+def _pass_size(sizes: Sequence[OneSize], of_size: OneSize) -> int:
+    """Return the batch size that a batch of one size is padded to: FORWARD unless its pass has images of other sizes.
+
+    Batches of several sizes are not padded: every image could be of another size, and padding would take FORWARD times
+    as long. Their values still depend on neither --batch-size nor --workers, which do not change the passes.
+    """
+    return FORWARD if len(sizes) == 1 else len(of_size.positions)
+
+
 @torch.inference_mode()
-def _forward(extractor: FeatureExtractor, batch: Tensor) -> dict[str, Tensor]:
-    """Launch one forward pass without TF32 and copies of its rows to the host; pad a smaller batch to FORWARD."""
+def _forward(extractor: FeatureExtractor, batch: Tensor, size: int) -> dict[str, Tensor]:
+    """Launch one forward pass without TF32 and copies of its rows to the host; pad a smaller batch to `size` images."""
     count = len(batch)
-    if count < FORWARD:
-        batch = torch.cat([batch, batch[-1:].expand(FORWARD - count, -1, -1, -1)])
+    if count < size:
+        batch = torch.cat([batch, batch[-1:].expand(size - count, -1, -1, -1)])
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         arrays = extractor.forward(batch)
     return {array: _launch_copy(arrays[array][:count].float()) for array in extractor.widths}

@@ -1,4 +1,4 @@
-"""Image sets that evaluations read: sampled images and real images."""
+"""Image sets that evaluations read: sampled images, images of any folder, and real images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,16 +9,19 @@ from PIL import Image, UnidentifiedImageError
 
 from dmgan.data.batches import centre_crop
 from dmgan.data.dataset import PreparedDataset
+from dmgan.data.sources.photographs import read_photograph
 from dmgan.errors import UserError
 from dmgan.sampling.image_folder import MANIFEST
 from dmgan.storage import files
+
+ALL_TEST_IMAGES = "all real test images, centre crop"
 
 
 class Images(Protocol):
     """Images by number; can be pickled for worker processes."""
 
     def __call__(self, number: int) -> np.ndarray:
-        """Return pixels (s, s, 3) uint8; raise UserError naming the image if it cannot be read."""
+        """Return pixels (h, w, 3) uint8; raise UserError naming the image if it cannot be read."""
 
     def name(self, number: int) -> str:
         """Return the image's name for error messages."""
@@ -48,6 +51,23 @@ class ImageFiles:
         return str(self.paths[number])
 
 
+class AnyImages:
+    """Images of any size and kind in files, upright and RGB by the rules of dmgan/data/sources/photographs.py."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = list(paths)
+
+    def __call__(self, number: int) -> np.ndarray:
+        photograph = read_photograph(self.paths[number], None, None)
+        if photograph.pixels is None:
+            reason = photograph.found[-1]
+            raise UserError(f"{self.name(number)}: {reason.found}; replace the file, or remove it from the folder")
+        return photograph.pixels
+
+    def name(self, number: int) -> str:
+        return str(self.paths[number])
+
+
 class RealImages:
     """Centre crops of a prepared data set; every worker process opens the data set."""
 
@@ -68,16 +88,30 @@ def _open_real_images(folder: Path, indices: np.ndarray, size: int) -> RealImage
     return RealImages(PreparedDataset(folder), indices, size)
 
 
+class RealImageSet(NamedTuple):
+    """Real images that image sets are compared with."""
+
+    read: Images
+    numbers: np.ndarray  # of the images, ascending: in a prepared data set, or 0 ... N - 1
+    features: Path  # folder that stores their features
+
+
+def real_test_images(dataset: PreparedDataset, features: Path) -> RealImageSet:
+    """Return all real test images of a prepared data set: centre crops at training size."""
+    test = dataset.indices("test")
+    return RealImageSet(RealImages(dataset, test, dataset.image_size), test, features)
+
+
 class ImageSet(NamedTuple):
     """Images under evaluation, with the caption of each image."""
 
-    kind: str  # "model" or "control"
+    kind: str  # "model", "control", or "external": images of any program
     name: str
     seed: int | None  # training seed
-    size: int  # side in px
+    size: int | None  # side in px; None: not all images are squares of one side
     read: Images
     test_images: np.ndarray  # (N,) test image that the caption belongs to
-    captions: np.ndarray  # (N,) number of the caption among the captions of that test image
+    captions: np.ndarray  # (N,) number of the caption among those of that test image; -1: images without captions
     tokens: Sequence[np.ndarray]  # caption tokens as the generator read them
     reference: np.ndarray  # numbers of the real test images that the set is compared with
     reference_name: str
@@ -85,6 +119,7 @@ class ImageSet(NamedTuple):
     imported: bool = False  # released weights, not trained here
     selection: dict[str, object] | None = None  # rule and step by which training chose the weights; None: not known
     class_of: np.ndarray | None = None  # (N,) COCO class that each image was made for (`sample --soa`)
+    free_captions: str | None = None  # SHA-256 of captions that are not those of the prepared test set
 
     def __len__(self) -> int:
         return len(self.test_images)
@@ -116,7 +151,7 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
         captions=np.array([each["caption"] for each in manifest["images"]]),
         tokens=[np.array(tokens, dtype=np.int32) for tokens in manifest["tokens"]],
         reference=dataset.indices("test"),
-        reference_name="all real test images, centre crop",
+        reference_name=ALL_TEST_IMAGES,
         inputs={
             "generator_sha256": manifest["generator_sha256"],
             "sampling_seed": manifest["seed"],

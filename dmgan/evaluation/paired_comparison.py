@@ -35,6 +35,15 @@ class PerImage(NamedTuple):
     inputs: dict[str, object]
     arrays: Mapping[str, np.ndarray]  # as `evaluate` wrote them
 
+    def with_keys(self, renamed: Mapping[str, str]) -> "PerImage":
+        """Return the values with other keys of metrics, {old: new}."""
+        values = {renamed.get(key, key): value for key, value in self.values.items()}
+        arrays = {}
+        for name, array in self.arrays.items():
+            kind, _, key = name.partition("/")
+            arrays[f"{kind}/{renamed[key]}" if key in renamed else name] = array
+        return self._replace(values=values, arrays=arrays)
+
     @property
     def compared(self) -> list[str]:
         """Keys of the metrics that rank and have per-image values or values with folds left out."""

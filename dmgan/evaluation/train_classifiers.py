@@ -35,22 +35,32 @@ class Task(NamedTuple):
     written: dict[str, object]  # additional entries of options.json, known before training
     measured: Callable[[nn.Module], dict[str, object]]  # trained network -> further entries of options.json
     places: int = 2  # side of the feature map that the linear layer reads
+    split: str = "train"  # whose images the classifier is trained on, but for those that validate it
 
 
 def train_classifier(
-    data: Path, out: Path, options: ClassifierOptions, seed: int, device: torch.device, mlflow: str | None = None
+    data: Path,
+    out: Path,
+    options: ClassifierOptions,
+    seed: int,
+    device: torch.device,
+    mlflow: str | None = None,
+    split: str = "train",
 ) -> None:
-    """Train the species classifier on the training classes; write its weights, history.csv and options.json."""
+    """Train the species classifier on the classes of a split; write its weights, history.csv and options.json.
+
+    split "test": the classes that evaluations score, from their real images, as the released bird Inception is.
+    """
     dataset = PreparedDataset(data)
     if not dataset.has_classes:
         raise UserError(f"{data}: its images have no classes; give a data set with classes, or another extractor")
-    train = dataset.indices("train")
-    classes, of_train = np.unique(dataset.class_ids[train], return_inverse=True)
-    labels = np.full((len(dataset), 1), -1, dtype=np.int64)  # images of test classes have no label
-    labels[train, 0] = of_train
-    task = Task(
-        "species-classifier", Labels(labels, (len(classes),)), {"classes": len(classes)}, measured=lambda network: {}
-    )
+    shown = dataset.indices(split)
+    classes, of_shown = np.unique(dataset.class_ids[shown], return_inverse=True)
+    labels = np.full((len(dataset), 1), -1, dtype=np.int64)  # images of the other split have no label
+    labels[shown, 0] = of_shown
+    written = {"classes": len(classes), "split": split}
+    labelled = Labels(labels, (len(classes),))
+    task = Task("species-classifier", labelled, written, measured=lambda network: {}, split=split)
     fit(dataset, out, task, options, seed, device, mlflow)
 
 
@@ -63,20 +73,20 @@ def fit(
     device: torch.device,
     mlflow: str | None,
 ) -> None:
-    """Train a classifier on the training split; write its weights, history.csv and options.json.
+    """Train a classifier on the images of the task's split; write its weights, history.csv and options.json.
 
-    options.json also holds the accuracy on held-out images of the training classes.
+    options.json also holds the accuracy on held-out images of the same classes.
     """
     labels = task.labels
     if options.image_size > dataset.description["stored_size"]:
         raise UserError(
             f"{dataset.folder}: its images are smaller than --image-size {options.image_size}; prepare larger ones"
         )
-    train_indices, validation_indices = _divide(dataset, options.validation_share, seed)
+    train_indices, validation_indices = _divide(dataset.indices(task.split), options.validation_share, seed)
     steps_per_epoch = len(train_indices) // options.batch_size
     if not steps_per_epoch:
         raise UserError(
-            f"{dataset.folder}: {len(train_indices)} training images do not fill a batch of {options.batch_size}"
+            f"{dataset.folder}: {len(train_indices)} images to train on do not fill a batch of {options.batch_size}"
         )
 
     torch.manual_seed(seed)
@@ -115,9 +125,9 @@ def fit(
         folder.close()
 
 
-def _divide(dataset: PreparedDataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training images and the held-out validation images, both ascending."""
-    shuffled = generator(seed, "classifier validation").permutation(dataset.indices("train"))
+def _divide(images: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images to train on and the held-out validation images, both ascending."""
+    shuffled = generator(seed, "classifier validation").permutation(images)
     kept = max(1, int(len(shuffled) * share))
     return np.sort(shuffled[kept:]), np.sort(shuffled[:kept])
 

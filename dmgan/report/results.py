@@ -1,5 +1,6 @@
 """Reading of metrics.json files, with checks that numbers of one column are comparable."""
 
+import itertools
 import json
 import math
 import statistics
@@ -15,6 +16,7 @@ from dmgan.storage.files import read_json
 
 SCHEMA = 2
 RELEASED = " (released weights)"  # suffix of the name and title of an imported model
+EXTERNAL = "external/"  # prefix of the name of a method whose images were made by another program
 SEEDS = "seeds of training"  # ends the description of a spread over several runs
 _HINT = "evaluate again: python -m dmgan evaluate"
 _MISSING = object()
@@ -50,18 +52,19 @@ class Evaluation(NamedTuple):
     """Content of one metrics.json."""
 
     file: Path
-    kind: str  # model or control
+    kind: str  # model, control or external
     name: str
     seed: int | None
     dataset: str
     num_images: int
-    image_size: int
+    image_size: int | None  # None: images of several sizes
     metrics: dict[str, Measure | None]  # by METRIC(SCORER); None: not defined for this control
     published_set: tuple[str, tuple[str, ...]] | None  # the papers' data set, and the differences from it
     data: dict[str, str]  # SHA-256 of the prepared data set's files
     inputs: dict[str, object]
     made_for: str = ""  # the metric that the images were made for, such as SOA; "": images of the test captions
     selection: dict[str, object] | None = None  # rule and step by which training chose the weights; None: not known
+    key_in_file: dict[str, str] = {}  # key of a column of its own -> key in metrics.json
 
     def conditions(self, metric: str) -> dict[str, object]:
         """Return all settings that must agree between two numbers of one column."""
@@ -75,10 +78,15 @@ class Measured:
     """The evaluations of one data set."""
 
     dataset: str
-    image_size: int  # of the data set; a model may generate smaller images
+    image_size: int | None  # of the data set; a model may generate smaller images; None: images of several sizes
     published_set: tuple[str, tuple[str, ...]] | None  # as in Evaluation
-    models: dict[str, list[Evaluation]]  # by name in the registry, with suffix RELEASED if imported; ascending seeds
+    models: dict[str, list[Evaluation]]  # by name in the registry (suffix RELEASED: imported), or EXTERNAL and its name
     controls: dict[str, Evaluation]
+
+    @property
+    def size(self) -> str:
+        """The size of the images in words."""
+        return "several sizes" if self.image_size is None else f"{self.image_size} × {self.image_size} px"
 
     @property
     def not_published(self) -> str:
@@ -108,7 +116,7 @@ class Measured:
 
     def model_images(self, metric: str) -> int | None:
         """Return the number of images per model that a metric was measured on; None if no model has the metric."""
-        counts = (each.metrics[metric].num_images for each in self._with(metric) if each.kind == "model")
+        counts = (each.metrics[metric].num_images for each in self._with(metric) if each.kind != "control")
         return next(counts, None)
 
     def _with(self, metric: str) -> Iterator[Evaluation]:
@@ -122,23 +130,32 @@ class Measured:
     def check(self) -> None:
         """Raise UserError naming two files and the differing field if numbers of one column are not comparable."""
         for metric in dict.fromkeys(key for each in self._all() for key in each.metrics):
-            column = list(self._with(metric))
+            # with_own_columns has put external methods into columns of numbers that they compare with.
+            column = [each for each in self._with(metric) if each.kind != "external"]
             for other in column[1:]:
                 _check_pair(column[0], other, metric)
 
 
 def _check_pair(first: Evaluation, other: Evaluation, metric: str) -> None:
+    for field, (a, b) in differing_conditions(first, other, metric).items():
+        raise UserError(
+            f"{first.file} and {other.file}: {metric} was measured in two ways "
+            f"({field}: {_shown(a)} against {_shown(b)}); evaluate both in the same way, or make a table of each"
+        )
+
+
+def differing_conditions(first: Evaluation, other: Evaluation, metric: str) -> dict[str, tuple[object, object]]:
+    """Return the settings in which two numbers of a metric differ and may not, with both values."""
     left, right = first.conditions(metric), other.conditions(metric)
-    may_differ = ("image_size",)  # a fact of the model, which the caption of the table states
+    facts, may_differ = facts_of(metric_of(metric)), ()
+    if "external" not in (first.kind, other.kind):
+        may_differ += ("image_size",)  # a fact of the model, which the caption of the table states
     if "control" in (first.kind, other.kind):  # table notes state how control and models differ
-        may_differ += ("num_images", *facts_of(metric_of(metric)).controls_may_differ)
-    for field in dict.fromkeys([*left, *right]):
-        a, b = left.get(field, _MISSING), right.get(field, _MISSING)
-        if a != b and field not in may_differ:
-            raise UserError(
-                f"{first.file} and {other.file}: {metric} was measured in two ways "
-                f"({field}: {_shown(a)} against {_shown(b)}); evaluate both in the same way, or make a table of each"
-            )
+        may_differ += ("num_images", *facts.controls_may_differ)
+    elif "external" in (first.kind, other.kind) and not facts.moves_with_images:  # a table note states the numbers
+        may_differ += ("num_images",)
+    pairs = {field: (left.get(field, _MISSING), right.get(field, _MISSING)) for field in dict.fromkeys([*left, *right])}
+    return {field: pair for field, pair in pairs.items() if pair[0] != pair[1] and field not in may_differ}
 
 
 def _shown(value: object) -> str:
@@ -155,15 +172,17 @@ def read_measured(files: Sequence[Path]) -> Measured:
     seen: dict[tuple, Evaluation] = {}
     for each in evaluations:
         _check_belongs(each, evaluations[0], seen)
-        if each.kind == "model":
-            models.setdefault(each.name, []).append(each)
-        else:
+    ranked = {"model": 0, "control": 1, "external": 2}
+    for each in with_own_columns(sorted(evaluations, key=lambda each: ranked[each.kind])):
+        if each.kind == "control":
             controls[each.name] = each
+        else:
+            models.setdefault(each.name, []).append(each)
     for runs in models.values():
         runs.sort(key=lambda each: each.seed)
         _check_same_metrics(runs)
-    first, image_size = evaluations[0], max(each.image_size for each in evaluations)
-    measured = Measured(first.dataset, image_size, first.published_set, models, controls)
+    first = evaluations[0]
+    measured = Measured(first.dataset, _image_size(evaluations), first.published_set, models, controls)
     measured.check()
     return measured
 
@@ -189,6 +208,73 @@ def _with_own_images(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return joined
 
 
+def _image_size(evaluations: Sequence[Evaluation]) -> int | None:
+    """Return the side of the data set's images, or of external images if there are no others."""
+    if sides := [each.image_size for each in evaluations if each.kind != "external"]:
+        return max(sides)
+    every = {each.image_size for each in evaluations}
+    return every.pop() if len(every) == 1 else None
+
+
+# Settings of a number -> words of the column that it has of its own.
+_COLUMN_WORDS = {
+    "num_images": lambda value: f"{value:,} images",
+    "image_size": lambda value: "several sizes" if value is None else f"{value} px",
+}
+
+
+def with_own_columns(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return the evaluations, external ones last; a number of one that was measured otherwise gets another key.
+
+    The key, such as FID(species; 50 images), is that of a column of its own, which external methods that were measured
+    alike share.
+    """
+    columns: dict[str, dict[str, list[Evaluation]]] = {}  # key in the file -> key of the column -> its evaluations
+    found = []
+    for each in evaluations:
+        keys = {metric: _column(columns.setdefault(metric, {}), each, metric) for metric in each.metrics}
+        metrics = {keys[metric]: measure for metric, measure in each.metrics.items()}
+        renamed = {column: metric for metric, column in keys.items() if column != metric}
+        found.append(each._replace(metrics=metrics, key_in_file=renamed))
+    return found
+
+
+def _column(columns: dict[str, list[Evaluation]], each: Evaluation, metric: str) -> str:
+    """Return the key of the column that a number belongs to, and add the number to `columns`.
+
+    Models of one column may generate images of several sizes; an external method has the size of one of them.
+    """
+    if each.metrics[metric] is None:
+        return metric
+    if each.kind != "external" or not columns:
+        columns.setdefault(metric, []).append(each)
+        return metric
+    for column, others in columns.items():
+        if any(not found for found in _differences(others, each, metric)):
+            others.append(each)
+            return column
+    words = {}
+    for field, (_, value) in min(_differences(columns[metric], each, metric), key=len).items():
+        told = _COLUMN_WORDS.get(field)
+        kind = field.partition(",")[0].removesuffix("_sha256").replace("_", " ")
+        kind = "reference" if kind.startswith("reference") else kind
+        words[f"other {kind}" if told is None or value is _MISSING else told(value)] = None
+    key = f"{metric_of(metric)}({scorer_of(metric)}; {', '.join(words)}"
+    number = next(number for number in itertools.count(1) if f"{key}{_nth(number)})" not in columns)
+    columns[f"{key}{_nth(number)})"] = [each]
+    return f"{key}{_nth(number)})"
+
+
+def _differences(column: Sequence[Evaluation], each: Evaluation, metric: str) -> list[dict[str, tuple[object, object]]]:
+    """Return the settings in which a number differs from each one of a column; from controls if it holds no others."""
+    others = [other for other in column if other.kind != "control"] or column
+    return [differing_conditions(other, each, metric) for other in others]
+
+
+def _nth(number: int) -> str:
+    return "" if number == 1 else f", {number}"
+
+
 def _check_same_metrics(runs: Sequence[Evaluation]) -> None:
     """Raise UserError if a seed of a model lacks a metric of another seed, since their mean would be of fewer seeds."""
     for other in runs[1:]:
@@ -202,19 +288,22 @@ def _check_same_metrics(runs: Sequence[Evaluation]) -> None:
 
 def _check_belongs(each: Evaluation, first: Evaluation, seen: dict[tuple, Evaluation]) -> None:
     if each.dataset != first.dataset:
+        hint = "make a table of each"
+        if "external" in (each.kind, first.kind):
+            hint += ", or evaluate the folder of images with the --data of the other"
         raise UserError(
-            f"{first.file} and {each.file}: are of two data sets ({first.dataset} and {each.dataset}); "
-            "make a table of each"
+            f"{first.file} and {each.file}: are of two data sets ({first.dataset} and {each.dataset}); {hint}"
         )
     key = (each.kind, each.name, each.seed)
     if key in seen:
         what = f"the control {each.name}" if each.kind == "control" else _run_name(each)
-        raise UserError(f"{seen[key].file} and {each.file}: are both of {what}; give one of them")
+        hint = ", or evaluate one of them with another --name" if each.kind == "external" else ""
+        raise UserError(f"{seen[key].file} and {each.file}: are both of {what}; give one of them{hint}")
     seen[key] = each
 
 
 def _run_name(each: Evaluation) -> str:
-    return each.name if each.seed is None else f"{each.name}, seed {each.seed}"
+    return each.name.removeprefix(EXTERNAL) if each.seed is None else f"{each.name}, seed {each.seed}"
 
 
 def read_evaluation(file: Path) -> Evaluation:
@@ -227,7 +316,7 @@ def read_evaluation(file: Path) -> Evaluation:
         evaluation = Evaluation(
             file=file,
             kind=subject["kind"],
-            name=subject["name"] + (RELEASED if subject.get("imported", False) else ""),
+            name=_name(subject),
             seed=subject["seed"],
             dataset=subject["dataset"],
             num_images=subject["num_images"],
@@ -249,6 +338,13 @@ def _published_set(subject: dict) -> tuple[str, tuple[str, ...]] | None:
     return (subject["published_set"], tuple(subject["differences"])) if "published_set" in subject else None
 
 
+def _name(subject: dict) -> str:
+    """Return the name under which an image set is listed."""
+    if subject["kind"] == "external":
+        return EXTERNAL + subject["name"]
+    return subject["name"] + (RELEASED if subject.get("imported", False) else "")
+
+
 def _check_subject(evaluation: Evaluation) -> None:
     file, name = evaluation.file, evaluation.name
     nameless = [metric for metric in evaluation.metrics if not scorer_of(metric)]
@@ -257,11 +353,11 @@ def _check_subject(evaluation: Evaluation) -> None:
         raise UserError(f"{file}: is damaged ({what}); {_HINT}")
     if evaluation.kind == "control" and name in CONTROLS:
         return
-    if evaluation.kind != "model":
+    if evaluation.kind not in ("model", "external"):
         raise UserError(
             f"{file}: its subject, {evaluation.kind} {name!r}, is neither a model nor a known control; {_HINT}"
         )
-    if not isinstance(evaluation.seed, int) and not name.endswith(RELEASED):
+    if evaluation.kind == "model" and not isinstance(evaluation.seed, int) and not name.endswith(RELEASED):
         raise UserError(f"{file}: has no training seed of {name}; {_HINT}")
     missing = [metric for metric, measure in evaluation.metrics.items() if measure is None]
     if missing:

@@ -25,6 +25,12 @@ SAMPLED = files.OwnFiles("sample", (MANIFEST, _INPUTS), _NAMES)
 _BATCHES_AHEAD = 3  # limit of batches that wait to be written; bounds the RAM if the disk is slower than the generator
 
 
+def was_sampled(folder: Path) -> bool:
+    """Return whether `sample` wrote the folder."""
+    path = Path(folder) / MANIFEST
+    return path.is_file() and "generator_sha256" in files.read_json(path, "sample the images again")
+
+
 def sides_by_suffix(image_sizes: Sequence[int], all_stages: bool) -> dict[str, int]:
     """Return the images written per caption, as {file-name suffix: side in pixels}."""
     return {f"_{side}": side for side in image_sizes} if all_stages else {"": image_sizes[-1]}

@@ -90,11 +90,12 @@ class Damsm(NamedTuple):
         """Return a function (image, caption) -> token ids (length,) int32 in these encoders' vocabulary.
 
         If the vocabularies differ, released encoders tokenise the captions again and leave out unknown words; a caption
-        without a known word raises UserError. For encoders of this project, raise UserError(refusal) instead.
+        without a known word raises UserError. For encoders of this project, raise UserError(refusal) instead. Captions
+        of no data set (vocabulary None) are tokenised by all encoders.
         """
         if self.vocabulary == dataset.vocabulary:
             return dataset.tokens
-        if not self.imported:
+        if dataset.vocabulary is not None and not self.imported:
             raise UserError(refusal)
 
         def read(image: int, caption: int) -> np.ndarray:
@@ -103,7 +104,7 @@ class Damsm(NamedTuple):
             if not len(tokens):
                 raise UserError(
                     f"{dataset.folder}: caption {caption} of {dataset.name(image)} ({text!r}) holds no word that the "
-                    "imported encoders know; give the encoders' own data set"
+                    "encoders know; give encoders of these captions"
                 )
             return tokens
 
@@ -133,14 +134,19 @@ class Damsm(NamedTuple):
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """Resize images (B, C, s, s) to another side: bilinear, antialiased.
+    """Resize images (B, C, h, w) to a square of another side: bilinear, antialiased.
 
     Computed as matrix products with the weights of torch's resizing, because the gradient of torch's resizing is not
         bit-exact on a GPU.
     """
-    if images.shape[-1] == side:
+    if images.shape[-2:] == (side, side):
         return images
-    identity = torch.eye(images.shape[-1], dtype=images.dtype, device=images.device)[None, None]
-    weights = F.interpolate(identity, size=(side, images.shape[-1]), mode="bilinear", antialias=True)[0, 0]
+    rows, columns = (_resizing_weights(images, length, side) for length in images.shape[-2:])
     with torch.autocast(images.device.type, enabled=False):  # autocast would compute the products in half precision
-        return weights @ images @ weights.t()
+        return rows @ images @ columns.t()
+
+
+def _resizing_weights(images: Tensor, length: int, side: int) -> Tensor:
+    """Return the weights (side, length) of torch's resizing from `length` to `side` pixels."""
+    identity = torch.eye(length, dtype=images.dtype, device=images.device)[None, None]
+    return F.interpolate(identity, size=(side, length), mode="bilinear", antialias=True)[0, 0]

@@ -102,7 +102,8 @@ def test_subcommands_that_a_page_names_exist(page):
 
 def test_the_page_of_configurations_explains_every_key():
     schema = build_schema()
-    keys = {*schema["properties"], "strict", "gpus", *schema["$defs"]["imported"]["properties"]}
+    blocks = [schema["$defs"][name]["properties"] for name in ("imported", "external")]
+    keys = {*schema["properties"], "strict", "gpus", *(key for block in blocks for key in block)}
     assert keys - set(re.findall(r"`(\w+)`", text_of("workflow/config/README.md"))) == set()
 
 

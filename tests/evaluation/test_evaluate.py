@@ -15,6 +15,7 @@ from dmgan.evaluation import feature_store
 from dmgan.evaluation.evaluate import evaluate
 from dmgan.evaluation.networks import (
     inception_2015,
+    inception_birds,
     inception_clean,
     inception_openai,
     inception_tf,
@@ -153,6 +154,13 @@ class StubInception(torch.nn.Module):
         return {"features": features, "logits": features[:, :20]}
 
 
+class StubLogits(torch.nn.Module):
+    """Means over the channels."""
+
+    def forward(self, places):
+        return places.mean(dim=1)
+
+
 @pytest.fixture
 def stub_inceptions(monkeypatch):
     """Small networks without weights in the place of every Inception."""
@@ -167,6 +175,10 @@ def stub_inceptions(monkeypatch):
         monkeypatch.setattr(module, "POOL", 48)
     for module in (inception_tf, inception_openai):
         monkeypatch.setattr(module, "CLASSES", 20)
+    birds = inception_birds.BirdLogits
+    logits = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d((5, 10)), torch.nn.Flatten(2), StubLogits())
+    monkeypatch.setattr(birds, "read", classmethod(lambda kind, inputs: kind(logits, "stub", inputs.device)))
+    monkeypatch.setattr(birds, "batch", 3)
 
 
 @pytest.mark.slow
@@ -186,11 +198,13 @@ def test_every_extractor_gives_its_metrics_and_no_other(
     expected = {
         "species": ("IS", *both, *manifolds, "diversity"), "inception-tf": ("IS", *both, *manifolds),
         "clean": (*both, *manifolds), "torchvision": ("FID", *manifolds),
-        "torchvision-released": ("FID",), "openai-released": ("IS",), "training DAMSM": ("R-precision",),
+        "torchvision-released": ("FID",), "openai-released": ("IS",), "birds-released": ("IS",),
+        "training DAMSM": ("R-precision",),
     }  # fmt: skip
     assert set(content["metrics"]) == {f"{name}({reader})" for reader, names in expected.items() for name in names}
     released = content["metrics"]["FID(torchvision-released)"]
     assert (released["num_images"], released["protocol"]["reference_num_images"]) == (39, 6)  # of 40 and 8
+    assert content["metrics"]["IS(birds-released)"]["num_images"] == 39
     assert content["metrics"]["FID(inception-tf)"]["value"] != content["metrics"]["FID(clean)"]["value"]
     protocols = [metric["protocol"] for metric in content["metrics"].values()]
     assert all({"feature_network", "feature_network_sha256", "codec"} <= set(each) for each in protocols)
@@ -217,7 +231,8 @@ def test_features_of_real_images_are_shared(images_folder, data, damsm_folder, c
     written = {path: path.stat().st_mtime_ns for path in shared.glob("species/*")}
     assert len(written) == 3 and json.loads((shared / "reference.json").read_text())["images"] == 8
     out = tmp_path / "model" / "metrics.json"
-    command = ["evaluate", *flags, "--damsm", str(damsm_folder), "--reference", str(shared), "--out", str(out)]
+    command = ["evaluate", *flags, "--damsm", str(damsm_folder), "--reference-features", str(shared)]
+    command += ["--out", str(out)]
     assert main([*command, "--images", str(images_folder), "--neighbours", "2"]) == 0, capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in shared.glob("species/*")} == written
     assert not (out.parent / "reference").exists()

@@ -280,6 +280,8 @@ def test_features_that_are_not_finite_are_an_error_that_names_the_image(folder):
 
 
 def test_images_of_several_sizes_have_the_rows_that_they_have_alone(folder):
+    """Up to rounding: passes of several sizes are not padded to 32 images."""
+
     class Sides(NoiseImages):
         def __call__(self, number):
             return NoiseImages(self.seed, 12 + number % 3)(number)
@@ -288,7 +290,7 @@ def test_images_of_several_sizes_have_the_rows_that_they_have_alone(folder):
     for side in range(12, 15):
         alone = extract(NoiseImages(0, side), COUNT, [Network()], folder / str(side), CPU)["network"]
         rows = np.arange(side - 12, COUNT, 3)
-        assert np.array_equal(mixed["features"].take(rows), alone["features"].take(rows))
+        np.testing.assert_allclose(mixed["features"].take(rows), alone["features"].take(rows), rtol=1e-5)
 
 
 def test_a_gpu_s_chunks_are_written_one_behind_and_none_is_lost(folder, monkeypatch):

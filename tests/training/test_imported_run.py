@@ -34,7 +34,7 @@ def test_captions_are_encoded_in_the_released_vocabulary(imported, data, dataset
 
 def test_a_caption_of_unknown_words_is_refused(imported, dataset):
     damsm = load_run(imported, CPU).damsm._replace(vocabulary=Vocabulary(["<end>", "zeppelin"]))
-    with pytest.raises(UserError, match=r"caption 1 of .* holds no word that the imported encoders know"):
+    with pytest.raises(UserError, match=r"caption 1 of .* holds no word that the encoders know"):
         damsm.caption_reader(dataset, "")(0, 1)
 
 

@@ -14,9 +14,9 @@ from workflow.configuration import models_of, validates
 FILES = ("config.yaml", "full-demo.yaml", "mdsp-grid.yaml", "paper.yaml", "smoke.yaml")
 
 
-def planned_jobs(folder: Path, config: Path) -> dict[str, int]:
+def planned_jobs(folder: Path, config: Path, *targets: str) -> dict[str, int]:
     """Rule -> number of jobs that a dry run lists; empty where there is nothing to do."""
-    dry = run("snakemake", "--dry-run", "--configfile", config, folder=folder)
+    dry = run("snakemake", *targets, "--dry-run", "--configfile", config, folder=folder)
     assert dry.returncode == 0, dry.stderr
     if "Nothing to be done" in dry.stdout + dry.stderr:
         return {}

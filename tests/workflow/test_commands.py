@@ -30,8 +30,10 @@ def test_a_training_on_several_gpus_is_started_by_torchrun(tmp_path):
 def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     project = copy_of_project(tmp_path / "project")
     config = read_config("paper.yaml")
-    config["datasets"]["cub"]["root"] = "my birds"
+    config["datasets"]["cub"] |= {"root": "my birds", "reference_npz": {"torchvision-released": "bird val.npz"}}
+    config["classifier"]["classes"] = "test"
     give_weights(project)
+    (project / "bird val.npz").touch()
     (project / "my birds").mkdir()
     (project / "my birds" / "images.txt").write_text("")
     path = write_config(tmp_path / "config.yaml", config)
@@ -41,6 +43,12 @@ def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     assert "input: my birds/images.txt" in dry.stdout
     epochs = re.findall(r"dmgan pretrain --data results/data/(\w+) .*--epochs (\d+)", dry.stdout)
     assert sorted(epochs) == [("coco", "101")] * 2 + [("cub", "201")] * 2  # those of the held-out DAMSM too
+    given = re.findall(
+        r"dmgan (\w+) .*results/data/(\w+)\s+.* --reference-npz 'torchvision-released=(.*?)'", dry.stdout
+    )
+    assert {each[1:] for each in given} == {("cub", "bird val.npz")}
+    assert sorted(each[0] for each in given) == ["controls", *["evaluate"] * 3 * 15]
+    assert re.findall(r"dmgan classifier --data results/data/cub .*--classes (\w+)", dry.stdout) == ["test"]
     references = re.findall(r"dmgan reference --data results/data/(\w+)\s+--extractors ([\w-]+) (.*)", dry.stdout)
     assert sorted(each[:2] for each in references) == [("coco", "inception-tf"), ("cub", "species")]
     assert ["--classifier" in each[2] for each in sorted(references)] == [False, True]

@@ -43,7 +43,7 @@ def test_the_schema_is_a_schema_that_refuses_unknown_keys():
     schema = build_schema()
     Draft202012Validator.check_schema(schema)
     objects = [schema, *(each for each in schema["$defs"].values() if "properties" in each)]
-    assert len(objects) == 9 and not any(each["additionalProperties"] for each in objects)
+    assert len(objects) == 11 and not any(each["additionalProperties"] for each in objects)
 
 
 @pytest.mark.parametrize("block", OPTIONS)

@@ -75,6 +75,10 @@ def _perceptual_loss_without_weights(config):
     config["hyperparameters"]["synthbirds"]["controlgan"] = {}
 
 
+def _statistics_of_another_extractor(config):
+    config["datasets"]["synthbirds"]["reference_npz"] = {"clean": "real.npz"}
+
+
 def _inception_without_weights(config):
     del config["damsm"]["image_encoder"]
 
@@ -92,6 +96,10 @@ def _inception_without_weights(config):
         (
             _held_out_damsm_of_the_same_seed,
             "held_out_damsm.seed: 0 equals damsm.seed; the held-out DAMSM needs another seed",
+        ),
+        (
+            _statistics_of_another_extractor,
+            "datasets.synthbirds.reference_npz.clean: is not an extractor of this data set; add it there",
         ),
         (_source_without_root, "datasets.synthbirds: has no root; add it"),
         (_inception_without_weights, "damsm.image_encoder: inception needs inception_weights, torchvision's "),

@@ -15,7 +15,10 @@ from workflow.configuration import (
     compares_retrieval,
     complete_configuration,
     damsm_block,
+    external_of,
+    external_title,
     extractors_of,
+    folder_fingerprint,
     has_attributes,
     has_detector,
     has_own_caption_length,
@@ -25,6 +28,7 @@ from workflow.configuration import (
     needs_captioner,
     preparation_block,
     reads_vgg16,
+    reference_npz_of,
     retrieves,
     sampling_block,
     trainings_of,
@@ -62,6 +66,7 @@ wildcard_constraints:
     dataset="|".join(map(re.escape, config["datasets"])),
     model="|".join({re.escape(model): None for _, model in trainings_of(config)}),
     imported="|".join(map(re.escape, config["imported"])) or "(?!)",
+    external="|".join(map(re.escape, config["external"])) or "(?!)",
     seed=r"\d+",
     method="[A-Za-z-]+",
 
@@ -141,8 +146,8 @@ def attributes_flags(wildcards):
 
 
 def scorer_files(wildcards):
-    """Return the files of all scorers except the training DAMSM and the species classifier."""
-    scorers = []
+    """Return the files of all scorers except the training DAMSM and the species classifier, and FID statistics."""
+    scorers = [*reference_npz_of(config, wildcards.dataset).values()]
     if "held_out_damsm" in config:
         seed = config["held_out_damsm"]["seed"]
         scorers += expand(rules.pretrain.output, dataset=wildcards.dataset, seed=seed)
@@ -179,8 +184,11 @@ def species_files(wildcards):
 
 
 def reference_flags(wildcards):
-    """Return the flags of the real images' features and of the feature extractors."""
-    return f"--reference results/{wildcards.dataset}/reference {extractor_flags(wildcards)}"
+    """Return the flags of the real images' features and statistics, and of the feature extractors."""
+    words = ["--reference-features", f"results/{wildcards.dataset}/reference"]
+    statistics = reference_npz_of(config, wildcards.dataset).items()
+    words += ["--reference-npz", *(f"{extractor}={path}" for extractor, path in statistics)] if statistics else []
+    return f"{shlex.join(words)} {extractor_flags(wildcards)}"
 
 
 def extractor_flags(wildcards):
@@ -293,6 +301,31 @@ def import_flags(wildcards):
     return flags({name: block[name] for name in ("model", "word_mask", "max_words")})
 
 
+def external_images(wildcards):
+    """Return the folder of an external method's images."""
+    return config["external"][wildcards.external]["images"]
+
+
+def external_captions(wildcards):
+    """Return the captions file of an external method, if it is outside the folder."""
+    block = config["external"][wildcards.external]
+    return [block["captions"]] if "captions" in block else []
+
+
+def external_flags(wildcards):
+    """Return the flags of an external method's name and captions, of the reference and of the extractors."""
+    block = config["external"][wildcards.external]
+    words = ["--name", external_title(config, wildcards.external)]
+    words += ["--captions", block["captions"]] if "captions" in block else []
+    words += ["--free-captions"] if block["free_captions"] else []
+    return f"{shlex.join(words)} {reference_flags(wildcards)}"
+
+
+def external_fingerprint(wildcards):
+    """Return a hash of the files of an external method, whose change makes its evaluation out of date."""
+    return folder_fingerprint(external_images(wildcards))
+
+
 # Tables and figures of every data set: file -> title in the report. The caption is workflow/report/FILE.rst.
 TABLES = {
     "table1": "Table 1: Inception Score",
@@ -343,13 +376,15 @@ def modules(*folders):
 
 
 def metrics_of_runs(wildcards):
-    """Return metrics.json of every model and seed on a data set."""
-    return expand(
+    """Return metrics.json of every model and seed on a data set, and of every external method."""
+    trained = expand(
         "results/{dataset}/{model}/seed{seed}/metrics.json",
         dataset=wildcards.dataset,
         model=models_of(config, wildcards.dataset),
         seed=config["seeds"],
     )
+    external = external_of(config, wildcards.dataset)
+    return trained + [f"results/{wildcards.dataset}/{name}/external/metrics.json" for name in external]
 
 
 def metrics_of_soa(wildcards):
@@ -360,7 +395,7 @@ def metrics_of_soa(wildcards):
 
 
 def images_of_runs(wildcards):
-    """Return per_image.npz of every model and seed on a data set."""
+    """Return per_image.npz of every model and seed on a data set, and of every external method."""
     return [path.replace("metrics.json", "per_image.npz") for path in metrics_of_runs(wildcards)]
 
 

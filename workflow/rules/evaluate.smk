@@ -82,9 +82,37 @@ rule evaluate:
         mlflow=MLFLOW,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
-        " python -m dmgan evaluate --images {input.images} --data results/data/{wildcards.dataset}"
+        " python -m dmgan evaluate --images {input.images:q} --data results/data/{wildcards.dataset}"
         " {params.measured_with} --damsm {params.damsm} {params.scorers} --out {output.metrics}"
         " --seed {params.seed} --threads {threads} {params.mlflow} > {log} 2>&1"
+
+
+# A folder of images that another program made. Snakemake sees the folder's time, which a changed file does not change;
+# the fingerprint covers every file.
+use rule evaluate as evaluate_external with:
+    input:
+        images=external_images,
+        captions=external_captions,
+        data=rules.prepare.output,
+        damsm=rules.train.input.damsm,
+        classifier=species_files,
+        reference=rules.reference.output,
+        scorers=scorer_files,
+        code=modules("dmgan/evaluation"),
+    output:
+        metrics="results/{dataset}/{external}/external/metrics.json",
+        per_image="results/{dataset}/{external}/external/per_image.npz",
+    log:
+        "results/logs/evaluate_external/{dataset}-{external}.log",
+    benchmark:
+        "results/benchmarks/evaluate_external/{dataset}-{external}.tsv"
+    params:
+        measured_with=external_flags,
+        damsm=damsm_folder,
+        scorers=scorer_flags,
+        seed=config["sampling_seed"],
+        mlflow=MLFLOW,
+        fingerprint=external_fingerprint,
 
 
 # Images of SOA as published: three per caption that names a class, 30,000 of the class person. On COCO these are

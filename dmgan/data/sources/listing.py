@@ -186,12 +186,15 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def fingerprint(folders: Iterable[Path]) -> str:
-    """Return a hash of the paths, sizes and times of all images and texts in folders; missing folders are empty."""
+def fingerprint(folders: Iterable[Path], every_file: bool = False) -> str:
+    """Return a hash of the paths, sizes and times of all images and texts in folders; missing folders are empty.
+
+    every_file: other files count too.
+    """
     hasher = hashlib.sha256()
     for folder in folders:
         for name in files_under(folder):
-            if is_image(name) or name.lower().endswith(_TEXT_SUFFIXES):
+            if every_file or is_image(name) or name.lower().endswith(_TEXT_SUFFIXES):
                 try:
                     status = os.stat(Path(folder) / name)
                 except OSError:  # a broken link

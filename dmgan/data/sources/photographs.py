@@ -41,7 +41,7 @@ class Found(NamedTuple):
 class Photograph(NamedTuple):
     """Result of reading one file."""
 
-    pixels: np.ndarray | None  # uint8 (H, W, 3), resized to the requested shorter side; None: the file is left out
+    pixels: np.ndarray | None  # uint8 (H, W, 3), resized if a shorter side was requested; None: the file is left out
     sha256: str  # of the file's bytes; "" if the file could not be read
     found: tuple[Found, ...]
     enlarged: bool = False  # the crop was smaller than the requested side
@@ -51,11 +51,12 @@ class _LeftOut(Exception):
     """Raised with the reason why a file is left out."""
 
 
-def read_photograph(path: Path, box: tuple[int, int, int, int] | None, shorter_side: int) -> Photograph:
+def read_photograph(path: Path, box: tuple[int, int, int, int] | None, shorter_side: int | None) -> Photograph:
     """Read one file, crop it to the square about `box` (left, top, width, height), rotate and resize it.
 
     Order: crop in stored pixels, which the box refers to; EXIF rotation; conversion to RGB; resizing to the shorter
-    side with PIL's bilinear filter, as in the papers' preprocessing. Never raises an exception for a damaged file.
+    side with PIL's bilinear filter, as in the papers' preprocessing (None: not resized). Never raises an exception for
+    a damaged file.
     """
     try:
         data = read_regular_file(path, _LARGEST_FILE)
@@ -69,7 +70,7 @@ def read_photograph(path: Path, box: tuple[int, int, int, int] | None, shorter_s
     return Photograph(pixels, sha256, tuple(found), enlarged)
 
 
-def _decode(data: bytes, box, shorter_side: int, found: list[Found]) -> tuple[np.ndarray, bool]:
+def _decode(data: bytes, box, shorter_side: int | None, found: list[Found]) -> tuple[np.ndarray, bool]:
     image, turn = _load(data, found)
     if box is not None:
         image = _crop(image, box, found)
@@ -77,6 +78,8 @@ def _decode(data: bytes, box, shorter_side: int, found: list[Found]) -> tuple[np
         found.append(Found("EXIF rotation", "turned upright", f"orientation {turn}"))
         image = _upright(image, turn)
     image = _to_rgb(image, found)
+    if shorter_side is None:
+        return np.asarray(image), False
     width, height = image.size
     if width < height:
         size = shorter_side, int(shorter_side * height / width)

@@ -17,6 +17,7 @@ from dmgan.options import EvaluationOptions
 if TYPE_CHECKING:
     from dmgan.data.dataset import PreparedDataset
     from dmgan.evaluation.feature_store import Rows, StoredFeatures
+    from dmgan.evaluation.free_captions import FreeCaptions
     from dmgan.evaluation.image_sets import ImageSet
     from dmgan.evaluation.networks.base import FeatureExtractor
     from dmgan.evaluation.networks.loaded import EvaluationNetworks
@@ -44,6 +45,11 @@ class Facts:
     protocol: tuple[str, ...] = ()  # protocol fields in addition to those of the reader
     controls_may_differ: tuple[str, ...] = ()  # protocol fields in which a control row may differ from the models
 
+    @property
+    def reads_reference(self) -> bool:
+        """Whether the metric compares with real images."""
+        return "reference" in self.protocol
+
 
 class Result(NamedTuple):
     """One metric of one image set."""
@@ -59,13 +65,13 @@ class Result(NamedTuple):
 
 @dataclass
 class Measurement:
-    """Inputs of a metric: an image set, its features, and the features of the real test images."""
+    """Inputs of a metric: an image set, its features, and the features of the real images."""
 
     subject: "ImageSet"
-    dataset: "PreparedDataset"
+    dataset: "PreparedDataset | FreeCaptions"  # whose captions the images belong to
     options: EvaluationOptions
     stored: "Mapping[str, StoredFeatures]"  # of the subject's images, by extractor
-    real: "Mapping[str, StoredFeatures]"  # of all real test images, by extractor
+    real: "Mapping[str, StoredFeatures]"  # of all real images, by extractor; empty if there are none
     reference_rows: np.ndarray  # rows of the real images that the subject is compared with
     _once: dict[Hashable, object] = field(default_factory=dict)
 
@@ -103,6 +109,11 @@ class Metric(ABC):
     def key_of(self, subject: "ImageSet") -> str | None:
         """Return the key of an image set's result; None if the set was made for another metric (`sample --soa`)."""
         return self.key if subject.class_of is None else None
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether the metric reads the features of real images."""
+        return self.facts.reads_reference
 
     @classmethod
     @abstractmethod

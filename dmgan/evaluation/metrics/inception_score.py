@@ -4,6 +4,7 @@ import importlib.metadata
 
 import numpy as np
 
+from dmgan.errors import UserError
 from dmgan.evaluation.metrics.base import Facts, FeatureMetric, Measurement, Result
 from dmgan.evaluation.statistics.folds import TORCH_FIDELITY_SEED, fold_rows, mean_over_folds
 
@@ -17,7 +18,7 @@ class InceptionScore(FeatureMetric):
         "IS", "up", LIBRARY, moves_with_images=True, worse_with_fewer=True, bootstrap_is_of_value=False,
         protocol=("library", "classes", "splits"),
     )  # fmt: skip
-    extractors = ("species", "inception-tf", "openai-released")
+    extractors = ("species", "inception-tf", "openai-released", "birds-released")
 
     def compute(self, measurement: Measurement) -> Result:
         from dmgan.evaluation.statistics.uncertainty import bootstrap_inception_score
@@ -28,11 +29,18 @@ class InceptionScore(FeatureMetric):
         protocol = {**self.extractor.protocol, "library": LIBRARY, "classes": logits.width, "splits": rule}
         score = inception_score(logits, order, measurement.clustered_folds())
         bootstrap = bootstrap_inception_score(logits.blocks(1024), subject.test_images, seed)
-        return Result(score, protocol, len(subject), bootstrap)
+        return Result(score, protocol, len(order), bootstrap)
 
     def _split_order(self, measurement: Measurement) -> tuple[np.ndarray, str]:
         """Return the image order that is cut into ten splits, and its description."""
         count, seed = len(measurement.subject), measurement.options.seed
+        batch = getattr(self.extractor, "batch", None)  # set by an extractor that drops an incomplete last batch
+        if batch is not None:
+            if count < batch:
+                name = measurement.subject.name
+                raise UserError(f"{name}: {count} images do not fill a batch of {batch}, as {self.reader} needs")
+            order = measurement.fold_order()[: count // batch * batch]
+            return order, f"a permutation of seed {seed}, without the images behind the last batch of {batch}"
         if self.reader == "inception-tf":
             return torch_fidelity_order(count), f"torch-fidelity's permutation, seed {TORCH_FIDELITY_SEED}"
         if self.reader == "openai-released":

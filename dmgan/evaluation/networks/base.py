@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 class FeatureExtractor:
     """uint8 images -> named float32 arrays, one row per image.
 
-    `prepare` transforms one image (s, s, 3) before batching; None: no transform. It must be a module-level function, so
+    `prepare` transforms one image (h, w, 3) before batching; None: no transform. It must be a module-level function, so
     that worker processes can unpickle it. `forward` takes the batch on the device.
     """
 
@@ -78,8 +78,8 @@ class ExtractorInputs:
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Resize images (B, 3, s, s) to another side: bilinear, antialiased."""
-    if images.shape[-1] == size:
+    """Resize images (B, 3, h, w) to a square of another side: bilinear, antialiased."""
+    if images.shape[-2:] == (size, size):
         return images
     return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
 

@@ -51,7 +51,8 @@ class TrainedClassifier(NamedTuple):
     network: ImageClassifier
     options: ClassifierOptions
     sha256: str  # of its weights
-    validation_accuracy: float  # on held-out images of the training classes
+    validation_accuracy: float  # on held-out images of the classes that it was trained on
+    split: str  # whose classes it was trained on
 
     @classmethod
     def read(cls, folder: Path, device: torch.device) -> "TrainedClassifier":
@@ -63,7 +64,8 @@ class TrainedClassifier(NamedTuple):
         network = ImageClassifier(options.width, options.features, written["classes"])
         load_weights(network, folder / WEIGHTS, hint)
         network.to(device).eval().requires_grad_(False)
-        return cls(network, options, files.file_sha256(folder / WEIGHTS), written["validation_accuracy"])
+        split = written.get("split", "train")  # classifiers of earlier versions do not state it
+        return cls(network, options, files.file_sha256(folder / WEIGHTS), written["validation_accuracy"], split)
 
 
 class Labels(NamedTuple):

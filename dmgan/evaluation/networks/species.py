@@ -1,4 +1,4 @@
-"""Extractor `species`: the species classifier that was trained on the data set."""
+"""Extractor `species`: the species classifier that was trained on the data set, on classes of one of its splits."""
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ class SpeciesFeatures(FeatureExtractor):
     def __init__(self, classifier: TrainedClassifier):
         self._classifier = classifier
         protocol = {
-            "feature_network": "species-classifier",
+            "feature_network": "species-classifier" + ("" if classifier.split == "train" else " of the test classes"),
             "feature_network_sha256": classifier.sha256,
             "feature_network_accuracy": classifier.validation_accuracy,
             "resize": f"to {classifier.options.image_size} px, bilinear with antialiasing, where the side differs",

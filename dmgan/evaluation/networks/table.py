@@ -19,6 +19,7 @@ EXTRACTORS = {
     "torchvision":          "inception_torchvision:TorchvisionInception",
     "torchvision-released": "inception_torchvision_released:ReleasedTorchvisionInception",
     "openai-released":      "inception_openai:OpenaiInception",
+    "birds-released":       "inception_birds:BirdLogits",
 }  # fmt: skip
 
 

@@ -75,7 +75,17 @@ class Reference(NamedTuple):
 
 def moments_to_reference(moments: Moments) -> Reference:
     """Return the reference of real features; raise UserError if all rows are equal, as of a broken network."""
-    covariance = moments.covariance()
+    return _with_root(moments, moments.covariance())
+
+
+def statistics_to_reference(mean: np.ndarray, covariance: np.ndarray) -> Reference:
+    """Return the reference of a stored mean (D,) and covariance (D, D) of an unknown number of real images."""
+    mean, covariance = (torch.from_numpy(np.asarray(each, dtype=np.float64)) for each in (mean, covariance))
+    # Two rows stand for the unknown number: their covariance is their scatter.
+    return _with_root(Moments(2, mean, covariance), covariance)
+
+
+def _with_root(moments: Moments, covariance: Tensor) -> Reference:
     variances, vectors = torch.linalg.eigh(covariance)
     largest = float(variances[-1])
     if largest <= 0:
@@ -111,7 +121,11 @@ def frechet_distance(features: Rows, reference: Rows, order: np.ndarray, cluster
 
     Folds are slices of `order`; the jackknife leaves out each fold of whole test images, `clustered`.
     """
-    real = moments_to_reference(rows_to_moments(reference))
+    return distance_to_reference(features, moments_to_reference(rows_to_moments(reference)), order, clustered)
+
+
+def distance_to_reference(features: Rows, real: Reference, order: np.ndarray, clustered: list[np.ndarray]) -> Score:
+    """Return the FID of features (N, D) against the statistics of real features, as `frechet_distance` does."""
     parts = [rows_to_moments(features.subset(rows)) for rows in fold_rows(order)]
     total = merge(parts)
     of_folds = [statistics_to_fid(part, real) for part in parts]

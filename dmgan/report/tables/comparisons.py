@@ -16,10 +16,12 @@ from dmgan.evaluation.paired_comparison import (
     holds,
     read_per_image,
 )
+from dmgan.evaluation.pairing import pair_by_caption
 from dmgan.evaluation.statistics.claims import ALPHA, least_claimable
 from dmgan.evaluation.statistics.uncertainty import LEVEL
 from dmgan.report.hyperparameters import differences, hyperparameter_notes
-from dmgan.report.results import Measured, metric_of, read_measured, scorer_of
+from dmgan.report.results import Evaluation, Measured, metric_of, read_measured, scorer_of
+from dmgan.report.tables.external_notes import pairing_notes
 from dmgan.report.tables.markup import Cell, Column, Note, Row, Table, to_latex, to_markdown
 from dmgan.report.tables.notes import DAGGER, MEANINGS, may_rank, should_lose
 from dmgan.report.tables.paper_tables import CONTROL_TITLES, better, is_better, title_of
@@ -49,27 +51,34 @@ def write_comparisons(metrics: Sequence[Path], out: Path, seed: int) -> None:
     Control rows among the files are not compared; claims are marked if a control that should lose ranks better.
     """
     measured = read_measured(metrics)
-    runs = {name: [read_per_image(each.file) for each in runs] for name, runs in measured.models.items()}
-    check_pairs([each for every in runs.values() for each in every])
+    runs = {name: [_per_image(each) for each in runs] for name, runs in measured.models.items()}
+    check_pairs([each for name, every in runs.items() if measured.models[name][0].kind == "model" for each in every])
     compared = [_qualified(each, measured) for each in compare_pairs(runs, seed)]
-    table = _table(measured, compared)
+    table = _table(measured, compared, runs)
     nothing = dict.fromkeys(_FIELDS, "") | {"dataset": measured.dataset, "claim": "one model, nothing to compare"}
     files.write_csv(out / f"{NAME}.csv", [_tidy(measured, each) for each in compared] or [nothing])
     files.write_text(out / f"{NAME}.md", to_markdown(table))
     files.write_text(out / f"{NAME}.tex", to_latex(table, NAME))
 
 
+def _per_image(evaluation: Evaluation) -> PerImage:
+    """Return the per-image values of an evaluation, with the keys of the columns that it stands in."""
+    return read_per_image(evaluation.file).with_keys({key: own for own, key in evaluation.key_in_file.items()})
+
+
 def compare_pairs(runs: dict[str, list[PerImage]], seed: int) -> list[Compared]:
     """Compare every pair of models by every metric that both have; the order is metric by metric.
 
-    All comparisons are one family: the claims are corrected for all of them.
+    All comparisons are one family: the claims are corrected for all of them. Pairs whose images have too few captions
+    in common are left out, of the family too.
     """
+    matched = {pair: pair_by_caption(*(runs[name] for name in pair)) for pair in combinations(runs, 2)}
     pairs, family = [], []
     for metric in dict.fromkeys(key for every in runs.values() for key in every[0].compared):
-        for first, second in combinations(runs, 2):
-            if metric in runs[first][0].compared and metric in runs[second][0].compared:
-                pairs.append((first, second))
-                family.append(compare(runs[first], runs[second], metric, seed))
+        for pair, both in matched.items():
+            if both and all(metric in each[0].compared for each in both):
+                pairs.append(pair)
+                family.append(compare(*both, metric, seed))
     found = []
     for names, comparison, corrected in zip(pairs, family, correct(family), strict=True):
         titles = (title_of(names[0]), title_of(names[1]))
@@ -103,7 +112,7 @@ def _qualified(each: Compared, measured: Measured) -> Compared:
     return each._replace(wrong_controls=wrong_controls)
 
 
-def _table(measured: Measured, compared: Sequence[Compared]) -> Table:
+def _table(measured: Measured, compared: Sequence[Compared], runs: dict[str, list[PerImage]]) -> Table:
     headings = (
         "difference [95 %]", "p over images (Holm)", "effect size", "over seeds [95 %]", "p over seeds (Holm)", "claim"
     )  # fmt: skip
@@ -124,7 +133,7 @@ def _table(measured: Measured, compared: Sequence[Compared]) -> Table:
         ]
         better_if = {"up": "more is better", "down": "less is better"}[better(comparison.metric)]
         rows.append(Row(f"{each.pair[0]} − {each.pair[1]}, {comparison.metric}, {better_if}", cells))
-    notes = [*_notes(measured, compared), *weights_notes(measured, measured.models)]
+    notes = [*_notes(measured, compared), *weights_notes(measured, measured.models), *pairing_notes(measured, runs)]
     return Table("Comparisons", _caption(measured, compared), columns, rows, notes)
 
 

@@ -60,8 +60,7 @@ def table_caption(results: Results) -> str:
     sets = [dataset for dataset in PUBLISHED_SETS if any(dataset == column[0] for column in results.published_columns)]
     counts = {measured.model_images(metric) for metric in results.columns} - {None}
     images = " and ".join(f"{count:,}" for count in sorted(counts))
-    size = f"{measured.image_size} × {measured.image_size} px"
-    own = f"{images} images of {size} per model{_smaller(results)}" if counts else "no model was run"
+    own = f"{images} images of {measured.size} per model{_smaller(results)}" if counts else "no model was run"
     if not sets:
         return f"{layout.subject}. {measured.dataset}: this run, {own}."
     title, differences = measured.published_set or ("", ())
@@ -81,11 +80,8 @@ def table_caption(results: Results) -> str:
 def _smaller(results: Results) -> str:
     """Return the models of the table whose images are smaller than the data set's, in parentheses; "" for none."""
     measured = results.measured
-    sides = {
-        each.title: measured.models[each.model][0].image_size
-        for each in results.methods
-        if each.model in measured.models
-    }
+    models = {each.title: measured.models[each.model][0] for each in results.methods if each.model in measured.models}
+    sides = {title: each.image_size for title, each in models.items() if each.kind == "model"}
     smaller = [f"{title}: {side} × {side} px" for title, side in sides.items() if side != measured.image_size]
     return f" ({', '.join(smaller)})" if smaller else ""
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from dmgan.evaluation.metrics.table import facts_of, metrics
 from dmgan.models.registry import MODELS
 from dmgan.report.published import published
-from dmgan.report.results import RELEASED, Evaluation, Measured, Summary, metric_of, summarise
+from dmgan.report.results import EXTERNAL, RELEASED, Evaluation, Measured, Summary, metric_of, summarise
 
 PUBLISHED_SETS = ("CUB", "COCO")
 CONTROL_TITLES = {
@@ -45,6 +45,7 @@ class Layout:
     methods: tuple[Method, ...]
     subject: str
     further_models: bool = False  # add rows of models that are not in the paper
+    external: bool = False  # add rows of methods whose images were made by another program
     real_images: str | None = None  # the paper's name of a row of real images
     unranked: tuple[str, ...] = ()  # published metrics that are not ranked, so no cell is bold
     remarks: tuple[str, ...] = ()  # notes on the published columns
@@ -82,10 +83,11 @@ _SAME_NUMBERS = (
 _PAPER_TABLES = (
     Layout(
         "table1", "003", "Table 1", ("IS",), ("IS",), (*_EARLIER, *_MAIN), "Inception Score", further_models=True,
+        external=True,
     ),
     Layout(
         "table2", "003", "Table 2", ("FID", "R-precision"), ("FID", "R-precision", "attribute accuracy", "KID"), _MAIN,
-        "FID, R-precision (percent) and KID", further_models=True,
+        "FID, R-precision (percent) and KID", further_models=True, external=True,
     ),
     Layout(
         "table3", "003", "Table 3", ("IS", "FID", "R-precision"), ("IS", "FID", "R-precision"), _ABLATIONS,
@@ -103,7 +105,7 @@ _PAPER_TABLES = (
     Layout(
         "mdsp-table1", "002", "Table 1", ("IS", "FID", "R-precision", "SOA-C", "SOA-I"),
         ("IS", "FID", "R-precision", "SOA-C", "SOA-I"), _MEMORY_DRIVEN,
-        "IS, FID, R-precision, SOA-C and SOA-I (the last three in percent)", real_images="Real Images",
+        "IS, FID, R-precision, SOA-C and SOA-I (the last three in percent)", external=True, real_images="Real Images",
         unranked=("FID",),
         remarks=(
             "Published SOA was measured with a YOLOv3 detector; values of other detectors are in separate columns.",
@@ -127,10 +129,11 @@ def _further_measures() -> Layout:
     in_papers = {metric for table in _PAPER_TABLES for metric in table.own_metrics}
     own = tuple(name for name in metrics() if name not in in_papers)
     subject = "Further metrics, which none of these papers reports"
-    return Layout("measures", "003", "Measures", (), own, _MAIN, subject, further_models=True)
+    return Layout("measures", "003", "Measures", (), own, _MAIN, subject, further_models=True, external=True)
 
 
 LAYOUTS = (*_PAPER_TABLES[:3], _further_measures(), *_PAPER_TABLES[3:])
+_TITLES = {*CONTROL_TITLES.values(), *(each.title for layout in LAYOUTS for each in layout.methods)}
 
 
 class Results:
@@ -162,7 +165,7 @@ class Results:
         return method.model
 
     def _further(self, own: set[str | None]) -> Iterator[Method]:
-        """Yield the models that are not in the paper, and released weights of the models that this table shows.
+        """Yield models that are not in the paper, released weights of the table's models, and external methods.
 
         own: the models of the paper's rows.
         """
@@ -175,6 +178,9 @@ class Results:
             shown = name in own or (self.layout.further_models and name not in known)
             if shown and name + RELEASED in self.measured.models:
                 yield Method(title_of(name + RELEASED), name + RELEASED)
+        for name in self.measured.models if self.layout.external else ():
+            if name.startswith(EXTERNAL):
+                yield Method(title_of(name), name)
 
     def remarks(self) -> list[str]:
         """Return the remarks on published cells, in the order of the table."""
@@ -218,7 +224,11 @@ class Results:
 
 
 def title_of(name: str) -> str:
-    """Return the title of a model, for its name in `Measured.models`."""
+    """Return the title of a model or an external method, for its name in `Measured.models`."""
+    if name.startswith(EXTERNAL):
+        own = name.removeprefix(EXTERNAL)
+        taken = own in _TITLES or own in {entry.title for entry in MODELS.values()}
+        return f"{own} (own images)" if taken else own
     return MODELS[name.removesuffix(RELEASED)].title + (RELEASED if name.endswith(RELEASED) else "")
 
 

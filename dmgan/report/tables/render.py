@@ -8,6 +8,7 @@ from dmgan.models.registry import MODELS
 from dmgan.options import CONTROLS
 from dmgan.report.published import Published
 from dmgan.report.results import RELEASED, Summary, metric_of, read_measured, scorer_of
+from dmgan.report.tables.external_notes import external_notes
 from dmgan.report.tables.markup import Cell, Column, Row, Table, to_latex, to_markdown
 from dmgan.report.tables.notes import MEANINGS, Marks, published_spread, table_caption, table_notes
 from dmgan.report.tables.paper_tables import CONTROL_TITLES, LAYOUTS, Results, better, is_better
@@ -22,7 +23,7 @@ def write_tables(metrics: Sequence[Path], out: Path) -> None:
     """
     measured = read_measured(metrics)
     for name, runs in measured.models.items():
-        if name.removesuffix(RELEASED) not in MODELS:
+        if runs[0].kind == "model" and name.removesuffix(RELEASED) not in MODELS:
             raise UserError(f"{runs[0].file}: model {name!r} is unknown; known models are {', '.join(MODELS)}")
     for layout in LAYOUTS:
         results = Results(layout, measured)
@@ -47,7 +48,11 @@ def _table(results: Results) -> Table:
         for name in CONTROLS
     ]
     columns, shown = _columns(results, marks), [each.model for each in results.methods]
-    notes = [*table_notes(results, marks), *weights_notes(results.measured, shown)]
+    notes = [
+        *table_notes(results, marks),
+        *weights_notes(results.measured, shown),
+        *external_notes(results),
+    ]
     return Table(results.layout.number, table_caption(results), columns, rows, notes)
 
 

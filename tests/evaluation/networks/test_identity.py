@@ -13,10 +13,12 @@ from benchmarks.local_weights import inception_2015_state, torchvision_state
 from dmgan.evaluation.networks import classifier
 from dmgan.evaluation.networks.attributes import AttributeClassifier
 from dmgan.evaluation.networks.base import FeatureExtractor, read_weights
+from dmgan.evaluation.networks.bird_inception import BirdInception
 from dmgan.evaluation.networks.clip import ClipEncoder
 from dmgan.evaluation.networks.damsm import DamsmEmbeddings
 from dmgan.evaluation.networks.detector import DetectedObjects, FasterRcnn
 from dmgan.evaluation.networks.inception_2015 import Inception2015
+from dmgan.evaluation.networks.inception_birds import BirdLogits
 from dmgan.evaluation.networks.inception_clean import CleanInception
 from dmgan.evaluation.networks.inception_openai import OpenaiInception
 from dmgan.evaluation.networks.inception_tf import TfInception
@@ -64,6 +66,7 @@ def extractors(
         "inception-tf": TfInception(inception),
         "clean": CleanInception(inception),
         "openai-released": OpenaiInception(inception),
+        "birds-released": BirdLogits(BirdInception(), "", CPU),
         "torchvision": TorchvisionInception(weights["torchvision"], CPU),
         "torchvision-released": ReleasedTorchvisionInception(weights["torchvision"], CPU),
         "attributes": AttributeClassifier.read(attributes_folder, dataset, CPU),
