@@ -38,6 +38,7 @@ SUBCOMMANDS = {  # name: (module of dmgan/commands with add_flags(parser) and ru
     "validation-figure": ("validation_figure", "render curves of validation metrics over the steps of trained runs"),
     "generate":        ("generate",        "generate images of every stage from your own captions"),
     "fetch":           ("fetch",           "download files for CUB, COCO and released models"),
+    "verify":          ("verify",          "check every file of a results folder against its hashes and inputs"),
     "mlflow-db":       ("mlflow_db",       "create the MLflow database that runs are mirrored to"),
     "bird-inception":  ("bird_inception",  "convert the released Inception for birds from its TensorFlow checkpoint"),
     "new-model":       ("new_model",       "create a new model: a small working file and its registry entry"),

@@ -32,6 +32,13 @@ def _require(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
+def _held_out(validation_images: int, training_images: int) -> int:
+    """Return how many of `training_images` the option validation_images holds out."""
+    if validation_images != AUTOMATIC:
+        return validation_images
+    return min(training_images // 10, MOST_VALIDATION_IMAGES)
+
+
 def _check(options) -> None:
     """Raise UserError if the value of an option is not among its choices or outside its bounds."""
     for each in dataclasses.fields(options):
@@ -247,10 +254,7 @@ class TrainingOptions:
 
     def held_out(self, training_images: int) -> int:
         """Return how many of `training_images` are held out for validation; 0 without evaluate_every."""
-        if not self.evaluate_every:
-            return 0
-        automatic = self.validation_images == AUTOMATIC
-        return min(training_images // 10, MOST_VALIDATION_IMAGES) if automatic else self.validation_images
+        return _held_out(self.validation_images, training_images) if self.evaluate_every else 0
 
 
 def _cuda_graphs():
@@ -319,9 +323,14 @@ class TrainingSettings:
 class DamsmOptions:
     """Options of DAMSM pretraining; defaults are AttnGAN's released bird configuration."""
 
-    image_encoder: str = option("inception", "trunk of the image encoder", ("inception", "small"))
+    image_encoder: str = option(
+        "inception",
+        "trunk of the image encoder: inception (the papers'; needs its file of weights) or efficientnet-lite0 (weights "
+        "are installed), both frozen with ImageNet weights; small is trained from scratch",
+        ("inception", "efficientnet-lite0", "small"),
+    )
     image_size: int = option(299, "side of the images the encoder is trained on, px", bounds={"minimum": 8})
-    width: int = option(32, "channels of the small trunk's first layer (unused by inception)", bounds=_FROM_1)
+    width: int = option(32, "channels of the first layer of image_encoder small", bounds=_FROM_1)
     embedding_dim: int = option(
         256,
         "dimensions of a word, region or sentence feature",
@@ -343,9 +352,19 @@ class DamsmOptions:
         18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_FROM_1
     )
     checkpoint_every: int = option(500, "steps between checkpoints", bounds=_FROM_1)
+    validation_images: int = option(
+        0,
+        "training images that pretraining holds out, to end with their R-precision. -1: a tenth of the training "
+        "images, at most 500. 0: none, as in the papers; the R-precision is then of images that it was trained on",
+        bounds=_FROM_AUTOMATIC,
+    )
 
     def __post_init__(self):
         _check(self)
+
+    def held_out(self, training_images: int) -> int:
+        """Return how many of `training_images` are held out for validation."""
+        return _held_out(self.validation_images, training_images)
 
 
 @dataclass(frozen=True)

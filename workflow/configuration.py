@@ -87,7 +87,7 @@ def _check_datasets(config: dict) -> None:
         if "species" in extractors_of(config, dataset) and not has_classes(config, dataset):
             raise UserError(
                 f"datasets.{dataset}.extractors: species needs a data set with classes, and {dataset} has none; name "
-                "others, such as extractors: [inception-tf]"
+                "others, such as extractors: [efficientnet-lite0]"
             )
         for extractor in reference_npz_of(config, dataset):
             if extractor not in extractors_of(config, dataset):
@@ -129,7 +129,7 @@ def _check_encoders(config: dict) -> None:
         if damsm.get("image_encoder", "inception") == "inception" and "inception_weights" not in damsm:
             raise UserError(
                 "damsm.image_encoder: inception needs inception_weights, torchvision's inception_v3 file; add it, or "
-                "write image_encoder: small"
+                "write image_encoder: efficientnet-lite0 (photographs) or small (drawn birds)"
             )
     seed = config["damsm"]["seed"]
     if config.get("held_out_damsm", {}).get("seed") == seed:
@@ -190,8 +190,9 @@ def sampling_block(config: Mapping, dataset: str) -> dict[str, object]:
 
 
 def extractors_of(config: Mapping, dataset: str) -> list[str]:
-    """Return the feature extractors of a data set."""
-    return config["datasets"][dataset].get("extractors", config["extractors"])
+    """Return the feature extractors of a data set: its own list, else the top-level list, else its source's."""
+    own = config["datasets"][dataset].get("extractors") or config.get("extractors")
+    return own or list(source_of(config, dataset).extractors)
 
 
 def caption_words_of(config: Mapping, dataset: str) -> int:

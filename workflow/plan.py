@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # a script only finds mod
 
 from dmgan.data.sources.listing import files_under, is_image
 from dmgan.errors import UserError
+from dmgan.evaluation.networks.table import WITHOUT_INCEPTION
 from dmgan.options import (
     PLAIN_ENGINE,
     ArchitectureOptions,
@@ -189,7 +190,8 @@ def _costs_of_preparation(config: dict, dataset: str, train: int, test: int) -> 
     prepare = Cost(dataset, "prepare", source.name, 1, 0, train + test, source.rate, stored)
     damsm, jobs = _values(DamsmOptions, damsm_block(config, dataset)), 1 + ("held_out_damsm" in config)
     what = "DAMSM" if jobs == 1 else "DAMSM and held-out DAMSM"
-    pretrain = _steps(dataset, "pretrain", what, jobs, damsm, train, network_of("pretrain", config))
+    shown = train - DamsmOptions(**damsm).held_out(train)
+    pretrain = _steps(dataset, "pretrain", what, jobs, damsm, shown, network_of("pretrain", config))
     return [prepare, pretrain._replace(disk=_encoded_captions_bytes(config, dataset, train))]
 
 
@@ -270,7 +272,7 @@ def _costs_of_validation(config: dict, dataset: str, model: str, snapshots: int,
 
 def _passes(config: dict, dataset: str) -> tuple[int, str]:
     """Return the Inception passes of an image in an evaluation, and the network whose rate counts."""
-    passes = sum(extractor != "species" for extractor in extractors_of(config, dataset))
+    passes = sum(extractor not in WITHOUT_INCEPTION for extractor in extractors_of(config, dataset))
     if _values(DamsmOptions, config["damsm"])["image_encoder"] == "inception":
         passes += 1 + ("held_out_damsm" in config)
     return passes, "inception 299" if passes else network_of("evaluate", config)

@@ -23,9 +23,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     device = flags.set_up_device(arguments)
+    from dmgan.evaluation.pretrained_retrieval import r_precision_of_training_images
     from dmgan.training.pretrain_damsm import pretrain
 
     settings = DamsmSettings(*(flags.options_from(arguments, kind) for kind in _OPTIONS))
     pretrain(
-        arguments.data, arguments.out, settings, arguments.seed, device, arguments.mlflow, arguments.inception_weights
+        arguments.data,
+        arguments.out,
+        settings,
+        arguments.seed,
+        device,
+        arguments.mlflow,
+        arguments.inception_weights,
+        r_precision_of_training_images,
     )

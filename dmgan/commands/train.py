@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
             from dmgan.evaluation.validation import Validator
 
             network_files = NetworkFiles(
-                tuple(arguments.extractors), arguments.classifier, arguments.weights, arguments.damsm,
+                flags.extractors_from(arguments), arguments.classifier, arguments.weights, arguments.damsm,
                 arguments.held_out_damsm, attributes=arguments.attributes,
             )  # fmt: skip
             validator = Validator.read(arguments.model, settings, inputs, network_files, arguments.out, device)

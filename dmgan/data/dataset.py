@@ -12,11 +12,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from dmgan.data.checksums import check_files, sampled_hashes
 from dmgan.data.sources.example import Example
 from dmgan.data.sources.table import find_source
 from dmgan.data.vocabulary import Vocabulary, caption_to_words
 from dmgan.errors import UserError
-from dmgan.storage.files import OwnFiles, atomic_folder, file_sha256, read_json, write_json
+from dmgan.storage.files import OwnFiles, atomic_folder, file_sha256, read_json
+from dmgan.storage.seals import write_sealed_json
 
 FORMAT = 1
 OVERSIZE = 76 / 64  # side of stored images over side of random crops, as in the papers
@@ -25,6 +27,7 @@ FILES = ("captions.json", "images.bin", "index.npz", "vocabulary.json")  # besid
 READ = "read.jsonl"  # exists during preparation: one line per photograph whose pixels are in images.bin
 PREPARED = OwnFiles("prepare", ("dataset.json", READ), "|".join(map(re.escape, ("dataset.json", *FILES, READ))))
 _DESCRIBED = ("source", "image_size", "stored_size", "images", "classes", "captions", "vocabulary", "sha256")
+_SAMPLED = "sampled_sha256"  # entry of dataset.json
 _HINT = "prepare it again: python -m dmgan prepare --out FOLDER, with its source's flags"
 
 
@@ -117,7 +120,9 @@ def seal(
         **about.origin,
         "sha256": {name: file_sha256(folder / name) for name in FILES},
     }
-    write_json(folder / "dataset.json", description)
+    if sampled := sampled_hashes(folder, description["sha256"]):
+        description[_SAMPLED] = sampled
+    write_sealed_json(folder / "dataset.json", description)
 
 
 def _check(example: Example, image_size: int) -> None:
@@ -159,8 +164,11 @@ def _index(shapes, records, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
 class PreparedDataset:
     """A prepared data set, opened for reading; pixels are read from disk on access."""
 
-    def __init__(self, folder: Path):
-        """Open the folder; UserError if it is missing, unfinished, of another version or damaged."""
+    def __init__(self, folder: Path, check: bool = True):
+        """Open the folder; UserError if it is missing, unfinished, of another version or damaged.
+
+        check=False: without reading the bytes of the files, in a worker of a process that has checked them.
+        """
         self.folder = Path(folder)
         if not (self.folder / "dataset.json").exists():
             state = "is not a prepared data set" if self.folder.exists() else "does not exist"
@@ -188,6 +196,18 @@ class PreparedDataset:
             raise UserError(
                 f"{self.folder / 'images.bin'}: holds {len(self._pixels)} bytes, not {self._offsets[-1]}; {_HINT}"
             )
+        if check:
+            self._check_bytes()
+
+    def _check_bytes(self) -> None:
+        """Raise UserError if the bytes of a file are not those that dataset.json records."""
+        sampled = self.description.get(_SAMPLED, {})
+        if not isinstance(self.sha256, dict) or set(self.sha256) != set(FILES) or not isinstance(sampled, dict):
+            raise UserError(f"{self.folder / 'dataset.json'}: is damaged (its hashes are of other files); {_HINT}")
+        try:
+            check_files(self.folder, self.sha256, sampled, _HINT)
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be read ({error}); {_HINT}") from error
 
     def _check_index(self, is_test: np.ndarray) -> None:
         """Raise ValueError unless the arrays of index.npz fit each other and the vocabulary."""

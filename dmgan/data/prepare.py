@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,9 +25,17 @@ from dmgan.data.vocabulary import Vocabulary, read_vocabulary
 from dmgan.errors import UserError
 from dmgan.runtime.parent import end_with_parent
 from dmgan.runtime.progress import Progress, log
-from dmgan.storage.files import json_sha256, locked, refuse_overwrite, replace_folder, write_json
+from dmgan.storage.files import (
+    json_sha256,
+    locked,
+    refuse_overwrite,
+    replace_folder,
+    user_error_for_disk_errors,
+    write_json,
+)
 
 _CHUNK = 32  # photographs per task of a worker; a killed preparation repeats at most one chunk
+_RESUMES = "free space or fix the permissions, then run the same command again, which resumes"
 
 
 def prepare(
@@ -85,10 +92,19 @@ def prepare_synthbirds(
 def _draw_in_parallel(examples: Sequence[Example], workers: int) -> Iterator[Example]:
     """Yield the examples in order, computed by several processes."""
     _require_workers(workers)
-    with Progress(len(examples), "images") as progress, ProcessPoolExecutor(workers) as pool:
-        for example in pool.map(partial(operator.getitem, examples), range(len(examples)), chunksize=64):
-            progress.step()
-            yield example
+    try:
+        with (
+            Progress(len(examples), "images") as progress,
+            ProcessPoolExecutor(workers, initializer=end_with_parent) as pool,
+        ):
+            for example in pool.map(partial(operator.getitem, examples), range(len(examples)), chunksize=64):
+                progress.step()
+                yield example
+    except BrokenProcessPool as error:
+        raise UserError(
+            "--workers: a drawing process was killed, perhaps because the RAM was full; use fewer --workers and run "
+            "the same command again"
+        ) from error
 
 
 def _require_workers(workers: int) -> None:
@@ -128,7 +144,7 @@ def prepare_photographs(
     _require_both_splits(listing, images, decisions)
     if strict:
         _refuse_decisions(decisions, out, "no photograph has been read yet")
-    with locked(out), _user_error_for_disk_errors(out):
+    with locked(out), user_error_for_disk_errors(out, _RESUMES):
         photographs = _Photographs(out, images, oversize(image_size))
         photographs.read(workers)
         entries = photographs.entries
@@ -220,18 +236,6 @@ def _photographs_of_both_splits(kept: Iterable[tuple[Listed, "_Entry"]]) -> list
         for image, entry in kept
         if image.split == "test" and entry.sha256 in training
     ]
-
-
-@contextmanager
-def _user_error_for_disk_errors(out: Path):
-    """Raise UserError instead of OSError; photographs that were read stay on disk."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or out}: could not be read or written ({error.strerror or error}); free space or fix "
-            "the permissions, then run the same command again, which resumes"
-        ) from error
 
 
 def _drop_unknown_captions(vocabulary: Vocabulary | None, images: list[Listed]) -> tuple[list[Listed], list[Decision]]:

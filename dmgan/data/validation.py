@@ -28,7 +28,7 @@ def cut_validation_split(dataset: PreparedDataset, images: int) -> ValidationSpl
     if not 2 <= images < len(train):
         raise UserError(
             f"{dataset.folder}: {images} of its {len(train)} training images cannot be held out; set validation_images "
-            f"to 2 ... {len(train) - 1}, or leave evaluate_every out"
+            f"to 2 ... {len(train) - 1}, or hold none out (leave evaluate_every out; of pretrain: validation_images 0)"
         )
     shuffled = generator(SEED, "validation split").permutation(train)
     held_out, kept = np.sort(shuffled[:images]), np.sort(shuffled[images:])

@@ -28,6 +28,7 @@ from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
 from dmgan.storage.png import contact_sheet
+from dmgan.storage.seals import write_sealed_json
 from dmgan.text.damsm import VOCABULARY
 from dmgan.training.mlflow_run import MlflowRun
 
@@ -57,7 +58,7 @@ def measure_reference(
         "networks": {name: stored[name].protocol for name in extractors},
         "provenance": provenance(),
     }
-    files.write_json(Path(out) / REFERENCE, content)
+    write_sealed_json(Path(out) / REFERENCE, content)
 
 
 def _features_of(
@@ -140,7 +141,7 @@ class Evaluator:
             "device": self.device.type,  # affects rounding only: recorded, but tables do not require equal devices
             "provenance": provenance(),
         }
-        files.write_json(out, content)
+        write_sealed_json(out, content, [beside(out, PER_IMAGE).name])
         for key, result in results.items():
             low, high = result.score.interval
             log(f"{subject.name}: {key} {result.score.value:.4g}  ({low:.4g} to {high:.4g})")
@@ -243,7 +244,11 @@ def _extractors_of(metrics: Sequence[Metric]) -> list[FeatureExtractor]:
 def _computed(metric: Metric, measurement: Measurement) -> Result | None:
     """Return a metric's result; captions that are not those of a test set are part of its protocol."""
     result, captions = metric.compute(measurement), measurement.subject.free_captions
-    if result is None or captions is None or not metric.facts.reads_captions:
+    if result is None:
+        return None
+    interval, over = metric.facts.clipped(result.score.interval, result.score.interval_over)
+    result = result._replace(score=result.score._replace(interval=interval, interval_over=over))
+    if captions is None or not metric.facts.reads_captions:
         return result
     return result._replace(protocol={**result.protocol, "captions_sha256": captions})
 

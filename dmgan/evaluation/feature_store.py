@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from dmgan.errors import UserError
-from dmgan.evaluation.image_blocks import Block, OneSize, Request, read_blocks
+from dmgan.evaluation.image_blocks import CHUNK, FORWARD, Block, OneSize, Request, combined_sha256, read_blocks
 from dmgan.evaluation.image_sets import Images
 from dmgan.evaluation.networks.base import FeatureExtractor
 from dmgan.runtime.progress import Progress, log
@@ -29,8 +29,6 @@ from dmgan.storage import files
 from dmgan.storage.npy import NpyWriter
 
 FORMAT = 2
-FORWARD = 32  # fixed batch size of a forward pass: a convolution's rounding depends on its batch size
-CHUNK = 8 * FORWARD  # images per chunk; rows are written to the disk after every chunk
 MANIFEST = "manifest.json"
 _STORE = files.OwnFiles("evaluation", (MANIFEST,), r"manifest\.json|\w+\.npy|\.\w+\.copy")
 
@@ -113,7 +111,8 @@ class _Done(NamedTuple):
     rows: str  # SHA-256 of the rows of all arrays, in order
 
 
-def _rows_sha256(rows: Iterable[np.ndarray]) -> str:
+def rows_sha256(rows: Iterable[np.ndarray]) -> str:
+    """Return the SHA-256 of the rows of a chunk, array after array."""
     sha256 = hashlib.sha256()
     for values in rows:
         sha256.update(np.ascontiguousarray(values))
@@ -139,10 +138,9 @@ class _Store:
         A chunk with damaged rows counts as missing.
         """
         if (self.folder / MANIFEST).exists():
-            found = files.read_json(self.folder / MANIFEST, f"delete {self.folder}")
-            done = found.pop("done", None)
+            found, done = self._read_manifest()
             if found == self._head and all(self._has_array(array) for array in self.extractor.widths):
-                self.done = [None if each is None else _Done(**each) for each in done]
+                self.done = done
                 self._others_may_read = None not in self.done
                 self._drop_damaged_chunks()
                 return
@@ -157,11 +155,24 @@ class _Store:
         for array, width in self.extractor.widths.items():
             NpyWriter(self.path(array), (self.count, width), np.float32).close()
 
+    def _read_manifest(self) -> tuple[dict, list[_Done | None]]:
+        """Return the manifest's head and its chunks; ({}, []), which no store has, if it is damaged."""
+        try:
+            found = files.read_json(self.folder / MANIFEST, "its features are computed again")
+            done = [None if each is None else _Done(**each) for each in found.pop("done")]
+        except UserError as error:
+            log(str(error))
+            return {}, []
+        except (AttributeError, KeyError, TypeError):
+            log(f"{self.folder / MANIFEST}: is damaged; its features are computed again")
+            return {}, []
+        return (found, done) if len(done) == len(self.done) else ({}, [])
+
     def _has_array(self, array: str) -> bool:
-        """Return whether the file of an array exists and has its shape and type."""
+        """Return whether the file of an array exists, is not cut, and has its shape and type."""
         try:
             mapped = np.load(self.path(array), mmap_mode="r")
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             return False
         return mapped.shape == (self.count, self.extractor.widths[array]) and mapped.dtype == np.float32
 
@@ -170,7 +181,7 @@ class _Store:
         arrays = [Rows(self.path(array)) for array in self.extractor.widths]
         for chunk, done in enumerate(self.done):
             numbers = np.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, self.count))
-            if done is not None and _rows_sha256(each.take(numbers) for each in arrays) != done.rows:
+            if done is not None and rows_sha256(each.take(numbers) for each in arrays) != done.rows:
                 log(
                     f"{self.folder}: features of images {numbers[0]} to {numbers[-1]} are damaged; computing them again"
                 )
@@ -188,7 +199,7 @@ class _Store:
                 file.write(np.ascontiguousarray(values))
                 file.flush()
                 os.fsync(file.fileno())
-        self.done[chunk] = _Done(images_sha256, _rows_sha256(rows[array] for array in self.extractor.widths))
+        self.done[chunk] = _Done(images_sha256, rows_sha256(rows[array] for array in self.extractor.widths))
         self._write_manifest()
 
     def _write_manifest(self) -> None:
@@ -207,7 +218,7 @@ class _Store:
     def features(self) -> StoredFeatures:
         """Return the stored features of a complete store."""
         arrays = {array: Rows(self.path(array)) for array in self.extractor.widths}
-        whole = hashlib.sha256("".join(each.images for each in self.done).encode()).hexdigest()
+        whole = combined_sha256(each.images for each in self.done)
         return StoredFeatures(arrays, self.extractor.protocol, whole)
 
 
@@ -231,7 +242,7 @@ def extract(
             f"--batch-size {batch_size}, --workers {workers}: batch size must be 1 or more, workers 0 or more"
         )
     folder = Path(folder)
-    with files.locked(folder):
+    with files.locked(folder), files.user_error_for_disk_errors(folder):
         stores = [_Store(folder / each.name, each, count, device) for each in extractors]
         for store in stores:
             store.open()

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dmgan.errors import UserError
-from dmgan.evaluation.image_sets import Images
+from dmgan.evaluation.image_sets import ImageFiles, Images
+from dmgan.runtime.parent import end_with_parent
 from dmgan.runtime.progress import log
 
 Prepare = Callable[[np.ndarray], np.ndarray] | None
+FORWARD = 32  # fixed batch size of a forward pass: a convolution's rounding depends on its batch size
+CHUNK = 8 * FORWARD  # images per chunk; rows are written to the disk after every chunk
 _SHARED_MEMORY = Path("/dev/shm")
 _BLOCKS_PER_WORKER = 3  # two wait for the main process, one is being made
 
@@ -64,12 +67,31 @@ class Loading(Dataset):
                     pixels = np.ascontiguousarray(self.images(number))
                 except UserError as error:
                     return error
-                header = f"{pixels.shape} {pixels.dtype}".encode()
-                sha256.append(hashlib.sha256(header + pixels.tobytes()).digest())
+                sha256.append(_digest(pixels))
                 for each, prepare in zip(images, request.prepares, strict=True):
                     each.append(pixels if prepare is None else np.asarray(prepare(pixels)))
             prepared.append([_by_size(each) for each in images])
         return Block(sha256, prepared)
+
+
+def _digest(pixels: np.ndarray) -> bytes:
+    """Return the SHA-256 of shape, type and pixels of an image."""
+    header = f"{pixels.shape} {pixels.dtype}".encode()
+    return hashlib.sha256(header + pixels.tobytes()).digest()
+
+
+def combined_sha256(chunks: Iterable[str]) -> str:
+    """Return the SHA-256 of an image set from those of its chunks."""
+    return hashlib.sha256("".join(chunks).encode()).hexdigest()
+
+
+def pixels_sha256(images: ImageFiles) -> str:
+    """Return the SHA-256 of an image set's pixels, as evaluations record it; UserError if an image is unreadable."""
+    numbers = range(len(images.paths))
+    chunks = (numbers[first : first + CHUNK] for first in numbers[::CHUNK])
+    return combined_sha256(
+        hashlib.sha256(b"".join(_digest(images(number)) for number in chunk)).hexdigest() for chunk in chunks
+    )
 
 
 def _by_size(images: Sequence[np.ndarray]) -> list[OneSize]:
@@ -91,12 +113,16 @@ def read_blocks(images: Images, requests: Sequence[Request], device: torch.devic
         workers = _fitting_workers(loading, largest, workers)
     loader = DataLoader(
         loading, batch_size=None, sampler=requests, collate_fn=_unchanged, num_workers=workers,
-        pin_memory=device.type == "cuda",
+        pin_memory=device.type == "cuda", worker_init_fn=_begin_worker,
     )  # fmt: skip
     for block in loader:
         if isinstance(block, UserError):
             raise block
         yield block
+
+
+def _begin_worker(number: int) -> None:
+    end_with_parent()
 
 
 def _unchanged(block: Block | UserError) -> Block | UserError:

@@ -85,7 +85,7 @@ class RealImages:
 
 
 def _open_real_images(folder: Path, indices: np.ndarray, size: int) -> RealImages:
-    return RealImages(PreparedDataset(folder), indices, size)
+    return RealImages(PreparedDataset(folder, check=False), indices, size)
 
 
 class RealImageSet(NamedTuple):
@@ -134,8 +134,8 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
     manifest = files.read_json(folder / MANIFEST, hint)
     if manifest["data_sha256"] != dataset.sha256:
         raise UserError(f"{folder}: was sampled from captions of another data set than {dataset.folder}; {hint}")
-    suffix = "" if (folder / "000000.png").exists() else f"_{manifest['image_size']}"
-    paths = [folder / f"{number:06d}{suffix}.png" for number in range(len(manifest["images"]))]
+    read = sampled_files(folder, manifest, hint)
+    paths = read.paths
     missing = [path.name for path in paths if not path.exists()]
     if missing:
         raise UserError(
@@ -146,7 +146,7 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
         name=manifest["model"],
         seed=manifest["training_seed"],
         size=manifest["image_size"],
-        read=ImageFiles(paths, manifest["image_size"], hint),
+        read=read,
         test_images=np.array([each["test_image"] for each in manifest["images"]]),
         captions=np.array([each["caption"] for each in manifest["images"]]),
         tokens=[np.array(tokens, dtype=np.int32) for tokens in manifest["tokens"]],
@@ -165,6 +165,13 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
         selection=manifest.get("selection"),
         class_of=np.array(manifest["soa_classes"]) if "soa_classes" in manifest else None,
     )
+
+
+def sampled_files(folder: Path, manifest: dict, hint: str = "sample the images again") -> ImageFiles:
+    """Return the images of the last stage that `sample` wrote, in the order of its manifest."""
+    suffix = "" if (folder / "000000.png").exists() else f"_{manifest['image_size']}"
+    paths = [folder / f"{number:06d}{suffix}.png" for number in range(len(manifest["images"]))]
+    return ImageFiles(paths, manifest["image_size"], hint)
 
 
 def _retrieval_settings(manifest: dict) -> dict[str, object]:

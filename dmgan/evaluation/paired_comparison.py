@@ -7,6 +7,7 @@ therefore be compared image by image, which removes the difficulty of the captio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def read_per_image(file: Path) -> PerImage:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{path}: cannot be read ({error}); {_HINT}") from error
     if str(arrays.pop(IMAGES_SHA256, None)) != content["inputs"].get(IMAGES_SHA256):
         raise UserError(f"{path}: is of other images than {file}; {_HINT}")

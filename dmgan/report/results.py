@@ -421,8 +421,8 @@ def summarise(runs: Sequence[Evaluation], metric: str) -> Summary | None:
     values = [measure.value for measure in measures]
     mean, spread = statistics.fmean(values), statistics.stdev(values)
     over = f"{len(values)} {SEEDS}"
-    interval = _student_interval(mean, spread, len(values))
-    return Summary(mean, spread, over, interval, over, first.num_images, None, "", files)
+    interval, interval_over = facts_of(metric_of(metric)).clipped(_student_interval(mean, spread, len(values)), over)
+    return Summary(mean, spread, over, interval, interval_over, first.num_images, None, "", files)
 
 
 def _student_interval(mean: float, spread: float, count: int) -> tuple[float, float]:

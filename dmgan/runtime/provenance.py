@@ -8,6 +8,7 @@ from pathlib import Path
 
 _PACKAGES = (
     "torch", "torchvision", "numpy", "pillow", "nltk", "safetensors", "torch-fidelity", "clean-fid", "open-clip-torch",
+    "timm",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from dmgan.runtime.progress import log
 from dmgan.storage import files
 from dmgan.storage.npy import NpyWriter
 from dmgan.storage.png import PngWriters, is_whole_png, read_png
+from dmgan.storage.seals import write_sealed_json
 
 MANIFEST, _INPUTS = "manifest.json", "unfinished.json"
 _NAMES = r"manifest\.json|unfinished\.json|\d{6,}(_\d+)?\.png|images(_\d+)?\.npy"
@@ -82,7 +83,7 @@ class ImageFolder:
                 for suffix, side in self._sides.items() if self._packed else ():
                     array = NpyWriter(self._part / f"images{suffix}.npy", (self._num_images, side, side, 3), np.uint8)
                     self._arrays[suffix] = array
-                    opened.callback(array.close)
+                    opened.callback(array.abandon)
                 self._pack_done()
             except OSError as error:
                 raise self._not_written(error) from error
@@ -186,7 +187,8 @@ class ImageFolder:
             if self._packed:
                 packed = {f"images{suffix}.npy": list(array.shape) for suffix, array in self._arrays.items()}
                 manifest = {**manifest, "packed": packed}
-            files.write_json(self._part / MANIFEST, manifest)
+            images = [path.name for number in range(self._num_images) for path in self._paths(number)]
+            write_sealed_json(self._part / MANIFEST, manifest, [*images, *manifest.get("packed", ())])
             files.replace_folder(self._part, self._out, SAMPLED)
             (self._out / _INPUTS).unlink()  # last: as long as the file exists, the same command resumes
             return last

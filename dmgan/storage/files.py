@@ -1,6 +1,7 @@
 """Atomic writes of files and folders; locks; JSON, CSV and hashes."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -10,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -18,31 +19,99 @@ from dmgan.errors import UserError
 from dmgan.runtime.progress import log
 from dmgan.storage.reading import read_json as read_json  # beside write_json, its inverse
 
+_HINT = "free space or fix the permissions, then run the same command again"
+
 
 @contextmanager
 def atomic_file(path: Path):
     """Yield a binary file that becomes `path` when the block ends without an exception.
 
-    The bytes go to a temporary file in the same folder, which is flushed to the disk and renamed. A full disk or a
-    refused write raises UserError and leaves an existing file unchanged.
+    The bytes go to a temporary file in the same folder, which is flushed to the disk and renamed; then the folder is
+    flushed too. Temporary files of killed jobs are deleted. A full disk or a refused write raises UserError and leaves
+    an existing file unchanged.
     """
     path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _delete_stale(path.parent, path.name)
+        descriptor, temporary = _new_temporary_file(path)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
         temporary = None
+        sync_folder(path.parent)
     except OSError as error:
         raise _not_written(path, error) from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder to the disk, so that a renamed file keeps its new name after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # file systems that cannot flush a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+# Temporary files and folders are called .NAME.XXXXXXXX, with eight letters of the tempfile module. A job holds a lock
+# on its own; the lock ends with the job, so that another job can tell the temporaries of killed jobs from used ones.
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?!replaced$)[a-z0-9_]{8}")
+
+
+def _new_temporary_file(path: Path) -> tuple[int, str]:
+    """Return a new temporary file of `path`: descriptor and name."""
+    while True:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if _is_marked_in_use(descriptor, temporary):
+            return descriptor, temporary
+        os.close(descriptor)
+
+
+def _new_temporary_folder(path: Path) -> tuple[int, Path]:
+    """Return a new temporary folder of `path`: descriptor and name."""
+    while True:
+        temporary = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")
+        with suppress(FileNotFoundError):
+            descriptor = os.open(temporary, os.O_RDONLY)
+            if _is_marked_in_use(descriptor, temporary):
+                return descriptor, Path(temporary)
+            os.close(descriptor)
+
+
+def _is_marked_in_use(descriptor: int, temporary: str) -> bool:
+    """Lock a temporary until it is closed; return whether it still exists.
+
+    Another job may delete it between its creation and the lock. Without effect if the file system refuses the lock.
+    """
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return os.path.exists(temporary)
+
+
+def _delete_stale(folder: Path, name: str | None = None) -> None:
+    """Delete the temporaries of `name` in `folder` whose jobs have ended; name=None: temporary files of all names."""
+    with os.scandir(folder) as entries:
+        found = [(entry, match) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
+    for entry, match in found:
+        if entry.is_symlink() or (name is None and entry.is_dir()) or (name is not None and match["name"] != name):
+            continue
+        with suppress(OSError):  # the file is in use, vanished, or belongs to another user
+            descriptor = os.open(entry.path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(entry.path) if entry.is_dir() else os.unlink(entry.path)
+            finally:
+                os.close(descriptor)
 
 
 class OwnFiles(NamedTuple):
@@ -108,6 +177,7 @@ def replace_folder(new: Path, folder: Path, own: OwnFiles) -> None:
             shutil.rmtree(aside)
         os.replace(folder, aside)
     os.replace(new, folder)
+    sync_folder(folder.parent)
     shutil.rmtree(aside, ignore_errors=True)  # `aside` does not exist if `folder` was missing
 
 
@@ -115,15 +185,17 @@ def replace_folder(new: Path, folder: Path, own: OwnFiles) -> None:
 def atomic_folder(path: Path, own: OwnFiles):
     """Yield a temporary folder that replaces `path` when the block ends without an exception.
 
-    UserError if `path` holds files that are not in `own`, or if a write fails.
+    Temporary folders of killed jobs are deleted. UserError if `path` holds files that are not in `own`, or if a write
+    fails.
     """
     path = Path(path)
     refuse_overwrite(path, own)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        _delete_stale(path.parent, path.name)
+        descriptor, temporary = _new_temporary_folder(path)
     except OSError as error:
-        raise UserError(f"{path}: could not be created ({error.strerror or error})") from error
+        raise UserError(f"{path}: could not be created ({error.strerror or error}); {_HINT}") from error
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
@@ -131,6 +203,7 @@ def atomic_folder(path: Path, own: OwnFiles):
     except OSError as error:
         raise _not_written(path, error) from error
     finally:
+        os.close(descriptor)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -139,7 +212,8 @@ def locked(path: Path, hint: str = "fix the permissions, or give another folder"
     """Hold an exclusive lock while the file or folder `path` is being written.
 
     A second process waits until the first process releases the lock or ends. The lock is the file .NAME.lock beside
-    `path`. UserError that ends with `hint` if the lock file cannot be created.
+    `path`. Temporaries of `path`, and temporary files in it, are deleted if their jobs were killed. UserError that ends
+    with `hint` if the lock file cannot be created.
     """
     path = Path(path)
     lock_path = path.with_name(f".{path.name}.lock")
@@ -154,14 +228,32 @@ def locked(path: Path, hint: str = "fix the permissions, or give another folder"
         except BlockingIOError:
             log(f"{path}: is being written by another process; waiting until that process ends")
             fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # a folder that cannot be read is reported by the job
+            _delete_stale(path.parent, path.name)
+            if path.is_dir():
+                _delete_stale(path)
         yield
 
 
 def _not_written(path: Path, error: OSError) -> UserError:
     return UserError(
         f"{path}: could not be written ({error.strerror or error}); nothing was left half-written. "
-        "Free space or fix the permissions, then run the same command again"
+        f"{_HINT[0].upper()}{_HINT[1:]}"
     )
+
+
+@contextmanager
+def user_error_for_disk_errors(path: Path, hint: str = _HINT):
+    """Raise UserError instead of an OSError in the block; it names the error's file, or `path`, and ends with `hint`.
+
+    For files that keep what was written: a full disk, a read-only folder, a bad block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or path}: could not be read or written ({error.strerror or error}); {hint}"
+        ) from error
 
 
 def _umask() -> int:

@@ -1,8 +1,10 @@
 """Writer of .npy files, row by row, without a memory map."""
 
 import errno
+import io
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +24,22 @@ class NpyWriter:
         """Reserve the file; if the disk is full, delete it and raise UserError with the number of bytes."""
         self.shape, self._dtype = tuple(int(side) for side in shape), np.dtype(dtype)
         self._row_bytes = math.prod(self.shape[1:]) * self._dtype.itemsize
-        self._file = open(path, "wb")  # noqa: SIM115 - held open for the rows
-        header = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": self.shape}
-        npy.write_array_header_1_0(self._file, header)
-        self._start = self._file.tell()
+        header = io.BytesIO()
+        described = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": self.shape}
+        npy.write_array_header_1_0(header, described)
+        self._start = len(header.getvalue())
         size = self._start + self.shape[0] * self._row_bytes
+        self._file = None
         try:
+            self._file = open(path, "wb")  # noqa: SIM115 - held open for the rows
+            self._file.write(header.getvalue())
             self._file.flush()
             _reserve(self._file.fileno(), size)
         except OSError as error:
-            self._file.close()
-            os.unlink(path)
+            if self._file is not None:
+                with suppress(OSError):  # it flushes again
+                    self._file.close()
+                os.unlink(path)
             raise UserError(
                 f"{path}: {size:,} bytes could not be reserved ({error.strerror or error}); free space, or give a "
                 "folder on another disk, then run the same command again"
@@ -46,6 +53,11 @@ class NpyWriter:
     def close(self) -> None:
         """Flush and close the file; OSError if the disk is full."""
         self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file of an interrupted job, whose last rows may be lost; without effect after `close`."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def _reserve(descriptor: int, size: int) -> None:

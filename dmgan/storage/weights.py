@@ -54,8 +54,16 @@ def _sha256(state: Mapping[str, Tensor]) -> str:
 def load_weights(network: nn.Module, path: Path, hint: str) -> None:
     """Load the safetensors file `path` into `network`.
 
-    UserError that ends with `hint` if the file is missing, damaged, belongs to another network, or holds a value that
-    is not finite. A file without a hash, of another program, is not checked for changed bytes.
+    UserError that ends with `hint` if the file belongs to another network; see `check_weights`.
+    """
+    load_state(network, check_weights(path, hint), str(path), hint)
+
+
+def check_weights(path: Path, hint: str) -> dict[str, Tensor]:
+    """Return the state dict in the safetensors file `path`.
+
+    UserError that ends with `hint` if the file is missing or damaged, or holds a value that is not finite. A file
+    without a hash, of another program, is not checked for changed bytes.
     """
     if not Path(path).exists():
         raise UserError(f"{path}: does not exist; {hint}")
@@ -69,7 +77,7 @@ def load_weights(network: nn.Module, path: Path, hint: str) -> None:
         raise UserError(f"{path}: its values changed after they were written; {hint}")
     if bad := non_finite(state):
         raise UserError(f"{path}: {shortened(bad)} is not finite; {hint}")
-    load_state(network, state, str(path), hint)
+    return state
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, hint: str) -> None:

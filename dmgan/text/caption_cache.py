@@ -1,6 +1,5 @@
 """Cache of encoded captions, whose features are constant because the text encoder is frozen."""
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,9 +37,9 @@ class CachedCaptions:
         device = damsm.text_encoder.encoder.weight.device.type
         key = [FORMAT, damsm.sha256, dataset.sha256, max_words, device, torch.__version__]
         self.folder = Path(folder) / f"captions-{files.json_sha256(key)[:16]}"
-        if distributed.is_main and not self.folder.exists():
+        if distributed.is_main and not self._is_whole():
             with files.locked(self.folder, "fix the permissions, or train without cache_captions"):
-                if not self.folder.exists():
+                if not self._is_whole():
                     self._write(dataset, max_words)
         distributed.barrier()
         self._words = np.load(self.folder / "words.npy", mmap_mode="r")  # (tokens of all captions, E)
@@ -50,6 +49,19 @@ class CachedCaptions:
         spans = zip(self._starts[:-1], self._starts[1:], strict=True)
         self._row_of = {tokens[start:stop].tobytes(): row for row, (start, stop) in enumerate(spans)}
 
+    def _is_whole(self) -> bool:
+        """Return whether all files of the cache exist and have the lengths that their headers state."""
+        try:
+            words, sentences, tokens, starts = (
+                np.load(self.folder / name, mmap_mode="r")
+                for name in ("words.npy", "sentences.npy", "tokens.npy", "starts.npy")
+            )
+        except (OSError, ValueError, EOFError) as error:
+            if self.folder.exists():
+                log(f"{self.folder}: is damaged ({error}); encoding the captions again")
+            return False
+        return len(starts) > 0 and len(words) == len(tokens) == starts[-1] and len(sentences) == len(starts) - 1
+
     def _write(self, dataset: PreparedDataset, max_words: int) -> None:
         """Encode and store every distinct caption of the training images, in order of length."""
         captions = _distinct_captions(dataset, max_words)
@@ -58,9 +70,6 @@ class CachedCaptions:
         log(
             f"{self.folder}: encoding {len(captions)} captions, {(starts[-1] + len(captions)) * width * 4 / 1e6:.0f} MB"
         )
-        for left in self.folder.parent.glob(f".{self.folder.name}.*"):
-            if left.is_dir():  # a killed job left the folder; no running job uses it, because this job holds the lock
-                shutil.rmtree(left, ignore_errors=True)
         with files.atomic_folder(self.folder, _CACHED) as temporary:
             words = NpyWriter(temporary / "words.npy", (starts[-1], width), np.float32)
             sentences = NpyWriter(temporary / "sentences.npy", (len(captions), width), np.float32)

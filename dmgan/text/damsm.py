@@ -17,6 +17,7 @@ from dmgan.runtime.device import to_device
 from dmgan.storage import files
 from dmgan.storage.weights import load_weights
 from dmgan.text.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
+from dmgan.text.resizing import resized
 
 TEXT_ENCODER, IMAGE_ENCODER, VOCABULARY = "text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json"
 HASHED = (TEXT_ENCODER, IMAGE_ENCODER, VOCABULARY)  # files whose hashes a run records
@@ -113,7 +114,7 @@ class Damsm(NamedTuple):
     def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return regions (B, E, h, w) and embeddings (B, E) of images (B, 3, s, s) in [-1, 1] of any side.
 
-        Images are resized to the encoder's training side; the Inception encoder resizes them itself.
+        Images are resized to the encoder's training side; encoders with ImageNet weights resize them themselves.
         """
         if not self.image_encoder.resizes_images:
             images = resized(images, self.options.image_size)
@@ -131,22 +132,3 @@ class Damsm(NamedTuple):
         """Return the features of captions that are given as token arrays."""
         tokens, lengths = pad_captions(captions)
         return self.encode(torch.from_numpy(tokens), torch.from_numpy(lengths))
-
-
-def resized(images: Tensor, side: int) -> Tensor:
-    """Resize images (B, C, h, w) to a square of another side: bilinear, antialiased.
-
-    Computed as matrix products with the weights of torch's resizing, because the gradient of torch's resizing is not
-        bit-exact on a GPU.
-    """
-    if images.shape[-2:] == (side, side):
-        return images
-    rows, columns = (_resizing_weights(images, length, side) for length in images.shape[-2:])
-    with torch.autocast(images.device.type, enabled=False):  # autocast would compute the products in half precision
-        return rows @ images @ columns.t()
-
-
-def _resizing_weights(images: Tensor, length: int, side: int) -> Tensor:
-    """Return the weights (side, length) of torch's resizing from `length` to `side` pixels."""
-    identity = torch.eye(length, dtype=images.dtype, device=images.device)[None, None]
-    return F.interpolate(identity, size=(side, length), mode="bilinear", antialias=True)[0, 0]

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dmgan.runtime.device import to_device
+from dmgan.text.efficientnet_lite import CHANNELS, EfficientNetLite0, pooled
 
 WORD_EMBEDDING_DIM = 300
 _INCEPTION_SIZE = 299
@@ -86,7 +87,7 @@ class ImageEncoder(nn.Module):
 
     def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return feature map (B, C, h, w) and pooled vector (B, D) of images (B, 3, s, s) in [-1, 1]."""
-        raise TypeError(f"{type(self).__name__} has no trunk; use InceptionImageEncoder or SmallImageEncoder")
+        raise TypeError(f"{type(self).__name__} has no trunk; use one of its subclasses")
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that DAMSM pretraining updates."""
@@ -123,6 +124,29 @@ class InceptionImageEncoder(ImageEncoder):
             if name == "Mixed_6e":
                 feature_map = x
         return feature_map, x.mean(dim=(2, 3))
+
+
+class EfficientNetLite0ImageEncoder(ImageEncoder):
+    """EfficientNet-lite0 encoder for photographs: regions from its last 7x7 map, embedding from that map's average.
+
+    Images of any side are resized to 224 px. The trunk is frozen and stays in evaluation mode, so that its statistics
+    are ImageNet's; only the heads are trained.
+    """
+
+    resizes_images = True
+
+    def __init__(self, embedding_dim: int = 256):
+        super().__init__(CHANNELS, CHANNELS, embedding_dim)
+        self.features = EfficientNetLite0().eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "EfficientNetLite0ImageEncoder":
+        super().train(mode)
+        self.features.eval()
+        return self
+
+    def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        feature_map = self.features(images)
+        return feature_map, pooled(feature_map)
 
 
 class SmallImageEncoder(ImageEncoder):
@@ -164,10 +188,15 @@ def _small_block(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def build_image_encoder(kind: str, embedding_dim: int, width: int) -> ImageEncoder:
-    """Return a new image encoder: "inception", or "small" of the given width."""
-    if kind == "inception":
-        return InceptionImageEncoder(embedding_dim)
-    return SmallImageEncoder(embedding_dim, width)
+    """Return a new image encoder: "inception", "efficientnet-lite0", or "small" of the given width.
+
+    The trunks of the first two have random weights until they are loaded.
+    """
+    if kind == "small":
+        return SmallImageEncoder(embedding_dim, width)
+    return {"inception": InceptionImageEncoder, "efficientnet-lite0": EfficientNetLite0ImageEncoder}[kind](
+        embedding_dim
+    )
 
 
 def padding_mask(lengths: Tensor) -> Tensor:

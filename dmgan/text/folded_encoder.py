@@ -2,19 +2,22 @@
 
 `folded_encoder(encoder)` returns a copy whose batch norms are part of the convolutions before them, and whose weights
 may have another number format, so that no pass converts them. In Inception's blocks the average pooling follows the
-1x1 convolution instead of preceding it, which pools fewer channels. Blocks are recognised by their exact type; unknown
-blocks are left unchanged.
+1x1 convolution instead of preceding it, which pools fewer channels. Blocks (torchvision's Inception, timm's
+EfficientNet) are recognised by their exact type; unknown blocks are left unchanged.
 """
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from dmgan.text.efficientnet_lite import EfficientNetLite0
 from dmgan.text.encoders import ImageEncoder
 
+_Encoder = TypeVar("_Encoder", ImageEncoder, EfficientNetLite0)
 _CHAINS = {  # the branches of torchvision's blocks that pool, as chains of convolutions; a tuple in a chain: a fork
     "InceptionA": (
         ("branch1x1",),
@@ -31,6 +34,11 @@ _CHAINS = {  # the branches of torchvision's blocks that pool, as chains of conv
         ("branch3x3_1", ("branch3x3_2a", "branch3x3_2b")),
         ("branch3x3dbl_1", "branch3x3dbl_2", ("branch3x3dbl_3a", "branch3x3dbl_3b")),
     ),
+}
+_LAYERS = {  # timm's blocks: every convolution with the batch norm (and activation) after it
+    "EfficientNet": (("conv_stem", "bn1"), ("conv_head", "bn2")),
+    "DepthwiseSeparableConv": (("conv_dw", "bn1"), ("conv_pw", "bn2")),
+    "InvertedResidual": (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
 }
 
 
@@ -96,6 +104,14 @@ def _folded_block(block: nn.Module) -> nn.Module | None:
     return None if chains is None else _folded_branches(block, chains)
 
 
+def _fold_layers(block: nn.Module) -> None:
+    """Fold the batch norms of a block of timm's EfficientNet; leave other modules unchanged."""
+    if type(block).__module__.startswith("timm.models."):
+        for conv, norm in _LAYERS.get(type(block).__name__, ()):
+            setattr(block, conv, fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm)))
+            setattr(block, norm, getattr(block, norm).act)
+
+
 def _fold(module: nn.Module) -> None:
     """Replace every known block inside `module`."""
     for name, child in list(module.named_children()):
@@ -107,7 +123,7 @@ def _fold(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def folded_encoder(encoder: ImageEncoder, dtype: torch.dtype | None = None) -> ImageEncoder:
+def folded_encoder(encoder: _Encoder, dtype: torch.dtype | None = None) -> _Encoder:
     """Return a faster copy of a frozen encoder, with weights in `dtype` (None: unchanged).
 
     Raise ValueError if the encoder is in training mode or has weights that require a gradient. The copy has another
@@ -116,5 +132,7 @@ def folded_encoder(encoder: ImageEncoder, dtype: torch.dtype | None = None) -> I
     if encoder.training or any(parameter.requires_grad for parameter in encoder.parameters()):
         raise ValueError("the encoder must be frozen and in evaluation mode: its statistics must not change")
     folded = copy.deepcopy(encoder)
+    for module in list(folded.modules()):
+        _fold_layers(module)
     _fold(folded)
     return folded.to(dtype=dtype).eval().requires_grad_(False)

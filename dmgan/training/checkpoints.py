@@ -168,6 +168,7 @@ class Checkpoint:
             except OSError:  # the file system has no links
                 shutil.copyfile(self._path, linked)
             linked.replace(self._previous)
+            linked.unlink(missing_ok=True)  # a file is not renamed to another name of itself
 
 
 def _read(path: Path, mmap: bool = False) -> dict | None:
@@ -181,7 +182,7 @@ def _read(path: Path, mmap: bool = False) -> dict | None:
         return None
     if not size:
         raise _Damaged(f"{path}: is empty")
-    if not mmap and not _has_its_hash(path, size):
+    if not mmap and not has_its_hash(path):
         raise _Damaged(f"{path}: its bytes changed after it was written")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -191,8 +192,9 @@ def _read(path: Path, mmap: bool = False) -> dict | None:
     return saved
 
 
-def _has_its_hash(path: Path, size: int) -> bool:
+def has_its_hash(path: Path) -> bool:
     """Return whether the file's content has the SHA-256 at its end; true if there is none."""
+    size = path.stat().st_size
     with open(path, "rb") as file:
         file.seek(max(0, size - _TRAILER))
         trailer = file.read()

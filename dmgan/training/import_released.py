@@ -18,6 +18,7 @@ from dmgan.options import ArchitectureOptions, DamsmOptions, TrainingOptions
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
+from dmgan.storage.seals import write_sealed_json
 from dmgan.storage.weights import load_state, read_state_dict, save_weights
 from dmgan.text.damsm import HASHED, IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY
 from dmgan.text.encoders import WORD_EMBEDDING_DIM, TextEncoder, build_image_encoder
@@ -99,7 +100,8 @@ def import_released(
         }
         folders = {"damsm_folder": os.path.relpath(damsm_out, out)}
         fingerprint = {"config_sha256": files.json_sha256(written)}
-        files.write_json(run / "options.json", {**written, **folders, **fingerprint, "provenance": provenance()})
+        content = {**written, **folders, **fingerprint, "provenance": provenance()}
+        write_sealed_json(run / OPTIONS, content, ["generator.safetensors"])
     log(
         f"{out}: {model}, {architecture.stages} stages to {architecture.image_size} px, width "
         f"{architecture.generator_width}, {len(vocabulary)} words; encoders in {damsm_out}"
@@ -141,7 +143,7 @@ def _write_encoders(
         "imported_from": {role: each for role, each in origin.items() if role != "generator"},
         "provenance": provenance(),
     }
-    files.write_json(folder / OPTIONS, content)
+    write_sealed_json(folder / OPTIONS, content, HASHED)
     return {name: files.file_sha256(folder / name) for name in HASHED}
 
 

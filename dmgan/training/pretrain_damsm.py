@@ -1,5 +1,6 @@
 """DAMSM pretraining (AttnGAN, section 3.2)."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
+from dmgan.data.validation import cut_validation_split
 from dmgan.errors import UserError
 from dmgan.options import DamsmOptions, DamsmSettings, MatchingOptions
 from dmgan.runtime.device import disable_tf32, set_deterministic, to_device
 from dmgan.storage import files
 from dmgan.storage.weights import read_state_dict
-from dmgan.text.damsm import IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY, EncodedCaptions
+from dmgan.text.damsm import IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY, Damsm, EncodedCaptions
+from dmgan.text.efficientnet_lite import load_imagenet_weights
 from dmgan.text.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
 from dmgan.training.captured_steps import CapturedSteps
 from dmgan.training.damsm_loss import MatchingLosses, matching_losses
@@ -30,7 +33,7 @@ class Pretrainer:
 
     The loss is the unweighted sum of the four cross entropies, in which pairs with other images of the same class are
     masked. Only the text encoder's gradient is clipped. An Inception trunk is frozen, but its batch norms use batch
-    statistics.
+    statistics; an EfficientNet-lite0 trunk is frozen in evaluation mode.
     """
 
     def __init__(
@@ -102,21 +105,28 @@ def pretrain(
     device: torch.device,
     mlflow: str | None = None,
     inception_weights: Path | None = None,
+    measure: Callable[[Damsm, PreparedDataset, int, torch.device], dict[str, object] | None] | None = None,
 ) -> None:
     """Train both encoders to match images with their captions.
 
-    Writes the encoders, their vocabulary, history.csv and options.json into `out`.
+    Writes the encoders, their vocabulary, history.csv and options.json into `out`. measure: called at the end with the
+    encoders, the data set and the number of held-out training images; options.json keeps what it returns.
     """
     options, gammas, engine = settings.options, settings.matching, resolve_graphs(settings.engine, device)
     set_deterministic(device, engine.deterministic)
     dataset = PreparedDataset(data)
+    inputs = {"data": dataset.sha256}
     torch.manual_seed(seed)
     text_encoder = TextEncoder(len(dataset.vocabulary), options.embedding_dim, options.dropout)
     image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
     if options.image_encoder == "inception":
         _load_inception(image_encoder, inception_weights)
+    elif options.image_encoder == "efficientnet-lite0":
+        inputs["efficientnet-lite0"] = load_imagenet_weights(image_encoder.features)
     pretrainer = Pretrainer(text_encoder, image_encoder, options, gammas, device, capturable=engine.cuda_graphs)
-    reading = TrainingBatches(dataset, [options.image_size], options.batch_size, options.max_words, seed)
+    held_out = options.held_out(len(dataset.indices("train")))
+    shown = cut_validation_split(dataset, held_out).training if held_out else dataset
+    reading = TrainingBatches(shown, [options.image_size], options.batch_size, options.max_words, seed)
     batches = PrefetchedBatches(reading, device)
     total_steps = options.epochs * batches.steps_per_epoch
     record = EngineRecord({"device": device.type, **asdict(engine)})
@@ -131,7 +141,6 @@ def pretrain(
         batch = batches[step]
         return pretrainer.step(batch.images[0], batch.tokens, batch.lengths, batch.class_ids)
 
-    inputs = {"data": dataset.sha256}
     if inception_weights is not None:
         inputs["inception"] = files.file_sha256(inception_weights)
     written = {"options": asdict(options), "gammas": asdict(gammas), "seed": seed, "inputs": inputs}
@@ -141,7 +150,13 @@ def pretrain(
         stateful = {**pretrainer.stateful(), "engine_segments": record}
         folder.train(step_function, stateful, total_steps, partial(describe_batch, reading, seed))
         dataset.vocabulary.write(folder.folder / VOCABULARY)
-        folder.finish({TEXT_ENCODER: text_encoder, IMAGE_ENCODER: image_encoder}, {"engine": record.segments})
+        further, scores = {"engine": record.segments}, {}
+        if measure is not None:
+            sha256 = {VOCABULARY: files.file_sha256(folder.folder / VOCABULARY)}
+            damsm = Damsm(text_encoder.eval(), image_encoder.eval(), dataset.vocabulary, options, sha256)
+            further["r_precision"] = found = measure(damsm, dataset, held_out, device)
+            scores = {} if found is None else {"r_precision": found["value"]}
+        folder.finish({TEXT_ENCODER: text_encoder, IMAGE_ENCODER: image_encoder}, further, scores)
         folder.close()
 
 
@@ -168,7 +183,7 @@ def _load_inception(encoder: ImageEncoder, path: Path | None) -> None:
     if path is None:
         raise UserError(
             "image_encoder inception: needs ImageNet weights; give --inception-weights inception_v3_google-*.pth "
-            "(torchvision's file), or use --image-encoder small"
+            "(torchvision's file), or use --image-encoder efficientnet-lite0 (photographs) or small"
         )
     state = read_state_dict(path, "fetch torchvision's inception_v3 again")
     wanted = encoder.state_dict()

@@ -11,12 +11,14 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
+from dmgan.storage.seals import write_sealed_json
 from dmgan.storage.weights import save_weights
 from dmgan.training.checkpoints import Checkpoint, Fingerprints
 from dmgan.training.loop import run_steps
 from dmgan.training.mlflow_run import MlflowRun
 
 HISTORY, OPTIONS = "history.csv", "options.json"
+_FURTHER_FILES = ("vocabulary.json", "validation.csv")  # of encoders; of a run with evaluate_every
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,10 @@ class RunFolder:
         """
         for name, network in networks.items():
             save_weights(network, self.folder / name)
+        beside = [*networks, HISTORY, *(each for each in _FURTHER_FILES if (self.folder / each).exists())]
         files.write_csv(self.folder / HISTORY, self._history)
         content = {**self.run.written, **(further or {}), "provenance": self._provenance}
-        files.write_json(self.folder / OPTIONS, content)
+        write_sealed_json(self.folder / OPTIONS, content, beside)
         self.mlflow_run.log_scores(dict(scores or {}))
         self.mlflow_run.log_file(self.folder / OPTIONS)
 

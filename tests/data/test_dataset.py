@@ -1,8 +1,10 @@
 """Prepared data sets and batches."""
 
 import json
+import os
 import shutil
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image
 from torch.utils._pytree import tree_flatten
 
 from dmgan.__main__ import main
-from dmgan.data import prefetch
+from dmgan.data import checksums, prefetch
 from dmgan.data.batches import TrainingBatches, centre_crop, smaller_sides, to_tensor
 from dmgan.data.dataset import PreparedDataset, pack
 from dmgan.data.prefetch import PrefetchedBatches
@@ -21,6 +23,7 @@ from dmgan.data.sources.synthbirds.birds import SynthBirds
 from dmgan.data.vocabulary import Vocabulary
 from dmgan.errors import UserError
 from dmgan.storage.files import file_sha256
+from tests.storage.full_disk import check_full_disk
 
 
 def example(name="a", split="train", image=None, captions=("a red bird", "the bird is red"), class_id=0) -> Example:
@@ -288,3 +291,49 @@ def test_an_empty_index_is_one_error(data, tmp_path):
     (tmp_path / "set" / "index.npz").write_bytes(b"")
     with pytest.raises(UserError, match="set: is damaged"):
         PreparedDataset(tmp_path / "set")
+
+
+def test_a_disk_that_is_full_at_any_write_is_one_line_and_leaves_nothing(tmp_path):
+    folder, examples = tmp_path / "here", [example("a"), example("b", "test", class_id=1)]
+    writes = check_full_disk(folder, lambda: pack(examples, folder / "set", source={"name": "test"}, image_size=32))
+    assert writes > 8 and os.listdir(folder) == ["set"]
+
+
+def test_overwritten_bytes_of_any_file_are_one_error(data, tmp_path):
+    for name in ("images.bin", "captions.json"):
+        copy = tmp_path / name
+        shutil.copytree(data, copy)
+        content = bytearray((copy / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / name).write_bytes(content)
+        with pytest.raises(
+            UserError, match=f"{name}: its bytes changed after they were prepared; restore the file, or"
+        ):
+            PreparedDataset(copy)
+        PreparedDataset(copy, check=False)  # as a worker does
+
+
+def test_a_large_file_is_checked_by_samples_until_it_is_newer(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(checksums, "WHOLE", 20_000)
+    monkeypatch.setattr(checksums, "BLOCK", 10)
+    monkeypatch.setattr(checksums, "BLOCKS", 3)
+    image = np.zeros((90, 90, 3), np.uint8)
+    examples = [example("a", image=image), example("b", "test", image=image, class_id=1)]
+    pack(examples, tmp_path / "set", source={"name": "test"}, image_size=32)
+    assert list(json.loads((tmp_path / "set" / "dataset.json").read_text())["sampled_sha256"]) == ["images.bin"]
+    path = tmp_path / "set" / "images.bin"
+    PreparedDataset(tmp_path / "set")
+    before, content = path.stat().st_mtime_ns, bytearray(path.read_bytes())
+    for place, newer, found in (
+        (100, False, False),
+        (100, True, True),
+        (5, False, True),
+        (len(content) - 1, False, True),
+    ):
+        changed = content.copy()
+        changed[place] = 1
+        path.write_bytes(changed)
+        if not newer:
+            os.utime(path, ns=(before, before))
+        with pytest.raises(UserError, match="images.bin: its bytes changed") if found else nullcontext():
+            PreparedDataset(tmp_path / "set")

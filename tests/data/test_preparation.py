@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -19,6 +20,7 @@ from dmgan.errors import UserError
 from dmgan.storage.files import file_sha256
 from tests.data.made_photographs import jpeg
 from tests.data.made_sources import found, make_odd_folder
+from tests.storage.full_disk import check_full_disk
 from tests.storage.killed_steps import contents, killed_before
 
 
@@ -301,3 +303,11 @@ def test_flags_of_another_source_are_refused(tmp_path, capsys):
     assert "--num-species: is not used with --source coco; leave it out" in capsys.readouterr().err
     assert main(["prepare", "--source", "coco", "--out", str(tmp_path / "out")]) == 1
     assert "--source coco: needs --root" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_at_any_write_is_one_line_and_the_next_call_resumes(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "ProcessPoolExecutor", ThreadPoolExecutor)  # the test limits this process only
+    monkeypatch.setattr(prepare, "end_with_parent", lambda: None)
+    listing, folder = list_folder(make_odd_folder(tmp_path)), tmp_path / "here"
+    writes = check_full_disk(folder, lambda: prepare_photographs(listing, folder / "out", 32, workers=1))
+    assert writes > 8

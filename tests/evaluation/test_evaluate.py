@@ -13,6 +13,7 @@ import torch
 from dmgan.errors import UserError
 from dmgan.evaluation import feature_store
 from dmgan.evaluation.evaluate import evaluate
+from dmgan.evaluation.metrics.table import facts_of
 from dmgan.evaluation.networks import (
     inception_2015,
     inception_birds,
@@ -58,8 +59,10 @@ def test_metrics_of_a_model_hold_their_whole_protocol(images_folder, data, damsm
     names = ("IS", "FID", "KID", "precision", "recall", "density", "coverage", "diversity")
     assert set(content["metrics"]) == {f"{name}(species)" for name in names} | {"R-precision(training DAMSM)"}
     assert [name for name, metric in content["metrics"].items() if "interval_centre" in metric] == ["KID(species)"]
-    for metric in content["metrics"].values():
+    for key, metric in content["metrics"].items():
         low, high = metric["interval"]
+        if (largest := facts_of(key.partition("(")[0]).largest) is not None:
+            assert low >= 0 and high <= largest and metric["interval_over"].endswith(f"clipped to 0 ... {largest:g}")
         assert low <= metric.get("interval_centre", metric["value"]) <= high
         assert metric["num_images"] == 40 and metric["protocol"]["feature_network_sha256"]
         assert ("held fixed" in metric["interval_over"]) == ("reference" in metric["protocol"])
@@ -197,6 +200,7 @@ def test_every_extractor_gives_its_metrics_and_no_other(
     both, manifolds = ("FID", "KID"), ("precision", "recall", "density", "coverage")
     expected = {
         "species": ("IS", *both, *manifolds, "diversity"), "inception-tf": ("IS", *both, *manifolds),
+        "efficientnet-lite0": (*both, *manifolds, "diversity"),
         "clean": (*both, *manifolds), "torchvision": ("FID", *manifolds),
         "torchvision-released": ("FID",), "openai-released": ("IS",), "birds-released": ("IS",),
         "training DAMSM": ("R-precision",),

@@ -25,6 +25,7 @@ from dmgan.evaluation.networks.inception_2015 import pil_bilinear
 from dmgan.evaluation.networks.inception_clean import clean_resize
 from dmgan.storage import files
 from tests.conftest import CPU
+from tests.storage.full_disk import check_full_disk
 
 COUNT = 50
 
@@ -357,3 +358,32 @@ def test_the_manifest_records_the_extractor(folder):
     assert manifest["identity"]["protocol"]["feature_network_sha256"] == "one"
     assert manifest["identity"]["versions"]["torch"] == torch.__version__.split("+")[0]
     assert set(manifest["identity"]["code_sha256"]) == {__name__, "dmgan.evaluation.networks.base"}
+
+
+@pytest.mark.parametrize("name", ["features.npy", "logits.npy", "manifest.json"])
+@pytest.mark.parametrize("size", [0, 100])
+def test_an_empty_or_cut_file_is_computed_again(name, size, folder):
+    values = extracted(folder, Network())
+    os.truncate(folder / "store" / "network" / name, size)
+    network = Network()
+    again = extracted(folder, network)
+    assert network.seen == 56 and all(np.array_equal(again[array], values[array]) for array in values)
+
+
+def test_a_disk_that_is_full_at_any_write_is_one_line_and_the_next_call_resumes(folder):
+    def write() -> None:
+        extract(images_in(folder), 20, [Network()], folder / "store" / "of-images", CPU)
+
+    (folder / "store").mkdir()
+    assert check_full_disk(folder / "store", write) > 20
+
+
+def test_a_full_disk_while_rows_are_replaced_loses_no_rows(folder):
+    def write() -> None:
+        store = folder / "store" / "of-images"
+        for number, color in ((3, "red"), (3, "blue")):
+            Image.new("RGB", (12, 12), color).save(folder / f"{number:03d}.png")
+            extract(images_in(folder), 20, [Network()], store, CPU)
+
+    (folder / "store").mkdir()
+    assert check_full_disk(folder / "store", write) > 20

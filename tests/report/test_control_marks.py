@@ -1,5 +1,7 @@
 """Marks of models that a control beats, or that beat real images."""
 
+import pytest
+
 from dmgan.report.tables.render import write_tables
 from tests.report.made_metrics import HELD_OUT, MODEL, REAL, TRAINING, find_row, markdown_cells, metrics
 
@@ -19,6 +21,36 @@ def test_a_control_that_beats_a_model_is_marked(write_metrics, tmp_path):
     assert note in (tmp_path / "table2.md").read_text()
     assert r"60.00 $\pm$ 1.20 [48.00, 72.00]\textsuperscript{$\dagger$}" in (tmp_path / "table2.tex").read_text()
     assert "control" in find_row(tmp_path, "table2", "DM-GAN", "synthbirds", "R-precision")["note"]
+
+
+@pytest.mark.parametrize("shuffled, unable", [(40.0, False), (54.0, True), (99.0, True)])
+def test_a_column_in_which_real_and_shuffled_images_overlap_is_unable_to_tell(
+    shuffled, unable, write_metrics, tmp_path
+):
+    """The intervals are 64 ... 96 for real images, and 32 ... 48, 43.2 ... 64.8 or 79.2 ... 118.8."""
+    controls = [
+        write_metrics(name, None, "control", metrics=metrics(REAL | {TRAINING: value}))
+        for name, value in (("real", 80.0), ("shuffled", shuffled))
+    ]
+    write_tables([write_metrics("dmgan"), *controls], tmp_path)
+    header, text = markdown_cells(tmp_path, "table2", "Method"), (tmp_path / "table2.md").read_text()
+    assert ("¶" in header[5]) == unable and "¶" not in header[4]  # FID reads no captions
+    note = f"their intervals ({TRAINING}, real images 80.00 [64.00, 96.00], shuffled captions {shuffled:.2f} ["
+    assert ("- ¶ Unable to tell: " in text) == (note in text) == unable
+    row = find_row(tmp_path, "table2", "DM-GAN", "synthbirds", "R-precision")
+    assert ("cannot tell real images from" in row["note"]) == unable
+    assert (r"\P{}" in (tmp_path / "table2.tex").read_text()) == unable
+
+
+def test_a_classifier_s_accuracy_is_beside_its_columns(write_metrics, tmp_path):
+    measured = metrics(MODEL)
+    for name in ("IS(species)", "FID(species)"):
+        measured[name]["protocol"]["feature_network_accuracy"] = 0.42
+    write_tables([write_metrics("dmgan", metrics=measured)], tmp_path)
+    assert (
+        "FID(species): the species-classifier names the class of 42.0 % of real images of its classes that it was not "
+        "trained on." in (tmp_path / "table2.md").read_text()
+    )
 
 
 def test_a_model_that_beats_real_images_is_marked(write_metrics, tmp_path):

@@ -56,6 +56,18 @@ def test_several_seeds_are_averaged_and_their_spread_is_marked(write_metrics, tm
     assert "- (b) ± of this run: mean and sample standard deviation over 3 seeds of training." in text
 
 
+def test_the_interval_of_a_share_over_seeds_stays_within_100_percent(write_metrics, tmp_path):
+    runs = [
+        write_metrics("dmgan", seed, metrics=metrics(MODEL | {TRAINING: value})) for seed, value in enumerate((95, 99))
+    ]
+    write_tables(runs, tmp_path)
+    row = find_row(tmp_path, "table2", "DM-GAN", "synthbirds", "R-precision")
+    assert float(row["interval_high"]) == 100.0 and float(row["interval_low"]) == pytest.approx(
+        97 - 12.7062 * 2, abs=1e-3
+    )
+    assert row["interval_over"] == "2 seeds of training, clipped to 0 ... 100"
+
+
 def test_small_distances_are_printed_with_three_digits(write_metrics, tmp_path):
     write_tables([write_metrics("dmgan", metrics=metrics(MODEL | {"FID(species)": 0.0345}))], tmp_path)
     assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "0.0345 ± 0.0007"

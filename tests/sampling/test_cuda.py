@@ -13,7 +13,7 @@ from dmgan.sampling.captions import batches_by_length, choose_test_caption
 from dmgan.sampling.host_copies import copied_to_host
 from dmgan.sampling.image_folder import pixels_by_suffix
 from dmgan.sampling.inference import InferenceGenerator
-from dmgan.sampling.sample import SampleRequest, _generated, sample_test_captions
+from dmgan.sampling.sample import SampleRequest, generate_batches, sample_test_captions
 from dmgan.sampling.trained_model import load_run
 from dmgan.storage.png import read_png
 from tests.conftest import CPU
@@ -63,7 +63,7 @@ def test_no_batch_of_a_sampling_waits_for_the_gpu(run_folder, dataset):
     longest = [max(len(choices[number].tokens) for number in batch) for batch in batches]
     # A batch with another longest caption waits for the last replay, to release its graph; the next one is captured.
     watched = [n for n in range(2, 20) if longest[n - 2] == longest[n - 1] == longest[n]]
-    generated = _generated(trained, model, choices, None, 100, batches)
+    generated = generate_batches(trained, model, choices, None, 100, batches)
     for number in range(20):
         torch.cuda.set_sync_debug_mode("error" if number in watched else "default")
         try:

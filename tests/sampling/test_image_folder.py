@@ -15,6 +15,7 @@ from dmgan.errors import UserError
 from dmgan.sampling.image_folder import ImageFolder
 from dmgan.storage import files
 from dmgan.storage.npy import NpyWriter
+from tests.storage.full_disk import check_full_disk
 from tests.storage.killed_steps import contents, killed_before
 
 COUNT, SIDES = 4, {"_4": 4, "_8": 8}
@@ -191,3 +192,9 @@ def test_rows_that_cannot_be_packed_are_an_error(tmp_path, monkeypatch):
     ):
         folder.write([0], {suffix: pixels(0, side, 0)[None] for suffix, side in SIDES.items()})
         folder.finish({"seed": 0})
+
+
+def test_a_disk_that_is_full_at_any_write_is_one_line_and_the_next_call_resumes(whole, tmp_path):
+    folder = tmp_path / "here"
+    assert check_full_disk(folder, lambda: sample(folder / "out")) > 10
+    assert contents(folder / "out") == whole

@@ -108,3 +108,60 @@ def test_a_replacement_killed_at_any_step_is_repaired_by_the_same_command(tmp_pa
         assert contents(tmp_path / "out") == new and not (tmp_path / ".out.replaced").exists(), step
         step += 1
     assert step > 10
+
+
+def _killed_while_writing(path: Path) -> None:
+    child = os.fork()
+    if not child:
+        with files.atomic_file(path) as file:
+            file.write(b"half")
+            file.flush()
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def test_temporaries_of_killed_jobs_are_deleted_and_those_in_use_are_kept(tmp_path):
+    """By the next write of the same file, and by the next job that locks the folder."""
+    mine = tmp_path / "run" / ".options.json.backup_1x"  # nine letters: no temporary
+    for name in ("options.json", "options.json.copy", "history.csv"):
+        _killed_while_writing(tmp_path / "run" / name)
+    mine.touch()
+    assert len(os.listdir(tmp_path / "run")) == 4
+    files.write_text(tmp_path / "run" / "options.json", "whole")
+    assert sorted(each.rpartition(".")[0] for each in os.listdir(tmp_path / "run") if each[-5:] != ".json") == [
+        ".history.csv", ".options.json", ".options.json.copy",
+    ]  # fmt: skip
+    with files.atomic_file(tmp_path / "run" / "metrics.json") as file:  # by a job that does not lock the folder
+        file.write(b"all")
+        with files.locked(tmp_path / "run"):
+            pass
+    assert sorted(os.listdir(tmp_path / "run")) == [mine.name, "metrics.json", "options.json"]
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == b"all"
+
+
+def test_temporary_folders_of_killed_jobs_are_deleted_and_those_in_use_are_kept(tmp_path):
+    child = os.fork()
+    if not child:
+        with files.atomic_folder(tmp_path / "out", MADE):
+            os._exit(0)
+    os.waitpid(child, 0)
+    (tmp_path / ".out.replaced").mkdir()  # an old folder that a killed job renamed
+    assert len(os.listdir(tmp_path)) == 2
+    with files.atomic_folder(tmp_path / "out", MADE) as first:
+        (first / "manifest.json").write_text("first")
+        assert sorted(os.listdir(tmp_path)) == sorted([first.name, ".out.replaced"])
+        with files.locked(tmp_path / "out"), files.atomic_folder(tmp_path / "out", MADE) as second:
+            (second / "manifest.json").write_text("second")
+    assert contents(tmp_path / "out") == {"manifest.json": b"first"}
+
+
+def test_folders_are_flushed_after_a_rename(tmp_path, monkeypatch):
+    done = []
+    replace, fsync = os.replace, os.fsync
+    monkeypatch.setattr(os, "replace", lambda *paths: (replace(*paths), done.append("rename")))
+    monkeypatch.setattr(os, "fsync", lambda each: (fsync(each), done.append(os.readlink(f"/proc/self/fd/{each}"))))
+    files.write_text(tmp_path / "a.txt", "a")
+    assert done[-2:] == ["rename", str(tmp_path)]
+    with files.atomic_folder(tmp_path / "out", MADE) as folder:
+        (folder / "manifest.json").touch()
+    assert done[-2:] == ["rename", str(tmp_path)]

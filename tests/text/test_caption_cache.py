@@ -14,6 +14,8 @@ from dmgan.errors import UserError
 from dmgan.runtime.distributed import SINGLE_PROCESS
 from dmgan.text.caption_cache import CachedCaptions
 from dmgan.text.damsm import Damsm
+from tests.storage.full_disk import check_full_disk
+from tests.storage.killed_steps import contents
 
 
 def test_a_full_disk_is_one_line_that_names_the_missing_bytes(dataset, damsm_folder, tmp_path):
@@ -67,3 +69,20 @@ def test_concurrent_jobs_encode_the_captions_once(dataset, damsm_folder, tmp_pat
     with ThreadPoolExecutor(3) as jobs:
         made = [jobs.submit(CachedCaptions, damsm, dataset, tmp_path, 12, SINGLE_PROCESS) for _ in range(3)]
     assert {each.result().folder for each in made} == {written[0].folder} and len(written) == 1
+
+
+@pytest.mark.parametrize("name", ["words", "sentences", "tokens", "starts"])
+@pytest.mark.parametrize("size", [0, 130])
+def test_an_empty_or_cut_file_is_written_again(name, size, dataset, damsm_folder, tmp_path, capsys):
+    damsm = Damsm.read(damsm_folder)
+    folder = CachedCaptions(damsm, dataset, tmp_path, 12, SINGLE_PROCESS).folder
+    whole = contents(folder)
+    os.truncate(folder / f"{name}.npy", size)
+    CachedCaptions(damsm, dataset, tmp_path, 12, SINGLE_PROCESS)
+    assert contents(folder) == whole and "encoding the captions again" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_at_any_write_is_one_line_and_the_next_job_succeeds(dataset, damsm_folder, tmp_path):
+    damsm, folder = Damsm.read(damsm_folder), tmp_path / "damsm"
+    few = dataset.with_splits(dataset.indices("train")[:2], dataset.indices("test"), 0)
+    assert check_full_disk(folder, lambda: CachedCaptions(damsm, few, folder, 40, SINGLE_PROCESS)) > 10

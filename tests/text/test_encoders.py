@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dmgan.text.damsm import resized
 from dmgan.text.encoders import TextEncoder, padding_mask, place_means
+from dmgan.text.resizing import resized
 
 
 @pytest.mark.parametrize("side", [1, 2, 4, 8, 12])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dmgan.text.encoders import InceptionImageEncoder, SmallImageEncoder
+from dmgan.text.encoders import EfficientNetLite0ImageEncoder, InceptionImageEncoder, SmallImageEncoder
 from dmgan.text.folded_encoder import folded_encoder
 
 
@@ -20,7 +20,7 @@ def frozen(encoder: nn.Module) -> nn.Module:
     return encoder.double().eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("kind", [SmallImageEncoder, InceptionImageEncoder])
+@pytest.mark.parametrize("kind", [SmallImageEncoder, InceptionImageEncoder, EfficientNetLite0ImageEncoder])
 def test_a_folded_encoder_has_the_values_and_the_gradient_of_the_plain_one(kind):
     torch.manual_seed(0)
     plain = frozen(kind(8))

@@ -18,7 +18,8 @@ from dmgan.options import EngineOptions, MatchingOptions
 from dmgan.runtime.cuda_graph import CudaGraph, NotCapturable, forbidden_host_reads
 from dmgan.runtime.distributed import DistributedContext
 from dmgan.storage.files import read_json
-from dmgan.text.encoders import TextEncoder, build_image_encoder
+from dmgan.text.encoders import EfficientNetLite0ImageEncoder, TextEncoder, build_image_encoder
+from dmgan.text.folded_encoder import folded_encoder
 from dmgan.training import captured_steps, pretrain_damsm, train
 from dmgan.training.engine import EngineRecord, graph_obstacle, resolve_graphs
 from dmgan.training.pretrain_damsm import Pretrainer
@@ -72,6 +73,29 @@ def test_no_step_reads_a_value_of_the_device(name, trainer_of, device_only):
         trainer.model.begin_step(step, 2)
         losses = device_only(trainer.step, *inputs_of(trainer, step))
     assert losses and all(torch.isfinite(loss) for loss in losses.values())
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_pretrained_trunk_is_part_of_a_captured_step(fused, dataset, damsm_folder, captioner_folder, device_only):
+    """The DAMSM loss by EfficientNet-lite0: resizing, normalisation and padding make no constant on the host."""
+    encoder = EfficientNetLite0ImageEncoder(DAMSM.embedding_dim).eval().requires_grad_(False)
+    engine = dataclasses.replace(GRAPHS, fused=fused)
+    trainer = make_trainer("dmgan", dataset, damsm_folder, captioner_folder, CPU, engine)
+    trainer.image_encoder = folded_encoder(encoder) if fused else encoder
+    losses = device_only(trainer.step, *inputs_of(trainer, 0))
+    assert all(torch.isfinite(loss) for loss in losses.values()) and losses["word0"] > 0
+
+
+def test_pretraining_with_the_pretrained_trunk_reads_no_value_of_the_device(dataset, device_only):
+    encoder = EfficientNetLite0ImageEncoder(16)
+    text = TextEncoder(len(dataset.vocabulary), 16, 0.0)
+    pretrainer = Pretrainer(text, encoder, DAMSM, MatchingOptions(), CPU, capturable=True)
+    batch = TrainingBatches(dataset, [32], 4, DAMSM.max_words, 0)[0]
+    mask = torch.arange(batch.tokens.shape[1])[None] >= batch.lengths[:, None]
+    before = encoder.emb_features.weight.clone()
+    losses = device_only(pretrainer.padded_step, batch.images[0], batch.tokens, mask, batch.class_ids)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert not torch.equal(encoder.emb_features.weight, before)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from dmgan.sampling.trained_model import load_run
 from dmgan.storage.files import file_sha256, read_json
 from dmgan.training.checkpoints import Checkpoint
 from tests.conftest import CPU, TRAINING
+from tests.storage.full_disk import check_full_disk
 from tests.training.short_runs import assert_equal_files, assert_restarted, train_briefly, training_stage
 
 
@@ -170,3 +171,16 @@ def test_a_step_that_is_not_finite_records_its_images_and_captions(dataset, trai
     batches = TrainingBatches(dataset, [32], TRAINING.batch_size, TRAINING.max_words, 0)
     assert failure["seed"] == 0 and failure["images"] == batches.rows(failure["step"] - 1).tolist()
     assert "nan" in failure["losses"].values() and len(failure["captions"]) == TRAINING.batch_size
+
+
+def test_a_disk_that_is_full_at_any_write_leaves_the_checkpoint_before(tmp_path):
+    folder = tmp_path / "run"
+
+    def write() -> None:
+        checkpoint = Checkpoint(folder, "test", "fingerprint")
+        checkpoint.recover()
+        for step in range(1, 3):
+            if (saved := checkpoint.load()) is None or saved["step"] < step:
+                checkpoint.save({"step": step, "state": {"weight": torch.arange(40.0)}})
+
+    assert check_full_disk(folder, write) > 4

@@ -5,11 +5,13 @@ import json
 import math
 
 import pytest
+import torch
 
 from dmgan.__main__ import main
 from dmgan.data.batches import TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
+from dmgan.evaluation.pretrained_retrieval import r_precision_of_training_images
 from dmgan.options import (
     CaptionerOptions,
     DamsmOptions,
@@ -17,6 +19,7 @@ from dmgan.options import (
 )
 from dmgan.text.captioner import TrainedCaptioner
 from dmgan.text.damsm import Damsm
+from dmgan.text.efficientnet_lite import SHA256, EfficientNetLite0, load_imagenet_weights
 from dmgan.training.pretrain_captioner import train_captioner
 from dmgan.training.pretrain_damsm import pretrain
 from tests.conftest import CPU, DAMSM
@@ -56,6 +59,39 @@ def test_the_encoders_learn_to_match_images_with_captions(data, tmp_path):
     pretrain(data, tmp_path, DamsmSettings(options), 0, CPU)
     last = read_csv(tmp_path / "history.csv")[-1]
     assert float(last["sentence0"]) < 0.6 * math.log(8) and float(last["word0"]) < 0.6 * math.log(8)
+
+
+def test_the_heads_are_pretrained_on_the_installed_imagenet_weights(data, tmp_path):
+    options = dataclasses.replace(DAMSM, image_encoder="efficientnet-lite0", batch_size=24)  # one step
+    pretrain(data, tmp_path, DamsmSettings(options), 0, CPU)
+    assert json.loads((tmp_path / "options.json").read_text())["inputs"]["efficientnet-lite0"] == SHA256
+    trunk, damsm = EfficientNetLite0(), Damsm.read(tmp_path)
+    load_imagenet_weights(trunk)
+    torch.testing.assert_close(damsm.image_encoder.features.state_dict(), trunk.state_dict(), rtol=0, atol=0)
+    assert damsm.encode_images(torch.zeros(1, 3, 40, 40))[0].shape == (1, options.embedding_dim, 7, 7)
+
+
+@pytest.mark.parametrize("held_out", [0, 6])
+def test_pretraining_ends_with_the_r_precision_of_training_images(
+    held_out, data, dataset, damsm_folder, tmp_path, capfd
+):
+    """Held-out images are not trained on; without any, the measured images are those, and the encoders are equal."""
+    flags = ["--image-encoder", "small", "--image-size", 32, "--width", 4, "--embedding-dim", 16, "--epochs", 1]
+    flags += ["--batch-size", 8, "--threads", 1, "--device", "cpu", "--validation-images", held_out]
+    assert main([str(word) for word in ["pretrain", "--data", data, "--out", tmp_path, *flags]]) == 0
+    found = json.loads((tmp_path / "options.json").read_text())["r_precision"]
+    low, high = found["interval"]
+    assert (
+        found["num_images"] == (held_out or 24) and found["chance"] == 1 and 0 <= low <= found["value"] <= high <= 100
+    )
+    assert "held out" in found["of"] if held_out else "on which the encoders were pretrained" in found["of"]
+    line = f"R-precision {found['value']:.2f} % ({low:.2f} to {high:.2f}) of {held_out or 24} training images"
+    assert line in capfd.readouterr().err
+    names = ("text_encoder.safetensors", "image_encoder.safetensors")
+    same = [(tmp_path / name).read_bytes() == (damsm_folder / name).read_bytes() for name in names]
+    assert same == ([False, False] if held_out else [True, True])
+    hits = r_precision_of_training_images(Damsm.read(tmp_path), dataset, held_out, CPU)
+    assert hits == found, "a pure function of the encoders and the data set"
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "captioner"])

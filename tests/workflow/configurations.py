@@ -9,7 +9,7 @@ import yaml
 from dmgan.models.registry import find
 from tests.paths import CONFIGS
 from tests.project import run
-from workflow.configuration import models_of, validates
+from workflow.configuration import extractors_of, models_of, validates
 
 FILES = ("config.yaml", "full-demo.yaml", "mdsp-grid.yaml", "paper.yaml", "smoke.yaml")
 
@@ -41,11 +41,7 @@ def expected_jobs(config: dict) -> dict[str, int]:
     comparing = [pair for pair in models if find(pair[1]).retrieves and find(pair[1]).ablation_of is None]
     with_captioner = {dataset for dataset, model in models if "captioner" in find(model).needs}
     birds = [dataset for dataset in datasets if config["datasets"][dataset]["source"] == "synthbirds"]
-    with_species = [
-        dataset
-        for dataset in datasets
-        if "species" in config["datasets"][dataset].get("extractors", config["extractors"])
-    ]
+    with_species = [dataset for dataset in datasets if "species" in extractors_of(config, dataset)]
     showing = {dataset for dataset, _ in comparing}
     methods = len(comparing) * seeds * len(config["retrieval"])
     jobs = dict.fromkeys(["prepare", "reference", "evaluate_controls", "tables", "compare"], len(datasets))

@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 
 from dmgan.data.sources.table import every_source
 from dmgan.errors import UserError
+from dmgan.evaluation.networks.table import EXTRACTORS
 from dmgan.models.registry import MODELS
 from dmgan.options import (
     ArchitectureOptions,
@@ -93,6 +94,12 @@ def test_a_data_set_may_give_the_flags_of_its_source(tmp_path):
     assert configuration.preparation_block(complete, "smoke") == config["datasets"]["smoke"]
 
 
+@pytest.mark.parametrize("source", every_source(), ids=lambda source: source.name)
+def test_the_default_extractor_of_photographs_is_pretrained(source):
+    assert set(source.extractors) <= set(EXTRACTORS)
+    assert source.extractors == (("species",) if source.name == "synthbirds" else ("efficientnet-lite0",))
+
+
 def test_what_is_left_out_takes_the_defaults(tmp_path):
     config = read_config("smoke.yaml")
     complete = read_configuration(CONFIGS / "smoke.yaml")
@@ -100,7 +107,7 @@ def test_what_is_left_out_takes_the_defaults(tmp_path):
     assert (
         complete["fold_rule"] == "corrected"
         and complete["caption_words"] == 0
-        and complete["extractors"] == ["species"]
+        and configuration.extractors_of(complete, "smoke") == ["species"]
     )
     assert complete["imported"] == {} and complete["damsm"]["seed"] == 0
 

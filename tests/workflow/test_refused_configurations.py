@@ -6,7 +6,7 @@ from dmgan.errors import UserError
 from tests.data.made_sources import picture, save
 from tests.project import copy_of_project, run
 from tests.workflow.configurations import read_config, write_config
-from workflow.configuration import complete_configuration, read_configuration
+from workflow.configuration import complete_configuration, extractors_of, read_configuration
 
 
 def _unknown_key(config):
@@ -185,15 +185,17 @@ def test_species_need_classes(flags, tmp_path):
     save(tmp_path / "photos" / "a.jpg", picture())
     (tmp_path / "photos" / "captions.jsonl").write_text('{"image": "a.jpg", "captions": ["a bird"]}')
     config = read_config("config.yaml")
-    config["datasets"]["synthbirds"] = {**flags, "root": str(tmp_path / "photos")}
+    config["datasets"]["synthbirds"] = {**flags, "root": str(tmp_path / "photos"), "extractors": ["species"]}
     path = write_config(tmp_path / "photos.yaml", config)
-    refusal = "datasets.synthbirds.extractors: species needs a data set with classes, and synthbirds has none; name"
+    refusal = "datasets.synthbirds.extractors: species needs a data set with classes, and synthbirds has none; name "
+    refusal += r"others, such as extractors: \[efficientnet-lite0\]"
     with pytest.raises(UserError, match=f"photos.yaml: {refusal}"):
         read_configuration(path)
-    config["datasets"]["synthbirds"]["extractors"] = ["inception-tf"]
-    assert read_configuration(write_config(path, config))
+    del config["datasets"]["synthbirds"]["extractors"]
+    complete = read_configuration(write_config(path, config))
+    assert extractors_of(complete, "synthbirds") == ["efficientnet-lite0"]  # the default of photographs needs no class
     if flags["source"] == "folder":
-        del config["datasets"]["synthbirds"]["extractors"]
+        config["datasets"]["synthbirds"]["extractors"] = ["species"]
         text = '{"image": "a.jpg", "captions": ["a bird"], "class": "wren"}'
         (tmp_path / "photos" / "captions.jsonl").write_text(text)
         assert read_configuration(write_config(path, config))

@@ -76,6 +76,8 @@ class Source:
     input_folders: Callable[[dict], list[Path]] = lambda options: []
     has_classes: Callable[[dict], bool] = lambda options: True  # images have classes, which a classifier learns
     published: PublishedSet | None = None  # the papers' data set that comes from this source
+    # Feature extractors of configurations that name none: an ImageNet network for photographs.
+    extractors: tuple[str, ...] = ("efficientnet-lite0",)
     has_attributes: bool = False  # captions name attributes, and dataset.json stores their true values
 
     def options(self, given: Mapping[str, object]) -> dict[str, object]:

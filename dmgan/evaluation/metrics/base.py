@@ -41,6 +41,7 @@ class Facts:
     worse_with_fewer: bool = False  # fewer images, on either side, make the number worse
     in_validation: bool = False  # measured on validation images during training, by `value`
     bootstrap_is_of_value: bool = True  # false: the bootstrap estimates another quantity and is not in tables
+    is_share: bool = False  # a share of images, between 0 and 1; percentages are shares too
     collapsed_below: float | None = None  # below this value a model generates one image, or few
     protocol: tuple[str, ...] = ()  # protocol fields in addition to those of the reader
     controls_may_differ: tuple[str, ...] = ()  # protocol fields in which a control row may differ from the models
@@ -49,6 +50,18 @@ class Facts:
     def reads_reference(self) -> bool:
         """Whether the metric compares with real images."""
         return "reference" in self.protocol
+
+    @property
+    def largest(self) -> float | None:
+        """The largest possible value of a share, 1 or 100 percent; None for other metrics."""
+        return 100.0 if self.unit == "%" else 1.0 if self.is_share else None
+
+    def clipped(self, interval: tuple[float, float], over: str) -> tuple[tuple[float, float], str]:
+        """Return an interval and its description; the interval of a share is clipped to its possible values."""
+        if self.largest is None:
+            return interval, over
+        low, high = (min(max(end, 0.0), self.largest) for end in interval)
+        return (low, high), f"{over}, clipped to 0 ... {self.largest:g}"
 
 
 class Result(NamedTuple):

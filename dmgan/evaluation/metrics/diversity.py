@@ -21,7 +21,7 @@ class Diversity(FeatureMetric):
         "diversity", "", LIBRARY, decimals=3, collapsed_below=0.1, protocol=(*REFERENCE_PROTOCOL, "library"),
         controls_may_differ=CONTROL_REFERENCE,
     )  # fmt: skip
-    extractors = ("species",)
+    extractors = ("species", "efficientnet-lite0")
 
     def compute(self, measurement: Measurement) -> Result:
         from dmgan.evaluation.statistics.pairwise import diversity

@@ -30,7 +30,7 @@ class FrechetInceptionDistance(FeatureMetric):
         "FID", "down", LIBRARY, on_extractor_scale=True, moves_with_images=True, worse_with_fewer=True,
         in_validation=True, protocol=(*REFERENCE_PROTOCOL, "library"), controls_may_differ=CONTROL_REFERENCE,
     )  # fmt: skip
-    extractors = ("species", "inception-tf", "clean", "torchvision", "torchvision-released")
+    extractors = ("species", "efficientnet-lite0", "inception-tf", "clean", "torchvision", "torchvision-released")
 
     @classmethod
     def build(cls, networks: "EvaluationNetworks") -> list[Metric]:

@@ -20,7 +20,7 @@ class KernelInceptionDistance(FeatureMetric):
         protocol=(*REFERENCE_PROTOCOL, "library", "subsets", "subset_size"),
         controls_may_differ=(*CONTROL_REFERENCE, "subset_size"),
     )  # fmt: skip
-    extractors = ("species", "inception-tf", "clean")
+    extractors = ("species", "efficientnet-lite0", "inception-tf", "clean")
 
     def compute(self, measurement: Measurement) -> Result:
         from dmgan.evaluation.statistics import kernel

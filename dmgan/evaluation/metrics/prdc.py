@@ -14,9 +14,9 @@ from dmgan.evaluation.statistics.folds import fold_order
 LIBRARY = "this project's (equal to prdc's)"
 
 
-def _facts(name: str) -> Facts:
+def _facts(name: str, is_share: bool = True) -> Facts:
     return Facts(
-        name, "up", LIBRARY, decimals=3, moves_with_images=True,
+        name, "up", LIBRARY, decimals=3, moves_with_images=True, is_share=is_share,
         protocol=(*REFERENCE_PROTOCOL, "library", "neighbours"), controls_may_differ=CONTROL_REFERENCE,
     )  # fmt: skip
 
@@ -24,7 +24,7 @@ def _facts(name: str) -> Facts:
 class _ManifoldMetric(FeatureMetric):
     """Base of the four metrics, which share one computation of neighbourhoods."""
 
-    extractors = ("species", "inception-tf", "clean", "torchvision")
+    extractors = ("species", "efficientnet-lite0", "inception-tf", "clean", "torchvision")
 
     def compute(self, measurement: Measurement) -> Result:
         from dmgan.evaluation.statistics.manifolds import manifold_scores
@@ -57,7 +57,7 @@ class Recall(_ManifoldMetric):
 class Density(_ManifoldMetric):
     """Number of real neighbourhoods that hold a generated image, over k."""
 
-    facts = _facts("density")
+    facts = _facts("density", is_share=False)
 
 
 class Coverage(_ManifoldMetric):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dmgan.data.dataset import PreparedDataset
     from dmgan.evaluation.networks.caption_encoder import CaptionEncoder
     from dmgan.evaluation.networks.loaded import EvaluationNetworks
+    from dmgan.evaluation.statistics.uncertainty import Bootstrap
 
 
 class RPrecision(Metric):
@@ -60,6 +61,14 @@ class RPrecision(Metric):
             hits=hits.astype(np.int64),
             counts=counts.astype(np.int64),
         )
+
+    def share(self, measurement: Measurement) -> "Bootstrap":
+        """Return the value over all images and its interval, for image sets of any size."""
+        from dmgan.evaluation.statistics.uncertainty import bootstrap_share
+
+        hits = self._hits(measurement)
+        seed = measurement.options.seed
+        return bootstrap_share(hits, np.ones(len(hits)), measurement.subject.test_images, seed)
 
     def value(self, measurement: Measurement) -> float:
         return float(100 * self._hits(measurement).mean())

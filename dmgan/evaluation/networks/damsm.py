@@ -29,7 +29,7 @@ class DamsmEmbeddings(FeatureExtractor):
     """The DAMSM's image embeddings."""
 
     packages = ("torch",)
-    code = ("dmgan.text.damsm", "dmgan.text.encoders")
+    code = ("dmgan.text.damsm", "dmgan.text.encoders", "dmgan.text.efficientnet_lite", "dmgan.text.resizing")
 
     def __init__(self, encoders: Damsm, name: str, description: str):
         self.name, self._encoders = name, encoders

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _FOLDER = "dmgan.evaluation.networks"
 EXTRACTORS = {
     "species":              "species:SpeciesFeatures",
+    "efficientnet-lite0":   "efficientnet_lite0:EfficientNetLite0Features",
     "inception-tf":         "inception_tf:TfInception",
     "clean":                "inception_clean:CleanInception",
     "torchvision":          "inception_torchvision:TorchvisionInception",
@@ -21,6 +22,7 @@ EXTRACTORS = {
     "openai-released":      "inception_openai:OpenaiInception",
     "birds-released":       "inception_birds:BirdLogits",
 }  # fmt: skip
+WITHOUT_INCEPTION = ("species", "efficientnet-lite0")  # extractors that take a fraction of an Inception pass
 
 
 def read_extractors(names: tuple[str, ...], inputs: "ExtractorInputs") -> "dict[str, FeatureExtractor]":

@@ -9,7 +9,8 @@ _ARROWS = {"up": " ↑", "down": " ↓", "": ""}
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$", "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}", "<": r"$<$", ">": r"$>$", "−": r"$-$",
+    "↓": r"$\downarrow$", "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}", "¶": r"\P{}", "<": r"$<$", ">": r"$>$",
+    "−": r"$-$",
 }  # fmt: skip
 
 

@@ -17,11 +17,12 @@ from dmgan.report.tables.paper_tables import (
     title_of,
 )
 
-DAGGER, DOUBLE_DAGGER, SECTION = "†", "‡", "§"
+DAGGER, DOUBLE_DAGGER, SECTION, PILCROW = "†", "‡", "§", "¶"
 MEANINGS = {
     DAGGER: "a control that should lose ranks before the model",
     DOUBLE_DAGGER: "ranks before real test images",
     SECTION: "the nearest training images rank before the model",
+    PILCROW: "the metric cannot tell real images from real images with shuffled captions",
 }
 _FOLD = 3000  # images per fold in the papers
 _PUBLISHED_SPREAD = {"R-precision": "ten folds of one image set"}  # DM-GAN, section 4; not stated for IS
@@ -111,10 +112,27 @@ class Marks:
             yield SECTION
 
     def of_column(self, metric: str) -> tuple[str, ...]:
-        """Return the marks of a column: all marks of its models' cells."""
+        """Return the marks of a column: all marks of its models' cells, and PILCROW if the metric cannot tell."""
         values = self.results.model_values(metric).values()
         carried = {mark for value in values for mark in self._of_value(metric, value)}
+        if self.unable(metric):
+            carried.add(PILCROW)
         return tuple(mark for mark in MEANINGS if mark in carried)
+
+    def unable(self, metric: str) -> bool:
+        """Return whether a metric that reads captions cannot tell real images with their own from shuffled captions.
+
+        It cannot if real images do not score better by more than their intervals: the intervals overlap, or shuffled
+        captions score better.
+        """
+        controls = self.controls(metric)
+        if not facts_of(metric_of(metric)).reads_captions or not {"real", "shuffled"} <= controls.keys():
+            return False
+        real, _ = controls["real"].clustered(metric)
+        shuffled, _ = controls["shuffled"].clustered(metric)
+        if real is None or shuffled is None:
+            return False
+        return not (real[0] > shuffled[1] if better(metric) == "up" else real[1] < shuffled[0])
 
     def of_published(self, found: Published) -> Iterator[str]:
         """Yield the number of the remark on a published cell."""
@@ -160,6 +178,7 @@ def table_notes(results: Results, marks: Marks) -> list[Note]:
         *_network_notes(results),
         *_spread_notes(results, marks),
         *_impossible_spread_notes(results),
+        *_unable_notes(results, marks),
         *_wrong_control_notes(results, marks),
         *_exceeded_notes(results, marks),
         *_nearest_notes(results, marks),
@@ -233,6 +252,24 @@ def _impossible_spread_notes(results: Results) -> Iterator[Note]:
         beside = "Do not compare it with a ± over folds of another size."
         what = "Published ± of R-precision that cannot be over ten folds of 30,000 images"
         yield Note("", f"{what}: {'; '.join(entries)}. {beside}")
+
+
+def _unable_notes(results: Results, marks: Marks) -> Iterator[Note]:
+    """Yield the note on metrics whose scorer cannot tell whether a caption is an image's own."""
+    entries = []
+    for metric in filter(marks.unable, results.columns):
+        real, shuffled = (
+            f"{results.shown(metric, each.value)} [{', '.join(results.shown(metric, end) for end in interval)}]"
+            for each in (marks.controls(metric)[name] for name in ("real", "shuffled"))
+            for interval in [each.clustered(metric)[0]]
+        )
+        entries.append(f"{metric}, real images {real}, shuffled captions {shuffled}")
+    if entries:
+        yield Note(
+            PILCROW,
+            f"Unable to tell: real images with their own captions score no better than with shuffled captions, by "
+            f"their intervals ({'; '.join(entries)}). By this column no models can be compared.",
+        )
 
 
 def _wrong_control_notes(results: Results, marks: Marks) -> Iterator[Note]:
@@ -333,7 +370,7 @@ def _adversarial_notes(results: Results) -> Iterator[Note]:
 
 
 def _chance_notes(results: Results) -> Iterator[Note]:
-    """Yield the notes on chance levels and on the accuracy of the attribute classifier."""
+    """Yield the notes on chance levels and on the accuracy of the classifiers."""
     chances = {metric: results.measured.chance(metric) for metric in results.columns}
     entries = [f"{results.shown(metric, value)} on {metric}" for metric, value in chances.items() if value is not None]
     if entries:
@@ -348,6 +385,23 @@ def _chance_notes(results: Results) -> Iterator[Note]:
             "",
             f"The {scorer} is correct on {100 * accuracy:.2f} % of the caption attributes of real test images, of "
             f"species not seen in training; a model's value above this reflects the {scorer}, not the images.",
+        )
+    yield from _classifier_notes(results)
+
+
+def _classifier_notes(results: Results) -> Iterator[Note]:
+    """Yield the note on the accuracy of the classifier whose features the columns read."""
+    columns: dict[tuple[str, float], list[str]] = {}
+    for metric in results.columns:
+        protocol = results.measured.protocol(metric) or {}
+        if protocol.get("feature_network_accuracy") is not None:
+            key = (str(protocol["feature_network"]), float(protocol["feature_network_accuracy"]))
+            columns.setdefault(key, []).append(metric)
+    for (network, accuracy), metrics in columns.items():
+        yield Note(
+            "",
+            f"{_listed(metrics)}: the {network} names the class of {100 * accuracy:.1f} % of real images of its "
+            "classes that it was not trained on.",
         )
 
 

@@ -10,7 +10,7 @@ from dmgan.report.published import Published
 from dmgan.report.results import RELEASED, Summary, metric_of, read_measured, scorer_of
 from dmgan.report.tables.external_notes import external_notes
 from dmgan.report.tables.markup import Cell, Column, Row, Table, to_latex, to_markdown
-from dmgan.report.tables.notes import MEANINGS, Marks, published_spread, table_caption, table_notes
+from dmgan.report.tables.notes import MEANINGS, PILCROW, Marks, published_spread, table_caption, table_notes
 from dmgan.report.tables.paper_tables import CONTROL_TITLES, LAYOUTS, Results, better, is_better
 from dmgan.report.tables.weights import weights_notes, weights_of
 from dmgan.storage import files
@@ -149,7 +149,7 @@ def _tidy(results: Results) -> list[dict[str, object]]:
             if summary is None:
                 note = _why_missing(results, method.model, metric)
             else:
-                note = _meanings(marks.of_model(metric, summary))
+                note = _meanings([*marks.of_model(metric, summary), *[PILCROW] * marks.unable(metric)])
             row = _own_row(results, method.title, metric, summary, note)
             rows.append(row | {"weights": weights_of(results.measured.models.get(method.model, []))})
     for name in CONTROLS:
@@ -162,7 +162,7 @@ def _tidy(results: Results) -> list[dict[str, object]]:
     return rows
 
 
-def _meanings(marks: Iterator[str]) -> str:
+def _meanings(marks: Sequence[str]) -> str:
     return "; ".join(MEANINGS[mark] for mark in marks if mark in MEANINGS)
 
 

@@ -40,7 +40,7 @@ def test_facts_are_complete(name):
     assert facts.library and isinstance(facts.library, str)
     assert isinstance(facts.decimals, int) and 0 <= facts.decimals <= 6
     flags = [getattr(facts, each.name) for each in fields(Facts) if each.type is bool]
-    assert len(flags) == 6 and all(isinstance(each, bool) for each in flags)
+    assert len(flags) == 7 and all(isinstance(each, bool) for each in flags)
     assert re.fullmatch(r"[A-Za-z][A-Za-z -]*", name)  # a key is NAME(READER)
     assert set(facts.controls_may_differ) <= set(facts.protocol)
     assert len(set(facts.protocol)) == len(facts.protocol)
@@ -96,6 +96,18 @@ def test_the_metrics_of_metrics_json_are_in_the_order_of_the_table(measured):
 def test_an_unknown_metric_is_refused():
     with pytest.raises(UserError, match="metric 'LPIPS': unknown; known metrics are IS, FID, KID"):
         facts_of("LPIPS")
+
+
+def test_intervals_of_shares_stay_within_their_possible_values():
+    shares = {name: facts_of(name).largest for name in metrics() if facts_of(name).largest is not None}
+    assert shares == {
+        "precision": 1, "recall": 1, "coverage": 1, "R-precision": 100, "attribute accuracy": 100, "SOA-C": 100,
+        "SOA-I": 100,
+    }  # fmt: skip
+    assert facts_of("precision").clipped((-0.02, 1.01), "folds") == ((0.0, 1.0), "folds, clipped to 0 ... 1")
+    assert facts_of("R-precision").clipped((0.4, 101.0), "seeds") == ((0.4, 100.0), "seeds, clipped to 0 ... 100")
+    assert facts_of("density").clipped((-0.1, 1.4), "folds") == ((-0.1, 1.4), "folds")
+    assert facts_of("FID").clipped((-3.0, 400.0), "folds") == ((-3.0, 400.0), "folds")
 
 
 @pytest.mark.parametrize(

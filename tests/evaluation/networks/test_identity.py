@@ -17,6 +17,7 @@ from dmgan.evaluation.networks.bird_inception import BirdInception
 from dmgan.evaluation.networks.clip import ClipEncoder
 from dmgan.evaluation.networks.damsm import DamsmEmbeddings
 from dmgan.evaluation.networks.detector import DetectedObjects, FasterRcnn
+from dmgan.evaluation.networks.efficientnet_lite0 import EfficientNetLite0Features
 from dmgan.evaluation.networks.inception_2015 import Inception2015
 from dmgan.evaluation.networks.inception_birds import BirdLogits
 from dmgan.evaluation.networks.inception_clean import CleanInception
@@ -46,10 +47,10 @@ def weights(tmp_path_factory):
     return {name: read_weights(folder / f"{name}.pth") for name in ("torchvision", "2015")}
 
 
-def inception_damsm() -> Damsm:
-    """A DAMSM with the Inception trunk and random weights."""
-    options = DamsmOptions(embedding_dim=16)
-    image_encoder = build_image_encoder("inception", 16, options.width).eval().requires_grad_(False)
+def damsm_with(trunk: str) -> Damsm:
+    """A DAMSM with a large trunk and random weights."""
+    options = DamsmOptions(image_encoder=trunk, embedding_dim=16)
+    image_encoder = build_image_encoder(trunk, 16, options.width).eval().requires_grad_(False)
     return Damsm(TextEncoder(5, 16, 0.0), image_encoder, None, options, {})
 
 
@@ -63,6 +64,7 @@ def extractors(
     detector = fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, min_size=32, max_size=32)
     return {
         "species": SpeciesFeatures(classifier.TrainedClassifier.read(classifier_folder, CPU)),
+        "efficientnet-lite0": EfficientNetLite0Features(CPU),
         "inception-tf": TfInception(inception),
         "clean": CleanInception(inception),
         "openai-released": OpenaiInception(inception),
@@ -71,7 +73,8 @@ def extractors(
         "torchvision-released": ReleasedTorchvisionInception(weights["torchvision"], CPU),
         "attributes": AttributeClassifier.read(attributes_folder, dataset, CPU),
         "small DAMSM": DamsmEmbeddings(Damsm.read(damsm_folder), "damsm", "DAMSM"),
-        "DAMSM with Inception": DamsmEmbeddings(inception_damsm(), "damsm", "DAMSM"),
+        "DAMSM with Inception": DamsmEmbeddings(damsm_with("inception"), "damsm", "DAMSM"),
+        "DAMSM with EfficientNet": DamsmEmbeddings(damsm_with("efficientnet-lite0"), "damsm", "DAMSM"),
         "CLIP": ClipEncoder(*clip_files, CPU).extractor,
         "detector": DetectedObjects(FasterRcnn(detector, "")),
     }
@@ -95,7 +98,15 @@ def modules_run(extractor: FeatureExtractor) -> set[str]:
     return {module for module in found if module.startswith("dmgan.")}
 
 
-NAMES = (*EXTRACTORS, "attributes", "small DAMSM", "DAMSM with Inception", "CLIP", "detector")
+NAMES = (
+    *EXTRACTORS,
+    "attributes",
+    "small DAMSM",
+    "DAMSM with Inception",
+    "DAMSM with EfficientNet",
+    "CLIP",
+    "detector",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

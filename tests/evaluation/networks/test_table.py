@@ -13,7 +13,9 @@ from tests.conftest import CPU
 
 @pytest.mark.parametrize("names", [("inception-tf", "inception-tf"), ("resnet",)])
 def test_extractors_are_known_and_named_once(names, tmp_path):
-    with pytest.raises(UserError, match="unknown or repeated name; known extractors are species, inception-tf, clean"):
+    with pytest.raises(
+        UserError, match="unknown or repeated name; known extractors are species, efficientnet-lite0, inception-tf"
+    ):
         read_extractors(names, ExtractorInputs(None, tmp_path, CPU))
 
 

@@ -40,5 +40,6 @@ SOURCE = Source(
     captions_per_image=10,
     words_per_caption=12,
     rate="birds",
+    extractors=("species",),
     has_attributes=True,
 )

@@ -1,0 +1,39 @@
+"""Extractor `efficientnet-lite0`: pooled features of an ImageNet network that is installed with the project.
+
+For photographs where no Inception weights can be downloaded. Its distances are on another scale than Inception's.
+"""
+
+import torch
+from torch import Tensor
+
+from dmgan.evaluation.networks.base import CODEC, ExtractorInputs, FeatureExtractor, signed
+from dmgan.text.efficientnet_lite import CHANNELS, NAME, SHA256, SIDE, EfficientNetLite0, load_imagenet_weights, pooled
+from dmgan.text.folded_encoder import folded_encoder
+
+
+class EfficientNetLite0Features(FeatureExtractor):
+    """Features of EfficientNet-lite0, averaged over its 7x7 map."""
+
+    name = NAME
+    packages = ("torch", "timm")
+    code = ("dmgan.text.efficientnet_lite", "dmgan.text.folded_encoder", "dmgan.text.resizing")
+
+    def __init__(self, device: torch.device):
+        network = EfficientNetLite0()
+        load_imagenet_weights(network)
+        self._network = folded_encoder(network.to(device).eval().requires_grad_(False))
+        protocol = {
+            "feature_network": "EfficientNet-lite0 (ImageNet), which is not Inception",
+            "feature_network_sha256": SHA256,
+            "resize": f"to {SIDE} px, bilinear with antialiasing, where the side differs",
+            "input_range": "mean 127, sd 128 grey levels",
+            "codec": CODEC,
+        }
+        super().__init__({"features": CHANNELS}, protocol)
+
+    @classmethod
+    def read(cls, inputs: ExtractorInputs) -> "EfficientNetLite0Features":
+        return cls(inputs.device)
+
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        return {"features": pooled(self._network(signed(batch)))}

@@ -1,0 +1,265 @@
+"""Verification of a results folder: every file against its recorded hash, every result against its inputs there."""
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import permutations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dmgan.data.checksums import altered_files
+from dmgan.errors import UserError
+from dmgan.evaluation.feature_store import rows_sha256
+from dmgan.evaluation.image_blocks import pixels_sha256
+from dmgan.evaluation.image_sets import sampled_files
+from dmgan.report.verify_tables import table_findings
+from dmgan.storage.files import file_sha256, read_json
+from dmgan.storage.seals import FILES, seal_is_whole
+from dmgan.storage.weights import check_weights
+from dmgan.training.checkpoints import CHECKPOINT, PREVIOUS, has_its_hash
+from dmgan.training.train import WEIGHTS
+
+OK, STALE, ALTERED, ORPHANED = "ok", "stale", "altered", "orphaned"
+_SKIPPED = ("mlflow", "logs", "benchmarks")  # folders of RESULTS that hold no results
+
+
+class Finding(NamedTuple):
+    """State of a file or folder, and the reason if it is not OK."""
+
+    state: str  # OK; ALTERED: other bytes than were written; STALE: of other inputs; ORPHANED: its inputs are not there
+    path: Path
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.state:<8} {self.path}: {self.what}"
+
+
+class _Results:
+    """The results below a folder, by kind, and the hashes of what they may have been made from."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.datasets: dict[Path, dict] = {}
+        self.runs: dict[Path, dict] = {}
+        self.images: dict[Path, dict] = {}
+        self.features: dict[Path, dict] = {}
+        self.evaluations: dict[Path, dict] = {}  # by file; all others by folder
+        self.references: dict[Path, dict] = {}
+        self.weights: list[Path] = []
+        self.checkpoints: list[Path] = []
+        self.tables: list[Path] = []
+        self.unreadable: list[Finding] = []
+        for place, folders, names in os.walk(folder):
+            folders[:] = sorted(each for each in folders if not each.startswith(".") and each not in _SKIPPED)
+            for name in sorted(names):
+                if not name.startswith("."):
+                    self._add(Path(place, name))
+
+    def _add(self, path: Path) -> None:
+        if path.suffix == ".safetensors":
+            self.weights.append(path)
+        elif path.name in (CHECKPOINT, PREVIOUS):
+            self.checkpoints.append(path)
+        elif path.name == "measures.csv":
+            self.tables.append(path.parent)
+        elif path.suffix == ".json":
+            self._add_json(path)
+
+    def _add_json(self, path: Path) -> None:
+        try:
+            content = read_json(path, "make it again")
+        except UserError as error:
+            self.unreadable.append(Finding(ALTERED, path, str(error).removeprefix(f"{path}: ")))
+            return
+        if not isinstance(content, dict):  # captions.json, mlflow.json
+            return
+        if path.name == "dataset.json":
+            self.datasets[path.parent] = content
+        elif path.name == "options.json":
+            self.runs[path.parent] = content
+        elif path.name == "reference.json":
+            self.references[path.parent] = content
+        elif path.name == "manifest.json" and "generator_sha256" in content:
+            self.images[path.parent] = content
+        elif path.name == "manifest.json" and "done" in content:
+            self.features[path.parent] = content
+        elif {"schema", "subject", "metrics"} <= content.keys():
+            self.evaluations[path] = content
+
+    @cached_property
+    def weights_sha256(self) -> dict[Path, str]:
+        """SHA-256 of every file of weights."""
+        return {path: file_sha256(path) for path in self.weights}
+
+    def data_state(self, sha256: object, user: Path, folder: Path | None = None) -> tuple[str, str] | None:
+        """Return the state and reason of a result made from a data set with these hashes; None: it is there.
+
+        folder: of the data set, if the result records it.
+        """
+        if sha256 is None or sha256 in [each.get("sha256") for each in self.datasets.values()]:
+            return None
+        if folder is not None and (folder / "dataset.json").exists():
+            recorded = _recorded_hashes(folder)
+            return None if recorded == sha256 else (STALE, f"{folder} changed after it was made from it")
+        first = user.relative_to(self.folder).parts[0]
+        if near := [each for each in self.datasets if each.name == first]:
+            return STALE, f"{near[0]} is another data set than the one it was made from"
+        return ORPHANED, "the data set that it was made from is not there"
+
+    def weights_state(self, sha256: str | None, near: Iterable[Path]) -> tuple[str, str] | None:
+        """Return the state and reason of a result made with weights of this hash; None: they are there."""
+        if sha256 is None or sha256 in self.weights_sha256.values():
+            return None
+        if there := [path for path in near if path.exists()]:
+            return STALE, f"{there[0]} changed after it was made with it"
+        return ORPHANED, f"the weights that it was made with are not there (SHA-256 {sha256[:12]}...)"
+
+
+def _recorded_hashes(folder: Path) -> object:
+    """Return the hashes that a prepared data set records of its files; None if dataset.json is damaged."""
+    try:
+        return read_json(folder / "dataset.json", "prepare it again").get("sha256")
+    except (UserError, AttributeError):
+        return None
+
+
+def verify(folder: Path) -> Iterator[Finding]:
+    """Yield the findings on every prepared data set, run, image set, evaluation and table below `folder`.
+
+    UserError if the folder is missing or holds none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is not a folder; give a folder of results, such as results")
+    results = _Results(folder)
+    kinds = [
+        (results.datasets, _dataset), (results.runs, _run), (results.images, _images), (results.features, _features),
+        (results.references, _reference), (results.evaluations, _evaluation),
+    ]  # fmt: skip
+    if not any(found for found, _ in kinds) and not results.unreadable and not results.tables:
+        raise UserError(f"{folder}: holds no results; give a folder of results, such as results")
+    yield from results.unreadable
+    for found, check in kinds:
+        for path, content in found.items():
+            bad = []
+            try:
+                for finding in check(results, path, content):
+                    bad.append(finding)
+            except (KeyError, TypeError, AttributeError, IndexError) as error:
+                bad.append(Finding(ALTERED, path, f"an entry is missing or of another type ({error!r})"))
+            yield from bad or [Finding(OK, path, _WHAT[check])]
+    yield from _checkpoints(results)
+    for tables in results.tables:
+        yield from (Finding(*each) for each in table_findings(tables))
+
+
+def _sealed(path: Path, content: dict) -> Iterator[Finding]:
+    """Yield findings on the seal of a result in `path`, and on the files whose hashes it states."""
+    if not seal_is_whole(content):
+        yield Finding(ALTERED, path, "its content is not the one that was written")
+    for name in altered_files(path.parent, content.get(FILES, {})):
+        yield Finding(ALTERED, path.parent / name, f"its bytes are not those that {path.name} records")
+
+
+def _dataset(results: _Results, folder: Path, content: dict) -> Iterator[Finding]:
+    yield from _sealed(folder / "dataset.json", content)
+    for name in altered_files(folder, content["sha256"]):
+        yield Finding(ALTERED, folder / name, "its bytes are not those that were prepared")
+
+
+def _run(results: _Results, folder: Path, content: dict) -> Iterator[Finding]:
+    yield from _sealed(folder / "options.json", content)
+    for path in sorted({*folder.glob("*.safetensors"), *folder.glob("snapshots/*.safetensors")}):
+        try:
+            check_weights(path, "train it again")
+        except UserError as error:
+            yield Finding(ALTERED, path, str(error).removeprefix(f"{path}: "))
+    inputs = content["inputs"]
+    data = folder / content["data_folder"] if "data_folder" in content else None
+    if state := results.data_state(inputs.get("data"), folder, data):
+        yield Finding(state[0], folder, state[1])
+    encoders = folder / content["damsm_folder"] if "damsm_folder" in content else None
+    for name, sha256 in (inputs.get("damsm") or {}).items():
+        there = encoders / name if encoders is not None else None
+        if there is not None and there.exists():
+            if file_sha256(there) != sha256:
+                yield Finding(STALE, folder, f"{there} changed after it was trained with it")
+        elif encoders is not None or (name.endswith(".safetensors") and sha256 not in results.weights_sha256.values()):
+            yield Finding(ORPHANED, folder, f"{name}, of the encoders that it was trained with, is not there")
+    if isinstance(inputs.get("captioner"), str) and (state := results.weights_state(inputs["captioner"], ())):
+        yield Finding(state[0], folder, state[1])
+
+
+def _images(results: _Results, folder: Path, content: dict) -> Iterator[Finding]:
+    yield from _sealed(folder / "manifest.json", content)
+    near = [folder.parent / WEIGHTS, folder.parent / "run" / WEIGHTS]
+    if state := results.weights_state(content["generator_sha256"], near):
+        yield Finding(state[0], folder, state[1])
+    if state := results.data_state(content["data_sha256"], folder):
+        yield Finding(state[0], folder, state[1])
+
+
+def _features(results: _Results, folder: Path, content: dict) -> Iterator[Finding]:
+    try:
+        arrays = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))]
+    except (OSError, ValueError, EOFError) as error:
+        yield Finding(ALTERED, folder, f"stored features are cut or unreadable ({error})")
+        return
+    for chunk, done in enumerate(content["done"]):
+        rows = [each[chunk * content["chunk"] : (chunk + 1) * content["chunk"]] for each in arrays]
+        if done is not None and done["rows"] not in map(rows_sha256, permutations(rows)):
+            yield Finding(ALTERED, folder, f"features from image {chunk * content['chunk']} on are not those computed")
+
+
+def _reference(results: _Results, folder: Path, content: dict) -> Iterator[Finding]:
+    yield from _sealed(folder / "reference.json", content)
+    if state := results.data_state(content["data"], folder):
+        yield Finding(state[0], folder, state[1])
+
+
+def _evaluation(results: _Results, path: Path, content: dict) -> Iterator[Finding]:
+    yield from _sealed(path, content)
+    inputs = content["inputs"]
+    if state := results.data_state(inputs["data"], path):
+        yield Finding(state[0], path, state[1])
+    if content["subject"]["kind"] != "model":
+        return
+    generator = inputs["generator_sha256"]
+    if state := results.weights_state(generator, [path.parent / WEIGHTS, path.parent / "run" / WEIGHTS]):
+        yield Finding(state[0], path, state[1])
+    wanted = (generator, inputs["sampling_seed"], "made_for" in content["subject"], content["subject"]["num_images"])
+    measured = [folder for folder, manifest in results.images.items() if _identity(manifest) == wanted]
+    if not measured:
+        yield Finding(ORPHANED, path, "the images that it measured are not there")
+        return
+    try:
+        sums = {pixels_sha256(sampled_files(folder, results.images[folder])) for folder in measured}
+    except UserError as error:
+        yield Finding(ALTERED, measured[0], str(error))
+        return
+    if inputs["images_sha256"] not in sums:
+        yield Finding(STALE, path, f"the images in {measured[0]} are not those that it measured")
+
+
+def _identity(manifest: dict) -> tuple[object, ...]:
+    """Return what tells the image sets of a generator apart."""
+    return manifest["generator_sha256"], manifest["seed"], "soa_classes" in manifest, len(manifest["images"])
+
+
+def _checkpoints(results: _Results) -> Iterator[Finding]:
+    for path in results.checkpoints:
+        whole = has_its_hash(path)
+        what = "checkpoint" if whole else "its bytes changed after it was written"
+        yield Finding(OK if whole else ALTERED, path, what)
+
+
+_WHAT = {
+    _dataset: "prepared data set",
+    _run: "training run",
+    _images: "sampled images",
+    _features: "stored features",
+    _reference: "reference of the real test images",
+    _evaluation: "metrics",
+}
