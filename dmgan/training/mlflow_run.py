@@ -86,7 +86,7 @@ class MlflowRun:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             if not self._failed:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                log(f"MLflow, {self._uri}: {reason}; the work goes on, and what is missing there is sent later")
+                log(f"MLflow, {self._uri}: {reason}; the job continues, and what is missing there is sent later")
             self._failed = True
             return
         if self._failed:

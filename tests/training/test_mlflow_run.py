@@ -157,7 +157,7 @@ def test_a_database_that_fails_costs_one_warning_and_the_next_run_sends_everythi
     broken = database(tmp_path)
     log_everything(broken, tmp_path, f"after {database.__name__}")
     warned = capfd.readouterr().err
-    assert warned.count("the work goes on") == 1 and warned.count("run the same command again") == 1
+    assert warned.count("the job continues") == 1 and warned.count("run the same command again") == 1
     log_everything(uri, tmp_path, f"after {database.__name__}")
     assert_complete(uri, f"after {database.__name__}")
 
@@ -185,7 +185,7 @@ def test_a_database_that_fails_for_a_while_gets_everything_later(uri, tmp_path, 
     job.close()
     assert_complete(uri, "for a while")
     said = capfd.readouterr().err
-    assert said.count("database is locked; the work goes on") == 1 and said.count("answers again") == 1
+    assert said.count("database is locked; the job continues") == 1 and said.count("answers again") == 1
 
 
 def test_a_silent_server_costs_seconds_and_one_warning(tmp_path, monkeypatch, capfd):
@@ -196,4 +196,4 @@ def test_a_silent_server_costs_seconds_and_one_warning(tmp_path, monkeypatch, ca
         for row in ROWS:
             job.log_history([row])
         assert time.monotonic() - started < 20
-    assert capfd.readouterr().err.count("the work goes on") == 1
+    assert capfd.readouterr().err.count("the job continues") == 1
