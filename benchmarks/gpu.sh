@@ -1,7 +1,8 @@
 #!/bin/bash
 # Run the tests and benchmarks of a GPU, each with a time limit, in some ten minutes: benchmarks/gpu.sh [FOLDER]
 # FOLDER (default results/gpu) gets what each of them prints, and the results of the benchmarks as soon as they are there.
-# No step needs Snakemake, MLflow or a download; a step that fails or takes too long does not stop the next one.
+# Needs the packages of `pip install .` and pytest; no step needs Snakemake, MLflow or a download. A step that fails or takes
+# too long does not stop the next one.
 set -u
 out=${1:-results/gpu}
 mkdir -p "$out"
