@@ -73,7 +73,7 @@ site: setup  ## the documentation as a web site, site/index.html
 
 lock: setup  ## resolve the dependencies of pyproject.toml again
 	python -m pip install --quiet uv
-	uv pip compile pyproject.toml --extra workflow --extra tests --extra site --output-file requirements.lock --upgrade --universal --fork-strategy fewest \
+	uv pip compile pyproject.toml --extra workflow --extra tests --extra site --extra serve --extra hub --extra fuzz --extra cluster --output-file requirements.lock --upgrade --universal --fork-strategy fewest \
 	    --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 
 clean:  ## drop the environment and caches; results/ stays
