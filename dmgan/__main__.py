@@ -14,6 +14,7 @@ import traceback
 from dmgan import __version__
 from dmgan.errors import UserError
 from dmgan.runtime.output import exit_at_closed_pipe
+from dmgan.runtime.threads import wait_without_spinning
 
 _FAULT = 70  # EX_SOFTWARE of sysexits.h
 
@@ -78,6 +79,7 @@ def build_parser(*chosen: str, program: str | None = None) -> argparse.ArgumentP
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand; return 0, 1 after a UserError, 130 after Ctrl-C, 70 after a fault; each is one line."""
     argv = sys.argv[1:] if argv is None else argv
+    wait_without_spinning()
     with exit_at_closed_pipe():
         return _run(build_parser(*argv[:1]).parse_args(argv))
 

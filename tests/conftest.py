@@ -1,5 +1,6 @@
 """A tiny prepared data set, tiny encoders and tiny trained runs, made once for all tests."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from dmgan.training.pretrain_damsm import pretrain
 from dmgan.training.train import TrainingInputs, train
 from tests.training.released_files import import_files, write_released_files
 
+# pytest-xdist runs as many tests as there are CPUs; the programs that tests start inherit the setting.
+os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 CPU = torch.device("cpu")

@@ -5,7 +5,6 @@ This module does not import torch at import time, so that `--help` is fast.
 
 import argparse
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from dmgan.errors import UserError
 from dmgan.evaluation.networks.table import EXTRACTORS
 from dmgan.options import EvaluationOptions
+from dmgan.runtime.threads import available_threads
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,10 @@ def options_from(arguments: argparse.Namespace, kind: type):
 def add_run_flags(parser: argparse.ArgumentParser, tracking: bool = True) -> None:
     """Add --device and --threads; with `tracking` also --mlflow."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] (default auto)")
-    parser.add_argument("--threads", type=COUNT, default=os.cpu_count(), help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--threads", type=COUNT, default=available_threads(),
+        help="CPU threads (default: OMP_NUM_THREADS, else all CPUs that this process may use)",
+    )  # fmt: skip
     if tracking:
         parser.add_argument(
             "--mlflow", metavar="URI", help=f"mirror the run to this MLflow database, such as {DEFAULT_TRACKING}"

@@ -1,11 +1,11 @@
 """Prepare a data set. The flags come from the table of sources."""
 
 import argparse
-import os
 from pathlib import Path
 
 from dmgan.commands.flags import COUNT
 from dmgan.data.sources.table import DEFAULT_SOURCE, SOURCES, Flag, every_source, find_source
+from dmgan.runtime.threads import available_threads
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +23,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=COUNT,
-        default=os.cpu_count(),
-        help="processes that draw or read images (default: all cores)",
+        default=available_threads(),
+        help="processes that draw or read images (default: OMP_NUM_THREADS, else all CPUs that this process may use)",
     )
     parser.add_argument(
         "--strict",

@@ -27,6 +27,7 @@ from dmgan.runtime.randomness import generator
 from dmgan.sampling.image_folder import MANIFEST
 from dmgan.storage import files
 from dmgan.text.damsm import Damsm
+from dmgan.training.optimizers import PlainAdam
 
 ADVERSARIAL_STEPS, ADVERSARIAL_LR = 40, 0.05
 ADVERSARIAL_IMAGES = 1000  # upper limit: 40 gradient steps through an Inception are slow
@@ -167,7 +168,7 @@ def adversarial_images(
 def _towards_captions(images: Tensor, wanted: Tensor, encoders: Damsm) -> Tensor:
     """Return images (B, 3, s, s) optimised to raise the cosine of their embeddings with sentences `wanted` (B, E)."""
     images = images.clone().requires_grad_(True)
-    adam = torch.optim.Adam([images], lr=ADVERSARIAL_LR)
+    adam = PlainAdam([images], lr=ADVERSARIAL_LR)
     for _ in range(ADVERSARIAL_STEPS):
         _, embeddings = encoders.encode_images(images)
         adam.zero_grad(set_to_none=True)

@@ -4,7 +4,6 @@ The images are read in the order of their paths, as torch-fidelity and clean-fid
 once before anything is computed, so that one error names all faults.
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from dmgan.evaluation.captions_file import CAPTIONS, CaptionLine, Faults, read_c
 from dmgan.evaluation.free_captions import FreeCaptions
 from dmgan.evaluation.image_sets import AnyImages, ImageSet, RealImageSet
 from dmgan.runtime.progress import Progress, log
+from dmgan.runtime.threads import available_threads
 from dmgan.storage import files
 from dmgan.storage.weights import shortened
 
@@ -68,7 +68,7 @@ def list_images(folder: Path, named: Sequence[str], faults: Faults) -> _Surveyed
         raise UserError(f"{folder}: holds no readable image ({kinds}); give the folder of the images{hint}")
     seen = []
     with (
-        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,  # Pillow decodes without Python's lock
+        ThreadPoolExecutor(min(8, available_threads())) as pool,  # Pillow decodes without Python's lock
         Progress(len(names), "files checked") as progress,
     ):
         for each in pool.map(_decoded, [folder / name for name in names]):

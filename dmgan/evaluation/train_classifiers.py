@@ -24,6 +24,7 @@ from dmgan.evaluation.attribute_values import (
 from dmgan.evaluation.networks.classifier import WEIGHTS, ImageClassifier, Labels, predictions
 from dmgan.options import ClassifierOptions
 from dmgan.runtime.randomness import generator
+from dmgan.training.optimizers import PlainAdamW
 from dmgan.training.run_folder import RunDescription, RunFolder
 
 
@@ -91,7 +92,7 @@ def fit(
 
     torch.manual_seed(seed)
     network = ImageClassifier(options.width, options.features, sum(labels.sizes), task.places).to(device).train()
-    adam = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=0.01)
+    adam = PlainAdamW(network.parameters(), lr=options.lr, weight_decay=0.01)
     total_steps = options.epochs * steps_per_epoch
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, options.lr, total_steps=total_steps)
 

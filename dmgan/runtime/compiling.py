@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from dmgan.runtime.progress import log
@@ -25,6 +26,8 @@ def compile_in_place(networks: Iterable[nn.Module]) -> None:
     The folder is TORCHINDUCTOR_CACHE_DIR, by default ~/.cache/dmgan/inductor.
     """
     networks = list(networks)
+    # Tell the compiler too: device.set_deterministic leaves it out.
+    torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
     folder = os.environ.setdefault(_VARIABLE, str(Path.home() / ".cache" / "dmgan" / "inductor"))
     log(
         f"compile: the first step compiles {len(networks)} networks, which takes minutes; their code is kept for later "

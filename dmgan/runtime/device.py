@@ -50,7 +50,8 @@ def set_deterministic(device: torch.device, deterministic: bool) -> None:
     """Choose bit-exact or the fastest algorithms on a GPU; algorithms on the CPU are always bit-exact."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
-    torch.use_deterministic_algorithms(deterministic)
+    # torch.use_deterministic_algorithms, which also configures the compiler, would import it, which takes seconds
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
     torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
 
 

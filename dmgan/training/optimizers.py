@@ -1,5 +1,7 @@
 """Adam, the loss scale of float16, and averaged weights."""
 
+import inspect
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,28 @@ EPS = 1e-8  # Adam's
 _IMPLEMENTATION = ("fused", "foreach", "capturable")  # flags that choose the implementation, not the values
 
 
-class Adam(torch.optim.Adam):
+def _without_compiler(kind: type) -> type:
+    """Remove the guards by which torch.compile leaves an optimiser out: no update is compiled here.
+
+    The first guard that is called imports the compiler, which takes longer than the first steps of a training.
+    """
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        setattr(kind, name, inspect.unwrap(getattr(kind, name)))
+    kind.step = torch.no_grad()(inspect.unwrap(kind.step))
+    return kind
+
+
+@_without_compiler
+class PlainAdam(torch.optim.Adam):
+    """torch's Adam, without import of the compiler."""
+
+
+@_without_compiler
+class PlainAdamW(torch.optim.AdamW):
+    """torch's AdamW, without import of the compiler."""
+
+
+class Adam(PlainAdam):
     """Adam that keeps its own implementation when it loads a checkpoint.
 
     With capturable=True, a CUDA graph can hold the update: one fused kernel, with step counts on the device, which

@@ -15,6 +15,7 @@ from dmgan.text.captioner import WEIGHTS, Captioner
 from dmgan.text.damsm import Damsm
 from dmgan.text.encoders import padding_mask
 from dmgan.training.loop import describe_batch
+from dmgan.training.optimizers import PlainAdam
 from dmgan.training.run_folder import RunDescription, RunFolder
 
 
@@ -33,7 +34,7 @@ def train_captioner(
     damsm = Damsm.read_for(dataset, damsm_folder).to(device)
     torch.manual_seed(seed)
     network = Captioner(len(damsm.vocabulary), damsm.options.embedding_dim, options).to(device).train()
-    adam = torch.optim.Adam(network.parameters(), lr=options.lr)
+    adam = PlainAdam(network.parameters(), lr=options.lr)
     batches = TrainingBatches(dataset, [damsm.options.image_size], options.batch_size, options.max_words, seed)
 
     def step_function(step: int) -> dict[str, Tensor]:
