@@ -61,6 +61,7 @@ report: setup  ## results/report.html: tables, figures, their protocols and run 
 
 docs: setup  ## generated pages; the demo's numbers and pictures in README.md and docs/results.md (after make demo)
 	python -m docs.paper_vs_release
+	python -m docs.literature_page
 	python -m docs.update_assets
 	python -m docs.update_results
 

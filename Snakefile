@@ -26,10 +26,12 @@ localrules:
 rule all:
     default_target: True
     input:
+        [file for dataset in config["datasets"] for file in tables_of(f"results/{dataset}/tables")],
+        expand("results/{dataset}/tables/{file}", dataset=config["datasets"], file=FILES_OF_COMPARISONS),
         expand(
             "results/{dataset}/tables/{table}.{suffix}",
             dataset=config["datasets"],
-            table=[*TABLES, "comparisons"],
+            table=TABLES_OF_CLAIMS,
             suffix=["csv", "md", "tex"],
         ),
         expand(

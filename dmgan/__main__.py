@@ -35,6 +35,7 @@ SUBCOMMANDS = {  # name: (module of dmgan/commands with add_flags(parser) and ru
     "tables":          ("tables",          "render the papers' tables from metrics.json files"),
     "parameters":      ("parameters",      "list DM-GAN's parameters as in the student reproduction's Figures 2 and 3"),
     "compare":         ("compare",         "compare models in pairs, image by image, with significance tests"),
+    "claims":          ("claims",          "check the papers' claims by their numbers and on your runs"),
     "figures":         ("figures",         "render the papers' figures from trained runs"),
     "validation-figure": ("validation_figure", "render curves of validation metrics over the steps of trained runs"),
     "generate":        ("generate",        "generate images of every stage from your own captions"),

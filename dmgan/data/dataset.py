@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from dmgan.data.checksums import check_files, sampled_hashes
+from dmgan.data.names import is_table_name
 from dmgan.data.sources.example import Example
 from dmgan.data.sources.table import find_source
 from dmgan.data.vocabulary import Vocabulary, caption_to_words
@@ -50,7 +51,7 @@ class About:
 def name_of_set(given: str | None, folder: Path) -> str:
     """Return the name of a prepared data set: the given name, else the folder's; UserError if it cannot be printed."""
     name = os.path.basename(os.path.abspath(folder)) if given is None else given
-    if not name.isprintable() or not name.strip() or name.startswith(("=", "+", "-", "@")):
+    if not is_table_name(name):
         raise UserError(
             f"data set name {name!r}: must be printable and must not begin with = + - @, which spreadsheets execute; "
             "give another --name"

@@ -248,6 +248,9 @@ def _computed(metric: Metric, measurement: Measurement) -> Result | None:
         return None
     interval, over = metric.facts.clipped(result.score.interval, result.score.interval_over)
     result = result._replace(score=result.score._replace(interval=interval, interval_over=over))
+    if result.bootstrap is not None:
+        within, _ = metric.facts.clipped(result.bootstrap.interval, "")
+        result = result._replace(bootstrap=result.bootstrap._replace(interval=within))
     if captions is None or not metric.facts.reads_captions:
         return result
     return result._replace(protocol={**result.protocol, "captions_sha256": captions})

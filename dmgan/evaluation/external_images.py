@@ -14,6 +14,7 @@ import numpy as np
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.letters import RELEASED
+from dmgan.data.names import is_table_name
 from dmgan.data.sources.listing import SUFFIXES, files_under, is_image, is_unread_image
 from dmgan.data.sources.photographs import Found, read_photograph
 from dmgan.data.vocabulary import caption_to_words
@@ -108,8 +109,11 @@ def read_external_images(
     real: the images to compare with; title: what they are. Raise UserError naming every image without a caption, every
     caption without an image, repeated images and unreadable files.
     """
-    if not own.name.strip() or not own.name.isprintable() or "|" in own.name:
-        raise UserError(f"--name {own.name!r}: stands in tables; give a name of printable characters without |")
+    if not is_table_name(own.name) or "|" in own.name:
+        raise UserError(
+            f"--name {own.name!r}: stands in tables; give a name of printable characters without | that does not begin "
+            "with = + - @, which spreadsheets execute"
+        )
     folder, faults = Path(own.folder), Faults()
     path = own.captions or (folder / CAPTIONS if (folder / CAPTIONS).is_file() else None)
     letters = RELEASED if dataset is None else dataset.vocabulary.letters

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from dmgan.models.registry import MODELS, Entry
-from dmgan.report.results import RELEASED, Evaluation
+from dmgan.report.evaluations import RELEASED, Evaluation
 
 _NO_EFFECT = ("checkpoint_every",)  # on the trained weights
 _OTHERS = 4  # so many models or more with one value are "the others"
@@ -51,7 +51,11 @@ def differences(models: Mapping[str, Sequence[Evaluation]], title: Callable[[str
 
 
 def hyperparameter_notes(models: Mapping[str, Sequence[Evaluation]], title: Callable[[str], str]) -> list[str]:
-    """Return the notes on hyperparameters under a table of models; arguments as in `differences`."""
+    """Return the notes on hyperparameters under a table of models; arguments as in `differences`.
+
+    Methods whose images another program made have no hyperparameters here, and are left out.
+    """
+    models = {name: runs for name, runs in models.items() if runs[0].kind != "external"}
     if len(models) < 2:
         return []
     lines = [f"Hyperparameters that differ: {each}." for each in differences(models, title)]

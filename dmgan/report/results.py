@@ -1,4 +1,4 @@
-"""Reading of metrics.json files, with checks that numbers of one column are comparable."""
+"""The evaluations of one data set, with checks that numbers of one column are comparable."""
 
 import itertools
 import json
@@ -11,66 +11,13 @@ from typing import NamedTuple
 
 from dmgan.errors import UserError
 from dmgan.evaluation.metrics.table import facts_of
-from dmgan.options import CONTROLS
-from dmgan.storage.files import read_json
+from dmgan.report.evaluations import EXTERNAL as EXTERNAL
+from dmgan.report.evaluations import HINT, Evaluation, metric_of, read_evaluation, scorer_of
+from dmgan.report.evaluations import RELEASED as RELEASED
+from dmgan.report.evaluations import Measure as Measure
 
-SCHEMA = 2
-RELEASED = " (released weights)"  # suffix of the name and title of an imported model
-EXTERNAL = "external/"  # prefix of the name of a method whose images were made by another program
 SEEDS = "seeds of training"  # ends the description of a spread over several runs
-_HINT = "evaluate again: python -m dmgan evaluate"
 _MISSING = object()
-
-
-def metric_of(key: str) -> str:
-    """Return the metric of a key, such as FID of FID(species)."""
-    return key.partition("(")[0]
-
-
-def scorer_of(key: str) -> str:
-    """Return the feature extractor or scorer of a key, such as species of FID(species)."""
-    return key.partition("(")[2].removesuffix(")")
-
-
-class Measure(NamedTuple):
-    """One metric of one image set."""
-
-    value: float
-    spread: float
-    spread_over: str
-    interval: tuple[float, float] | None
-    interval_over: str
-    num_images: int
-    bootstrap: tuple[float, float, float] | None  # of all images at once: value, low and high end of the interval
-    bootstrap_over: str
-    chance: float | None  # chance level
-    protocol: dict[str, object]
-    file: Path  # metrics.json of the value
-
-
-class Evaluation(NamedTuple):
-    """Content of one metrics.json."""
-
-    file: Path
-    kind: str  # model, control or external
-    name: str
-    seed: int | None
-    dataset: str
-    num_images: int
-    image_size: int | None  # None: images of several sizes
-    metrics: dict[str, Measure | None]  # by METRIC(SCORER); None: not defined for this control
-    published_set: tuple[str, tuple[str, ...]] | None  # the papers' data set, and the differences from it
-    data: dict[str, str]  # SHA-256 of the prepared data set's files
-    inputs: dict[str, object]
-    made_for: str = ""  # the metric that the images were made for, such as SOA; "": images of the test captions
-    selection: dict[str, object] | None = None  # rule and step by which training chose the weights; None: not known
-    key_in_file: dict[str, str] = {}  # key of a column of its own -> key in metrics.json
-
-    def conditions(self, metric: str) -> dict[str, object]:
-        """Return all settings that must agree between two numbers of one column."""
-        measure = self.metrics[metric]
-        data = {f"prepared data, {name}": sha256 for name, sha256 in self.data.items()}
-        return {"image_size": self.image_size, "num_images": measure.num_images, **data, **measure.protocol}
 
 
 @dataclass(frozen=True)
@@ -98,6 +45,16 @@ class Measured:
         """Return every measured METRIC(SCORER), in the order of `metrics`; two scorers never share a column."""
         found = dict.fromkeys(key for each in self._all() for key in each.metrics)
         return [key for metric in metrics for key in found if metric_of(key) == metric]
+
+    def shared_columns(self, metrics: Sequence[str]) -> list[str]:
+        """Return the columns without those that are another column's, measured otherwise."""
+        own = {key for runs in self.models.values() for each in runs for key in each.key_in_file}
+        return [key for key in self.columns(metrics) if key not in own]
+
+    def key(self, name: str, column: str) -> str:
+        """Return the key of a model's number that stands in a shared column: its own if it was measured otherwise."""
+        own = {shared: key for key, shared in self.models[name][0].key_in_file.items()}
+        return own.get(column, column)
 
     def protocol(self, metric: str) -> dict[str, object] | None:
         """Return the protocol of a column: of its models, or of its controls if no model has the metric."""
@@ -166,7 +123,7 @@ def read_measured(files: Sequence[Path]) -> Measured:
     """Read metrics.json files of one data set; raise UserError if the files do not belong together."""
     evaluations = _with_own_images([read_evaluation(Path(file)) for file in files])
     if not evaluations:
-        raise UserError(f"no metrics.json given; {_HINT}")
+        raise UserError(f"no metrics.json given; {HINT}")
     models: dict[str, list[Evaluation]] = {}
     controls: dict[str, Evaluation] = {}
     seen: dict[tuple, Evaluation] = {}
@@ -201,7 +158,7 @@ def _with_own_images(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
             continue
         main = joined[place]
         if main.inputs.get("generator_sha256") != own.inputs.get("generator_sha256"):
-            raise UserError(f"{main.file} and {own.file}: are of two trainings of {_run_name(own)}; {_HINT}")
+            raise UserError(f"{main.file} and {own.file}: are of two trainings of {_run_name(own)}; {HINT}")
         if twice := sorted(main.metrics.keys() & own.metrics):
             raise UserError(f"{main.file} and {own.file}: both have {twice[0]} of {_run_name(own)}; give one of them")
         joined[place] = main._replace(metrics=main.metrics | own.metrics)
@@ -306,83 +263,6 @@ def _run_name(each: Evaluation) -> str:
     return each.name.removeprefix(EXTERNAL) if each.seed is None else f"{each.name}, seed {each.seed}"
 
 
-def read_evaluation(file: Path) -> Evaluation:
-    """Read one metrics.json; raise UserError if the file is missing, damaged, or of another version."""
-    content = read_json(file, _HINT)
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise UserError(f"{file}: is not a metrics.json of this version (schema {SCHEMA}); {_HINT}")
-    try:
-        subject = content["subject"]
-        evaluation = Evaluation(
-            file=file,
-            kind=subject["kind"],
-            name=_name(subject),
-            seed=subject["seed"],
-            dataset=subject["dataset"],
-            num_images=subject["num_images"],
-            image_size=subject["image_size"],
-            metrics={metric: _measure(measure, file) for metric, measure in content["metrics"].items()},
-            published_set=_published_set(subject),
-            data=dict(content["inputs"]["data"]),
-            inputs=dict(content["inputs"]),
-            made_for=subject.get("made_for", ""),
-            selection=subject.get("selection"),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: is damaged (no {error}); {_HINT}") from error
-    _check_subject(evaluation)
-    return evaluation
-
-
-def _published_set(subject: dict) -> tuple[str, tuple[str, ...]] | None:
-    return (subject["published_set"], tuple(subject["differences"])) if "published_set" in subject else None
-
-
-def _name(subject: dict) -> str:
-    """Return the name under which an image set is listed."""
-    if subject["kind"] == "external":
-        return EXTERNAL + subject["name"]
-    return subject["name"] + (RELEASED if subject.get("imported", False) else "")
-
-
-def _check_subject(evaluation: Evaluation) -> None:
-    file, name = evaluation.file, evaluation.name
-    nameless = [metric for metric in evaluation.metrics if not scorer_of(metric)]
-    if nameless or not evaluation.metrics:
-        what = f"{nameless[0]} names no scorer" if nameless else "it holds no metric"
-        raise UserError(f"{file}: is damaged ({what}); {_HINT}")
-    if evaluation.kind == "control" and name in CONTROLS:
-        return
-    if evaluation.kind not in ("model", "external"):
-        raise UserError(
-            f"{file}: its subject, {evaluation.kind} {name!r}, is neither a model nor a known control; {_HINT}"
-        )
-    if evaluation.kind == "model" and not isinstance(evaluation.seed, int) and not name.endswith(RELEASED):
-        raise UserError(f"{file}: has no training seed of {name}; {_HINT}")
-    missing = [metric for metric, measure in evaluation.metrics.items() if measure is None]
-    if missing:
-        raise UserError(f"{file}: has no {missing[0]}, which every model has; {_HINT}")
-
-
-def _measure(content: dict | None, file: Path) -> Measure | None:
-    if content is None:
-        return None
-    interval, bootstrap = content["interval"], content.get("bootstrap")
-    return Measure(
-        value=content["value"],
-        spread=content["spread"],
-        spread_over=content["spread_over"],
-        interval=None if interval is None else (interval[0], interval[1]),
-        interval_over=content["interval_over"],
-        num_images=content["num_images"],
-        bootstrap=None if bootstrap is None else (bootstrap["value"], *bootstrap["interval"]),
-        bootstrap_over="" if bootstrap is None else bootstrap["over"],
-        chance=content.get("chance"),
-        protocol=content["protocol"],
-        file=file,
-    )
-
-
 class Summary(NamedTuple):
     """One metric of one table row: of one image set, or the mean over several training seeds."""
 
@@ -395,6 +275,10 @@ class Summary(NamedTuple):
     bootstrap: tuple[float, float, float] | None  # of one image set
     bootstrap_over: str
     files: tuple[Path, ...]
+
+    def too_few(self, metric: str) -> str:
+        """Return why the images are too few to tell; "" if they are enough."""
+        return facts_of(metric_of(metric)).too_few(self.num_images)
 
     def clustered(self, metric: str) -> tuple[tuple[float, float] | None, str]:
         """Return the interval that a table prints, and its description: the bootstrap interval, if there is one.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dmgan.errors import UserError
+from dmgan.report.tables.claims import write_claims
 from dmgan.report.tables.comparisons import write_comparisons
 from dmgan.report.tables.render import write_tables
 
@@ -31,6 +32,9 @@ def table_findings(folder: Path) -> Iterator[tuple[str, Path, str]]:
             write_tables(metrics, again)
             if (folder / "comparisons.csv").exists():
                 write_comparisons(metrics, again, _SEED)
+            if (folder / "claims.csv").exists():
+                compared = again / "comparisons.csv"
+                write_claims(metrics, compared if compared.exists() else None, again)
         except UserError as error:
             yield "stale", folder, f"its tables cannot be rendered again: {error}"
             return

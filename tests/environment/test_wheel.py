@@ -72,6 +72,8 @@ def test_the_wheel_renders_tables_with_the_published_numbers(installed, tmp_path
     words = ["tables", "--metrics", metrics, "--out", tmp_path / "tables"]
     run_installed(installed, tmp_path, sys.executable, "-m", "dmgan", *words)
     assert "16.09" in (tmp_path / "tables" / "table2.md").read_text(encoding="utf-8")  # DM-GAN's FID on CUB
+    run_installed(installed, tmp_path, sys.executable, "-m", "dmgan", "claims", *words[1:])
+    assert "49 claims" in (tmp_path / "tables" / "claims.md").read_text(encoding="utf-8")
 
 
 def test_the_wheel_has_every_model(installed, tmp_path):

@@ -1,11 +1,18 @@
 """A writer of metrics.json files."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.report.made_metrics import MODEL, metrics
+
+
+@pytest.fixture(autouse=True)
+def no_flush(monkeypatch):
+    """Do not wait for the disk: a test writes dozens of small tables."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture

@@ -55,10 +55,15 @@ def find_row(
     return found
 
 
+def read_all(folder: Path, name: str) -> str:
+    """Return the text of a Markdown table and of its notes."""
+    return "".join((folder / f"{name}{part}.md").read_text() for part in ("", "-notes"))
+
+
 def markdown_cells(folder: Path, name: str, method: str, intervals: bool = False) -> list[str]:
     """Return the cells of a line of the Markdown table, without its label and by default without intervals."""
     for line in (folder / f"{name}.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         if cells and cells[0].strip("*") == method:
-            return [each if intervals else re.sub(r" \[[-\d.]+, [-\d.]+\]", "", each) for each in cells[1:]]
+            return [each if intervals else re.sub(r" \[[−\d.]+, [−\d.]+\]", "", each) for each in cells[1:]]
     raise AssertionError(f"{name}.md has no line {method}")

@@ -11,7 +11,7 @@ from dmgan.report.tables.comparisons import NOT_SHOWN, compare_pairs
 
 MODELS = ("dmgan", "attngan", "kvmgan", "stackgan", "mirrorgan", "mdsp")
 METRICS = ("FID(species)", "KID(species)")
-SAME_CAPTIONS = {"test_images": np.arange(20), "captions": np.zeros(20, dtype=int), "folds": np.arange(20) % 10}
+SAME_CAPTIONS = {"test_images": np.arange(300), "captions": np.zeros(300, dtype=int), "folds": np.arange(300) % 10}
 
 
 def run_of(values: dict[str, float], random: np.random.Generator) -> PerImage:

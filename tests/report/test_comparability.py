@@ -6,7 +6,7 @@ import pytest
 
 from dmgan.errors import UserError
 from dmgan.report.tables.render import write_tables
-from tests.report.made_metrics import MODEL, REAL, markdown_cells, measure, metrics
+from tests.report.made_metrics import MODEL, REAL, markdown_cells, measure, metrics, read_all
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_a_model_of_smaller_images_is_named_with_its_size(write_metrics, tmp_pat
         subject = {"kind": "model", "name": name, "seed": 0, "dataset": "cub", "num_images": 2000, "image_size": side}
         files.append(write_metrics(name, dataset="cub", subject=subject))
     write_tables(files, tmp_path)
-    caption = (tmp_path / "table1.md").read_text()
+    caption = read_all(tmp_path, "table1")
     assert "2,000 images of 256 × 256 px per model (GAN-INT-CLS: 64 × 64 px)." in caption
-    assert "(GAN-INT-CLS" not in (tmp_path / "table2.md").read_text().split("R-precision")[0]
+    assert "(GAN-INT-CLS" not in read_all(tmp_path, "table2").split("R-precision")[0]
 
 
 def test_the_row_of_gan_int_cls_holds_gan_cls_if_only_that_was_run(write_metrics, tmp_path):
@@ -68,11 +68,11 @@ def test_a_control_with_another_number_of_images_is_noted(write_metrics, tmp_pat
     halves = metrics(REAL, 800, reference="the other half", reference_num_images=400)
     real = write_metrics("real", None, "control", metrics=halves)
     write_tables([write_metrics("dmgan"), real], tmp_path)
-    text = (tmp_path / "table1.md").read_text()
+    text = read_all(tmp_path, "table1")
     assert "Real test images (IS(species)): measured on 800 images; the models on 2,000 images." in text
     assert "Real test images rank before every model on IS(species), as they should." in text
     against = "measured on 800 images against 400 (the other half); the models on 2,000 images against 800"
-    assert f"Real test images (FID(species) and KID(species)): {against}" in (tmp_path / "table2.md").read_text()
+    assert f"Real test images (FID(species) and KID(species)): {against}" in read_all(tmp_path, "table2")
     with pytest.raises(UserError, match="codec"):
         write_tables(
             [write_metrics("dmgan"), write_metrics("real", None, "control", metrics=metrics(REAL, codec="jpeg"))],
@@ -88,15 +88,15 @@ def test_marks_compare_only_results_that_the_number_of_images_cannot_explain(wri
     model = write_metrics("dmgan", metrics=metrics(MODEL | both))
     write_tables([model, write_metrics("real", None, "control", metrics=metrics(beaten, 400, **half))], tmp_path)
     assert markdown_cells(tmp_path, "table2", "DM-GAN")[4:] == ["20.00 ± 0.40", "60.00 ± 1.20", "0.0200 ± 0.0004 ‡"]
-    text = (tmp_path / "table2.md").read_text()
+    text = read_all(tmp_path, "table2")
     assert "Not marked: Real test images behind a model on FID(species). These metrics depend on the number" in text
     assert "Ranks before real test images: DM-GAN on KID(species)." in text
-    assert "Not marked: Real test images behind a model on recall(species)." in (tmp_path / "measures.md").read_text()
-    assert "before every model on IS(species), as they should" in (tmp_path / "table1.md").read_text()
+    assert "Not marked: Real test images behind a model on recall(species)." in read_all(tmp_path, "measures")
+    assert "before every model on IS(species), as they should" in read_all(tmp_path, "table1")
 
     noise = MODEL | {"FID(species)": 10.0, "precision(species)": 0.9}
     write_tables([model, write_metrics("noise", None, "control", metrics=metrics(noise, 900))], tmp_path)
     assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "20.00 ± 0.40 †"  # although noise has fewer
-    assert "Not marked: Noise before a model on precision(species)." in (tmp_path / "measures.md").read_text()
+    assert "Not marked: Noise before a model on precision(species)." in read_all(tmp_path, "measures")
     write_tables([model, write_metrics("noise", None, "control", metrics=metrics(noise, 9000))], tmp_path)
     assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "20.00 ± 0.40"

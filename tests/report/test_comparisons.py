@@ -5,12 +5,14 @@ import functools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dmgan.errors import UserError
 from dmgan.evaluation.statistics import uncertainty
 from dmgan.evaluation.statistics.uncertainty import cohens_h
 from dmgan.report.tables.comparisons import write_comparisons
+from tests.report.made_metrics import read_all
 from tests.written_evaluations import FID, HITS, IMAGES, write_evaluation
 
 
@@ -44,7 +46,7 @@ def test_a_difference_that_is_there_is_claimed_with_its_size(write, tmp_path):
     distance = found["DM-GAN", "AttnGAN", "FID"]
     assert distance["claim"] == "DM-GAN better than AttnGAN" and float(distance["difference"]) == -5
     assert "paired delete-one-fold jackknife" in distance["interval_over"]
-    text = (tmp_path / "comparisons.md").read_text()
+    text = read_all(tmp_path, "comparisons")
     assert "**DM-GAN better than AttnGAN**" in text and "One seed: claims hold for these trained generators" in text
 
 
@@ -70,7 +72,7 @@ def test_pairing_finds_what_two_intervals_would_hide(write, tmp_path):
 def test_nothing_is_claimed_of_models_that_do_not_differ(write, tmp_path):
     write_comparisons([write("dmgan", 0.6), write("attngan", 0.6, random_seed=9)], tmp_path, 0)
     assert {row["claim"] for row in rows(tmp_path).values()} == {"no difference shown"}
-    assert "better than" not in (tmp_path / "comparisons.md").read_text()
+    assert "better than" not in read_all(tmp_path, "comparisons")
 
 
 def test_a_lead_that_other_seeds_do_not_share_is_not_claimed(write, tmp_path):
@@ -93,7 +95,7 @@ def test_notes_name_the_family_and_what_the_seeds_can_show(write, tmp_path):
         for place, name in enumerate(names) for seed in range(2)
     ]  # fmt: skip
     write_comparisons(files, tmp_path, 0)
-    text = (tmp_path / "comparisons.md").read_text()
+    text = read_all(tmp_path, "comparisons")
     assert f"One family of comparisons: 3 pairs of models by {HITS}, {FID}. 6 tests over images and 6 over" in text
     assert f"{FID}: the real images are held fixed. Interval, p and claim are about the distance to these" in text
     assert "With 2 and 2 seeds and 6 tests, the first claim needs a difference of 10.9 standard deviations" in text
@@ -108,9 +110,11 @@ def test_a_claim_by_a_metric_that_a_control_beats_is_qualified(write, tmp_path):
     hits, distance = (found["DM-GAN", "AttnGAN", metric] for metric in ("R-precision", "FID"))
     assert len(found) == 2 and hits["claim"] == distance["claim"] == "DM-GAN better than AttnGAN"
     assert hits["note"] == "a control that should lose ranks before the model" and distance["note"] == ""
-    lines = (tmp_path / "comparisons.md").read_text().splitlines()
-    (by_hits,) = [line for line in lines if HITS in line and line.startswith("|")]
-    (by_distance,) = [line for line in lines if FID in line and line.startswith("|")]
+    lines = read_all(tmp_path, "comparisons").splitlines()
+    under = [line for line in lines if line.startswith("|")]
+    by_hits, by_distance = (
+        under[next(place for place, line in enumerate(under) if key in line) + 1] for key in (HITS, FID)
+    )
     assert "DM-GAN better than AttnGAN †" in by_hits and "**" not in by_hits
     assert "**DM-GAN better than AttnGAN**" in by_distance
     assert any(
@@ -129,7 +133,27 @@ def test_p_values_are_corrected_for_the_number_of_pairs_and_metrics(write, tmp_p
 
 def test_one_model_has_nothing_to_be_compared_with(write, tmp_path):
     write_comparisons([write("dmgan", 0.6)], tmp_path, 0)
-    assert "there is only one model, so there is nothing to compare" in (tmp_path / "comparisons.md").read_text()
+    assert "there is only one model, so there is nothing to compare" in read_all(tmp_path, "comparisons")
+    assert "No number to show." in (tmp_path / "comparisons.tex").read_text()
+
+
+def test_nothing_is_claimed_of_too_few_images(write, tmp_path):
+    """FID needs 300 images: a difference that is significant by the t test of ten folds of 29 images is not claimed."""
+    files = [write("dmgan", 0.7), write("attngan", 0.2, fid=25.0, random_seed=9)]
+    for file in files:
+        path = file.with_name("per_image.npz")
+        arrays = dict(np.load(path))
+        of_images = ("test_images", "captions", "folds", f"hits/{HITS}", f"counts/{HITS}")
+        np.savez(path, **{name: each[:299] if name in of_images else each for name, each in arrays.items()})
+    write_comparisons(files, tmp_path, 0)
+    found = rows(tmp_path)
+    hits, distance = (found["DM-GAN", "AttnGAN", metric] for metric in ("R-precision", "FID"))
+    assert hits["claim"] == "DM-GAN better than AttnGAN" and hits["too_few"] == ""  # it needs 100
+    assert (distance["claim"], distance["num_images"]) == ("too few images to tell", "299")
+    assert distance["too_few"] == "299 images, FID needs 300" and float(distance["p_value_holm"]) < 0.05
+    assert "- ? Too few images to tell: 299 images, FID needs 300. Nothing is claimed." in read_all(
+        tmp_path, "comparisons"
+    )
 
 
 def test_files_that_cannot_be_compared_leave_no_table(write, tmp_path):

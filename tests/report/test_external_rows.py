@@ -6,7 +6,7 @@ from dmgan.errors import UserError
 from dmgan.report.results import read_measured
 from dmgan.report.tables.render import write_tables
 from tests.reading import read_csv
-from tests.report.made_metrics import MODEL, REAL, TRAINING, markdown_cells, metrics
+from tests.report.made_metrics import MODEL, REAL, TRAINING, find_row, markdown_cells, metrics, read_all
 
 INPUTS = {
     "data": {"captions.json": "ca", "images.bin": "5e"}, "sizes": "64x64 px", "captions": "captions of the test set",
@@ -31,13 +31,15 @@ def test_a_method_measured_like_the_models_shares_their_columns_and_ranks(write_
     write_tables([write_external("My method", better), write_metrics("dmgan")], tmp_path)
     assert markdown_cells(tmp_path, "table2", "My method")[4] == "**12.00 ± 0.24**"
     assert len(markdown_cells(tmp_path, "table2", "DM-GAN")) == 7
-    assert "column of its own" not in (tmp_path / "table2.md").read_text()
+    assert "column of its own" not in read_all(tmp_path, "table2")
     shown = {name for name in ("table1", "table2", "table3", "measures", "mdsp-table1", "kvmgan-table1")
              if "My method" in (tmp_path / f"{name}.md").read_text()}  # fmt: skip
     assert shown == {"table1", "table2", "measures", "mdsp-table1"}
 
 
-def test_methods_measured_otherwise_share_a_column_beside_the_models(write_metrics, write_external, tmp_path):
+def test_methods_measured_otherwise_stand_under_a_subheading_in_the_same_columns(
+    write_metrics, write_external, tmp_path
+):
     files = [write_metrics("dmgan"), write_metrics("real", None, "control", metrics=metrics(REAL))]
     files += [write_external(name, size=256, num_images=50) for name in ("One", "Two")]
     files.append(write_external("Three", size=None, num_images=50))
@@ -45,12 +47,44 @@ def test_methods_measured_otherwise_share_a_column_beside_the_models(write_metri
     keys = measured.columns(("FID",))
     assert keys == ["FID(species)", "FID(species; 256 px, 50 images)", "FID(species; several sizes, 50 images)"]
     write_tables(files, tmp_path)
-    cells = {name: markdown_cells(tmp_path, "table2", name)[4:7] for name in ("DM-GAN", "One", "Two", "Three")}
-    assert [[cell != "not measured" for cell in row] for row in cells.values()] == [
-        [True, False, False], [False, True, False], [False, True, False], [False, False, True],
+    lines = (tmp_path / "table2.md").read_text().splitlines()
+    labels = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
+    assert labels[labels.index("DM-GAN") + 1 :][:6] == [
+        "*Measured otherwise: 256 px, 50 images*", "One", "Two", "*Measured otherwise: several sizes, 50 images*",
+        "Three", "*Control rows*",
     ]  # fmt: skip
-    assert markdown_cells(tmp_path, "table2", "Real test images")[5] == "not measured"
-    assert measured.image_size == 64 and "50 and 2,000 images of 64 × 64 px" in (tmp_path / "table2.md").read_text()
+    assert len(markdown_cells(tmp_path, "table2", "Method")) == 7  # the columns of a table of models alone
+    assert markdown_cells(tmp_path, "table2", "DM-GAN")[4] == "20.00 ± 0.40"
+    assert markdown_cells(tmp_path, "table2", "One")[4] == "20.00 ± 0.40 ? ‖"
+    assert measured.image_size == 64 and "2,000 images of 64 × 64 px" in lines[0] and "50 and" not in lines[0]
+    text = read_all(tmp_path, "table2")
+    assert "‖ measured otherwise than the rows without this mark: not compared with them" in text
+    assert "- ‖ One, Two: measured otherwise (256 px, 50 images). Numbers with this mark compare with each" in text
+    assert find_row(tmp_path, "table2", "One", "synthbirds", "FID")["scorer"] == "species; 256 px, 50 images"
+
+
+def test_numbers_of_two_protocols_do_not_rank(write_metrics, write_external, tmp_path):
+    """FID 12 of 500 images does not rank before FID 20 of 2,000 images."""
+    files = [write_metrics("dmgan"), write_metrics("attngan", metrics=metrics(MODEL | {"FID(species)": 25.0}))]
+    files += [
+        write_external(name, MODEL | {"FID(species)": value}, num_images=500)
+        for name, value in (("One", 12.0), ("Two", 14.0))
+    ]
+    write_tables(files, tmp_path)
+    cells = {name: markdown_cells(tmp_path, "table2", name)[4] for name in ("DM-GAN", "AttnGAN", "One", "Two")}
+    assert cells == {
+        "DM-GAN": "**20.00 ± 0.40**", "AttnGAN": "25.00 ± 0.50", "One": "**12.00 ± 0.24** ‖", "Two": "14.00 ± 0.28 ‖"
+    }  # fmt: skip
+    shared = [markdown_cells(tmp_path, "table2", name)[5] for name in ("DM-GAN", "One")]
+    assert shared == ["**60.00 ± 1.20**"] * 2  # R-precision does not depend on the number of images
+
+
+def test_images_of_another_program_have_no_hyperparameters_and_no_weights(write_metrics, write_external, tmp_path):
+    write_tables([*(write_metrics(name) for name in ("dmgan", "attngan")), write_external("Mine")], tmp_path)
+    text = read_all(tmp_path, "table2")
+    assert "Hyperparameters not recorded, or not all: AttnGAN, DM-GAN." in text
+    assert "not recorded: AttnGAN, DM-GAN." in text
+    assert find_row(tmp_path, "table2", "Mine", "synthbirds", "FID")["weights"] == ""
 
 
 @pytest.mark.parametrize("first", ["dmgan", "gan-int-cls"])
@@ -65,7 +99,7 @@ def test_a_column_of_models_of_two_sizes_takes_methods_of_either_size(first, wri
     measured = read_measured(files)
     assert measured.columns(("FID",)) == ["FID(species)", "FID(species; 48 px)"] and measured.image_size == 64
     write_tables(files, tmp_path)
-    assert "of 64 × 64 px per model (GAN-INT-CLS: 32 × 32 px)." in (tmp_path / "table1.md").read_text()
+    assert "of 64 × 64 px per model (GAN-INT-CLS: 32 × 32 px)." in read_all(tmp_path, "table1")
 
 
 def test_without_models_methods_share_the_column_of_controls_only_if_they_compare(write_metrics, write_external):
@@ -97,7 +131,7 @@ def test_a_metric_that_does_not_depend_on_the_number_of_images_stays_in_its_colu
         ("Mine", "training DAMSM"),
     }
     note = "Other numbers of images in one column: Mine on R-precision(training DAMSM), 50 images against 2,000."
-    assert note in (tmp_path / "table2.md").read_text()
+    assert note in read_all(tmp_path, "table2")
 
 
 @pytest.mark.parametrize("name", ["DM-GAN", "LAFITE", "Noise", "StackGAN"])

@@ -13,6 +13,7 @@ from dmgan.report.tables.paper_tables import title_of
 from dmgan.report.tables.render import write_tables
 from tests.paths import CONFIGS
 from tests.reading import read_csv
+from tests.report.made_metrics import read_all
 from tests.written_evaluations import write_evaluation
 
 TRAINED = {**as_dict(ArchitectureOptions()), **as_dict(TrainingOptions()), **as_dict(MatchingOptions())}
@@ -30,7 +31,7 @@ def write(write_metrics):
 
 
 def notes(folder, name="table1") -> list[str]:
-    lines = (folder / f"{name}.md").read_text().splitlines()
+    lines = read_all(folder, name).splitlines()
     return [line.removeprefix("- ") for line in lines if line.startswith("- ") and "yperparameters" in line]
 
 
@@ -95,7 +96,7 @@ def test_claims_name_the_hyperparameters_of_their_models(tmp_path):
         for place, (name, rate) in enumerate(rates.items())
     ]
     write_comparisons(files, tmp_path, 0)
-    text = (tmp_path / "comparisons.md").read_text()
+    text = read_all(tmp_path, "comparisons")
     assert "differ: discriminator_lr 0.001 (DM-GAN); discriminator_lr 0.0004 (AttnGAN, KVM-GAN)." in text
     found = {(row["first"], row["second"]): row for row in read_csv(tmp_path / "comparisons.csv")}
     between = "discriminator_lr 0.001 (DM-GAN); discriminator_lr 0.0004 (AttnGAN)"

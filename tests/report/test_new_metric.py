@@ -8,6 +8,7 @@ import pytest
 
 from dmgan.options import CONTROLS
 from tests.project import copy_of_project, run
+from tests.report.made_metrics import read_all
 
 TOY = '''"""A metric for this test."""
 
@@ -40,16 +41,16 @@ def write_metrics(folder, name: str, kind: str, value: float):
     without = value + 1e-4 * np.arange(10)
     measure = {
         "value": value, "spread": 0.01, "spread_over": "ten folds of one image set", "interval": [value, value + 0.01],
-        "interval_level": 0.95, "interval_over": "folds", "num_images": 40, "folds": 10, "interval_folds": 10,
+        "interval_level": 0.95, "interval_over": "folds", "num_images": 400, "folds": 10, "interval_folds": 10,
         "protocol": {"feature_network": "species-classifier"},
     }  # fmt: skip
-    subject = {"kind": kind, "name": name, "seed": 0, "dataset": "synthbirds", "num_images": 40, "image_size": 32}
+    subject = {"kind": kind, "name": name, "seed": 0, "dataset": "synthbirds", "num_images": 400, "image_size": 32}
     inputs = {"data": {"images.bin": "5e"}, "images_sha256": "ab", "sampling_seed": 100}
     content = {"schema": 2, "subject": subject, "metrics": {"toy(species)": measure}, "inputs": inputs}
     path = folder / name / "metrics.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(content))
-    images = {"test_images": np.arange(40), "captions": np.zeros(40), "folds": np.arange(40) % 10}
+    images = {"test_images": np.arange(400), "captions": np.zeros(400), "folds": np.arange(400) % 10}
     np.savez(path.with_name("per_image.npz"), images_sha256="ab", **images, **{"without/toy(species)": without})
     return path
 
@@ -65,9 +66,9 @@ def test_a_new_metric_is_in_tables_notes_and_comparisons(project, tmp_path):
     values = {"dmgan": 0.2, "attngan": 0.5} | dict.fromkeys(CONTROLS, 0.9) | {"noise": 0.1}
     paths = [write_metrics(tmp_path, name, "model" if name in TITLES else "control", v) for name, v in values.items()]
     run_dmgan(project, "tables", "--metrics", *paths, "--out", tmp_path / "tables")
-    text = (tmp_path / "tables" / "measures.md").read_text()
+    text = read_all(tmp_path / "tables", "measures")
     assert "| toy" in text and "**0.2000 ± 0.0100" in text, text  # four decimals, less is better
     assert "A control that should lose ranks before a model: Noise (toy(species) 0.1000) below" in text
     run_dmgan(project, "compare", "--metrics", *paths, "--out", tmp_path / "tables")
-    claims = (tmp_path / "tables" / "comparisons.md").read_text()
+    claims = read_all(tmp_path / "tables", "comparisons")
     assert "toy(species), less is better" in claims and "DM-GAN better than AttnGAN" in claims, claims

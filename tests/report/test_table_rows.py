@@ -7,9 +7,22 @@ import pytest
 
 from dmgan.errors import UserError
 from dmgan.models.registry import MODELS
+from dmgan.report.tables.paper_tables import LAYOUTS
 from dmgan.report.tables.render import write_tables
+from tests.paths import CONFIGS
 from tests.reading import read_csv
-from tests.report.made_metrics import HELD_OUT, MODEL, REAL, TRAINING, find_row, markdown_cells, measure, metrics
+from tests.report.made_metrics import (
+    HELD_OUT,
+    MODEL,
+    REAL,
+    TRAINING,
+    find_row,
+    markdown_cells,
+    measure,
+    metrics,
+    read_all,
+)
+from workflow.configuration import models_of, read_configuration
 
 
 def test_soa_has_a_column_for_every_detector(write_metrics, tmp_path):
@@ -25,7 +38,7 @@ def test_soa_has_a_column_for_every_detector(write_metrics, tmp_path):
         ],
         tmp_path,
     )
-    assert (tmp_path / "mdsp-table1.md").read_text().count("The attribute classifier is correct on 75.00 %") == 1
+    assert read_all(tmp_path, "mdsp-table1").count("The attribute classifier is correct on 75.00 %") == 1
     header = markdown_cells(tmp_path, "mdsp-table1", "Method")
     assert [each.split(", ")[-1] for each in header if each.startswith("SOA") and "COCO" not in each] == [
         "attribute classifier", "truth", "attribute classifier", "truth"
@@ -35,8 +48,8 @@ def test_soa_has_a_column_for_every_detector(write_metrics, tmp_path):
     assert markdown_cells(tmp_path, "mdsp-table1", "LAFITE")[-4:] == ["published only"] * 4
     assert markdown_cells(tmp_path, "mdsp-table1", "Real test images")[6:8] == ["74.97", "80.84"]
     text = (tmp_path / "mdsp-table1.tex").read_text()
-    assert text.startswith(r"% Needs \usepackage{booktabs,graphicx}.") and r"\resizebox{\textwidth}" in text
-    assert "graphicx" not in (tmp_path / "kvmgan-table1.tex").read_text()
+    assert "attribute" in text and "truth" not in text  # no model has a number there
+    assert "truth" in (tmp_path / "mdsp-table1-controls.tex").read_text()
 
 
 def test_soa_of_its_own_images_has_a_column_that_names_their_rule(write_metrics, tmp_path):
@@ -55,7 +68,7 @@ def test_soa_of_its_own_images_has_a_column_that_names_their_rule(write_metrics,
     ]
     assert markdown_cells(tmp_path, "mdsp-table1", "DM-GAN")[-2:] == ["**30.00 ± 0.60**", "40.00 ± 0.80"]
     assert markdown_cells(tmp_path, "mdsp-table1", "AttnGAN")[-1] == "not measured"
-    text = (tmp_path / "mdsp-table1.md").read_text()
+    text = read_all(tmp_path, "mdsp-table1")
     assert f"{key}: over 61 of 80 classes, those that captions of the models' images name; control rows" in text
     row = find_row(tmp_path, "mdsp-table1", "DM-GAN", "synthbirds", "SOA-C", "frcnn-v2@0.5, three images per caption")
     assert (row["value"], row["num_images"], row["file"]) == ("40.0", "420000", str(made_for))
@@ -94,6 +107,27 @@ def test_cells_without_a_run_say_not_run(write_metrics, tmp_path):
     assert find_row(tmp_path, "table2", "Noise", "synthbirds", "R-precision")["note"] == "not defined"
 
 
+def test_rows_without_a_run_or_a_published_number_are_omitted_and_named(write_metrics, tmp_path):
+    write_tables([write_metrics("dmgan"), write_metrics("mdsp-a0"), write_metrics("mdsp")], tmp_path)
+    assert {row["method"] for row in read_csv(tmp_path / "mdsp-grid.csv") if row["value"]} == {
+        "MDSP A0: parametric", "MDSP (A4)"
+    }  # fmt: skip
+    text = (tmp_path / "mdsp-grid.md").read_text()
+    assert "Not run, so omitted: MDSP A1: mean features; MDSP A2: ACM; MDSP A3: mean features, ACM; MDSP A5:" in text
+    assert "not run" not in "".join(line for line in text.splitlines() if line.startswith("| MDSP"))
+    assert "- Not run, so omitted: KVM-GAN as printed." in (tmp_path / "kvmgan-table1.md").read_text()
+    assert "Not run, so omitted: DM-GAN, batch 2, two words." in (tmp_path / "reproduction-table1.md").read_text()
+    assert "so omitted" not in (tmp_path / "table1.md").read_text()
+    assert markdown_cells(tmp_path, "table1", "GAWWN") == ["3.62 ± 0.07", "-", "published only"]
+
+
+def test_the_grid_has_the_models_of_its_configuration():
+    (grid,) = [layout for layout in LAYOUTS if layout.name == "mdsp-grid"]
+    assert [each.model for each in grid.methods] == models_of(
+        read_configuration(CONFIGS / "mdsp-grid.yaml"), "synthbirds"
+    )
+
+
 def test_columns_of_this_run_name_data_set_and_scorer(write_metrics, tmp_path):
     write_tables([write_metrics("dmgan")], tmp_path)
     header = markdown_cells(tmp_path, "table2", "Method")
@@ -103,7 +137,7 @@ def test_columns_of_this_run_name_data_set_and_scorer(write_metrics, tmp_path):
         "R-precision ↑, synthbirds (this run), training DAMSM",
         "KID ↓, synthbirds (this run), species",
     ]
-    text = (tmp_path / "table2.md").read_text()
+    text = read_all(tmp_path, "table2")
     assert "do not rank against published numbers" in text
     assert (
         "Scored in this run by: species-classifier, for FID(species) and KID(species); "
@@ -154,14 +188,14 @@ def test_dmgan_paper_has_a_row_of_its_own(write_metrics, tmp_path):
     title = MODELS["dmgan-paper"].title
     assert markdown_cells(tmp_path, "table1", title)[-1] == "**9.00 ± 0.18**"  # as good as DM-GAN here
     assert len(markdown_cells(tmp_path, "table2", title)) == 7
-    assert title not in (tmp_path / "table3.md").read_text()
+    assert title not in read_all(tmp_path, "table3")
 
 
 def test_a_new_model_follows_the_paper_s_methods(write_metrics, tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "newgan", dataclasses.replace(MODELS["dmgan"], title="NewGAN"))
     write_tables([write_metrics("newgan")], tmp_path)
     assert markdown_cells(tmp_path, "table1", "NewGAN") == ["-", "-", "9.00 ± 0.18"]
-    assert "NewGAN" not in (tmp_path / "table3.md").read_text()
+    assert "NewGAN" not in read_all(tmp_path, "table3")
 
 
 @pytest.mark.parametrize(

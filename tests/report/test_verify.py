@@ -14,6 +14,7 @@ from dmgan.evaluation.evaluate import evaluate, measure_reference
 from dmgan.evaluation.networks.loaded import NetworkFiles
 from dmgan.evaluation.statistics import uncertainty
 from dmgan.options import EvaluationOptions
+from dmgan.report.tables.claims import write_claims
 from dmgan.report.tables.comparisons import write_comparisons
 from dmgan.report.tables.render import write_tables
 from dmgan.report.verify import OK, verify
@@ -57,6 +58,7 @@ def made(data, damsm_folder, classifier_folder, captioner_folder, run_folder, tm
         )  # fmt: skip
         write_tables([RUN / "metrics.json"], TABLES)
         write_comparisons([RUN / "metrics.json"], TABLES, 100)
+        write_claims([RUN / "metrics.json"], TABLES / "comparisons.csv", TABLES)
     return home
 
 
@@ -80,6 +82,7 @@ def test_whole_results_are_ok(results, capsys):
         "data/synthbirds: prepared data set", "damsm/seed0: training run", "species: training run",
         "captioner: training run", "dmgan/seed0: training run", "images: sampled images", "metrics.json: metrics",
         "species: stored features", "checkpoint.pt: checkpoint", "measures.md: table", "comparisons.csv: table",
+        "claims.md: table", "conflicts.csv: table",
     ):  # fmt: skip
         assert any(line.endswith(what) for line in lines), what
 
@@ -95,7 +98,7 @@ SEALED = [
     DATA / "dataset.json", DAMSM / "options.json", "results/synthbirds/captioner/options.json", RUN / "options.json",
     RUN / "images/manifest.json", RUN / "metrics.json", REFERENCE / "reference.json",
 ]  # fmt: skip
-OF_TABLES = [TABLES / "measures.csv", TABLES / "table2.tex", TABLES / "comparisons.md"]
+OF_TABLES = [TABLES / "measures.csv", TABLES / "table2.tex", TABLES / "comparisons.md", TABLES / "claims.csv"]
 
 
 def flip(path: str | Path) -> None:

@@ -7,6 +7,7 @@ from dmgan.report.tables.comparisons import write_comparisons
 from dmgan.report.tables.render import write_tables
 from dmgan.report.tables.weights import weights_of
 from tests.reading import read_csv
+from tests.report.made_metrics import read_all
 from tests.written_evaluations import write_evaluation
 
 LAST = {"rule": "last", "step": 800}
@@ -37,7 +38,7 @@ def test_tables_name_the_rule_and_the_step_of_every_row(write_metrics, tmp_path)
         f"Weights of this run's models. last step: AttnGAN, KVM-GAN; {RULE} (steps 1,200, 400): DM-GAN. Validation "
         "images are held out of the training classes; none is a test image."
     )
-    assert note in (tmp_path / "table2.md").read_text()
+    assert note in read_all(tmp_path, "table2")
     rows = {row["method"]: row["weights"] for row in read_csv(tmp_path / "table2.csv") if row["source"] == "this run"}
     assert rows["DM-GAN"] == f"{RULE} (steps 1,200, 400)" and rows["KVM-GAN"] == "last step"
     assert rows["Real test images"] == ""
@@ -47,7 +48,7 @@ def test_tables_name_the_rule_and_the_step_of_every_row(write_metrics, tmp_path)
 
 def test_tables_without_selection_do_not_speak_of_validation(write_metrics, tmp_path):
     write_tables([selected(write_metrics("dmgan"), LAST)], tmp_path)
-    text = (tmp_path / "table2.md").read_text()
+    text = read_all(tmp_path, "table2")
     assert "Weights of this run's models. last step: DM-GAN." in text and "alidation images" not in text
 
 
@@ -64,4 +65,4 @@ def test_comparisons_name_the_rules(tmp_path):
         selected(write_evaluation(tmp_path, "attngan", 0.4), LAST),
     ]
     write_comparisons(files, tmp_path, 0)
-    assert f"{RULE} (step 400): DM-GAN; last step: AttnGAN" in (tmp_path / "comparisons.md").read_text()
+    assert f"{RULE} (step 400): DM-GAN; last step: AttnGAN" in read_all(tmp_path, "comparisons")

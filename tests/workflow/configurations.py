@@ -44,7 +44,7 @@ def expected_jobs(config: dict) -> dict[str, int]:
     with_species = [dataset for dataset in datasets if "species" in extractors_of(config, dataset)]
     showing = {dataset for dataset, _ in comparing}
     methods = len(comparing) * seeds * len(config["retrieval"])
-    jobs = dict.fromkeys(["prepare", "reference", "evaluate_controls", "tables", "compare"], len(datasets))
+    jobs = dict.fromkeys(["prepare", "reference", "evaluate_controls", "tables", "compare", "claims"], len(datasets))
     jobs |= dict.fromkeys(["train", "sample", "evaluate"], len(models) * seeds)
     jobs |= {
         "pretrain": (1 + ("held_out_damsm" in config)) * len(datasets),

@@ -1,15 +1,18 @@
 """paper.yaml makes the tables and figures of the five documents, and runs every model that they measure."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from dmgan.report.published import published
+from dmgan.report.literature.published import published
 from dmgan.report.tables.paper_tables import LAYOUTS
+from dmgan.report.tables.render import write_tables
 from tests.data.made_sources import make_coco, make_cub, make_metadata
 from tests.paths import CONFIGS
 from tests.project import copy_of_project, run
 from tests.workflow.configurations import give_weights
+from tests.written_evaluations import write_evaluation
 from workflow.configuration import models_of, read_configuration
 
 PAPER = CONFIGS / "paper.yaml"
@@ -24,6 +27,9 @@ ARTEFACTS = {
     "DM-GAN, Figure 5": "results/{dataset}/figures/figure5.png",
     "DM-GAN, Figure 6": "results/{dataset}/figures/figure6.png",
     "MDSP, Table 1": "results/{dataset}/tables/mdsp-table1.md",
+    "MDSP, the parts of section 5.2": "results/{dataset}/tables/mdsp-grid.md",
+    "claims of all documents": "results/{dataset}/tables/claims.md",
+    "conflicts between documents": "results/{dataset}/tables/conflicts.md",
     "MDSP, Figure 1": "results/{dataset}/figures/002-figure1.png",
     "MDSP, Figure 3": "results/{dataset}/figures/002-figure3.png",
     "MDSP, Figure 5": "results/{dataset}/figures/002-figure5.png",
@@ -80,3 +86,7 @@ def test_a_dry_run_plans_every_artefact_on_cub_and_coco(paper, tmp_path):
     for metrics, dataset in tables:
         assert set(re.findall(rf"results/{dataset}/([\w-]+)/seed", metrics)) == set(models_of(paper, dataset))
     assert {dataset for _, dataset in tables} == {"cub", "coco"}
+    outputs = re.findall(r"^rule tables:\n.*?^    output: (.*?)$", dry.stdout, re.M | re.S)
+    write_tables([write_evaluation(tmp_path, "dmgan", 0.6)], tmp_path / "tables")
+    written = sorted(path.name for path in (tmp_path / "tables").iterdir())
+    assert [sorted(Path(each).name for each in output.split(", ")) for output in outputs] == [written] * 2

@@ -167,6 +167,7 @@ def test_every_job_of_a_model_or_network_is_in_the_plan(name):
         "all",
         "tables",
         "compare",
+        "claims",
         "figures",
         "figures_with_retrieval",
         "validation_figure",

@@ -32,8 +32,8 @@ def run_smoke(folder: Path) -> subprocess.CompletedProcess:
 
 def test_smoke_run_makes_every_table_and_figure(finished):
     results = finished / "results" / "smoke"
-    of_other_papers = ("kvmgan-table1", "kvmgan-table2", "mdsp-table1", "reproduction-table1")
-    for table in ("table1", "table2", "table3", *of_other_papers, "measures", "comparisons"):
+    of_other_papers = ("kvmgan-table1", "kvmgan-table2", "mdsp-table1", "mdsp-grid", "reproduction-table1")
+    for table in ("table1", "table2", "table3", *of_other_papers, "measures", "comparisons", "claims", "conflicts"):
         for suffix in ("csv", "md", "tex"):
             assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
         with open(results / "tables" / f"{table}.csv", encoding="utf-8", newline="") as file:
@@ -67,8 +67,9 @@ def test_changed_hyperparameter_runs_that_models_chain_alone(finished, tmp_path)
     config = copy_without_aliases(CONFIG)
     config["hyperparameters"]["smoke"]["dmgan"]["generator_lr"] = 0.001
     jobs = planned_jobs(finished, write_config(tmp_path / "changed.yaml", config))
-    chain = dict.fromkeys(["train", "sample", "evaluate", "tables", "compare", "figures_with_retrieval", "all"], 1)
-    assert jobs == chain | {"total": 7}
+    rendered = ["tables", "compare", "claims", "figures_with_retrieval"]
+    chain = dict.fromkeys(["train", "sample", "evaluate", *rendered, "all"], 1)
+    assert jobs == chain | {"total": 8}
 
 
 def test_another_seed_runs_its_chains_alone(finished, tmp_path):
@@ -81,9 +82,10 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
         **dict.fromkeys(memory, 1),
         "tables": 1,
         "compare": 1,
+        "claims": 1,
         "validation_figure": 1,
         "all": 1,
-        "total": 3 * models + 8,
+        "total": 3 * models + 9,
     }
 
 
@@ -98,12 +100,15 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
                 "evaluate_controls": 1,
                 "tables": 1,
                 "compare": 1,
+                "claims": 1,
             }
             | dict.fromkeys(["evaluate_retrieval", "memorisation", "retrieval_table"], 1),
         ),
         (
             ["dmgan/report/tables/render.py", "dmgan/training/train.py"],  # an edit of training trains nothing again
-            {"tables": 1, "compare": 1, "figures_with_retrieval": 1, "validation_figure": 1, "retrieval_table": 1},
+            dict.fromkeys(
+                ["tables", "compare", "claims", "figures_with_retrieval", "validation_figure", "retrieval_table"], 1
+            ),
         ),
     ],
 )

@@ -335,7 +335,12 @@ TABLES = {
     "kvmgan-table1": "KVM-GAN, Table 1: Inception Score",
     "kvmgan-table2": "KVM-GAN, Table 2: FID and R-precision",
     "mdsp-table1": "Memory-driven model, Table 1",
+    "mdsp-grid": "Memory-driven model: its parts, A0 to A8",
     "reproduction-table1": "Student reproduction, Table 1",
+}
+TABLES_OF_CLAIMS = {
+    "claims": "The papers' claims, computed and on this run",
+    "conflicts": "Published numbers that contradict each other",
 }
 FIGURES = {
     "figure3": "Figure 3: Models side by side",
@@ -360,14 +365,27 @@ def in_report(folder, suffix, name, title):
     )
 
 
+# Files of a table beside NAME.csv: `tables` writes them, and -published.tex too if a paper has the table.
+PARTS_OF_TABLES = [".md", ".tex", "-controls.csv", "-controls.md", "-controls.tex", "-notes.md", "-notes.tex"]
+NO_PAPER_TABLES = ["measures", "mdsp-grid"]
+FILES_OF_COMPARISONS = [f"comparisons{part}" for part in (".csv", ".md", ".tex", "-notes.md", "-notes.tex")]
+
+
+def files_beside_tables(folder):
+    """Return the files of all tables in a folder, without NAME.csv, which the report shows."""
+    published = [f"{folder}/{table}-published.tex" for table in TABLES if table not in NO_PAPER_TABLES]
+    return [f"{folder}/{table}{part}" for table in TABLES for part in PARTS_OF_TABLES] + published
+
+
+def tables_of(folder):
+    """Return all files of all tables in a folder."""
+    return [f"{folder}/{table}.csv" for table in TABLES] + files_beside_tables(folder)
+
+
 def imported_tables():
     """Return the tables of all imported models."""
-    return [
-        f"results/{block['dataset']}/{name}/imported/tables/{table}.{suffix}"
-        for name, block in config["imported"].items()
-        for table in TABLES
-        for suffix in ("csv", "md", "tex")
-    ]
+    folders = [f"results/{block['dataset']}/{name}/imported/tables" for name, block in config["imported"].items()]
+    return [file for folder in folders for file in tables_of(folder)]
 
 
 def modules(*folders):
@@ -472,13 +490,19 @@ def metrics_of_retrievals(wildcards):
     )
 
 
+def tables_to_print(folder):
+    """Return the Markdown tables of a folder, which hold the control rows, without the files of parts and notes."""
+    return sorted(path for path in folder.glob("*.md") if not path.stem.endswith(("-controls", "-notes")))
+
+
 def show_results():
-    """Print the Markdown tables and the folders of tables and figures."""
+    """Print the Markdown tables of metrics and the folders of tables and figures."""
     for dataset in config["datasets"]:
-        for table in sorted(Path("results", dataset, "tables").glob("*.md")):
+        tables = tables_to_print(Path("results", dataset, "tables"))
+        for table in (each for each in tables if each.stem not in TABLES_OF_CLAIMS):
             print(f"\n{table.read_text(encoding='utf-8').strip()}")
     for name, block in config["imported"].items():
-        for table in sorted(Path("results", block["dataset"], name, "imported", "tables").glob("*.md")):
+        for table in tables_to_print(Path("results", block["dataset"], name, "imported", "tables")):
             print(f"\n{name}: {table.read_text(encoding='utf-8').strip()}")
     for dataset in config["datasets"]:
         print(f"\nTables:  results/{dataset}/tables/\nFigures: results/{dataset}/figures/")

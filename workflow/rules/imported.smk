@@ -95,11 +95,7 @@ rule tables_imported:
         controls=rules.evaluate_controls_imported.output.metrics,
         code=modules("dmgan/report"),
     output:
-        expand(
-            "results/{{dataset}}/{{imported}}/imported/tables/{table}.{suffix}",
-            table=TABLES,
-            suffix=["csv", "md", "tex"],
-        ),
+        tables_of("results/{dataset}/{imported}/imported/tables"),
     log:
         "results/logs/tables/{dataset}-{imported}.log",
     conda:

@@ -6,8 +6,7 @@ rule tables:
         code=modules("dmgan/report"),
     output:
         *(in_report("tables", "csv", table, title) for table, title in TABLES.items()),
-        markdown=expand("results/{{dataset}}/tables/{table}.md", table=TABLES),
-        latex=expand("results/{{dataset}}/tables/{table}.tex", table=TABLES),
+        parts=files_beside_tables("results/{dataset}/tables"),
     log:
         "results/logs/tables/{dataset}.log",
     conda:
@@ -30,8 +29,7 @@ rule compare:
             category="Tables",
             labels={"dataset": "{dataset}", "content": "Paired comparisons"},
         ),
-        markdown="results/{dataset}/tables/comparisons.md",
-        latex="results/{dataset}/tables/comparisons.tex",
+        parts=expand("results/{{dataset}}/tables/{file}", file=FILES_OF_COMPARISONS[1:]),
     log:
         "results/logs/compare/{dataset}.log",
     conda:
@@ -40,6 +38,26 @@ rule compare:
         seed=config["sampling_seed"],
     shell:
         "python -m dmgan compare --metrics {input.runs} {input.controls} --seed {params.seed}"
+        " --out results/{wildcards.dataset}/tables > {log} 2>&1"
+
+
+rule claims:
+    input:
+        runs=metrics_of_runs,
+        soa=metrics_of_soa,
+        controls=metrics_of_controls,
+        comparisons=rules.compare.output.table,
+        code=modules("dmgan/report"),
+    output:
+        *(in_report("tables", "csv", table, title) for table, title in TABLES_OF_CLAIMS.items()),
+        markdown=expand("results/{{dataset}}/tables/{table}.md", table=TABLES_OF_CLAIMS),
+        latex=expand("results/{{dataset}}/tables/{table}.tex", table=TABLES_OF_CLAIMS),
+    log:
+        "results/logs/claims/{dataset}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m dmgan claims --metrics {input.runs} {input.soa} {input.controls} --comparisons {input.comparisons}"
         " --out results/{wildcards.dataset}/tables > {log} 2>&1"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmgan.evaluation.metrics.base import Facts, Measurement, Metric, Result
+from dmgan.evaluation.metrics.base import FEWEST_FOR_SHARES, Facts, Measurement, Metric, Result
 from dmgan.evaluation.statistics import folds
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ class AttributeAccuracy(Metric):
     """Share of caption attributes that the images show, in percent over ten folds."""
 
     facts = Facts(
-        "attribute accuracy", "up", "this project's", unit="%", reads_captions=True, in_validation=True,
+        "attribute accuracy", "up", "this project's", unit="%", least=0.0, largest=100.0,
+        fewest_images=FEWEST_FOR_SHARES, reads_captions=True, in_validation=True,
         protocol=("accuracy_on_real_test_images", "fold_seed"),
     )  # fmt: skip
     reader = "attribute classifier"

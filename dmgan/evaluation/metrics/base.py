@@ -4,6 +4,7 @@ A metric's key in metrics.json is NAME(READER), such as FID(species): the reader
 whose outputs the metric reads. This module does not import torch, because tables and notes read the facts.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -41,27 +42,33 @@ class Facts:
     worse_with_fewer: bool = False  # fewer images, on either side, make the number worse
     in_validation: bool = False  # measured on validation images during training, by `value`
     bootstrap_is_of_value: bool = True  # false: the bootstrap estimates another quantity and is not in tables
-    is_share: bool = False  # a share of images, between 0 and 1; percentages are shares too
+    least: float | None = None  # smallest possible value, to which intervals are clipped; None: no bound
+    largest: float | None = None  # largest possible value; None: no bound
+    fewest_images: int = 300  # fewer are too few to tell: ten folds of fewer than 30 images give no interval to rely on
     collapsed_below: float | None = None  # below this value a model generates one image, or few
     protocol: tuple[str, ...] = ()  # protocol fields in addition to those of the reader
     controls_may_differ: tuple[str, ...] = ()  # protocol fields in which a control row may differ from the models
+    published_readers: tuple[tuple[str, str], ...] = ()  # (data set, reader) of the numbers that the papers print
 
     @property
     def reads_reference(self) -> bool:
         """Whether the metric compares with real images."""
         return "reference" in self.protocol
 
-    @property
-    def largest(self) -> float | None:
-        """The largest possible value of a share, 1 or 100 percent; None for other metrics."""
-        return 100.0 if self.unit == "%" else 1.0 if self.is_share else None
-
     def clipped(self, interval: tuple[float, float], over: str) -> tuple[tuple[float, float], str]:
-        """Return an interval and its description; the interval of a share is clipped to its possible values."""
-        if self.largest is None:
+        """Return an interval, clipped to the metric's possible values, and its description, which names these."""
+        if self.least is None:
             return interval, over
-        low, high = (min(max(end, 0.0), self.largest) for end in interval)
-        return (low, high), f"{over}, clipped to 0 ... {self.largest:g}"
+        largest = math.inf if self.largest is None else self.largest
+        low, high = (min(max(end, self.least), largest) for end in interval)
+        possible = f", clipped to {self.least:g} {'or more' if self.largest is None else f'... {self.largest:g}'}"
+        return (low, high), over if over.endswith(possible) else f"{over}{possible}"
+
+    def too_few(self, num_images: int) -> str:
+        """Return why so many images are too few to tell; "" if they are enough."""
+        if num_images >= self.fewest_images:
+            return ""
+        return f"{num_images:,} images, {self.name} needs {self.fewest_images:,}"
 
 
 class Result(NamedTuple):
@@ -167,5 +174,6 @@ def against_reference(measurement: Measurement, extractor: "FeatureExtractor", r
     }
 
 
+FEWEST_FOR_SHARES = 100  # the 95 % interval of a share of 100 images is at most 10 percent on either side
 REFERENCE_PROTOCOL = ("reference", "reference_num_images", "reference_images_sha256", "fold_seed")
 CONTROL_REFERENCE = ("reference", "reference_num_images")  # `real` compares two halves of the real images

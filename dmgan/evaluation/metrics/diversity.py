@@ -18,8 +18,8 @@ class Diversity(FeatureMetric):
     """Diversity: 1 if as diverse as the reference, 0 if all images are equal. More is not better: noise is diverse."""
 
     facts = Facts(
-        "diversity", "", LIBRARY, decimals=3, collapsed_below=0.1, protocol=(*REFERENCE_PROTOCOL, "library"),
-        controls_may_differ=CONTROL_REFERENCE,
+        "diversity", "", LIBRARY, decimals=3, least=0.0, collapsed_below=0.1,
+        protocol=(*REFERENCE_PROTOCOL, "library"), controls_may_differ=CONTROL_REFERENCE,
     )  # fmt: skip
     extractors = ("species", "efficientnet-lite0")
 

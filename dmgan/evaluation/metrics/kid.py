@@ -15,6 +15,7 @@ from dmgan.evaluation.metrics.inception_score import LIBRARY
 class KernelInceptionDistance(FeatureMetric):
     """torch-fidelity's KID: the mean over 100 random subsets."""
 
+    # No bounds: the estimate is unbiased, so that it is below 0 for half of all pairs of equal distributions.
     facts = Facts(
         "KID", "down", LIBRARY, decimals=3, on_extractor_scale=True,
         protocol=(*REFERENCE_PROTOCOL, "library", "subsets", "subset_size"),

@@ -14,9 +14,9 @@ from dmgan.evaluation.statistics.folds import fold_order
 LIBRARY = "this project's (equal to prdc's)"
 
 
-def _facts(name: str, is_share: bool = True) -> Facts:
+def _facts(name: str, largest: float | None = 1.0) -> Facts:
     return Facts(
-        name, "up", LIBRARY, decimals=3, moves_with_images=True, is_share=is_share,
+        name, "up", LIBRARY, decimals=3, least=0.0, largest=largest, moves_with_images=True,
         protocol=(*REFERENCE_PROTOCOL, "library", "neighbours"), controls_may_differ=CONTROL_REFERENCE,
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ class Recall(_ManifoldMetric):
 class Density(_ManifoldMetric):
     """Number of real neighbourhoods that hold a generated image, over k."""
 
-    facts = _facts("density", is_share=False)
+    facts = _facts("density", largest=None)  # a count of neighbours over k, which may exceed 1
 
 
 class Coverage(_ManifoldMetric):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dmgan.errors import UserError
-from dmgan.evaluation.metrics.base import Facts, Measurement, Metric, Result
+from dmgan.evaluation.metrics.base import FEWEST_FOR_SHARES, Facts, Measurement, Metric, Result
 from dmgan.evaluation.statistics import folds
 
 if TYPE_CHECKING:
@@ -192,8 +192,9 @@ class _ObjectMetric(Metric):
 def _facts(name: str) -> Facts:
     protocol = ("objects", "images_of_a_class", "classes", "classes_with_images", "fold_seed")
     return Facts(
-        name, "up", "this project's", unit="%", reads_captions=True, protocol=protocol,
-        controls_may_differ=("classes_with_images",),
+        name, "up", "this project's", unit="%", least=0.0, largest=100.0, fewest_images=FEWEST_FOR_SHARES,
+        reads_captions=True, protocol=protocol, controls_may_differ=("classes_with_images",),
+        published_readers=(("COCO", "YOLOv3"),),
     )  # fmt: skip
 
 

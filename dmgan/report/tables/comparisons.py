@@ -19,17 +19,22 @@ from dmgan.evaluation.paired_comparison import (
 from dmgan.evaluation.pairing import pair_by_caption
 from dmgan.evaluation.statistics.claims import ALPHA, least_claimable
 from dmgan.evaluation.statistics.uncertainty import LEVEL
+from dmgan.report.evaluations import Evaluation, metric_of, scorer_of
 from dmgan.report.hyperparameters import differences, hyperparameter_notes
-from dmgan.report.results import Evaluation, Measured, metric_of, read_measured, scorer_of
+from dmgan.report.results import Measured, read_measured
 from dmgan.report.tables.external_notes import pairing_notes
-from dmgan.report.tables.markup import Cell, Column, Note, Row, Table, to_latex, to_markdown
-from dmgan.report.tables.notes import DAGGER, MEANINGS, may_rank, should_lose
+from dmgan.report.tables.latex import to_latex, to_latex_notes
+from dmgan.report.tables.markdown import to_markdown, to_markdown_notes
+from dmgan.report.tables.marks import DAGGER, MEANINGS, TOO_FEW, may_rank, should_lose
 from dmgan.report.tables.paper_tables import CONTROL_TITLES, better, is_better, title_of
+from dmgan.report.tables.structure import Cell, Column, Note, Number, Row, Table, typeset
+from dmgan.report.tables.tidy import safe
 from dmgan.report.tables.weights import weights_notes
 from dmgan.storage import files
 
 NAME = "comparisons"
 NOT_SHOWN = "no difference shown"
+TOO_FEW_TO_TELL = "too few images to tell"
 _FAR = 10  # standard deviations over seeds: a larger difference of two models needs no test
 _NEAR = 3
 
@@ -42,11 +47,24 @@ class Compared(NamedTuple):
     corrected: Corrected  # for all pairs and metrics of the table
     claim: str
     names: tuple[str, str]  # of the models, in Measured.models
+    num_images: int  # of either model
     wrong_controls: tuple[str, ...] = ()  # controls that should lose but rank before the better model: no evidence
+
+    @property
+    def too_few(self) -> str:
+        """Why the compared images are too few to tell; "" if they are enough."""
+        return facts_of(metric_of(self.comparison.metric)).too_few(self.num_images)
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the comparison claims that a model is better."""
+        return self.claim not in (NOT_SHOWN, TOO_FEW_TO_TELL)
 
 
 def write_comparisons(metrics: Sequence[Path], out: Path, seed: int) -> None:
     """Write comparisons.{csv,md,tex} into `out`: every pair of models among metrics.json files of one data set.
+
+    All notes on the table are in comparisons-notes.{md,tex}.
 
     Control rows among the files are not compared; claims are marked if a control that should lose ranks better.
     """
@@ -54,11 +72,13 @@ def write_comparisons(metrics: Sequence[Path], out: Path, seed: int) -> None:
     runs = {name: [_per_image(each) for each in runs] for name, runs in measured.models.items()}
     check_pairs([each for name, every in runs.items() if measured.models[name][0].kind == "model" for each in every])
     compared = [_qualified(each, measured) for each in compare_pairs(runs, seed)]
-    table = _table(measured, compared, runs)
+    table = comparison_table(measured, compared, runs)
     nothing = dict.fromkeys(_FIELDS, "") | {"dataset": measured.dataset, "claim": "one model, nothing to compare"}
-    files.write_csv(out / f"{NAME}.csv", [_tidy(measured, each) for each in compared] or [nothing])
+    files.write_csv(out / f"{NAME}.csv", safe([_tidy(measured, each) for each in compared] or [nothing]))
     files.write_text(out / f"{NAME}.md", to_markdown(table))
-    files.write_text(out / f"{NAME}.tex", to_latex(table, NAME))
+    files.write_text(out / f"{NAME}.tex", to_latex(table))
+    files.write_text(out / f"{NAME}-notes.md", to_markdown_notes(table))
+    files.write_text(out / f"{NAME}-notes.tex", to_latex_notes(table))
 
 
 def _per_image(evaluation: Evaluation) -> PerImage:
@@ -81,12 +101,15 @@ def compare_pairs(runs: dict[str, list[PerImage]], seed: int) -> list[Compared]:
                 family.append(compare(*both, metric, seed))
     found = []
     for names, comparison, corrected in zip(pairs, family, correct(family), strict=True):
-        titles = (title_of(names[0]), title_of(names[1]))
-        found.append(Compared(titles, comparison, corrected, _claim(titles, comparison, corrected), names))
+        titles, count = (title_of(names[0]), title_of(names[1])), len(matched[names][0][0].arrays["captions"])
+        claim = _claim(titles, comparison, corrected, count)
+        found.append(Compared(titles, comparison, corrected, claim, names, count))
     return found
 
 
-def _claim(titles: tuple[str, str], comparison: Comparison, corrected: Corrected) -> str:
+def _claim(titles: tuple[str, str], comparison: Comparison, corrected: Corrected, num_images: int) -> str:
+    if facts_of(metric_of(comparison.metric)).too_few(num_images):
+        return TOO_FEW_TO_TELL
     if not holds(comparison, corrected):
         return NOT_SHOWN
     ahead = is_better(comparison.metric, comparison.first, comparison.second)
@@ -96,7 +119,7 @@ def _claim(titles: tuple[str, str], comparison: Comparison, corrected: Corrected
 
 def _qualified(each: Compared, measured: Measured) -> Compared:
     """Return the comparison with the controls that should lose but rank before the better model."""
-    if each.claim == NOT_SHOWN:
+    if not each.is_claimed:
         return each
     metric, first, second = each.comparison.metric, each.comparison.first, each.comparison.second
     best = first if is_better(metric, first, second) else second
@@ -112,33 +135,87 @@ def _qualified(each: Compared, measured: Measured) -> Compared:
     return each._replace(wrong_controls=wrong_controls)
 
 
-def _table(measured: Measured, compared: Sequence[Compared], runs: dict[str, list[PerImage]]) -> Table:
+def comparison_table(measured: Measured, compared: Sequence[Compared], runs: dict[str, list[PerImage]]) -> Table:
+    """Return the table of comparisons, with a subheading for every metric."""
     headings = (
         "difference [95 %]", "p over images (Holm)", "effect size", "over seeds [95 %]", "p over seeds (Holm)", "claim"
     )  # fmt: skip
     columns = [Column("first minus second", heading, "", "") for heading in headings]
     rows = []
     for each in compared:
-        comparison, shown = each.comparison, each.claim != NOT_SHOWN
+        comparison, difference = each.comparison, each.comparison.difference
         over_seeds, p_over_seeds = "one seed", "one seed"
         if comparison.over_seeds is not None:
             over_seeds, p_over_seeds = _interval(*comparison.over_seeds.interval), _p(each.corrected.seeds)
+        number = Number(
+            f"{difference.value:+.3g}",
+            difference.value,
+            interval_digits=tuple(f"{end:+.3g}" for end in difference.interval),
+            interval=difference.interval,
+            interval_over=difference.over,
+            num_images=each.num_images,
+            files=tuple(run.file for name in each.names for run in measured.models[name]),
+            too_few=each.too_few,
+        )
+        marks = (DAGGER,) if each.wrong_controls else (TOO_FEW,) if each.too_few else ()
         cells = [
-            Cell(f"{comparison.difference.value:+.3g} {_interval(*comparison.difference.interval)}"),
+            Cell(number.text, number=number),
             Cell(_p(each.corrected.images)),
-            Cell(f"{comparison.difference.effect:+.2f}"),
+            Cell(typeset(f"{difference.effect:+.2f}")),
             Cell(over_seeds),
             Cell(p_over_seeds),
-            Cell(each.claim, bold=shown and not each.wrong_controls, marks=(DAGGER,) if each.wrong_controls else ()),
+            Cell(each.claim, bold=each.is_claimed and not each.wrong_controls, marks=marks),
         ]
         better_if = {"up": "more is better", "down": "less is better"}[better(comparison.metric)]
-        rows.append(Row(f"{each.pair[0]} − {each.pair[1]}, {comparison.metric}, {better_if}", cells))
-    notes = [*_notes(measured, compared), *weights_notes(measured, measured.models), *pairing_notes(measured, runs)]
-    return Table("Comparisons", _caption(measured, compared), columns, rows, notes)
+        rows.append(Row(f"{each.pair[0]} − {each.pair[1]}", cells, group=f"{comparison.metric}, {better_if}"))
+    notes = [
+        *(note._replace(topic="Tests") for note in _notes(measured, compared)),
+        *(note._replace(topic="Methods") for note in _method_notes(measured, runs)),
+    ]
+    return Table(NAME, "Comparisons", _caption(measured, compared), columns, rows, _legend(compared), notes, "Pair")
+
+
+def _method_notes(measured: Measured, runs: dict[str, list[PerImage]]) -> Iterator[Note]:
+    for line in hyperparameter_notes(measured.models, title_of):
+        yield Note("", line)
+    yield from weights_notes(measured, measured.models)
+    yield from pairing_notes(measured, runs)
+
+
+def _legend(compared: Sequence[Compared]) -> list[Note]:
+    """Return the lines under the table."""
+    lines = []
+    if compared:
+        lines.append(
+            Note(
+                "", f"p is corrected for all {len(compared)} comparisons together (Holm). Intervals are not corrected."
+            )
+        )
+    lines += _one_seed_notes(compared)
+    if any(each.wrong_controls for each in compared):
+        lines.append(Note(DAGGER, f"{MEANINGS[DAGGER]}: the claim is no evidence."))
+    lines += _too_few_notes(compared)
+    lines.append(Note("", f"Further notes: {NAME}-notes.", on_screen=True))
+    return lines
+
+
+def _too_few_notes(compared: Sequence[Compared]) -> Iterator[Note]:
+    """Yield the note on comparisons of too few images, with the least number of images."""
+    if reasons := dict.fromkeys(each.too_few for each in compared if each.too_few):
+        yield Note(TOO_FEW, f"Too few images to tell: {'; '.join(reasons)}. Nothing is claimed.")
+
+
+def _one_seed_notes(compared: Sequence[Compared]) -> Iterator[Note]:
+    if any(each.comparison.over_seeds is None for each in compared):
+        yield Note(
+            "",
+            "One seed: claims hold for these trained generators; another training of a model may differ. A claim "
+            "about a model needs two or more seeds of both models.",
+        )
 
 
 def _interval(low: float, high: float) -> str:
-    return f"[{low:+.3g}, {high:+.3g}]"
+    return typeset(f"[{low:+.3g}, {high:+.3g}]")
 
 
 def _p(value: float) -> str:
@@ -187,19 +264,11 @@ def _notes(measured: Measured, compared: Sequence[Compared]) -> list[Note]:
                 "evidence for the model.",
             )
         )
-    notes += [Note("", line) for line in hyperparameter_notes(measured.models, title_of)]
     if any(metric_of(each.comparison.metric) == "KID" for each in compared):
         notes.append(
             Note("", "KID is compared over all pairs of images, not over 100 random subsets as in the tables.")
         )
-    if any(each.comparison.over_seeds is None for each in compared):
-        notes.append(
-            Note(
-                "",
-                "One seed: claims hold for these trained generators; another training of a model may differ. A claim "
-                "about a model needs two or more seeds of both models.",
-            )
-        )
+    notes += [*_one_seed_notes(compared), *_too_few_notes(compared)]
     return notes
 
 
@@ -253,8 +322,8 @@ def _seeds_note(seeds: tuple[int, int], tests: int) -> Note:
 _FIELDS = (
     "first", "second", "dataset", "metric", "scorer", "first_value", "second_value", "difference", "interval_low",
     "interval_high", "interval_over", "p_value", "p_value_holm", "test", "effect_size", "effect_size_name",
-    "first_seeds", "second_seeds", "seeds_low", "seeds_high", "seeds_p_value", "seeds_p_value_holm", "claim", "note",
-    "different_hyperparameters",
+    "num_images", "first_seeds", "second_seeds", "seeds_low", "seeds_high", "seeds_p_value", "seeds_p_value_holm",
+    "claim", "too_few", "note", "different_hyperparameters",
 )  # fmt: skip
 
 
@@ -265,8 +334,9 @@ def _tidy(measured: Measured, each: Compared) -> dict[str, object]:
     values = (
         *each.pair, measured.dataset, metric_of(comparison.metric), scorer_of(comparison.metric), comparison.first,
         comparison.second, difference.value, *difference.interval, difference.over, difference.p_value,
-        each.corrected.images, difference.test, difference.effect, difference.effect_name, *comparison.seeds,
-        seeds_low, seeds_high, seeds_p, seeds_p_holm, each.claim, MEANINGS[DAGGER] if each.wrong_controls else "",
+        each.corrected.images, difference.test, difference.effect, difference.effect_name, each.num_images,
+        *comparison.seeds, seeds_low, seeds_high, seeds_p, seeds_p_holm, each.claim, each.too_few,
+        MEANINGS[DAGGER] if each.wrong_controls else "",
         " | ".join(differences({name: measured.models[name] for name in each.names}, title_of)),
     )  # fmt: skip
     return dict(zip(_FIELDS, values, strict=True))

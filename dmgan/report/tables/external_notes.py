@@ -1,37 +1,41 @@
 """Notes on methods whose images were made by another program, under tables and comparisons."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from dmgan.evaluation.paired_comparison import PerImage
 from dmgan.evaluation.pairing import FEWEST, pair_by_caption
-from dmgan.report.results import Evaluation, Measured
-from dmgan.report.tables.markup import Note
+from dmgan.report.evaluations import Evaluation
+from dmgan.report.results import Measured
+from dmgan.report.tables.marks import PARALLEL
 from dmgan.report.tables.paper_tables import Results, title_of
+from dmgan.report.tables.structure import Note
 
 
 def external_notes(results: Results) -> Iterator[Note]:
-    """Yield the notes on external methods: their images, their own columns, and other numbers of images."""
+    """Yield the notes on external methods: their images, how they were measured, and other numbers of images."""
     if not results.layout.external:
         return
     external = {name: runs[0] for name, runs in results.measured.models.items() if runs[0].kind == "external"}
     for name, each in external.items():
         sizes, captions = each.inputs["sizes"], each.inputs["captions"]
         yield Note("", f"{title_of(name)}: {each.num_images:,} images of another program ({sizes}; {captions}).")
-    yield from _column_notes(results, external.values())
+    yield from _otherwise_notes(results, external)
     yield from _count_notes(results, external)
 
 
-def _column_notes(results: Results, external: Iterable[Evaluation]) -> Iterator[Note]:
-    """Yield a note on every column that external methods have of their own."""
-    own = {column: key for each in external for column, key in each.key_in_file.items()}
-    for column in results.columns:
-        if column in own:
-            yield Note(
-                "",
-                f"{column} is a column of its own: it was measured otherwise than {own[column]}, so the two do not "
-                "compare.",
-            )
+def _otherwise_notes(results: Results, external: dict[str, Evaluation]) -> Iterator[Note]:
+    """Yield a note on the methods whose numbers were measured otherwise than the others of their columns."""
+    groups: dict[str, list[str]] = {}  # how they were measured -> titles
+    for name, each in external.items():
+        if otherwise := each.otherwise(results.columns):
+            groups.setdefault(otherwise, []).append(title_of(name))
+    for otherwise, titles in groups.items():
+        yield Note(
+            PARALLEL,
+            f"{', '.join(titles)}: measured otherwise ({otherwise}). Numbers with this mark compare with each other if "
+            "they stand under one subheading, and with no other number of their column.",
+        )
 
 
 def _count_notes(results: Results, external: dict[str, Evaluation]) -> Iterator[Note]:

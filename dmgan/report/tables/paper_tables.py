@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from dmgan.evaluation.metrics.table import facts_of, metrics
 from dmgan.models.registry import MODELS
-from dmgan.report.published import published
-from dmgan.report.results import EXTERNAL, RELEASED, Evaluation, Measured, Summary, metric_of, summarise
+from dmgan.report.evaluations import EXTERNAL, RELEASED, Evaluation, metric_of
+from dmgan.report.literature.published import published
+from dmgan.report.results import Measured, Summary, summarise
 
 PUBLISHED_SETS = ("CUB", "COCO")
 CONTROL_TITLES = {
@@ -48,7 +49,7 @@ class Layout:
     external: bool = False  # add rows of methods whose images were made by another program
     real_images: str | None = None  # the paper's name of a row of real images
     unranked: tuple[str, ...] = ()  # published metrics that are not ranked, so no cell is bold
-    remarks: tuple[str, ...] = ()  # notes on the published columns
+    remarks: tuple[str, ...] = ()  # notes on the published columns and on the rows
 
 
 _ABLATIONS = (
@@ -71,6 +72,11 @@ _MEMORY_DRIVEN = (
     Method("XMC-GAN"), Method("LAFITE"), Method("DALL-E"), Method("GLIDE"), Method("CP-GAN"), Method("Obj-GAN"),
     Method("OP-GAN"), Method("Memory-driven, MDSP", "mdsp", printed="Memory-driven (Ours)"),
 )  # fmt: skip
+_GRID = (
+    *(Method(MODELS[f"mdsp-a{number}"].title, f"mdsp-a{number}") for number in range(4)),
+    Method("MDSP (A4)", "mdsp"),
+    *(Method(MODELS[f"mdsp-a{number}"].title, f"mdsp-a{number}") for number in range(5, 9)),
+)
 _REPRODUCTION = (
     Method("DM-GAN", "dmgan", printed="DM-GAN (paper)"),
     Method("DM-GAN, batch 2", "dmgan-004", printed="DM-GAN (reproduced, batch 2)"),
@@ -115,6 +121,14 @@ _PAPER_TABLES = (
         ),
     ),
     Layout(
+        "mdsp-grid", "002", "Grid A0-A8", (), ("IS", "FID", "R-precision", "SOA-C", "SOA-I"), _GRID,
+        "MDSP without and with its parts: IS, FID, R-precision, SOA-C and SOA-I (the last three in percent)",
+        remarks=(
+            "The paper announces these comparisons in section 5.2; no published numbers of them are known.",
+            "A4 is A3 with content features in the discriminators; A5 to A8 differ from A4 in the named part.",
+        ),
+    ),
+    Layout(
         "reproduction-table1", "004", "Table 1", ("FID", "IS"), ("FID", "IS"), _REPRODUCTION, "FID and Inception Score",
         remarks=(
             "The report swaps the headings of the two columns (FID 4.75 and 4.53, IS 16.09 and 17.76); this table "
@@ -145,18 +159,28 @@ class Results:
         printed = {(dataset, metric) for _, dataset, metric in self.published}
         columns = [(dataset, metric) for dataset in PUBLISHED_SETS for metric in layout.metrics]
         self.published_columns = [column for column in columns if column in printed]
-        self.columns = measured.columns(layout.own_metrics)  # METRIC(SCORER)
+        self.columns = measured.shared_columns(layout.own_metrics)  # METRIC(SCORER)
         own = [each._replace(model=self._run(each)) for each in layout.methods]
-        self.methods = [*own, *self._further({each.model for each in own})]
+        with_numbers = list(filter(self._has_number, own))
+        self.omitted = [each.title for each in own if each not in with_numbers]  # rows without any number
+        self.methods = [*with_numbers, *self._further({each.model for each in own})]
         runs = {each.model: measured.models.get(each.model, []) for each in self.methods if each.model}
-        self.models = {
-            (name, metric): summarise(each, metric) for name, each in runs.items() if each for metric in self.columns
+        self.models = {  # by the key of the number, which is a column's own unless it was measured otherwise
+            (name, key): summarise(each, key)
+            for name, each in runs.items()
+            if each
+            for key in (measured.key(name, column) for column in self.columns)
         }
         self.controls = {
             (name, metric): summarise([control], metric)
             for name, control in measured.controls.items()
             for metric in self.columns
         }
+
+    def _has_number(self, method: Method) -> bool:
+        """Return whether a row of the paper has a published number or a run."""
+        cells = (self.published.get((method.published_as, *column)) for column in self.published_columns)
+        return method.model in self.measured.models or any(cell is not None and cell.value for cell in cells)
 
     def _run(self, method: Method) -> str | None:
         """Return the model of a row: the row's own, or its variant if only the variant was run."""
@@ -182,6 +206,11 @@ class Results:
             if name.startswith(EXTERNAL):
                 yield Method(title_of(name), name)
 
+    def model(self, name: str | None, column: str) -> tuple[str, Summary | None]:
+        """Return the key and the number of a model in a column; None for the number if there is none."""
+        key = self.measured.key(name, column) if name in self.measured.models else column
+        return key, self.models.get((name, key))
+
     def remarks(self) -> list[str]:
         """Return the remarks on published cells, in the order of the table."""
         rows = [each.published_as for each in self.methods] + [self.layout.real_images]
@@ -189,7 +218,7 @@ class Results:
         return list(dict.fromkeys(each.remark for each in cells if each is not None and each.remark))
 
     def model_values(self, metric: str) -> dict[str, float]:
-        """Return {model name: value} of a metric."""
+        """Return {model name: value} of the models that compare on a metric."""
         measured = {name: summary for (name, each), summary in self.models.items() if each == metric}
         return {name: summary.value for name, summary in measured.items() if summary is not None}
 
@@ -202,9 +231,28 @@ class Results:
         """Return the models that rank behind a value."""
         return [name for name, own in self.model_values(metric).items() if is_better(metric, value, own)]
 
+    def best(self, metric: str) -> set[str]:
+        """Return the models with the best printed value of those that have enough images, if there are several."""
+        # Printed values, so that two equal cells are both bold or both not bold.
+        values = {
+            name: float(self.shown(metric, value))
+            for name, value in self.model_values(metric).items()
+            if not self.models[name, metric].too_few(metric)
+        }
+        if len(values) < 2 or not better(metric):
+            return set()
+        most = max(values.values()) if better(metric) == "up" else min(values.values())
+        return {name for name, value in values.items() if value == most}
+
     def ahead(self, metric: str, value: float) -> list[str]:
         """Return the models that rank before a value."""
         return [name for name, own in self.model_values(metric).items() if is_better(metric, own, value)]
+
+    def summaries_of(self, column: str) -> list[Summary]:
+        """Return the numbers of this run in a column, models first."""
+        models = (self.model(each.model, column)[1] for each in self.methods)
+        controls = (self.controls.get((name, column)) for name in self.measured.controls)
+        return [each for each in (*models, *controls) if each is not None]
 
     def summaries(self) -> list[Summary]:
         """Return all numbers of this run, models first."""

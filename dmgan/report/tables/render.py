@@ -2,75 +2,146 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from dmgan.errors import UserError
 from dmgan.models.registry import MODELS
 from dmgan.options import CONTROLS
-from dmgan.report.published import Published
-from dmgan.report.results import RELEASED, Summary, metric_of, read_measured, scorer_of
-from dmgan.report.tables.external_notes import external_notes
-from dmgan.report.tables.markup import Cell, Column, Row, Table, to_latex, to_markdown
-from dmgan.report.tables.notes import MEANINGS, PILCROW, Marks, published_spread, table_caption, table_notes
-from dmgan.report.tables.paper_tables import CONTROL_TITLES, LAYOUTS, Results, better, is_better
-from dmgan.report.tables.weights import weights_notes, weights_of
+from dmgan.report.evaluations import RELEASED, metric_of, scorer_of
+from dmgan.report.literature.published import Published
+from dmgan.report.results import Measured, Summary, read_measured
+from dmgan.report.tables.captions import controls_caption, own_caption, published_caption, table_caption
+from dmgan.report.tables.latex import to_latex, to_latex_notes
+from dmgan.report.tables.markdown import to_markdown, to_markdown_notes
+from dmgan.report.tables.marks import Marks
+from dmgan.report.tables.notes.table_notes import control_legend, legend, table_notes
+from dmgan.report.tables.notes.uncertainty import published_spread
+from dmgan.report.tables.paper_tables import CONTROL_TITLES, LAYOUTS, Method, Results, better, is_better
+from dmgan.report.tables.structure import Cell, Column, Number, Row, Table
+from dmgan.report.tables.tidy import control_rows, method_rows, why_control_missing, why_missing
 from dmgan.storage import files
+
+CONTROL_GROUP = "Control rows"
+
+
+class PaperTable(NamedTuple):
+    """One table of one paper, as a whole and in the parts that fit the column of a journal."""
+
+    results: Results
+    whole: Table  # published numbers, numbers of this run, control rows
+    own: Table  # numbers of this run
+    published: Table | None  # None for a table that no paper has
+    controls: Table
 
 
 def write_tables(metrics: Sequence[Path], out: Path) -> None:
-    """Write every layout's table as .csv, .md and .tex into the folder `out` from metrics.json files of one data set.
+    """Write every layout's table into the folder `out` from metrics.json files of one data set.
 
-    Raise UserError if files are damaged, of two data sets, or measured in two ways.
+    NAME.{csv,md} hold the whole table and NAME.tex the numbers of this run; NAME-published.tex, NAME-controls.{csv,md,
+    tex} and NAME-notes.{md,tex} the rest. Raise UserError if files are damaged, of two data sets, or measured in two
+    ways.
     """
-    measured = read_measured(metrics)
+    for each in paper_tables(read_measured(metrics)):
+        name, controls = each.whole.name, control_rows(each.results)
+        files.write_csv(out / f"{name}.csv", [*method_rows(each.results), *controls])
+        files.write_text(out / f"{name}.md", to_markdown(each.whole))
+        files.write_text(out / f"{name}.tex", to_latex(each.own))
+        if each.published is not None:
+            files.write_text(out / f"{each.published.name}.tex", to_latex(each.published))
+        files.write_csv(out / f"{each.controls.name}.csv", controls)
+        files.write_text(out / f"{each.controls.name}.md", to_markdown(each.controls))
+        files.write_text(out / f"{each.controls.name}.tex", to_latex(each.controls))
+        files.write_text(out / f"{name}-notes.md", to_markdown_notes(each.whole))
+        files.write_text(out / f"{name}-notes.tex", to_latex_notes(each.whole))
+
+
+def paper_tables(measured: Measured) -> list[PaperTable]:
+    """Return every layout's table; raise UserError for a model that is not in the registry."""
     for name, runs in measured.models.items():
         if runs[0].kind == "model" and name.removesuffix(RELEASED) not in MODELS:
             raise UserError(f"{runs[0].file}: model {name!r} is unknown; known models are {', '.join(MODELS)}")
-    for layout in LAYOUTS:
-        results = Results(layout, measured)
-        table = _table(results)
-        files.write_csv(out / f"{layout.name}.csv", _tidy(results))
-        files.write_text(out / f"{layout.name}.md", to_markdown(table))
-        files.write_text(out / f"{layout.name}.tex", to_latex(table, layout.name))
+    return [_paper_table(Results(layout, measured)) for layout in LAYOUTS]
 
 
-def _table(results: Results) -> Table:
-    marks = Marks(results)
-    rows = [
-        Row(each.title, [*_published_cells(results, each.published_as, marks), *_own_cells(results, each.model, marks)])
-        for each in results.methods
+def _paper_table(results: Results) -> PaperTable:
+    marks, layout = Marks(results), results.layout
+    methods = sorted(results.methods, key=_order_of_groups(results))
+    published, own = _published_columns(results), _own_columns(results, marks)
+    rows_of_published = [Row(each.title, list(_published_cells(results, each.published_as, marks))) for each in methods]
+    rows_of_own = [
+        Row(each.title, list(_own_cells(results, each.model, marks)), group=_group(results, each)) for each in methods
     ]
-    rows += [
+    control_cells = {name: list(_control_cells(results, name, marks)) for name in CONTROLS}
+    of_controls = [
         Row(
-            CONTROL_TITLES[name],
-            [*_published_control_cells(results, name, marks), *_control_cells(results, name, marks)],
-            control=True,
+            CONTROL_TITLES[name], [*_published_control_cells(results, name, marks), *cells],
+            control=True, group=CONTROL_GROUP,
         )
-        for name in CONTROLS
+        for name, cells in control_cells.items()
+    ]  # fmt: skip
+    rows = [
+        Row(right.label, [*left.cells, *right.cells], group=right.group)
+        for left, right in zip(rows_of_published, rows_of_own, strict=True)
     ]
-    columns, shown = _columns(results, marks), [each.model for each in results.methods]
-    notes = [
-        *table_notes(results, marks),
-        *weights_notes(results.measured, shown),
-        *external_notes(results),
-    ]
-    return Table(results.layout.number, table_caption(results), columns, rows, notes)
+    if layout.real_images:
+        rows_of_published.append(
+            Row(CONTROL_TITLES["real"], list(_published_cells(results, layout.real_images, marks)))
+        )
+    notes = table_notes(results, marks)
+
+    def table(suffix: str, caption: str, columns: list[Column], rows: list[Row]) -> Table:
+        bare = Table(f"{layout.name}{suffix}", layout.number, caption, columns, rows, [], notes)
+        return bare._replace(legend=legend(results, marks, bare))
+
+    controls = [Row(row.label, row.cells[len(published) :], control=True) for row in of_controls]
+    unmarked = [column._replace(marks=()) for column in own]  # the marks tell what controls show of the models
+    return PaperTable(
+        results,
+        table("", table_caption(results), [*published, *own], [*rows, *of_controls]),
+        table("", own_caption(results), own, rows_of_own),
+        table("-published", published_caption(results), published, rows_of_published) if published else None,
+        Table(
+            f"{layout.name}-controls", layout.number, controls_caption(results), unmarked, controls,
+            control_legend(results, marks, controls), notes, stub="Images",
+        ),
+    )  # fmt: skip
 
 
-def _columns(results: Results, marks: Marks) -> list[Column]:
-    published = results.published_columns
-    columns = [Column(f"{dataset} (published)", metric, better(metric), "") for dataset, metric in published]
-    beside = f"; {results.measured.not_published}" if published and results.measured.not_published else ""
-    group = f"{results.measured.dataset} (this run{beside})"
-    for metric in results.columns:
-        columns.append(Column(group, metric_of(metric), better(metric), scorer_of(metric), marks.of_column(metric)))
-    return columns
+def _group(results: Results, method: Method) -> str:
+    """Return the subheading of a method whose numbers were measured otherwise; "" for other methods."""
+    runs = results.measured.models.get(method.model)
+    otherwise = runs[0].otherwise(results.columns) if runs else ""
+    return f"Measured otherwise: {otherwise}" if otherwise else ""
+
+
+def _order_of_groups(results: Results):
+    """Return a key that sorts methods by subheading, those without one first."""
+    groups = list(dict.fromkeys(["", *(_group(results, each) for each in results.methods)]))
+    return lambda method: groups.index(_group(results, method))
+
+
+def _published_columns(results: Results) -> list[Column]:
+    return [
+        Column(f"{dataset} (published)", metric, better(metric), "", published=True)
+        for dataset, metric in results.published_columns
+    ]
+
+
+def _own_columns(results: Results, marks: Marks) -> list[Column]:
+    measured = results.measured
+    beside = f"; {measured.not_published}" if results.published_columns and measured.not_published else ""
+    group = f"{measured.dataset} (this run{beside})"
+    return [
+        Column(group, metric_of(metric), better(metric), scorer_of(metric), marks.of_column(metric))
+        for metric in results.columns
+    ]
 
 
 def _published_cells(results: Results, method: str, marks: Marks) -> Iterator[Cell]:
     for dataset, metric in results.published_columns:
         found = results.published.get((method, dataset, metric))
         if found is None or not found.value:
-            yield Cell("-")
+            yield Cell("-", missing=True)
             continue
         rivals = [
             float(each.value)
@@ -79,148 +150,59 @@ def _published_cells(results: Results, method: str, marks: Marks) -> Iterator[Ce
         ]
         ranked = method != results.layout.real_images and metric not in results.layout.unranked
         best = ranked and _is_best(metric, float(found.value), rivals)
-        yield Cell(_with_spread(found.value, found.std), best, tuple(marks.of_published(found)))
+        number = _published_number(found)
+        yield Cell(number.text, best, tuple(marks.of_published(found)), number)
+
+
+def _published_number(found: Published) -> Number:
+    spread = float(found.std) if found.std else None
+    over = published_spread(found.metric) if found.std else ""
+    return Number(found.value, float(found.value), found.std, spread, over)
 
 
 def _published_control_cells(results: Results, control: str, marks: Marks) -> Iterator[Cell]:
     """Return the paper's row of real images, if it has one; papers have no other controls."""
     if control == "real" and results.layout.real_images:
         return _published_cells(results, results.layout.real_images, marks)
-    return (Cell("-") for _ in results.published_columns)
+    return (Cell("-", missing=True) for _ in results.published_columns)
 
 
 def _own_cells(results: Results, model: str | None, marks: Marks) -> Iterator[Cell]:
-    for metric in results.columns:
-        summary = results.models.get((model, metric))
+    for column in results.columns:
+        metric, summary = results.model(model, column)
         if summary is None:
-            yield Cell(_why_missing(results, model, metric))
-            continue
-        # Compare rounded values, so that two equal cells are both bold or both not bold.
-        shown = {name: float(results.shown(metric, value)) for name, value in results.model_values(metric).items()}
-        best = _is_best(metric, shown.pop(model), list(shown.values()))
-        yield Cell(_shown(results, metric, summary), best, tuple(marks.of_model(metric, summary)))
-
-
-def _why_missing(results: Results, model: str | None, metric: str) -> str:
-    if model is None:
-        return "published only"
-    if model not in results.measured.models:
-        return "not run"
-    # A metric that no model has is defined for real images only.
-    return "not measured" if results.model_values(metric) else "not defined"
-
-
-def _why_control_missing(results: Results, control: str, metric: str) -> str:
-    if control not in results.measured.controls:
-        return "not run"
-    return "not defined" if metric in results.measured.controls[control].metrics else "not measured"
+            yield Cell(why_missing(results, model, column), missing=True)
+        else:
+            number = _number(results, metric, summary)
+            yield Cell(number.text, model in results.best(metric), tuple(marks.of_model(metric, summary)), number)
 
 
 def _control_cells(results: Results, control: str, marks: Marks) -> Iterator[Cell]:
     for metric in results.columns:
         summary = results.controls.get((control, metric))
         if summary is None:
-            yield Cell(_why_control_missing(results, control, metric))
+            yield Cell(why_control_missing(results, control, metric), missing=True)
         else:
-            yield Cell(_shown(results, metric, summary), marks=tuple(marks.of_control(summary)))
+            number = _number(results, metric, summary)
+            yield Cell(number.text, marks=tuple(marks.of_control(metric, summary)), number=number)
 
 
 def _is_best(metric: str, value: float, rivals: Sequence[float]) -> bool:
     return bool(rivals) and bool(better(metric)) and not any(is_better(metric, rival, value) for rival in rivals)
 
 
-def _with_spread(value: str, spread: str) -> str:
-    return f"{value} ± {spread}" if spread else value
-
-
-def _shown(results: Results, metric: str, summary: Summary) -> str:
-    number = _with_spread(results.shown(metric, summary.value), results.shown(metric, summary.spread))
-    interval, _ = summary.clustered(metric)
-    return f"{number} [{', '.join(results.shown(metric, end) for end in interval)}]" if interval else number
-
-
-def _tidy(results: Results) -> list[dict[str, object]]:
-    """Return one row per method, data set and metric; `note`: why a number is missing, or the meaning of its marks."""
-    rows, marks = [], Marks(results)
-    for method in results.methods:
-        rows += _published_rows(results, method.published_as)
-        for metric in results.columns:
-            summary = results.models.get((method.model, metric))
-            if summary is None:
-                note = _why_missing(results, method.model, metric)
-            else:
-                note = _meanings([*marks.of_model(metric, summary), *[PILCROW] * marks.unable(metric)])
-            row = _own_row(results, method.title, metric, summary, note)
-            rows.append(row | {"weights": weights_of(results.measured.models.get(method.model, []))})
-    for name in CONTROLS:
-        if name == "real" and results.layout.real_images:
-            rows += _published_rows(results, results.layout.real_images)
-        for metric in results.columns:
-            summary = results.controls.get((name, metric))
-            note = _why_control_missing(results, name, metric) if summary is None else ""
-            rows.append(_own_row(results, CONTROL_TITLES[name], metric, summary, note))
-    return rows
-
-
-def _meanings(marks: Sequence[str]) -> str:
-    return "; ".join(MEANINGS[mark] for mark in marks if mark in MEANINGS)
-
-
-_TIDY = dict.fromkeys(
-    (
-        "table", "method", "dataset", "metric", "scorer", "value", "spread", "spread_over", "interval_low",
-        "interval_high", "interval_over", "bootstrap_value", "bootstrap_low", "bootstrap_high", "bootstrap_over",
-        "num_images", "feature_network", "weights", "source", "file", "note",
-    ),
-    "",
-)  # fmt: skip
-
-
-def _published_rows(results: Results, method: str) -> list[dict[str, object]]:
-    cells = (results.published.get((method, *column)) for column in results.published_columns)
-    return [_published_row(found) for found in cells if found is not None]
-
-
-def _published_row(found: Published) -> dict[str, object]:
-    return _TIDY | {
-        "table": found.table,
-        "method": found.method,
-        "dataset": found.dataset,
-        "metric": found.metric,
-        "value": found.value,
-        "spread": found.std,
-        "spread_over": published_spread(found.metric) if found.std else "",
-        "source": found.origin,
-        "note": "; ".join(each for each in (found.note, found.remark) if each),
-    }
-
-
-def _own_row(results: Results, method: str, metric: str, summary: Summary | None, note: str) -> dict[str, object]:
-    row = _TIDY | {
-        "table": results.layout.number,
-        "method": method,
-        "dataset": results.measured.dataset,
-        "metric": metric_of(metric),
-        "scorer": scorer_of(metric),
-        "source": "this run",
-        "note": note,
-    }
-    if summary is None:
-        return row
-    low, high = summary.interval or ("", "")
-    bootstrap_value, bootstrap_low, bootstrap_high = summary.bootstrap or ("", "", "")
-    return row | {
-        "value": summary.value,
-        "spread": summary.spread,
-        "spread_over": summary.spread_over,
-        "interval_low": low,
-        "interval_high": high,
-        "interval_over": summary.interval_over,
-        "bootstrap_value": bootstrap_value,
-        "bootstrap_low": bootstrap_low,
-        "bootstrap_high": bootstrap_high,
-        "bootstrap_over": summary.bootstrap_over,
-        "num_images": summary.num_images,
-        "feature_network": results.measured.network(metric),
-        "file": ";".join(str(file) for file in summary.files),
-    }
+def _number(results: Results, metric: str, summary: Summary) -> Number:
+    interval, over = summary.clustered(metric)
+    return Number(
+        digits=results.shown(metric, summary.value),
+        value=summary.value,
+        spread_digits=results.shown(metric, summary.spread),
+        spread=summary.spread,
+        spread_over=summary.spread_over,
+        interval_digits=None if interval is None else tuple(results.shown(metric, end) for end in interval),
+        interval=interval,
+        interval_over=over,
+        num_images=summary.num_images,
+        files=summary.files,
+        too_few=summary.too_few(metric),
+    )

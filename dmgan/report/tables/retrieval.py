@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dmgan.errors import UserError
 from dmgan.options import RETRIEVALS
-from dmgan.report.results import Evaluation, Measure, read_evaluation
+from dmgan.report.evaluations import Evaluation, Measure, read_evaluation
 from dmgan.storage import files
 
 _HINT = "sample and evaluate the images again"

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from dmgan.report.results import RELEASED, Evaluation, Measured
-from dmgan.report.tables.markup import Note
+from dmgan.report.evaluations import RELEASED, Evaluation
+from dmgan.report.results import Measured
 from dmgan.report.tables.paper_tables import title_of
+from dmgan.report.tables.structure import Note
 
 _LAST, _AS_RELEASED, _UNKNOWN = "last step", "as released", "not recorded"
 _WITHOUT_STEP = (_LAST, _AS_RELEASED, _UNKNOWN)
 
 
 def weights_of(runs: Sequence[Evaluation]) -> str:
-    """Return the rule by which the weights of a model's runs were chosen, with the chosen step of every seed."""
-    return "; ".join(_rules(runs))
+    """Return the rule by which the weights of a model's runs were chosen, with the chosen step of every seed.
+
+    "" for images of another program, which have no weights here.
+    """
+    return "; ".join(_rules([run for run in runs if run.kind != "external"]))
 
 
 def _rules(runs: Sequence[Evaluation]) -> list[str]:
@@ -39,8 +43,8 @@ def weights_notes(measured: Measured, models: Iterable[str]) -> Iterator[Note]:
     """Yield the note on the weights of those of `models` that were run, grouped by rule."""
     titles: dict[str, list[str]] = {}
     for name in models:
-        if runs := measured.models.get(name):
-            titles.setdefault(weights_of(runs), []).append(title_of(name))
+        if weights := weights_of(measured.models.get(name, [])):
+            titles.setdefault(weights, []).append(title_of(name))
     if titles:
         entries = "; ".join(f"{rule}: {', '.join(models)}" for rule, models in titles.items())
         of_validation = any("validation" in rule for rule in titles)

@@ -37,10 +37,12 @@ def test_facts_are_complete(name):
     facts = facts_of(name)
     assert facts is metrics()[name].facts and facts.name == name
     assert facts.better in ("up", "down", "") and facts.unit in ("", "%")
+    assert facts.unit != "%" or (facts.least, facts.largest) == (0, 100)
+    assert facts.fewest_images >= 100
     assert facts.library and isinstance(facts.library, str)
     assert isinstance(facts.decimals, int) and 0 <= facts.decimals <= 6
     flags = [getattr(facts, each.name) for each in fields(Facts) if each.type is bool]
-    assert len(flags) == 7 and all(isinstance(each, bool) for each in flags)
+    assert len(flags) == 6 and all(isinstance(each, bool) for each in flags)
     assert re.fullmatch(r"[A-Za-z][A-Za-z -]*", name)  # a key is NAME(READER)
     assert set(facts.controls_may_differ) <= set(facts.protocol)
     assert len(set(facts.protocol)) == len(facts.protocol)
@@ -98,16 +100,26 @@ def test_an_unknown_metric_is_refused():
         facts_of("LPIPS")
 
 
-def test_intervals_of_shares_stay_within_their_possible_values():
-    shares = {name: facts_of(name).largest for name in metrics() if facts_of(name).largest is not None}
-    assert shares == {
-        "precision": 1, "recall": 1, "coverage": 1, "R-precision": 100, "attribute accuracy": 100, "SOA-C": 100,
-        "SOA-I": 100,
+def test_intervals_stay_within_the_possible_values_of_their_metric():
+    bounds = {name: (facts_of(name).least, facts_of(name).largest) for name in metrics()}
+    assert bounds == {
+        "IS": (1, None), "FID": (0, None), "KID": (None, None), "precision": (0, 1), "recall": (0, 1),
+        "density": (0, None), "coverage": (0, 1), "diversity": (0, None), "R-precision": (0, 100),
+        "attribute accuracy": (0, 100), "SOA-C": (0, 100), "SOA-I": (0, 100),
     }  # fmt: skip
     assert facts_of("precision").clipped((-0.02, 1.01), "folds") == ((0.0, 1.0), "folds, clipped to 0 ... 1")
     assert facts_of("R-precision").clipped((0.4, 101.0), "seeds") == ((0.4, 100.0), "seeds, clipped to 0 ... 100")
-    assert facts_of("density").clipped((-0.1, 1.4), "folds") == ((-0.1, 1.4), "folds")
-    assert facts_of("FID").clipped((-3.0, 400.0), "folds") == ((-3.0, 400.0), "folds")
+    assert facts_of("density").clipped((-0.1, 1.4), "folds") == ((0.0, 1.4), "folds, clipped to 0 or more")
+    assert facts_of("IS").clipped((-5.0, 11.0), "folds") == ((1.0, 11.0), "folds, clipped to 1 or more")
+    assert facts_of("KID").clipped((-0.1, 0.2), "folds") == ((-0.1, 0.2), "folds")
+    once = facts_of("FID").clipped((-3.0, 400.0), "folds")
+    assert facts_of("FID").clipped(*once) == once == ((0.0, 400.0), "folds, clipped to 0 or more")
+
+
+def test_too_few_images_are_told_with_the_least_number():
+    assert facts_of("FID").too_few(50) == "50 images, FID needs 300"
+    assert facts_of("R-precision").too_few(99) == "99 images, R-precision needs 100"
+    assert facts_of("FID").too_few(300) == facts_of("R-precision").too_few(100) == ""
 
 
 @pytest.mark.parametrize(

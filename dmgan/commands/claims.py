@@ -1,0 +1,20 @@
+"""Check the papers' claims."""
+
+import argparse
+from pathlib import Path
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", required=True, help="metrics.json of every run and control row of a data set"
+    )
+    parser.add_argument(
+        "--comparisons", type=Path, help="comparisons.csv of these files, by `compare`; without it, intervals decide"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of claims.* and conflicts.*")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from dmgan.report.tables.claims import write_claims
+
+    write_claims(arguments.metrics, arguments.comparisons, arguments.out)

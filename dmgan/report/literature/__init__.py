@@ -1,0 +1,1 @@
+"""The papers' printed numbers and claims, and the arithmetic that checks them."""

@@ -1,0 +1,1 @@
+"""Notes on a table, one topic a file."""
