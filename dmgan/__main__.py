@@ -39,6 +39,7 @@ SUBCOMMANDS = {  # name: (module of dmgan/commands with add_flags(parser) and ru
     "figures":         ("figures",         "render the papers' figures from trained runs"),
     "validation-figure": ("validation_figure", "render curves of validation metrics over the steps of trained runs"),
     "generate":        ("generate",        "generate images of every stage from your own captions"),
+    "serve":           ("serve",           "serve a page that generates images from captions, on this machine only"),
     "fetch":           ("fetch",           "download files for CUB, COCO and released models"),
     "verify":          ("verify",          "check every file of a results folder against its hashes and inputs"),
     "mlflow-db":       ("mlflow_db",       "create the MLflow database that runs are mirrored to"),

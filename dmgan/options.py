@@ -115,6 +115,7 @@ class MatchingOptions:
 SEARCHES = ("S-S", "S-I", "S-R", "W-W", "W-I", "S-SI", "W-WI")  # retrieval methods (dmgan/models/retrieval.py)
 RETRIEVALS = (*SEARCHES, "random", "oracle")  # random: lower bound; oracle, the described image: upper bound
 DEFAULT_METHOD = "S-S"
+SHEETS = ("png", "jpg")  # formats of the contact sheets of `generate`
 
 
 # Rules by which training batches draw the image of a mismatched pair (dmgan/data/batches.py).

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import dmgan
-from dmgan.sampling.generate import generate_from_captions
+from dmgan.inspection.generated_folder import GenerateRequest, generate_from_captions
 from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from tests.conftest import CPU
 from tests.evaluation.own_images import write_images
@@ -45,7 +45,7 @@ def test_the_page_names_the_whole_interface_and_nothing_else():
 
 
 def test_a_model_generates_the_images_that_the_subcommand_writes(model, run_folder, tmp_path):
-    generate_from_captions(run_folder, CAPTIONS, tmp_path / "out", images_per_caption=2, seed=1, device=CPU)
+    generate_from_captions(run_folder, GenerateRequest(CAPTIONS, 2, seed=1), tmp_path / "out", CPU)
     images = model.generate(CAPTIONS, images_per_caption=2, seed=1)
     assert [each.caption for each in images] == [caption for caption in CAPTIONS for _ in range(2)]
     for number, each in enumerate(images):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from dmgan.evaluation.networks.loaded import NetworkFiles
+    from dmgan.inspection.inspector import ComparedWith
 
 DEFAULT_TRACKING = "sqlite:///results/mlflow.db"
 _WITHOUT_CLASSIFIER = ("inception-tf", "clean")  # default extractors if no species classifier is given
@@ -123,6 +124,48 @@ def extractors_from(arguments: argparse.Namespace) -> tuple[str, ...]:
     return tuple(arguments.extractors)
 
 
+def add_clip(parser: argparse.ArgumentParser) -> None:
+    """Add the files of CLIP, as a scorer of images and captions."""
+    parser.add_argument(
+        "--clip", metavar="MODEL", help="also score by CLIP: open_clip's model name, or a JSON configuration"
+    )
+    parser.add_argument(
+        "--clip-weights", type=Path, metavar="FILE", help="state dict of the CLIP model (.safetensors, .bin, .pt)"
+    )
+
+
+def clip_from(arguments: argparse.Namespace) -> tuple[str, Path] | None:
+    """Return model and weights of CLIP, from the flags of `add_clip`; None: CLIP does not score."""
+    if (arguments.clip is None) != (arguments.clip_weights is None):
+        raise UserError("--clip and --clip-weights: belong together; give both or none")
+    return None if arguments.clip is None else (arguments.clip, arguments.clip_weights)
+
+
+def add_comparison(parser: argparse.ArgumentParser) -> None:
+    """Add the files that single images are compared with: data set, CLIP, features of the training images."""
+    parser.add_argument(
+        "--data", type=Path, help="prepared data set that images are compared with (default: the run's)"
+    )
+    add_clip(parser)
+    parser.add_argument(
+        "--classifier", type=Path,
+        help="species classifier whose features find the nearest training image (default: species/ of the run's "
+        "results, if it was trained on the data set, else EfficientNet-lite0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--features", type=Path, metavar="FOLDER",
+        help="folder that keeps the features of the training images (default: computed in every job)",
+    )  # fmt: skip
+
+
+def compared_with(arguments: argparse.Namespace) -> "ComparedWith":
+    """Return the files that single images are compared with, from the flags of `add_comparison`."""
+    clip = clip_from(arguments)
+    from dmgan.inspection.inspector import ComparedWith
+
+    return ComparedWith(arguments.data, clip, arguments.classifier, arguments.features)
+
+
 def add_evaluation_flags(parser: argparse.ArgumentParser, data_help: str = "prepared data set") -> None:
     """Add the flags of every evaluation: data set, networks that score images, reference, options."""
     parser.add_argument("--data", type=Path, help=data_help)
@@ -132,12 +175,7 @@ def add_evaluation_flags(parser: argparse.ArgumentParser, data_help: str = "prep
     parser.add_argument(
         "--held-out-damsm", type=Path, help="encoders of another seed, with which no generator was trained"
     )
-    parser.add_argument(
-        "--clip", metavar="MODEL", help="also score by CLIP: open_clip's model name, or a JSON configuration"
-    )
-    parser.add_argument(
-        "--clip-weights", type=Path, metavar="FILE", help="state dict of the CLIP model (.safetensors, .bin, .pt)"
-    )
+    add_clip(parser)
     parser.add_argument("--attributes", type=Path, help="attribute classifier (only for synthbirds)")
     parser.add_argument(
         "--detector-weights", type=Path, metavar="FILE",
@@ -171,12 +209,10 @@ def network_files_from(arguments: argparse.Namespace) -> "NetworkFiles":
     """Return the files of the networks that score images, from the evaluation flags."""
     from dmgan.evaluation.networks.loaded import NetworkFiles
 
-    if (arguments.clip is None) != (arguments.clip_weights is None):
-        raise UserError("--clip and --clip-weights: belong together; give both or none")
     return NetworkFiles(
         extractors=extractors_from(arguments), classifier=arguments.classifier, weights=arguments.weights,
         damsm=arguments.damsm, held_out_damsm=arguments.held_out_damsm,
-        clip=None if arguments.clip is None else (arguments.clip, arguments.clip_weights),
+        clip=clip_from(arguments),
         attributes=arguments.attributes, detector=arguments.detector_weights,
         reference_npz=tuple(arguments.reference_npz),
     )  # fmt: skip

@@ -5,20 +5,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from dmgan.data.batches import to_uint8
-from dmgan.data.vocabulary import fit_caption
+from dmgan.data.batches import centre_crop, to_uint8
+from dmgan.data.vocabulary import Vocabulary, fit_caption
 from dmgan.errors import UserError
-from dmgan.options import SamplingOptions
+from dmgan.models.interface import Generated
 from dmgan.runtime.progress import log
 from dmgan.runtime.randomness import generator
-from dmgan.sampling.trained_model import TrainedModel, generate_images, load_run
-from dmgan.storage import files
-from dmgan.storage.png import write_pngs
+from dmgan.sampling.trained_model import TrainedModel, generate_images, retrieve
+from dmgan.sampling.word_maps import WordWeights, word_weights
 
-_GENERATED = files.OwnFiles("generate", ("captions.json",), r"captions\.json|caption\d{3,}_\d{3,}_\d+\.png")
+MOST_CAPTIONS, MOST_IMAGES = 1000, 100  # of one call; images per caption, which are generated as one batch
+LONGEST_CAPTION = 1000  # characters
 
 
 def read_captions(path: Path) -> list[str]:
@@ -35,13 +34,41 @@ def read_captions(path: Path) -> list[str]:
     return captions
 
 
+class OwnCaption(NamedTuple):
+    """A user's caption that a text encoder can read."""
+
+    number: int  # among the given captions
+    text: str
+    tokens: np.ndarray  # (length,) int32, of the known words
+
+
+def encode_own_caption(vocabulary: Vocabulary, number: int, text: str) -> OwnCaption:
+    """Return caption `number` with its tokens; UserError if it holds no known word or is too long to be a caption."""
+    if len(text) > LONGEST_CAPTION:
+        raise UserError(
+            f"caption {text[:40]!r}...: has {len(text)} characters; write at most {LONGEST_CAPTION} characters"
+        )
+    return OwnCaption(number, text, vocabulary.encode_or_refuse(text))
+
+
 class CaptionImages(NamedTuple):
     """The images generated from one caption."""
 
+    number: int  # of the caption, among the given captions
     caption: str
     words_used: list[str]  # words that the generator read
     words_unknown: list[str]  # words that the text encoder does not know
     stages: list[np.ndarray]  # one array (images_per_caption, s, s, 3) uint8 per stage, in ascending size
+    generated: Generated  # images of every stage as tensors, attention and memory writing gates
+    retrieved: np.ndarray | None  # (s, s, 3) uint8, the training image whose features were read; None: none was read
+
+    def stages_of(self, image: int) -> list[np.ndarray]:
+        """Return the stages (s, s, 3) uint8 of one image."""
+        return [stage[image] for stage in self.stages]
+
+    def word_weights(self, image: int) -> list[WordWeights]:
+        """Return the weights of `words_used` in every attending refinement of one image."""
+        return word_weights(self.generated, image, len(self.words_used))
 
 
 def images_from_captions(
@@ -51,46 +78,38 @@ def images_from_captions(
 
     UserError, before any image is generated, if a caption holds no known word or images_per_caption is below 1.
     """
+    vocabulary = trained.damsm.vocabulary
+    encoded = [encode_own_caption(vocabulary, number, caption) for number, caption in enumerate(captions)]
+    return images_of_encoded(trained, encoded, images_per_caption, seed)
+
+
+def images_of_encoded(
+    trained: TrainedModel, captions: Sequence[OwnCaption], images_per_caption: int, seed: int
+) -> Iterator[CaptionImages]:
+    """Return an iterator over the images of captions that were encoded before.
+
+    The words that are read of a caption too long for the generator depend on `seed` and the caption's number.
+    UserError if images_per_caption is below 1.
+    """
     if images_per_caption < 1:
         raise UserError(f"images_per_caption {images_per_caption}: must be 1 or more")
-    encoded = [trained.damsm.vocabulary.encode_or_refuse(caption) for caption in captions]
-    noise = trained.noise(seed, range(images_per_caption))
-    return _generate(trained, list(zip(captions, encoded, strict=True)), noise, seed)
+    return _generate(trained, captions, trained.noise(seed, range(images_per_caption)), seed)
 
 
 def _generate(
-    trained: TrainedModel, captions: Sequence[tuple[str, np.ndarray]], noise: Tensor, seed: int
+    trained: TrainedModel, captions: Sequence[OwnCaption], noise: Tensor, seed: int
 ) -> Iterator[CaptionImages]:
-    """Yield the images of every caption (text, tokens) for the same noise (images_per_caption, noise_dim)."""
+    """Yield the images of every caption for the same noise (images_per_caption, noise_dim)."""
     vocabulary = trained.damsm.vocabulary
-    for number, (caption, tokens) in enumerate(captions):
+    for number, text, tokens in captions:
         kept = fit_caption(tokens, trained.max_words, generator(seed, "own caption", number))
-        unknown = vocabulary.unknown(caption)
+        unknown = vocabulary.unknown(text)
         if unknown:
-            log(f"caption {caption!r}: left out the unknown words {', '.join(unknown)}")
-        generated = generate_images(trained, [kept] * len(noise), noise)
+            log(f"caption {text!r}: left out the unknown words {', '.join(unknown)}")
+        bank, indices, retrieved = trained.memory_bank, None, None
+        if bank is not None:
+            indices = retrieve(trained, [kept] * len(noise))
+            retrieved = centre_crop(bank.dataset, int(indices[0]), bank.dataset.image_size)
+        generated = generate_images(trained, [kept] * len(noise), noise, indices)
         stages = [to_uint8(images) for images in generated.images]
-        yield CaptionImages(caption, vocabulary.decode(kept), unknown, stages)
-
-
-def generate_from_captions(
-    run: Path, captions: Sequence[str], out: Path, images_per_caption: int, seed: int, device: torch.device
-) -> None:
-    """Generate images of every stage from captions; write captionNNN_NNN_SIDE.png files and captions.json."""
-    if not captions:
-        raise UserError("no caption given; use --caption 'this bird has a red crown' or --captions FILE")
-    files.refuse_overwrite(out, _GENERATED)
-    trained = load_run(run, device)
-    generated = images_from_captions(trained, captions, images_per_caption, seed)
-    described = []
-    with files.atomic_folder(out, _GENERATED) as folder:
-        for number, each in enumerate(generated):
-            for pixels in each.stages:
-                suffix = f"{pixels.shape[1]}.png"
-                paths = [folder / f"caption{number:03d}_{image:03d}_{suffix}" for image in range(images_per_caption)]
-                write_pngs(paths, pixels, SamplingOptions.png_level)
-            words = {"words_used": each.words_used, "words_unknown": each.words_unknown}
-            described.append({"caption": each.caption, **words})
-        files.write_json(folder / "captions.json", {"run": str(run), "seed": seed, "captions": described})
-    sides = ", ".join(str(size) for size in trained.model.image_sizes)
-    log(f"{out}: {len(captions) * images_per_caption} images per side ({sides} px)")
+        yield CaptionImages(number, text, vocabulary.decode(kept), unknown, stages, generated, retrieved)

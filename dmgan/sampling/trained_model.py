@@ -109,13 +109,23 @@ def _read_memory_bank(
     features = feature_network(architecture.feature_network, None if weights is None else folder / weights)
     if features.sha256 != written["inputs"]["features"]["sha256"]:
         raise UserError(f"{folder / weights}: changed after {folder} was trained with it; restore the old file")
+    dataset = read_training_set(folder, written)
+    gammas = from_dict(MatchingOptions, written["gammas"], str(folder / "options.json"))
+    return MemoryBank(dataset, damsm, features, gammas, training.max_words)
+
+
+def read_training_set(folder: Path, written: dict) -> PreparedDataset:
+    """Return the data set of the run in `folder`; its training split lacks the images that training held out.
+
+    written: the run's options.json, of a training. UserError if the data set is missing, or changed since.
+    """
+    training = from_dict(TrainingOptions, written["training"], str(folder / "options.json"))
     dataset = PreparedDataset(folder / written["data_folder"])
     if dataset.sha256 != written["inputs"]["data"]:
         raise UserError(f"{dataset.folder}: changed after {folder} was trained on it; train again")
-    if training.evaluate_every:
-        dataset = cut_validation_split(dataset, training.held_out(len(dataset.indices("train")))).training
-    gammas = from_dict(MatchingOptions, written["gammas"], str(folder / "options.json"))
-    return MemoryBank(dataset, damsm, features, gammas, training.max_words)
+    if not training.evaluate_every:
+        return dataset
+    return cut_validation_split(dataset, training.held_out(len(dataset.indices("train")))).training
 
 
 def image_noise(seed: int, image: int, noise_dim: int, bound: float | None = None, scale: float = 1.0) -> Tensor:

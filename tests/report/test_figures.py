@@ -18,17 +18,10 @@ from dmgan.report.figures.canvas import Canvas, text_width, wrap
 from dmgan.report.figures.image_grids import draw_models, draw_noises, draw_rivals, draw_stages
 from dmgan.report.figures.render import write_figures
 from dmgan.report.figures.scene import Scene
-from dmgan.report.figures.word_maps import (
-    ChosenWord,
-    attention_weights,
-    darkened,
-    draw_words,
-    refinement_choice,
-    top_words,
-    unique_labels,
-)
+from dmgan.report.figures.word_maps import draw_words, refinement_choice
 from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from dmgan.sampling.trained_model import load_run
+from dmgan.sampling.word_maps import darkened, top_words, unique_labels
 from dmgan.training.train import TrainingInputs, train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
@@ -220,20 +213,6 @@ def test_attention_maps_are_bright_where_the_weight_is_high(scene):
     assert np.array_equal(darkened(white, np.ones((8, 8))), white)
 
 
-def test_attention_weights_are_summed_over_pixels():
-    attention = torch.zeros(3, 2, 2)
-    attention[0] = 1.0
-    attention[2, 0, 0] = 4.0
-    assert attention_weights(attention) == pytest.approx([0.5, 0.0, 0.5])
-
-
-def test_repeated_words_are_numbered():
-    words = ["a", "red", "bird", "with", "a", "red", "wing"]
-    chosen = top_words(words, np.array([0.1, 0.9, 0.8, 0.0, 0.2, 0.7, 0.3]), 4)
-    assert [each.position for each in chosen] == [1, 2, 5, 6]
-    assert unique_labels(chosen, words) == ["red (1st)", "bird", "red (2nd)", "wing"]
-
-
 def test_text_is_wrapped_to_its_width():
     text = "this bird has a remarkablylongunbrokenword and a short beak"
     lines = wrap(text, 0.8, 6.0)
@@ -250,9 +229,3 @@ def test_another_data_set_or_no_run_is_refused(run_folder, data, tmp_path):
     with pytest.raises(UserError, match="no run given"):
         write_figures([], data, tmp_path / "out", 100, CPU)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_long_word_is_cut_beside_its_bar():
-    words = ["bird", "w" * 300, "w" * 300]
-    labels = unique_labels([ChosenWord(words[1], 0.5, 1), ChosenWord(words[2], 0.3, 2)], words)
-    assert labels == [f"{'w' * 17}… (1st)", f"{'w' * 17}… (2nd)"]

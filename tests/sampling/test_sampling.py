@@ -12,9 +12,10 @@ from PIL import Image
 
 from dmgan.data.batches import to_uint8
 from dmgan.errors import UserError
+from dmgan.inspection.generated_folder import GenerateRequest, generate_from_captions
 from dmgan.options import SamplingOptions
 from dmgan.sampling.captions import choose_test_caption, pass_order
-from dmgan.sampling.generate import generate_from_captions, read_captions
+from dmgan.sampling.generate import read_captions
 from dmgan.sampling.inference import InferenceGenerator
 from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from dmgan.sampling.trained_model import generate_images, image_noise, load_run
@@ -88,7 +89,7 @@ def test_a_model_of_one_image_is_sampled(one_image_folder, data, tmp_path):
     assert list(images) == [f"{number:06d}_32.png" for number in range(4)]
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["stages"] == [32] and manifest["image_size"] == 32
-    generate_from_captions(one_image_folder, ["a red bird"], tmp_path / "own", 1, seed=0, device=CPU)
+    generate_from_captions(one_image_folder, GenerateRequest(["a red bird"], seed=0), tmp_path / "own", CPU)
     assert [path.name for path in (tmp_path / "own").glob("*.png")] == ["caption000_000_32.png"]
 
 
@@ -268,7 +269,7 @@ def test_a_folder_with_files_of_anybody_else_is_left_as_it_is(run_folder, data, 
         if subcommand == "sample":
             sampled(run_folder, data, tmp_path / "mine", num_images=3)
         else:
-            generate_from_captions(run_folder, ["a red bird"], tmp_path / "mine", 1, seed=0, device=CPU)
+            generate_from_captions(run_folder, GenerateRequest(["a red bird"], seed=0), tmp_path / "mine", CPU)
 
     (tmp_path / "mine").mkdir()  # as Snakemake does
     made()
@@ -312,26 +313,6 @@ def test_a_full_disk_keeps_what_is_complete(run_folder, data, tmp_path, monkeypa
 def test_uint8_is_truncated_as_released():
     values = torch.tensor([-1.0, -0.999, 0.0, 0.9999, 1.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
     assert to_uint8(values)[0, 0, :, 0].tolist() == [0, 0, 127, 254, 255]
-
-
-def test_own_captions(run_folder, tmp_path, capsys):
-    captions = ["this bird has a red crown and a white belly", "a quetzal with blue wings"]
-    generate_from_captions(run_folder, captions, tmp_path / "out", images_per_caption=2, seed=0, device=CPU)
-    names = {path.name for path in (tmp_path / "out").glob("*.png")}
-    assert names == {f"caption{c:03d}_{i:03d}_{s}.png" for c in range(2) for i in range(2) for s in (8, 16, 32)}
-    assert "left out the unknown words quetzal" in capsys.readouterr().err
-    described = json.loads((tmp_path / "out" / "captions.json").read_text())["captions"]
-    assert described[1]["words_used"] == ["a", "with", "blue", "wings"]
-
-
-@pytest.mark.parametrize(
-    ("captions", "message"),
-    [([], "no caption given"), (["  "], "holds no word"), (["quetzal"], "knows no word of this caption")],
-)
-def test_captions_that_say_nothing_leave_nothing(run_folder, tmp_path, captions, message):
-    with pytest.raises(UserError, match=message):
-        generate_from_captions(run_folder, captions, tmp_path / "out", images_per_caption=1, seed=0, device=CPU)
-    assert not (tmp_path / "out").exists()
 
 
 def test_caption_files(tmp_path):

@@ -8,8 +8,8 @@ from dmgan.data.vocabulary import Vocabulary
 from dmgan.errors import UserError
 from dmgan.evaluation.evaluate import evaluate
 from dmgan.evaluation.networks.loaded import NetworkFiles
+from dmgan.inspection.generated_folder import GenerateRequest, generate_from_captions
 from dmgan.options import EvaluationOptions
-from dmgan.sampling.generate import generate_from_captions
 from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from dmgan.sampling.trained_model import load_run
 from tests.conftest import CPU
@@ -39,7 +39,7 @@ def test_a_caption_of_unknown_words_is_refused(imported, dataset):
 
 
 def test_an_imported_run_generates_from_the_user_s_captions(imported, tmp_path):
-    generate_from_captions(imported, ["a red bird"], tmp_path / "out", images_per_caption=1, seed=0, device=CPU)
+    generate_from_captions(imported, GenerateRequest(["a red bird"], seed=0), tmp_path / "out", CPU)
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
 
 

@@ -66,7 +66,7 @@ rule figures:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         weights=weights_to_show,
-        code=modules("dmgan/report"),
+        code=[*modules("dmgan/report"), "dmgan/sampling/word_maps.py"],
     output:
         *(in_report("figures", "png", figure, title) for figure, title in FIGURES.items()),
         pdf=expand("results/{{dataset}}/figures/{figure}.pdf", figure=FIGURES),

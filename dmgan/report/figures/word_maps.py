@@ -1,17 +1,15 @@
 """Figure 6: the words with the greatest weight in attention, memory writing and key addressing."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
-from torch import Tensor
 
 from dmgan.data.batches import to_uint8
 from dmgan.models.dmgan import DMGAN
 from dmgan.report.figures.canvas import GAP, GREY, LABEL, MARGIN, MEDIUM, SIDE, SMALL, Canvas, line_height, wrap
 from dmgan.report.figures.scene import MAIN, RIVAL, Scene, title
 from dmgan.sampling.trained_model import TrainedModel
+from dmgan.sampling.word_maps import darkened, top_words, unique_labels, word_weights
 
 _STEP = SIDE + GAP
 _HEAD = line_height(SMALL) + 0.04  # height of the label above an image
@@ -19,7 +17,6 @@ _ROW = _HEAD + SIDE + 0.1
 _BARS = 1.95  # inches of one list of words with bars
 _WIDTH = 2 * MARGIN + LABEL + 3 * _STEP + 2 * _BARS + 0.2
 _TOP_WORDS = 5
-_LONGEST = 18  # characters of a word beside its bar
 _FOOT = (
     "Attention, dynamic memory, key addressing: a word's weight summed over pixels, as a share of all words' weight. "
     "Memory writing: the word's gate, 0 to 1. Maps: bright where the word has a great weight."
@@ -41,13 +38,15 @@ def refinement_choice(scene: Scene, run: TrainedModel, number: int, refinement: 
     """Return images and word weights of a refinement (0 the first, -1 the last) of a sampled caption."""
     generated = scene.generate(run, [number])
     at = range(len(generated.attention))[refinement]
+    tokens = scene.tokens(run, number)
+    weights = word_weights(generated, 0, len(tokens))[at]
     return Choice(
         before=to_uint8(generated.images[at])[0],
         after=to_uint8(generated.images[at + 1])[0],
-        words=run.damsm.vocabulary.decode(scene.tokens(run, number)),
-        attention=attention_weights(generated.attention[at][0]),
-        maps=generated.attention[at][0].float().cpu().numpy(),
-        gates=generated.gates[at][0].float().mean(dim=0).cpu().numpy() if generated.gates else None,
+        words=run.damsm.vocabulary.decode(tokens),
+        attention=weights.shares,
+        maps=weights.maps,
+        gates=weights.gates,
     )
 
 
@@ -144,46 +143,3 @@ def _draw_bars(canvas: Canvas, top: float, left: float, heading: str, words: lis
     chosen = top_words(words, weights, _TOP_WORDS)
     canvas.lines(left, top, [heading], SMALL, GREY)
     canvas.bars(left, top + _HEAD, _BARS, unique_labels(chosen, words), [each.weight for each in chosen])
-
-
-def darkened(pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the image (s, s, 3) uint8, darkened where a word's map (t, t) is low, unchanged at the maximum."""
-    span = weights.max() - weights.min()
-    scaled = (weights - weights.min()) / span if span > 0 else np.ones_like(weights)
-    side = pixels.shape[0]
-    light = np.asarray(Image.fromarray(scaled.astype(np.float32)).resize((side, side), Image.BILINEAR))
-    return (pixels * (0.15 + 0.85 * light[:, :, None])).astype(np.uint8)
-
-
-class ChosenWord(NamedTuple):
-    """A word of a caption with its weight."""
-
-    word: str
-    weight: float
-    position: int  # in the caption, from 0
-
-
-def attention_weights(attention: Tensor) -> np.ndarray:
-    """Return the share (T,) of each word in a map (T, s, s), summed over pixels; the shares sum to 1."""
-    weights = attention.double().sum(dim=(1, 2)).cpu().numpy()
-    return weights / weights.sum()
-
-
-def top_words(words: Sequence[str], weights: np.ndarray, count: int = 5) -> list[ChosenWord]:
-    """Return the `count` words with the greatest weight, descending; repeated words are counted by position."""
-    order = np.argsort(-np.asarray(weights), kind="stable")[:count]
-    return [ChosenWord(words[position], float(weights[position]), int(position)) for position in order]
-
-
-def unique_labels(chosen: Sequence[ChosenWord], words: Sequence[str]) -> list[str]:
-    """Return the labels of chosen words; a long word is cut, a repeated word is numbered, as "wing (2nd)"."""
-    return [_label(each, words) for each in chosen]
-
-
-def _label(chosen: ChosenWord, words: Sequence[str]) -> str:
-    shown = chosen.word if len(chosen.word) <= _LONGEST else f"{chosen.word[: _LONGEST - 1]}…"
-    if list(words).count(chosen.word) == 1:
-        return shown
-    number = list(words[: chosen.position + 1]).count(chosen.word)
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(number, "th")
-    return f"{shown} ({number}{ending})"

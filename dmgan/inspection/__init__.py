@@ -1,0 +1,1 @@
+"""Inspection of single generated images: stages, word attention, scores, the nearest training image; web page."""
