@@ -8,7 +8,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics", type=Path, nargs="+", required=True, help="metrics.json of every run, method and control row"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder of the tables: NAME.csv, .md and .tex, and parts of each: -published, -controls and -notes",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -69,8 +69,9 @@ def read_per_image(file: Path) -> PerImage:
         raise UserError(f"{path}: cannot be read ({error}); {_HINT}") from error
     if str(arrays.pop(IMAGES_SHA256, None)) != content["inputs"].get(IMAGES_SHA256):
         raise UserError(f"{path}: is of other images than {file}; {_HINT}")
-    if "folds" not in arrays:
-        raise UserError(f"{path}: has no folds of whole test images; {_HINT}")
+    if missing := [name for name in ("folds", "test_images", "captions") if name not in arrays]:
+        what = {"folds": "folds of whole test images"}.get(missing[0], missing[0])
+        raise UserError(f"{path}: has no {what}; {_HINT}")
     measures = {key: measure for key, measure in content["metrics"].items() if measure is not None}
     values = {key: measure.get("interval_centre", measure["value"]) for key, measure in measures.items()}
     return PerImage(file, values, content["inputs"], arrays)
@@ -86,7 +87,7 @@ def check_pairs(runs: Sequence[PerImage]) -> None:
                     "from one data set, with the same seed and number of images"
                 )
         for name in _SAME:
-            if runs[0].inputs[name] != other.inputs[name]:
+            if runs[0].inputs.get(name) != other.inputs.get(name):
                 raise UserError(
                     f"{runs[0].file} and {other.file}: their images cannot be paired (different {name}); sample both "
                     "in the same way"

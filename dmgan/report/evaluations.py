@@ -262,6 +262,8 @@ def _measure(key: str, measured: _Fields) -> Measure | None:
         resampled = fields.fields("bootstrap")
         within, _ = facts.clipped(resampled.interval("interval"), "")
         bootstrap, bootstrap_over = (resampled.number("value"), *within), resampled.text("over")
+    if "interval_centre" in fields.content:  # read by comparisons
+        fields.number("interval_centre")
     protocol = fields.fields("protocol")
     protocol.text("feature_network")
     return Measure(

@@ -34,6 +34,11 @@ def changed(path, keys, value):
         ((*FID, "value"), "20", "is '20' instead of a finite number"),
         ((*FID, "value"), True, "is True instead of a finite number"),
         ((*FID, "value"), 10**400, "instead of a finite number"),
+        (
+            (*FID, "interval_centre"),
+            float("nan"),
+            "'interval_centre' in metrics.FID(species) is nan instead of a finite",
+        ),
         ((*FID, "spread"), -1.0, "is -1.0 instead of a standard deviation, 0 or more"),
         ((*FID, "spread_over"), "\x1b[31m folds", "instead of printable text"),
         ((*FID, "num_images"), 2000.5, "instead of a whole number"),

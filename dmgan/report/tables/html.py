@@ -58,16 +58,17 @@ def _row(row: Row, columns: Sequence[Column]) -> str:
 
 
 def _cell(cell: Cell, column: Column) -> str:
-    number = cell.number
+    number, marks = cell.number, _marks(cell.marks)
     if number is None:
         text = f'<span class="missing">{escape(cell.text)}</span>' if cell.missing else escape(cell.text)
+        interval = ""
     else:
         value, _, spread = number.with_spread.partition(" ± ")
         text = f'<span class="value">{escape(value)}</span>'
         text += f' <span class="spread">± {escape(spread)}</span>' if spread else ""
-        text += f' <span class="interval">{escape(number.interval_text)}</span>' if number.interval_digits else ""
+        interval = f' <span class="interval">{escape(number.interval_text)}</span>' if number.interval_digits else ""
     text = f'<b class="best">{text}</b>' if cell.bold else text
-    return f"<td{_class(column)}>{text}{_marks(cell.marks)}</td>"
+    return f"<td{_class(column)}>{text}{marks}{interval}</td>"
 
 
 def _marks(marks: Sequence[str]) -> str:

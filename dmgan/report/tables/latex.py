@@ -4,29 +4,40 @@ Columns that do not fit side by side stand in panels under one another, and rows
 float. Nothing is scaled down. Numbers are printed with their "±"; intervals are printed only where there is no "±".
 """
 
-import math
 import textwrap
 from collections.abc import Sequence
 from itertools import groupby, zip_longest
+from typing import NamedTuple
 
-from dmgan.report.tables.structure import Cell, Column, Note, Number, Row, Table
+from dmgan.report.tables.latex_layout import (
+    CHARACTER,
+    COLUMN,
+    LABEL,
+    MISSING,
+    SEPARATION,
+    TEXT,
+    cell_width,
+    floats_of,
+    is_decimal,
+    is_spanned,
+    is_text,
+    marks_of_heading,
+    marks_width,
+    panels_of,
+    width_of,
+    wrapped,
+)
+from dmgan.report.tables.structure import Cell, Note, Row, Table
 
-_COLUMN = 234.0  # pt; a column of a two-column page, such as CVPR's; a page of one column is wider
-_LABEL = 78.0  # pt; longer labels of rows are broken into lines
-_SEPARATION = 2.5  # pt on both sides of a column
-_PAGE = 52  # lines of 9.5 pt on a page
-_HEADING = 4  # lines of the heading of a panel
-_HEADING_WIDTH = 13  # characters of a line of the name of a metric or a scorer
 _UNBROKEN = 24  # characters after which a word may be broken
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "↑": r"$\uparrow$",
     "↓": r"$\downarrow$", "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}", "¶": r"\P{}", "‖": r"$\parallel$",
-    "<": r"$<$", ">": r"$>$", "|": r"$|$", '"': r"{\char34}", "−": r"$-$", "–": "--", "—": "---", "…": r"\dots{}",
-    "\xa0": "~", "’": "'", "‘": "`", "“": "``", "”": "''",
+    "<": r"$<$", ">": r"$>$", "|": r"$|$", '"': r"{\char34}", "−": r"$-$", "[": "{[}", "]": "{]}",
+    "–": "--", "—": "---", "…": r"\dots{}", "\xa0": "~", "’": "'", "‘": "`", "“": "``", "”": "''",
 }  # fmt: skip
 _LAST_LATIN = "ſ"  # letters up to here are in pdflatex's fonts
-_MISSING = "--"
 
 
 def to_latex(table: Table) -> str:
@@ -36,8 +47,8 @@ def to_latex(table: Table) -> str:
     columns = [table.columns[at] for at in shown]
     rows = [row._replace(cells=[row.cells[at] for at in shown]) for row in rows]
     table = table._replace(columns=columns, rows=rows)
-    panels = _panels(table)
-    floats = _floats(table, panels)
+    panels = panels_of(table)
+    floats = floats_of(table, panels)
     lines = [
         f"% {_ascii(table.number)}: \\input this file in a document of one or of two columns, with",
         r"% \usepackage{booktabs,siunitx,threeparttable}  % siunitx 3",
@@ -79,84 +90,41 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def _panels(table: Table) -> list[list[int]]:
-    """Return the columns, dealt to as few panels as fit the width, of nearly equal numbers of columns."""
-    widths = [_column_width(table, place) for place in range(len(table.columns))]
-    left = _COLUMN - min(_LABEL, max([_width(row.label) for row in table.rows], default=0.0))
-    count = len(widths)
-    for panels in range(1, count + 1):
-        size = math.ceil(count / panels)
-        dealt = [list(range(start, min(start + size, count))) for start in range(0, count, size)]
-        if all(sum(widths[place] for place in panel) <= left for panel in dealt):
-            return dealt
-    return [[place] for place in range(count)] or [[]]
+class _Panel(NamedTuple):
+    """Columns that stand side by side, in a tabular of `places` columns; spanned: its only column extends over all."""
 
+    columns: Sequence[int]
+    places: int
+    spanned: bool
 
-def _column_width(table: Table, place: int) -> float:
-    """Return the width of a column in points, about."""
-    cells = [_cell_width(row.cells[place]) for row in table.rows]
-    column = table.columns[place]
-    marks = _marks_width(_marks_of_heading(column, [row.cells[place] for row in table.rows]))
-    heading = [*(_width(line) + marks for line in _wrapped(column.title)), *map(_width, _wrapped(column.scorer))]
-    return max([*cells, *heading]) + 2 * _SEPARATION
-
-
-def _cell_width(cell: Cell) -> float:
-    number = cell.number
-    text = _MISSING if cell.missing else cell.text
-    if number is not None:
-        text = number.with_spread if _is_decimal(number) else number.text
-    return _width(text) * (1.15 if cell.bold else 1.0) + _marks_width(cell.marks)
-
-
-def _marks_width(marks: Sequence[str]) -> float:
-    return 4.8 * sum(map(len, marks))
-
-
-def _width(text: str) -> float:
-    """Return the width of a text in points, about: Computer Modern of 8 pt."""
-    return sum(6.0 if each.isupper() or each in "±−↑↓" else 2.9 if each in " .,[]()" else 4.3 for each in text)
-
-
-def _floats(table: Table, panels: Sequence[Sequence[int]]) -> list[tuple[list[Row], list[Sequence[int]]]]:
-    """Return the rows and the panels of every float, so that a float fits on a page; rows stay together if they can."""
-    notes = sum(math.ceil(_width(note.text) / _COLUMN) for note in table.legend if not note.on_screen)
-    room = _PAGE - 1.4 * math.ceil(1.4 * _width(table.caption) / _COLUMN) - notes
-    parts: list[list[Row]] = [[]]
-    for row in table.rows:
-        if parts[-1] and _lines([*parts[-1], row]) > room:
-            parts.append([])
-        parts[-1].append(row)
-    found = []
-    for part in parts:
-        together = max(1, int(room // _lines(part)))
-        found += [(part, list(panels[start : start + together])) for start in range(0, len(panels), together)]
-    return found
-
-
-def _lines(rows: Sequence[Row]) -> int:
-    """Return the lines of a panel of these rows."""
-    labels = sum(math.ceil(_width(row.label) / _LABEL) for row in rows)
-    return _HEADING + labels + 2 * len({row.group for row in rows if row.group})
+    def line(self, label: str, cells: Sequence[str]) -> str:
+        """Return a line of the tabular; places that the panel does not use stay empty."""
+        if self.spanned:
+            cells = [rf"\multicolumn{{{self.places}}}{{r@{{}}}}{{{cells[0]}}}"]
+        else:
+            cells = [*cells, *["{}"] * (self.places - len(cells))]
+        return "    " + " & ".join([label, *cells]) + r" \\"
 
 
 def _float(table: Table, panels: Sequence[Sequence[int]], rows: Sequence[Row], number: int) -> list[str]:
     """Return the lines of one float; all panels are one tabular, so that caption and notes have its width."""
     places = list(zip_longest(*panels))
     formats = [_format([row.cells[at] for row in rows for at in place if at is not None]) for place in places]
-    wide = any(_width(row.label) > _LABEL for row in rows)
-    label = rf"p{{{_LABEL:g}pt}}" if wide else "l"
+    wide = any(width_of(row.label) > LABEL for row in rows)
+    label = rf"p{{{LABEL:g}pt}}" if wide else "l"
+    texts = [at for at in range(len(table.columns)) if is_text(row.cells[at] for row in table.rows)]
     body = []
-    for panel in panels:
+    for columns in panels:
+        panel = _Panel(columns, len(places), is_spanned(columns, texts) and len(places) > 1)
         body += [r"    \midrule\addlinespace"] if body else [r"    \toprule"]
-        body += _header(table, panel, len(places))
+        body += _header(table, panel)
         body.append(r"    \midrule")
-        body += _body(rows, panel, len(places), wide)
+        body += _body(rows, panel, wide)
     again = rf" (Table~\ref{{tab:{table.name}}} continued, with its notes.)" if number else ""
     return [
         r"\begin{table}[tbp]",
         r"  \centering\footnotesize",
-        rf"  \setlength{{\tabcolsep}}{{{_SEPARATION:g}pt}}%",
+        rf"  \setlength{{\tabcolsep}}{{{SEPARATION:g}pt}}%",
         r"  \sisetup{separate-uncertainty=true, table-align-uncertainty=false}%",
         r"  \sisetup{reset-text-series=false, text-series-to-math=true}%",  # so that \bfseries reaches the numbers
         r"  \begin{threeparttable}",
@@ -174,7 +142,7 @@ def _float(table: Table, panels: Sequence[Sequence[int]], rows: Sequence[Row], n
 
 def _format(cells: Sequence[Cell]) -> str:
     """Return the type of a column: S with the digits of its numbers, or r if they are texts or have intervals."""
-    numbers = [cell.number for cell in cells if cell.number is not None and _is_decimal(cell.number)]
+    numbers = [cell.number for cell in cells if cell.number is not None and is_decimal(cell.number)]
     if not numbers:
         return "r"
     whole, decimals = (max(len(each) for each in parts) for parts in zip(*(_parts(each.digits) for each in numbers)))
@@ -184,7 +152,7 @@ def _format(cells: Sequence[Cell]) -> str:
     if spreads:
         before = max(0 if part == "0" else len(part) for part, _ in spreads)
         uncertainty = f"({before + max(len(part) for _, part in spreads)})"
-    marks = max((cell.marks for cell in cells if cell.number is not None), key=_marks_width)
+    marks = max((cell.marks for cell in cells if cell.number is not None), key=marks_width)
     room = rf", table-space-text-post={{\textsuperscript{{{latex(''.join(marks))}}}}}" if marks else ""
     return f"S[table-format={sign}{whole}.{decimals}{uncertainty}{room}]"
 
@@ -195,65 +163,46 @@ def _parts(digits: str) -> tuple[str, str]:
     return whole, decimals
 
 
-def _is_decimal(number: Number) -> bool:
-    """Return whether a number is aligned at its point: with "±", or without "±" and interval."""
-    return bool(number.spread_digits) or number.interval_digits is None
-
-
-def _header(table: Table, panel: Sequence[int], places: int) -> list[str]:
+def _header(table: Table, panel: _Panel) -> list[str]:
     """Return the heading of a panel: data sets with rules if there are several, metrics, and scorers."""
-    columns, lines = [table.columns[at] for at in panel], []
-    of_headings = [_marks_of_heading(table.columns[at], [row.cells[at] for row in table.rows]) for at in panel]
+    columns, lines = [table.columns[at] for at in panel.columns], []
+    of_headings = [marks_of_heading(table.columns[at], [row.cells[at] for row in table.rows]) for at in panel.columns]
     if len({column.group for column in table.columns}) > 1:
-        groups, rules, start = [""], [], 2
+        groups, rules, start = [], [], 2
         for group, members in groupby(columns, key=lambda column: column.group):
             width = len(list(members))
             groups.append(rf"\multicolumn{{{width}}}{{c}}{{{latex(group)}}}")
             rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
             start += width
-        lines += [_line(groups, places, start - 2), "    " + " ".join(rules)]
+        empty = ["{}"] * (panel.places - start + 2)
+        lines += ["    " + " & ".join(["", *groups, *empty]) + r" \\", "    " + " ".join(rules)]
     titles = [_stacked(column.title) + _tnote(marks) for column, marks in zip(columns, of_headings)]
-    lines.append(_line([latex(table.stub), *(f"{{{title}}}" for title in titles)], places, len(columns)))
+    lines.append(panel.line(latex(table.stub), [f"{{{title}}}" for title in titles]))
     if any(column.scorer for column in columns):
-        scorers = (rf"{{\scriptsize {_stacked(column.scorer)}}}" for column in columns)
-        lines.append(_line(["", *scorers], places, len(columns)))
+        lines.append(panel.line("", [rf"{{\scriptsize {_stacked(column.scorer)}}}" for column in columns]))
     return lines
-
-
-def _marks_of_heading(column: Column, cells: Sequence[Cell]) -> list[str]:
-    """Return the marks of a column that none of its cells has."""
-    return [mark for mark in column.marks if not any(mark in cell.marks for cell in cells)]
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text.replace(" ↑", "\xa0↑").replace(" ↓", "\xa0↓"), _HEADING_WIDTH)
 
 
 def _stacked(text: str) -> str:
     """Return a heading, in several lines if it is long."""
-    lines = [latex(line) for line in _wrapped(text)]
+    lines = [latex(line) for line in wrapped(text)]
     return lines[0] if len(lines) == 1 else r"\shortstack{" + r"\\".join(lines) + "}" if lines else ""
 
 
-def _line(cells: Sequence[str], places: int, used: int) -> str:
-    """Return a line of the tabular; a panel that uses fewer columns than others leaves the last ones empty."""
-    return "    " + " & ".join([*cells, *["{}"] * (places - used)]) + r" \\"
-
-
-def _body(rows: Sequence[Row], panel: Sequence[int], places: int, wide: bool) -> list[str]:
+def _body(rows: Sequence[Row], panel: _Panel, wide: bool) -> list[str]:
     """Return the lines of rows in a panel, with subheadings; wide: labels are broken into lines."""
     lines = []
     for group, members in groupby(rows, key=lambda row: row.group):
         if group:
             lines += [r"    \addlinespace"] if lines else []
-            for part in textwrap.wrap(group, int((_COLUMN - 20) / 4.3)):
-                lines.append(rf"    \multicolumn{{{places + 1}}}{{@{{}}l@{{}}}}{{\itshape {latex(part)}}} \\")
+            for part in textwrap.wrap(group, int((COLUMN - 20) / CHARACTER)):
+                lines.append(rf"    \multicolumn{{{panel.places + 1}}}{{@{{}}l@{{}}}}{{\itshape {latex(part)}}} \\")
         for row in members:
             label = f"\\raggedright {latex(_breakable(row.label))}" if wide else latex(row.label)
             label = label.replace(_BREAK, r"\hspace{0pt}")
-            lines.append(_line([label, *(_cell(row.cells[at]) for at in panel)], places, len(panel)))
+            lines.append(panel.line(label, [_cell(row.cells[at]) for at in panel.columns]))
     if not rows:
-        lines.append(rf"    \multicolumn{{{places + 1}}}{{@{{}}l@{{}}}}{{No number to show.}} \\")
+        lines.append(rf"    \multicolumn{{{panel.places + 1}}}{{@{{}}l@{{}}}}{{No number to show.}} \\")
     return lines
 
 
@@ -272,12 +221,14 @@ def _breakable(label: str) -> str:
 
 def _cell(cell: Cell) -> str:
     marks, number = _tnote(cell.marks), cell.number
-    if number is not None and _is_decimal(number):
+    if number is not None and is_decimal(number):
         digits = f"{number.digits} +- {number.spread_digits}" if number.spread_digits else number.digits
         bold = r"\bfseries " if cell.bold else ""
         return f"{bold}{digits} {{{marks}}}" if marks else f"{bold}{digits}"
-    text = latex(_MISSING if cell.missing else cell.text)
+    text = latex(MISSING if cell.missing else cell.text)
     text = rf"\textbf{{{text}}}" if cell.bold else text
+    if cell_width(cell) > TEXT:
+        return rf"\parbox[t]{{{TEXT:g}pt}}{{\raggedright {text}{marks}}}"
     return f"{{{text}{marks}}}"
 
 
@@ -290,7 +241,7 @@ def _legend(table: Table) -> list[str]:
     """Return the lines under a table, in the order of the structure."""
     notes = [note for note in table.legend if not note.on_screen]
     if any(cell.missing for row in table.rows for cell in row.cells):
-        notes.append(Note("", f"{_MISSING}: not measured, not defined or not published."))
+        notes.append(Note("", f"{MISSING}: not measured, not defined or not published."))
     if not notes:
         return []
     items = [rf"    \item[{latex(note.mark)}] {latex(note.text)}" for note in notes]

@@ -6,6 +6,7 @@ from pathlib import Path
 from dmgan.errors import UserError
 from dmgan.options import RETRIEVALS
 from dmgan.report.evaluations import Evaluation, Measure, read_evaluation
+from dmgan.report.tables.structure import typeset
 from dmgan.storage import files
 
 _HINT = "sample and evaluate the images again"
@@ -89,7 +90,7 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _shown(measure: Measure | None) -> str:
-    return "not defined" if measure is None else f"{measure.value:.4g} ± {measure.spread:.2g}"
+    return "not defined" if measure is None else typeset(f"{measure.value:.4g} ± {measure.spread:.2g}")
 
 
 _TIDY = dict.fromkeys(("part", "method", "seed", "name", "measure", "value", "spread", "spread_over", "num_images"), "")
