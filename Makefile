@@ -50,11 +50,7 @@ lint: setup  ## ruff, the order of imports, snakefmt and snakemake --lint
 	snakemake --lint
 
 mlflow: setup  ## open MLflow
-	@test -f results/mlflow.db || { echo "results/mlflow.db: is not there; run make demo first" >&2; exit 1; }
-	@id=$$(python -c 'import sqlite3; print(sqlite3.connect("results/mlflow.db").execute("select experiment_id from experiments where name = ?", ["dmgan"]).fetchone()[0])'); \
-	echo "Compare the runs: http://127.0.0.1:$(PORT)/#/experiments/$$id/runs?compareRunsMode=CHART  (Ctrl-C ends it)"
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///results/mlflow.db \
-	    --host 127.0.0.1 --port $(PORT) --workers 1
+	python -m dmgan mlflow-ui --port $(PORT)
 
 report: setup  ## results/report.html: tables, figures, their protocols and run times
 	snakemake --report results/report.html

@@ -17,6 +17,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/retrieval.smk"
 include: "workflow/rules/imported.smk"
+include: "workflow/rules/checklist.smk"
 
 
 localrules:
@@ -52,6 +53,7 @@ rule all:
             dataset=WITH_VALIDATION,
             suffix=["png", "pdf"],
         ),
+        expand(rules.checklist.output, dataset=config["datasets"]),
         retrieval_tables(),
         imported_tables(),
 

@@ -14,6 +14,7 @@ import traceback
 from dmgan import __version__
 from dmgan.errors import UserError
 from dmgan.runtime.output import exit_at_closed_pipe
+from dmgan.runtime.telemetry import disable_telemetry
 from dmgan.runtime.threads import wait_without_spinning
 
 _FAULT = 70  # EX_SOFTWARE of sysexits.h
@@ -38,11 +39,14 @@ SUBCOMMANDS = {  # name: (module of dmgan/commands with add_flags(parser) and ru
     "claims":          ("claims",          "check the papers' claims by their numbers and on your runs"),
     "figures":         ("figures",         "render the papers' figures from trained runs"),
     "validation-figure": ("validation_figure", "render curves of validation metrics over the steps of trained runs"),
+    "checklist":       ("checklist",       "write the reproducibility checklist and the citation of what was run"),
     "generate":        ("generate",        "generate images of every stage from your own captions"),
     "serve":           ("serve",           "serve a page that generates images from captions, on this machine only"),
     "fetch":           ("fetch",           "download files for CUB, COCO and released models"),
     "verify":          ("verify",          "check every file of a results folder against its hashes and inputs"),
     "mlflow-db":       ("mlflow_db",       "create the MLflow database that runs are mirrored to"),
+    "mlflow-ui":       ("mlflow_ui",       "show the MLflow database in a browser, on this machine only"),
+    "hub-push":        ("hub_push",        "publish a trained model on a model hub"),
     "bird-inception":  ("bird_inception",  "convert the released Inception for birds from its TensorFlow checkpoint"),
     "new-model":       ("new_model",       "create a new model: a small working file and its registry entry"),
 }  # fmt: skip
@@ -81,6 +85,7 @@ def build_parser(*chosen: str, program: str | None = None) -> argparse.ArgumentP
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand; return 0, 1 after a UserError, 130 after Ctrl-C, 70 after a fault; each is one line."""
     argv = sys.argv[1:] if argv is None else argv
+    disable_telemetry()
     wait_without_spinning()
     with exit_at_closed_pipe():
         return _run(build_parser(*argv[:1]).parse_args(argv))

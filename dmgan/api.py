@@ -98,7 +98,7 @@ class Model:
 
 
 def load(run: FilePath, device: str = "auto") -> Model:
-    """Return the model of a run folder that `train` or `import` wrote.
+    """Return the model of a run folder that `train` or `import` wrote, or of a published model, hub:OWNER/NAME.
 
     device: "auto", "cpu" or "cuda[:N]". UserError if the run is missing, unfinished or inconsistent.
     """

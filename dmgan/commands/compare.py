@@ -17,6 +17,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from dmgan.report.made_from import recorded
     from dmgan.report.tables.comparisons import write_comparisons
 
-    write_comparisons(arguments.metrics, arguments.out, arguments.seed)
+    with recorded(arguments.out, "comparisons", arguments.metrics):
+        write_comparisons(arguments.metrics, arguments.out, arguments.seed)

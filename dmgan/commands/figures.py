@@ -18,5 +18,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     device = flags.set_up_device(arguments)
     from dmgan.report.figures.render import write_figures
+    from dmgan.report.made_from import recorded
 
-    write_figures(arguments.runs, arguments.data, arguments.out, arguments.seed, device, arguments.memory_cache)
+    inputs = [*(run / "options.json" for run in arguments.runs), arguments.data / "dataset.json"]
+    with recorded(arguments.out, "figures", inputs):
+        write_figures(arguments.runs, arguments.data, arguments.out, arguments.seed, device, arguments.memory_cache)

@@ -13,6 +13,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from dmgan.training.mlflow_run import create_database
+    from dmgan.training.mlflow_database import create_database
 
     create_database(arguments.mlflow, arguments.artifacts)

@@ -9,6 +9,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from dmgan.report.made_from import recorded
     from dmgan.report.tables.parameters import write_parameters
 
-    write_parameters(arguments.out)
+    with recorded(arguments.out, "parameters"):
+        write_parameters(arguments.out)

@@ -1,6 +1,7 @@
 """Prepare a data set. The flags come from the table of sources."""
 
 import argparse
+import os
 from pathlib import Path
 
 from dmgan.commands.flags import COUNT
@@ -45,10 +46,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from dmgan.data.prepare import prepare
+    from dmgan.report.made_from import recorded
 
     given = {name: getattr(arguments, name) for name in _flags_of_sources()}
     source = find_source(arguments.source)
-    prepare(source, arguments.out, arguments.image_size, given, arguments.workers, arguments.strict, arguments.name)
+    out = arguments.out
+    with recorded(out.parent, os.path.basename(os.path.abspath(out))):  # dataset.json names the inputs
+        prepare(source, out, arguments.image_size, given, arguments.workers, arguments.strict, arguments.name)
 
 
 def _flags_of_sources() -> dict[str, dict[str, Flag]]:

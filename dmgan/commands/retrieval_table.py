@@ -17,6 +17,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from dmgan.report.made_from import recorded
     from dmgan.report.tables.retrieval import write_retrieval
 
-    write_retrieval(arguments.metrics, arguments.memorisation, arguments.out)
+    with recorded(arguments.out, "retrieval", [*arguments.metrics, *arguments.memorisation]):
+        write_retrieval(arguments.metrics, arguments.memorisation, arguments.out)

@@ -17,6 +17,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from dmgan.report.made_from import recorded
     from dmgan.report.tables.render import write_tables
 
-    write_tables(arguments.metrics, arguments.out)
+    with recorded(arguments.out, "tables", arguments.metrics):
+        write_tables(arguments.metrics, arguments.out)

@@ -13,5 +13,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from dmgan.report.figures.validation_curves import write_validation_figure
+    from dmgan.report.made_from import recorded
 
-    write_validation_figure(arguments.runs, arguments.out)
+    with recorded(arguments.out, "validation", [run / "options.json" for run in arguments.runs]):
+        write_validation_figure(arguments.runs, arguments.out)

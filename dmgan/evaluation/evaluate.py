@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
@@ -17,24 +16,25 @@ from dmgan.evaluation.free_captions import FreeCaptions
 from dmgan.evaluation.image_sets import ALL_TEST_IMAGES, ImageSet, RealImageSet, real_test_images, sampled_images
 from dmgan.evaluation.metrics.base import Measurement, Metric, Result
 from dmgan.evaluation.metrics.table import metrics
+from dmgan.evaluation.mlflow_scores import log_to_mlflow
 from dmgan.evaluation.networks.base import ExtractorInputs, FeatureExtractor
 from dmgan.evaluation.networks.loaded import EvaluationNetworks, NetworkFiles
 from dmgan.evaluation.networks.table import read_extractors
 from dmgan.evaluation.paired_comparison import IMAGES_SHA256, METRICS, PER_IMAGE, beside
+from dmgan.evaluation.run_of_images import run_of
 from dmgan.evaluation.statistics.folds import FOLDS
 from dmgan.options import EvaluationOptions
+from dmgan.runtime.cost import Cost
 from dmgan.runtime.device import worker_count
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
-from dmgan.storage.png import contact_sheet
 from dmgan.storage.seals import write_sealed_json
 from dmgan.text.damsm import VOCABULARY
-from dmgan.training.mlflow_run import MlflowRun
+from dmgan.training.model_card import write_model_card
 
 SCHEMA = 2
 REFERENCE = "reference.json"
-_SHEET_SIDE = 64  # px of an external image on the contact sheet
 
 
 def measure_reference(
@@ -48,7 +48,7 @@ def measure_reference(
     device: torch.device,
 ) -> None:
     """Write the features of all real test images into the folder `out`, for every evaluation on this data set."""
-    dataset = PreparedDataset(data)
+    cost, dataset = Cost(device), PreparedDataset(data)
     networks = read_extractors(extractors, ExtractorInputs(classifier, weights, device))
     stored = _features_of(real_test_images(dataset, out), list(networks.values()), options, device)
     content = {
@@ -56,7 +56,7 @@ def measure_reference(
         "images": len(dataset.indices("test")),
         "images_sha256": {name: stored[name].images_sha256 for name in extractors},
         "networks": {name: stored[name].protocol for name in extractors},
-        "provenance": provenance(),
+        "provenance": provenance(cost.measured()),
     }
     write_sealed_json(Path(out) / REFERENCE, content)
 
@@ -118,6 +118,7 @@ class Evaluator:
 
         If `out` is another NAME.json, these are NAME.features/ and NAME.per_image.npz.
         """
+        cost = Cost(self.device)
         if len(subject) < 2 * FOLDS:
             raise UserError(f"{subject.name}: {len(subject)} images do not make ten folds; give at least {2 * FOLDS}")
         keys = {metric: metric.key_of(subject) for metric in self.metrics}
@@ -139,13 +140,15 @@ class Evaluator:
             "metrics": {key: None if result is None else _as_json(result) for key, result in computed.items()},
             "inputs": inputs,
             "device": self.device.type,  # affects rounding only: recorded, but tables do not require equal devices
-            "provenance": provenance(),
+            "provenance": provenance(cost.measured()),
         }
         write_sealed_json(out, content, [beside(out, PER_IMAGE).name])
         for key, result in results.items():
             low, high = result.score.interval
             log(f"{subject.name}: {key} {result.score.value:.4g}  ({low:.4g} to {high:.4g})")
-        _log_to_mlflow(self._mlflow, out, subject, content)
+        if (run := run_of(out, inputs.get("generator_sha256"))) is not None:
+            write_model_card(run)
+        log_to_mlflow(self._mlflow, out, subject, self.dataset, content)
 
     def _measurement(self, subject: ImageSet, out: Path, metrics: Sequence[Metric]) -> Measurement:
         """Compute the features of the subject and of the reference by every extractor that a metric reads."""
@@ -324,35 +327,3 @@ def _as_json(result: Result) -> dict[str, object]:
         **({} if result.bootstrap is None else {"bootstrap": result.bootstrap.as_json()}),
         **({} if result.chance is None else {"chance": result.chance}),
     }
-
-
-def _log_to_mlflow(uri: str | None, out: Path, subject: ImageSet, content: Mapping[str, object]) -> None:
-    """Log values, metrics.json and the first images as one MLflow run."""
-    which = " released weights" if subject.imported else "" if subject.seed is None else f" seed{subject.seed}"
-    tags = {
-        "stage": "evaluate",
-        "dataset": content["subject"]["dataset"],
-        "data": files.json_sha256(content["inputs"]["data"])[:12],
-        "model": subject.name,
-        "seed": str(subject.seed),
-        "kind": subject.kind,
-        "config": files.json_sha256(content["inputs"])[:12],
-        "commit": content["provenance"]["commit"],
-    }
-    parameters = {"num_images": len(subject), "reference": subject.reference_name}
-    mlflow_run = MlflowRun(uri, beside(out, "evaluation"), f"{subject.name}{which} evaluate", tags, parameters)
-    values = {key: each["value"] for key, each in content["metrics"].items() if each is not None}
-    mlflow_run.log_scores(values)
-    mlflow_run.log_file(out)
-    if mlflow_run.active:
-        mlflow_run.log_image(_first_images(subject), "images.png")
-    mlflow_run.close()
-
-
-def _first_images(subject: ImageSet) -> np.ndarray:
-    """Return a contact sheet of the first 40 images."""
-    images = [subject.read(number) for number in range(min(40, len(subject)))]
-    if subject.kind == "external":  # of any sizes
-        size = (_SHEET_SIDE, _SHEET_SIDE)
-        images = [np.asarray(Image.fromarray(each).resize(size, Image.BILINEAR)) for each in images]
-    return contact_sheet([images[start : start + 10] for start in range(0, len(images), 10)])

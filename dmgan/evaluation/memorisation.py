@@ -18,6 +18,7 @@ from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation.image_sets import sampled_images
+from dmgan.runtime.cost import Cost
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.sampling.image_folder import MANIFEST
@@ -73,6 +74,7 @@ def feature_distance(first: Tensor, other: Tensor) -> Tensor:
 
 def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int, device: torch.device) -> None:
     """Compare the first `num_images` sampled images of a run with its memory bank, and write JSON to `out`."""
+    cost = Cost(device)
     trained, dataset = load_run(run, device), PreparedDataset(data)
     subject = sampled_images(images, dataset)
     manifest = files.read_json(Path(images) / MANIFEST, "sample the images again")
@@ -96,7 +98,7 @@ def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int
         "distances": _distances(trained, dataset, subject.read, subject.test_images[:count], used["images"][:count]),
         "diversity": _diversity(trained, dataset, manifest, used["images"]),
         "inputs": {**subject.inputs, "data": dataset.sha256},
-        "provenance": provenance(),
+        "provenance": provenance(cost.measured()),
     }
     files.write_json(out, content)
     for kind, rows in content["distances"]["mean"].items():

@@ -115,7 +115,7 @@ def fit(
     written = {"options": asdict(options), **task.written, "seed": seed, "inputs": {"data": dataset.sha256}}
     title = task.name.replace("-", " ")
     run = RunDescription(task.name, "classifier", title, dataset, seed, written, steps_depend_on_epochs=True)
-    with RunFolder(out, run, mlflow) as folder:
+    with RunFolder(out, run, mlflow, device=device) as folder:
         folder.train(step_function, {"network": network, "adam": adam, "schedule": schedule}, total_steps)
         network.eval()
         predicted = predictions(network, dataset, validation_indices, labels, options.image_size, device)

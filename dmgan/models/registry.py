@@ -33,6 +33,7 @@ class Entry:
     noise_scale: float = 1.0  # factor of the noise of sampled images
     stagewise: bool = False  # stages are trained one after another, which needs a single process
     released: bool = False  # released weights exist, which `import` reads
+    citation: str = ""  # key of the model's paper in dmgan/runtime/bibliography.bib; "": none
     ablation_of: str | None = None  # model whose ablation grid (workflow/config/{model}-grid.yaml) contains this model
 
     @property
@@ -96,37 +97,44 @@ _A5, _A7, _A8 = {"content": "max"}, {"first_stage": "map"}, {"later_stages": "co
 
 _ATTNGAN, _DMGAN, _MDSP_CLASS = "baselines.attngan:AttnGAN", "dmgan.models.dmgan:DMGAN", "baselines.mdsp:MDSP"
 _SENTENCE_ONLY = {"reads_words": False}
-_MDSP = {"losses": _EQ_1_TO_4, "needs": frozenset({"features"}), "reads_words": False}
+_ZHU, _XU = {"citation": "zhu2019dmgan"}, {"citation": "xu2018attngan"}
+_LI = {"citation": "li2022memory"}
+_MDSP = {"losses": _EQ_1_TO_4, "needs": frozenset({"features"}), "reads_words": False, **_LI}
 _GRID = {**_MDSP, "ablation_of": "mdsp"}
-_PARAMETRIC = {"losses": _EQ_1_TO_4, "reads_words": False, "ablation_of": "mdsp"}
+_PARAMETRIC = {"losses": _EQ_1_TO_4, "reads_words": False, "ablation_of": "mdsp", **_LI}
 
 MODELS = {
-    "attngan":        Entry(_ATTNGAN, "AttnGAN", released=True),
+    "attngan":        Entry(_ATTNGAN, "AttnGAN", released=True, **_XU),
     "attngan-dcgan":  Entry("baselines.attngan:AttnDCGAN", "AttnDCGAN", released=True,
-                            defaults=_ATTNDCGAN_RELEASED),
-    "dmgan":          Entry(_DMGAN, "DM-GAN", released=True),
-    "dmgan-baseline": Entry(_DMGAN, "DM-GAN baseline", _BASELINE),
-    "dmgan-m":        Entry(_DMGAN, "DM-GAN +M", _M),
-    "dmgan-m-wg":     Entry(_DMGAN, "DM-GAN +M+WG", _M_WG),
-    "dmgan-paper":    Entry(_DMGAN, "DM-GAN as in the paper", _PAPER, _PAPER_LOSSES),
-    "kvmgan":         Entry(_DMGAN, "KVM-GAN", _KVM, _PAPER_LOSSES),
-    "kvmgan-literal": Entry(_DMGAN, "KVM-GAN as printed", _KVM_LITERAL, _PAPER_LOSSES),
-    "dmgan-004":      Entry(_DMGAN, "DM-GAN, batch 2", training={"batch_size": 2}),
-    "dmgan-004-two-words": Entry(_DMGAN, "DM-GAN, batch 2, two words", training={"batch_size": 2, "max_words": 2}),
+                            defaults=_ATTNDCGAN_RELEASED, **_XU),
+    "dmgan":          Entry(_DMGAN, "DM-GAN", released=True, **_ZHU),
+    "dmgan-baseline": Entry(_DMGAN, "DM-GAN baseline", _BASELINE, **_ZHU),
+    "dmgan-m":        Entry(_DMGAN, "DM-GAN +M", _M, **_ZHU),
+    "dmgan-m-wg":     Entry(_DMGAN, "DM-GAN +M+WG", _M_WG, **_ZHU),
+    "dmgan-paper":    Entry(_DMGAN, "DM-GAN as in the paper", _PAPER, _PAPER_LOSSES, **_ZHU),
+    "kvmgan":         Entry(_DMGAN, "KVM-GAN", _KVM, _PAPER_LOSSES, **_ZHU),
+    "kvmgan-literal": Entry(_DMGAN, "KVM-GAN as printed", _KVM_LITERAL, _PAPER_LOSSES, **_ZHU),
+    "dmgan-004":      Entry(_DMGAN, "DM-GAN, batch 2", training={"batch_size": 2}, **_ZHU),
+    "dmgan-004-two-words": Entry(_DMGAN, "DM-GAN, batch 2, two words", training={"batch_size": 2, "max_words": 2},
+                            **_ZHU),
     "dfgan":          Entry("baselines.dfgan:DFGAN", "DF-GAN", losses=_DFGAN, defaults=_DFGAN_RELEASED,
-                            has_augmentation=False, noise_bound=2.0, noise_scale=0.88, **_SENTENCE_ONLY),
+                            has_augmentation=False, noise_bound=2.0, noise_scale=0.88,
+                            citation="tao2022dfgan", **_SENTENCE_ONLY),
     "stackganpp":     Entry("baselines.stackganpp:StackGANpp", "StackGAN++", losses=_STACKGANPP,
-                            defaults=_STACKGANPP_RELEASED, **_SENTENCE_ONLY),
+                            defaults=_STACKGANPP_RELEASED, citation="zhang2018stackganpp", **_SENTENCE_ONLY),
     "controlgan":     Entry("baselines.controlgan:ControlGAN", "ControlGAN", losses=_CONTROLGAN,
-                            defaults=_CONTROLGAN_RELEASED, needs=frozenset({"perceptual"})),
+                            defaults=_CONTROLGAN_RELEASED, needs=frozenset({"perceptual"}),
+                            citation="li2019controlgan"),
     "mirrorgan":      Entry("baselines.mirrorgan:MirrorGAN", "MirrorGAN", losses=_MIRRORGAN,
-                            defaults=_MIRRORGAN_RELEASED, needs=frozenset({"captioner"})),
+                            defaults=_MIRRORGAN_RELEASED, needs=frozenset({"captioner"}), citation="qiao2019mirrorgan"),
     "stackgan":       Entry("baselines.stackgan:StackGAN", "StackGAN", losses=_STACKGAN, stagewise=True,
-                            defaults=_STACKGAN_RELEASED, **_SENTENCE_ONLY),
+                            defaults=_STACKGAN_RELEASED, citation="zhang2017stackgan", **_SENTENCE_ONLY),
     "gan-int-cls":    Entry("baselines.gan_int_cls:GANIntCls", "GAN-INT-CLS", losses=_GAN_INT_CLS,
-                            defaults=_GAN_INT_CLS_RELEASED, has_augmentation=False, **_SENTENCE_ONLY),
+                            defaults=_GAN_INT_CLS_RELEASED, has_augmentation=False, citation="reed2016generative",
+                            **_SENTENCE_ONLY),
     "gan-cls":        Entry("baselines.gan_int_cls:GANIntCls", "GAN-CLS", {"script": "coco"}, _GAN_CLS,
-                            defaults=_GAN_CLS_RELEASED, has_augmentation=False, **_SENTENCE_ONLY),
+                            defaults=_GAN_CLS_RELEASED, has_augmentation=False, citation="reed2016generative",
+                            **_SENTENCE_ONLY),
     "mdsp":           Entry(_MDSP_CLASS, "MDSP", **_MDSP),
     "mdsp-a0":        Entry(_MDSP_CLASS, "MDSP A0: parametric", _A0, **_PARAMETRIC),
     "mdsp-a1":        Entry(_MDSP_CLASS, "MDSP A1: mean features", _A1, **_GRID),

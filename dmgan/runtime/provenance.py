@@ -1,9 +1,10 @@
-"""Provenance of a result: commit, command line, package versions, machine."""
+"""Provenance of a result: commit, command line, package versions, machine, cost."""
 
 import importlib.metadata
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 _PACKAGES = (
@@ -11,15 +12,17 @@ _PACKAGES = (
     "timm",
 )  # fmt: skip
 
+_UNKNOWN, _CHANGED = "unknown", "+changes"
+
 
 def commit() -> str:
     """Return the git commit of the code, with "+changes" if files differ from it; "unknown" outside a checkout."""
     folder = Path(__file__).parent
     try:
         head = _git(folder, "rev-parse", "HEAD")
-        return head + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+        return head + (_CHANGED if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return _UNKNOWN
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -37,11 +40,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def provenance() -> dict[str, object]:
-    """Return commit, command line, versions and machine, for options.json and metrics.json."""
+def provenance(cost: Mapping[str, object]) -> dict[str, object]:
+    """Return commit, command line, versions, machine and cost, for every result; cost: by dmgan/runtime/cost.py.
+
+    `dirty`: whether files differ from the commit; None outside a checkout.
+    """
+    code = commit()
     return {
-        "commit": commit(),
+        "commit": code,
+        "dirty": None if code == _UNKNOWN else code.endswith(_CHANGED),
         "command": ["python", "-m", "dmgan", *sys.argv[1:]],
         "versions": versions(),
         "machine": {"system": platform.system(), "processor": platform.machine()},
+        "cost": dict(cost),
     }

@@ -12,6 +12,7 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.models.registry import find
 from dmgan.options import DEFAULT_METHOD, SamplingOptions, as_dict
+from dmgan.runtime.cost import Cost
 from dmgan.runtime.device import worker_count
 from dmgan.runtime.progress import Progress, log
 from dmgan.runtime.provenance import commit, provenance, versions
@@ -67,6 +68,7 @@ def sample_test_captions(
     every image, the retrieved image if the model retrieves, and the COCO class if request.soa. An interrupted call is
     resumed by the same call. memory_cache: folder that caches the memory bank's keys and values.
     """
+    cost = Cost(device)
     files.refuse_overwrite(out, SAMPLED)
     trained, dataset = load_run(run, device, memory_cache), PreparedDataset(data)
     if request.max_words is not None:
@@ -94,7 +96,8 @@ def sample_test_captions(
         )
         for numbers, pixels in copied_to_host(generated, device):
             progress.step(folder.write(numbers, pixels))
-        last = folder.finish(manifest | {"cuda_graphs": model.cuda_graphs})
+        made = {"cuda_graphs": model.cuda_graphs, "provenance": provenance(cost.measured())}
+        last = folder.finish(manifest | made)
         if last:
             progress.step(last)
 
@@ -217,5 +220,4 @@ def _manifest(
         "computed": {**_pixel_options(options), "device": trained.device.type},
         "images": [{"test_image": choice.image, "caption": choice.caption} for choice in choices],
         "tokens": [choice.tokens.tolist() for choice in choices],
-        "provenance": provenance(),
     }

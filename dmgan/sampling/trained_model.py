@@ -23,6 +23,7 @@ from dmgan.options import (
     from_dict,
 )
 from dmgan.runtime.randomness import generator
+from dmgan.sampling.hub import local_folder
 from dmgan.storage import files
 from dmgan.storage.weights import load_weights
 from dmgan.text.damsm import Damsm
@@ -52,10 +53,12 @@ class TrainedModel(NamedTuple):
 def load_run(folder: Path, device: torch.device, memory_cache: Path | None = None) -> TrainedModel:
     """Read the run folder that training wrote; UserError if it is missing, unfinished or inconsistent.
 
+    folder: a path, or hub:OWNER/NAME, a published model.
+
     The memory bank of a model that retrieves holds the model's training images. memory_cache: folder that caches the
     bank's keys and values.
     """
-    folder = Path(folder)
+    folder = local_folder(folder)
     hint = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
     written = files.read_json(folder / "options.json", hint)
     if isinstance(written, dict) and "switches" in written:

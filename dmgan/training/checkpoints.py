@@ -7,6 +7,7 @@ it is kept, as the way back from a damaged one.
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -68,6 +69,12 @@ class Checkpoint:
         """Name a checkpoint; kind: name of the trained network or model; fingerprint: Fingerprints.steps."""
         self.folder, self._path, self._previous = run_folder, run_folder / CHECKPOINT, run_folder / PREVIOUS
         self._kind, self._fingerprint = kind, fingerprint
+        self._earlier, self._started = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the run: of this job since it began, and of the earlier jobs up to the checkpoint."""
+        return self._earlier + time.monotonic() - self._started
 
     def recover(self) -> None:
         """Go back to the checkpoint before if the last one is damaged or missing; log it.
@@ -120,7 +127,10 @@ class Checkpoint:
         UserError if the checkpoint is damaged or belongs to another model.
         """
         saved = self._read_own()
-        return saved if saved is not None and saved["fingerprint"] == self._fingerprint else None
+        if saved is None or saved["fingerprint"] != self._fingerprint:
+            return None
+        self._earlier = float(saved.get("seconds", 0.0))  # a checkpoint of an earlier version has no time
+        return saved
 
     def _read_own(self, mmap: bool = False) -> dict | None:
         """Return the content of the checkpoint of this kind; None if it is missing."""

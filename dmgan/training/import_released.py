@@ -15,6 +15,7 @@ from dmgan.data.vocabulary import Vocabulary, read_vocabulary
 from dmgan.errors import UserError
 from dmgan.models.registry import build_model
 from dmgan.options import ArchitectureOptions, DamsmOptions, TrainingOptions
+from dmgan.runtime.cost import Cost
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
@@ -22,7 +23,9 @@ from dmgan.storage.seals import write_sealed_json
 from dmgan.storage.weights import load_state, read_state_dict, save_weights
 from dmgan.text.damsm import HASHED, IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY
 from dmgan.text.encoders import WORD_EMBEDDING_DIM, TextEncoder, build_image_encoder
-from dmgan.training.run_folder import HISTORY, OPTIONS
+from dmgan.training.mlflow_run import RUN_FILE
+from dmgan.training.model_card import CARD, write_model_card
+from dmgan.training.run_folder import HISTORY, OPTIONS, WEIGHTS
 
 _MARKERS = {  # entries of the state dict that identify a model
     "dmgan": {"h_net2.A.weight"},
@@ -31,7 +34,7 @@ _MARKERS = {  # entries of the state dict that identify a model
 }
 _COUNTER = "num_batches_tracked"  # missing in batch norms of torch before 0.4.1
 _INCEPTION_SIZE = 299
-_FILES = "|".join(map(re.escape, ("generator.safetensors", *HASHED, HISTORY, OPTIONS)))
+_FILES = "|".join(map(re.escape, (WEIGHTS, *HASHED, HISTORY, OPTIONS, CARD, RUN_FILE)))
 _IMPORTED = files.OwnFiles("import", ("options.json",), rf"(.*/)?({_FILES})")
 _KNOWN = {"generator": ("max_words",), "encoders": ("image_encoder", "image_size", "embedding_dim")}
 
@@ -53,6 +56,7 @@ def import_released(
     Sizes are inferred from the shapes, then every entry is loaded strictly under its released name. UserError if a file
     is damaged, of another kind, or does not match the other files. No code in a file is executed.
     """
+    cost = Cost()
     if max_words < 1:
         raise UserError(f"--max-words {max_words}: must be 1 or more")
     out = Path(out)
@@ -85,8 +89,8 @@ def import_released(
             damsm.mkdir(parents=True)
         else:
             damsm = stack.enter_context(files.atomic_folder(damsm_out, _IMPORTED))
-        damsm_sha256 = _write_encoders(damsm, text_encoder, image_encoder, vocabulary, embedding_dim, origin)
-        save_weights(generator, run / "generator.safetensors")
+        damsm_sha256 = _write_encoders(damsm, text_encoder, image_encoder, vocabulary, embedding_dim, origin, cost)
+        save_weights(generator, run / WEIGHTS)
         written = {
             "model": model,
             "variant": {"word_mask": word_mask},
@@ -100,8 +104,9 @@ def import_released(
         }
         folders = {"damsm_folder": os.path.relpath(damsm_out, out)}
         fingerprint = {"config_sha256": files.json_sha256(written)}
-        content = {**written, **folders, **fingerprint, "provenance": provenance()}
-        write_sealed_json(run / OPTIONS, content, ["generator.safetensors"])
+        content = {**written, **folders, **fingerprint, "provenance": provenance(cost.measured())}
+        write_sealed_json(run / OPTIONS, content, [WEIGHTS])
+    write_model_card(out)
     log(
         f"{out}: {model}, {architecture.stages} stages to {architecture.image_size} px, width "
         f"{architecture.generator_width}, {len(vocabulary)} words; encoders in {damsm_out}"
@@ -127,6 +132,7 @@ def _write_encoders(
     vocabulary: Vocabulary,
     embedding_dim: int,
     origin: dict[str, dict[str, str]],
+    cost: Cost,
 ) -> dict[str, str]:
     """Write the same files as DAMSM pretraining, and return their hashes."""
     save_weights(text_encoder, folder / TEXT_ENCODER)
@@ -141,7 +147,7 @@ def _write_encoders(
         "inputs": {"data": None},
         "imported": True,
         "imported_from": {role: each for role, each in origin.items() if role != "generator"},
-        "provenance": provenance(),
+        "provenance": provenance(cost.measured()),
     }
     write_sealed_json(folder / OPTIONS, content, HASHED)
     return {name: files.file_sha256(folder / name) for name in HASHED}

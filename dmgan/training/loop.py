@@ -96,7 +96,8 @@ def run_steps(
                     reason = f"after the update, {shortened(bad) or 'the state of another process'} is not finite"
                     stop(done, reason, {"losses": losses[-1], "not_finite": bad})
                 if distributed.is_main:
-                    checkpoint.save({"step": done, "history": history, "state": state})
+                    kept = {"step": done, "history": history, "state": state, "seconds": checkpoint.seconds}
+                    checkpoint.save(kept)
                     _clear_failure(checkpoint.folder / FAILURE, done)
                 last_saved = done
             progress.kept = f"the checkpoint of step {last_saved} is kept" if last_saved else ""

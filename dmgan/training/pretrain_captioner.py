@@ -51,7 +51,7 @@ def train_captioner(
     inputs = {"data": dataset.sha256, "damsm": damsm.sha256}
     written = {"options": asdict(options), "seed": seed, "inputs": inputs}
     run = RunDescription("captioner", "captioner", "captioner", dataset, seed, written)
-    with RunFolder(out, run, mlflow) as folder:
+    with RunFolder(out, run, mlflow, device=device) as folder:
         stateful = {"network": network, "adam": adam}
         total_steps = options.epochs * batches.steps_per_epoch
         folder.train(step_function, stateful, total_steps, partial(describe_batch, batches, seed))

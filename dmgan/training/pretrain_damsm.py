@@ -144,9 +144,9 @@ def pretrain(
     if inception_weights is not None:
         inputs["inception"] = files.file_sha256(inception_weights)
     written = {"options": asdict(options), "gammas": asdict(gammas), "seed": seed, "inputs": inputs}
-    title = f"damsm seed{seed}"
+    title = f"{dataset.name_of_set} damsm seed{seed}"
     run = RunDescription("damsm", "pretrain", title, dataset, seed, written, parameters=asdict(gammas))
-    with RunFolder(out, run, mlflow) as folder, batches:
+    with RunFolder(out, run, mlflow, device=device) as folder, batches:
         stateful = {**pretrainer.stateful(), "engine_segments": record}
         folder.train(step_function, stateful, total_steps, partial(describe_batch, reading, seed))
         dataset.vocabulary.write(folder.folder / VOCABULARY)

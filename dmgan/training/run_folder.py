@@ -5,19 +5,23 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from dmgan.data.dataset import PreparedDataset
+from dmgan.runtime.cost import Cost
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
-from dmgan.runtime.provenance import provenance
+from dmgan.runtime.provenance import commit, provenance
 from dmgan.storage import files
 from dmgan.storage.seals import write_sealed_json
 from dmgan.storage.weights import save_weights
 from dmgan.training.checkpoints import Checkpoint, Fingerprints
 from dmgan.training.loop import run_steps
-from dmgan.training.mlflow_run import MlflowRun
+from dmgan.training.mlflow_database import NETWORKS
+from dmgan.training.mlflow_run import MlflowPlace, MlflowRun, identity
 
 HISTORY, OPTIONS = "history.csv", "options.json"
+WEIGHTS = "generator.safetensors"  # of a generator's run
 _FURTHER_FILES = ("vocabulary.json", "validation.csv")  # of encoders; of a run with evaluate_every
 
 
@@ -34,6 +38,7 @@ class RunDescription:
     loop_options: str = "options"  # the entry of `written` that holds epochs and checkpoint_every
     steps_depend_on_epochs: bool = False  # true: a run cannot be continued with more epochs
     parameters: Mapping[str, object] = field(default_factory=dict)  # shown in MLflow beside the loop's options
+    place: MlflowPlace | None = None  # in MLflow; None: among the networks, with keys that begin with `kind`
 
 
 class RunFolder:
@@ -45,32 +50,30 @@ class RunFolder:
         run: RunDescription,
         mlflow: str | None = None,
         distributed: DistributedContext = SINGLE_PROCESS,
+        device: torch.device | None = None,
     ):
-        """Hash the run's options; mlflow: URI of the MLflow database that mirrors the run; None: no mirror."""
+        """Hash the run's options; mlflow: URI of the database that mirrors the run, or None; device: that trains."""
         self.folder, self.run, self._mlflow, self._distributed = Path(folder), run, mlflow, distributed
         self.fingerprints = Fingerprints.of(run.written, run.loop_options, run.steps_depend_on_epochs)
-        self._provenance = provenance()
+        self._cost = Cost(device, distributed.world_size)
+        self._commit = commit()
+        self._checkpoint = Checkpoint(self.folder, run.kind, self.fingerprints.steps)
         self._history: list[dict[str, float]] = []
 
     def __enter__(self) -> "RunFolder":
         run = self.run
-        tags = {
-            "stage": run.stage,
-            "dataset": run.dataset.name_of_set,
-            "data": files.json_sha256(run.dataset.sha256)[:12],
-            "model": run.kind,
-            "seed": str(run.seed),
-            "config": self.fingerprints.run[:12],
-            "commit": self._provenance["commit"],
-        }
-        parameters = {**run.written[run.loop_options], **run.parameters}
+        tags = identity(run.dataset, run.kind, run.seed, self.fingerprints.run)
+        parameters = {"model": run.kind, "seed": run.seed, **run.written[run.loop_options], **run.parameters}
+        place = MlflowPlace(NETWORKS, run.kind) if run.place is None else run.place
+        facts = {"stage": run.stage, "commit": self._commit}
+        place = place._replace(facts={**place.facts, **facts})
         uri = self._mlflow if self._distributed.is_main else None
         with ExitStack() as opened:
             opened.enter_context(files.locked(self.folder) if self._distributed.is_main else nullcontext())
             self._distributed.barrier()  # the other processes wait for the lock
             if self._distributed.is_main:
                 self.folder.mkdir(parents=True, exist_ok=True)
-            self.mlflow_run = MlflowRun(uri, self.folder, run.title, tags, parameters)
+            self.mlflow_run = MlflowRun(uri, self.folder, run.title, tags, parameters, place)
             self._opened = opened.pop_all()
         return self
 
@@ -86,9 +89,8 @@ class RunFolder:
     ) -> None:
         """Run the remaining steps (see run_steps)."""
         every = self.run.written[self.run.loop_options]["checkpoint_every"]
-        checkpoint = Checkpoint(self.folder, self.run.kind, self.fingerprints.steps)
         self._history = run_steps(
-            step_function, stateful, total_steps, checkpoint, every, self.mlflow_run, describe, self._distributed
+            step_function, stateful, total_steps, self._checkpoint, every, self.mlflow_run, describe, self._distributed
         )
 
     def finish(
@@ -105,7 +107,8 @@ class RunFolder:
             save_weights(network, self.folder / name)
         beside = [*networks, HISTORY, *(each for each in _FURTHER_FILES if (self.folder / each).exists())]
         files.write_csv(self.folder / HISTORY, self._history)
-        content = {**self.run.written, **(further or {}), "provenance": self._provenance}
+        made = provenance(self._cost.measured(self._checkpoint.seconds))
+        content = {**self.run.written, **(further or {}), "provenance": made}
         write_sealed_json(self.folder / OPTIONS, content, beside)
         self.mlflow_run.log_scores(dict(scores or {}))
         self.mlflow_run.log_file(self.folder / OPTIONS)

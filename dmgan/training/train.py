@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dmgan.data.batches import Batch, BatchRules, TrainingBatches, to_uint8
+from dmgan.data.batches import Batch, BatchRules, TrainingBatches
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
 from dmgan.data.validation import cut_validation_split
@@ -22,19 +21,19 @@ from dmgan.options import WRONG_IMAGES, ArchitectureOptions, LossOptions, Traini
 from dmgan.runtime.device import set_deterministic, to_device
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.runtime.progress import log
-from dmgan.runtime.randomness import generator as random_generator
-from dmgan.storage.png import contact_sheet
 from dmgan.storage.weights import load_weights
 from dmgan.text.caption_cache import CachedCaptions
 from dmgan.text.damsm import Damsm, EncodedCaptions
 from dmgan.training.captured_steps import CapturedSteps
 from dmgan.training.engine import EngineRecord, describe_engine, resolve_graphs
 from dmgan.training.loop import describe_batch
-from dmgan.training.run_folder import RunDescription, RunFolder
+from dmgan.training.mlflow_run import generator_place
+from dmgan.training.model_card import write_model_card
+from dmgan.training.run_folder import WEIGHTS, RunDescription, RunFolder
+from dmgan.training.sample_grids import SampleGrids
 from dmgan.training.snapshots import Snapshots, Validator
+from dmgan.training.step_noise import step_noise
 from dmgan.training.trainer import FurtherInputs, StepInputs, Trainer
-
-WEIGHTS = "generator.safetensors"
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,6 @@ class TrainingInputs:
     vgg16_weights: Path | None = None  # torchvision's state dict, for models that use VGG-16
     captioner: Path | None = None  # folder that train_captioner wrote, for models that need a captioner
     validator: Validator | None = None  # of the main process, with evaluate_every: measures snapshots of the weights
-
-
-def step_noise(seed: int, step: int, rows: int, noise_dim: int, purpose: str = "training noise") -> Tensor:
-    """Return the noise (rows, noise_dim) of one step, a pure function of seed, step and purpose."""
-    random = random_generator(seed, purpose, step)
-    return torch.from_numpy(random.standard_normal((rows, noise_dim), dtype=np.float32))
 
 
 def batch_rules(losses: LossOptions, options: TrainingOptions) -> BatchRules:
@@ -142,9 +135,10 @@ def train(
     parameters = {**written["architecture"], **written["gammas"], **written["losses"], **asdict(engine)}
     parameters["processes"] = distributed.world_size
     run = RunDescription(
-        name, "train", f"{name} seed{seed} train", dataset, seed, written, "training", entry.stagewise, parameters
-    )
-    with RunFolder(out, run, mlflow, distributed) as folder, batches:
+        name, "train", f"{dataset.name_of_set} {name} seed{seed}", dataset, seed, written, "training", entry.stagewise,
+        parameters, generator_place(name, {}),
+    )  # fmt: skip
+    with RunFolder(out, run, mlflow, distributed, device) as folder, batches:
         encode = damsm.encode
         if engine.cache_captions:
             # Of all training images: runs with and without held-out images share the folder.
@@ -167,15 +161,24 @@ def train(
         run_step = captured_steps(trainer, inputs_of, steps, record) if engine.cuda_graphs else None
         snapshots = Snapshots(folder, trainer, inputs.validator, steps) if options.evaluate_every else None
 
+        grids = None
+        if folder.mlflow_run.active:
+            shown = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed)[0]
+            grids = SampleGrids(folder.mlflow_run, trainer, damsm, shown, steps)
+
         def step_function(step: int) -> dict[str, Tensor]:
             record.begin_step(step)
             model.begin_step(step, steps)
+            if grids is not None:
+                grids.before_step(step)
             if options.lr_halving_epochs:
                 epoch = model.step_of_stage(step, steps) // batches.steps_per_epoch
                 trainer.scale_learning_rates(0.5 ** (epoch // options.lr_halving_epochs))
             losses = run_step(step) if engine.cuda_graphs else trainer.step(*inputs_of(step))
             if snapshots is not None:
                 snapshots.after_step(step + 1)
+            if grids is not None:
+                grids.after_step(step + 1)
             return losses
 
         def describe(step: int) -> dict[str, object]:
@@ -200,9 +203,9 @@ def train(
             further["validation"] = {**snapshots.finish(), "of_training_images": len(whole.indices("train"))}
         further["selection"] = _select_weights(trainer, snapshots, steps)
         folder.finish({WEIGHTS: model}, {**further, "config_sha256": folder.fingerprints.run})
-        if folder.mlflow_run.active:
-            batches = TrainingBatches(dataset, model.image_sizes, options.batch_size, options.max_words, seed)
-            folder.mlflow_run.log_image(_samples(trainer, damsm, batches[0]), "samples.png")
+        write_model_card(folder.folder)
+        if grids is not None:
+            grids.finish()
         folder.close()
 
 
@@ -263,14 +266,3 @@ def _relative_folders(inputs: TrainingInputs, out: Path) -> dict[str, str]:
     """Return the paths of the inputs relative to the run folder, for options.json."""
     found = {"damsm_folder": inputs.damsm, "data_folder": inputs.data, "vgg16_weights": inputs.vgg16_weights}
     return {name: os.path.relpath(path, out) for name, path in found.items() if path is not None}
-
-
-@torch.no_grad()
-def _samples(trainer: Trainer, damsm: Damsm, batch: Batch) -> np.ndarray:
-    """Return a contact sheet of images generated from a batch's captions: one row per side, then the real images."""
-    model, device = trainer.model.eval(), trainer.device
-    captions = damsm.encode(batch.tokens, batch.lengths)
-    noise = step_noise(0, 0, len(batch.tokens), model.noise_dim).to(device)
-    memory = trainer.features_of([each.to(device) for each in batch.images])
-    generated = model.generate(noise, captions.sentence, captions.words, captions.mask, memory).images
-    return contact_sheet([list(to_uint8(images)) for images in [*generated, batch.images[-1]]])

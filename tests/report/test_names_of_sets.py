@@ -82,7 +82,7 @@ def test_figures_show_the_name_of_the_set(cub50, monkeypatch):
 
 def test_mlflow_shows_the_name_and_the_hash_of_the_set(cub50, tmp_path, monkeypatch):
     tags = {}
-    monkeypatch.setattr(run_folder, "MlflowRun", lambda uri, folder, title, given, parameters: tags.update(given))
+    monkeypatch.setattr(run_folder, "MlflowRun", lambda uri, folder, title, given, *others: tags.update(given))
     written = {"options": {"epochs": 1, "checkpoint_every": 1}}
     with run_folder.RunFolder(
         tmp_path / "run", run_folder.RunDescription("dmgan", "train", "dmgan", cub50, 0, written)

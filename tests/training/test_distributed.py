@@ -15,7 +15,7 @@ from dmgan.errors import UserError
 from dmgan.options import PLAIN_ENGINE, EngineOptions
 from dmgan.runtime.distributed import DistributedContext
 from dmgan.storage.files import read_json
-from dmgan.training.mlflow_run import create_database
+from dmgan.training.mlflow_database import create_database
 from tests.conftest import TRAINING
 from tests.training import without_batch_norm
 from tests.training.short_runs import assert_equal_files, first_losses, train_briefly, train_command
@@ -136,7 +136,7 @@ def test_a_retrieving_model_trains_on_two_processes_and_logs_its_samples(trainin
     job = torchrun(*command, "--feature-network", "small", "--mlflow", uri)
     _, messages = job.communicate(timeout=300)
     assert job.returncode == 0, messages
-    (picture,) = (tmp_path / "artifacts").rglob("samples.png")
+    (picture,) = (tmp_path / "artifacts").rglob("stages+*.png")
     columns = 4  # a batch
     assert Image.open(picture).width >= columns * 32
     assert (out / "generator.safetensors").exists()

@@ -30,7 +30,12 @@ def file_names(folder: Path) -> set[str]:
 
 def test_an_imported_run_holds_the_released_weights_and_their_hashes(imported, released):
     encoders = {"text_encoder.safetensors", "image_encoder.safetensors", "vocabulary.json", "options.json"}
-    assert file_names(imported) == {"generator.safetensors", "options.json", *(f"damsm/{name}" for name in encoders)}
+    assert file_names(imported) == {
+        "README.md",
+        "generator.safetensors",
+        "options.json",
+        *(f"damsm/{name}" for name in encoders),
+    }
     trained = load_run(imported, CPU)
     assert trained.model.architecture == SMALL and trained.max_words == 12
     state = torch.load(released.generator)

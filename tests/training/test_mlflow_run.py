@@ -10,7 +10,9 @@ import mlflow
 import numpy as np
 import pytest
 
-from dmgan.training.mlflow_run import EXPERIMENT, MlflowRun, create_database
+from dmgan.training.mlflow_database import GENERATORS, create_database
+from dmgan.training.mlflow_run import MlflowRun
+from dmgan.training.system_metrics import SystemMetrics
 
 pytestmark = pytest.mark.slow  # every test creates or writes a database
 
@@ -28,50 +30,59 @@ def uri(tmp_path_factory) -> str:
 
 def runs(uri: str) -> list:
     client = mlflow.MlflowClient(uri)
-    return client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    return client.search_runs([client.get_experiment_by_name(GENERATORS).experiment_id])
 
 
 def steps(uri: str, run_id: str) -> list[int]:
-    return [point.step for point in mlflow.MlflowClient(uri).get_metric_history(run_id, "loss")]
+    return [point.step for point in mlflow.MlflowClient(uri).get_metric_history(run_id, "generator/loss")]
+
+
+def files_of(uri: str, run_id: str) -> tuple[set[str], int]:
+    """Return the names of a run's artefacts, and the number of its images."""
+    client = mlflow.MlflowClient(uri)
+    pictures = [each for each in client.list_artifacts(run_id, "images") if each.path.endswith(".png")]
+    return {each.path for each in client.list_artifacts(run_id)}, len(pictures)
 
 
 def test_a_resumed_job_continues_its_mlflow_run(uri, tmp_path):
-    killed = MlflowRun(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
+    killed = MlflowRun(uri, tmp_path, "dmgan seed0", TAGS, {"epochs": 8, "batch_size": 12})
     killed.log_history(ROWS[:2])
     killed.flush()  # the job is killed here
-    resumed = MlflowRun(uri, tmp_path, "dmgan seed0 train", TAGS, {"epochs": 8, "batch_size": 12})
+    resumed = MlflowRun(uri, tmp_path, "dmgan seed0", TAGS, {"epochs": 8, "batch_size": 12})
     resumed.log_history(ROWS[:1])  # the checkpoint was older than the last row
     resumed.log_history(ROWS[1:])
     resumed.log_scores({"FID": 10.0})
-    resumed.log_image(np.zeros((8, 8, 3), np.uint8), "samples.png")
+    resumed.log_image(np.zeros((8, 8, 3), np.uint8), "generated", 60)
     (tmp_path / "options.json").write_text("{}")
     resumed.log_file(tmp_path / "options.json")
     resumed.close()
 
-    run = next(run for run in runs(uri) if run.info.run_name == "dmgan seed0 train")
+    run = next(run for run in runs(uri) if run.info.run_name == "dmgan seed0")
     assert steps(uri, run.info.run_id) == [20, 40, 60]
     assert run.info.status == "FINISHED" and TAGS.items() <= run.data.tags.items()
-    assert "mlflow.parentRunId" not in run.data.tags
     assert run.data.params == {"epochs": "8", "batch_size": "12"} and run.data.metrics["FID"] == 10.0
-    files = {each.path for each in mlflow.MlflowClient(uri).list_artifacts(run.info.run_id)}
-    assert files == {"samples.png", "options.json"}
+    assert files_of(uri, run.info.run_id) == ({"images", "options.json"}, 1)
 
 
 def test_a_curve_is_sent_in_batches_of_whole_rows(uri, tmp_path, monkeypatch):
     sent = []
 
     def log_batch(self, run_id, metrics=(), **others):
-        sent.append([(point.step, point.key) for point in metrics])
+        if metrics:
+            sent.append([(point.step, point.key) for point in metrics])
         logged(self, run_id, metrics=metrics, **others)
 
     logged = mlflow.MlflowClient.log_batch
     killed = MlflowRun(uri, tmp_path, "now and then", TAGS, {})
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", log_batch)
     monkeypatch.setattr("dmgan.training.mlflow_run._POINTS", 5)
+    monkeypatch.setattr(SystemMetrics, "read", lambda self: {})
     rows = [{"step": step, "loss": 1.0, "kl": 2.0} for step in range(1, 8)]
     for row in rows:
         killed.log_history([row])
-    assert sent == [[(1, "loss"), (1, "kl")]]  # the first row is sent, the others wait; the job is killed here
+    assert sent == [
+        [(1, "generator/loss"), (1, "generator/kl")]
+    ]  # the first row is sent, the others wait; the job is killed here
     resumed = MlflowRun(uri, tmp_path, "now and then", TAGS, {})
     resumed.log_history(rows[:5])  # from the checkpoint
     resumed.log_history(rows[5:])  # computed again
@@ -125,7 +136,7 @@ def log_everything(uri: str, folder: Path, name: str) -> None:
     for row in ROWS:
         job.log_history([row])
     job.log_scores({"FID": 10.0})
-    job.log_image(np.zeros((8, 8, 3), np.uint8), "samples.png")
+    job.log_image(np.zeros((8, 8, 3), np.uint8), "generated", 60)
     job.log_file(folder / "options.json")
     job.close()
 
@@ -134,8 +145,7 @@ def assert_complete(uri: str, name: str) -> None:
     (run,) = (run for run in runs(uri) if run.info.run_name == name)
     assert steps(uri, run.info.run_id) == [20, 40, 60]
     assert run.info.status == "FINISHED" and run.data.metrics["FID"] == 10.0
-    files = {each.path for each in mlflow.MlflowClient(uri).list_artifacts(run.info.run_id)}
-    assert files == {"samples.png", "options.json"}
+    assert files_of(uri, run.info.run_id) == ({"images", "options.json"}, 1)
 
 
 def no_experiment(folder: Path) -> str:
@@ -164,7 +174,7 @@ def test_a_database_that_fails_costs_one_warning_and_the_next_run_sends_everythi
 
 def test_a_database_that_fails_for_a_while_gets_everything_later(uri, tmp_path, monkeypatch, capfd):
     (tmp_path / "options.json").write_text("{}")
-    (tmp_path / "mlflow.json").write_text("{}")  # damaged: a new run is made
+    (tmp_path / "mlflow.json").write_text("{")  # damaged: a new run is made
     monkeypatch.setattr("dmgan.training.mlflow_run._SECONDS", 0.0)
     real, failing = mlflow.MlflowClient.log_batch, [True]
 
@@ -180,7 +190,7 @@ def test_a_database_that_fails_for_a_while_gets_everything_later(uri, tmp_path, 
     failing[0] = False
     job.log_history(ROWS[2:])  # within a minute of the failure: nothing is tried
     assert not steps(uri, job._run_id)
-    job.log_image(np.zeros((8, 8, 3), np.uint8), "samples.png")
+    job.log_image(np.zeros((8, 8, 3), np.uint8), "generated", 60)
     job.log_file(tmp_path / "options.json")
     job.close()
     assert_complete(uri, "for a while")
@@ -197,3 +207,44 @@ def test_a_silent_server_costs_seconds_and_one_warning(tmp_path, monkeypatch, ca
             job.log_history([row])
         assert time.monotonic() - started < 20
     assert capfd.readouterr().err.count("the job continues") == 1
+
+
+def test_an_image_of_a_step_is_logged_once_though_the_step_is_computed_twice(uri, tmp_path):
+    for _ in range(2):  # a killed job, and the one that resumes it
+        job = MlflowRun(uri, tmp_path, "pictures", TAGS, {})
+        for step in (10, 20):
+            job.log_image(np.zeros((8, 8, 3), np.uint8), "test images", step)
+    (run,) = (run for run in runs(uri) if run.info.run_name == "pictures")
+    assert files_of(uri, run.info.run_id) == ({"images"}, 2)
+    assert run.data.tags["mlflow.loggedImages"] == "True"  # by which the comparison offers images
+
+
+def test_a_fault_of_this_program_is_raised(uri, tmp_path):
+    job = MlflowRun(uri, tmp_path, "faulty", TAGS, {})
+    with pytest.raises(AttributeError):
+        job.log_scores({3: 10.0})
+
+
+def test_a_value_that_mlflow_refuses_is_a_fault_of_this_program(uri, tmp_path):
+    with pytest.raises(mlflow.exceptions.MlflowException, match="value"):
+        MlflowRun(uri, tmp_path, "faulty", TAGS, {}).log_scores({"FID": None})
+
+
+def test_the_last_of_two_scores_is_shown(uri, tmp_path):
+    for value in (20.0, 10.0):  # MLflow takes the larger one of two values of equal time and step
+        job = MlflowRun(uri, tmp_path, "evaluated twice", TAGS, {})
+        job.log_scores({"FID(clean)": value})
+        job.close()
+        time.sleep(0.01)
+    (run,) = (run for run in runs(uri) if run.info.run_name == "evaluated twice")
+    assert run.data.metrics["FID/clean"] == 10.0
+
+
+def test_system_metrics_have_the_steps_of_the_rows(uri, tmp_path):
+    job = MlflowRun(uri, tmp_path, "system", TAGS, {})
+    job.log_history(ROWS)
+    job.close()
+    (run,) = (run for run in runs(uri) if run.info.run_name == "system")
+    client = mlflow.MlflowClient(uri)
+    points = client.get_metric_history(run.info.run_id, "system/system_memory_usage_percentage")
+    assert [point.step for point in points] == [60] and 0 < points[0].value <= 100

@@ -18,7 +18,7 @@ from dmgan.evaluation.validation import Validator
 from dmgan.options import EngineOptions, TrainingOptions, TrainingSettings
 from dmgan.sampling.trained_model import load_run
 from dmgan.storage.files import file_sha256, read_json
-from dmgan.training.mlflow_run import EXPERIMENT, create_database
+from dmgan.training.mlflow_database import GENERATORS, create_database
 from dmgan.training.snapshots import Snapshots
 from dmgan.training.train import train
 from tests.conftest import ARCHITECTURE, CPU
@@ -241,7 +241,7 @@ def names_of_snapshots(folder) -> list[str]:
 def logged(uri: str, metric: str) -> list[tuple[int, float]]:
     """Step and value of every point of a metric in the database's only run."""
     client = mlflow.MlflowClient(uri)
-    (run,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    (run,) = client.search_runs([client.get_experiment_by_name(GENERATORS).experiment_id])
     return sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric))
 
 
@@ -265,7 +265,7 @@ def test_mlflow_has_one_point_for_each_measurement_of_a_resumed_run(training_inp
     train_validated(training_inputs, networks, tmp_path / "run", training, mlflow=uri)
     assert logged(uri, "validation/FID/species") == [(2, 2.0), (4, 4.0), (6, 6.0), (8, 8.0)]
     assert logged(uri, "validation/R-precision/training DAMSM") == [(step, 50.0) for step in (2, 4, 6, 8)]
-    assert [step for step, _ in logged(uri, "adversarial")] == [4, 8]
+    assert [step for step, _ in logged(uri, "generator/adversarial")] == [4, 8]
 
 
 @pytest.mark.slow

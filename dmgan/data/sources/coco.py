@@ -163,5 +163,5 @@ SOURCE = Source(
     aspect=1.37,
     captions_per_image=CAPTIONS_PER_IMAGE,
     words_per_caption=11,
-    published=PublishedSet("COCO", PUBLISHED["2014"], species=None, image_size=256),
+    published=PublishedSet("COCO", PUBLISHED["2014"], species=None, image_size=256, citations=("lin2014microsoft",)),
 )

@@ -32,7 +32,10 @@ from dmgan.errors import UserError
 from dmgan.runtime.progress import log
 from dmgan.storage.plain_pickle import load_plain_pickle
 
-PUBLISHED = PublishedSet("CUB", {"train": 8_855, "test": 2_933}, species=200, image_size=256)
+PUBLISHED = PublishedSet(
+    "CUB", {"train": 8_855, "test": 2_933}, species=200, image_size=256,
+    citations=("wah2011caltech", "reed2016learning"),
+)  # fmt: skip
 CAPTIONS_PER_IMAGE = 10
 BOX, WHOLE = "box", "whole"
 # The archive has grey images and boxes that reach beyond the image: of species 1 to 50, image 448, and 999 and 1218.

@@ -39,6 +39,7 @@ class PublishedSet:
     images: Mapping[str, int]  # by split
     species: int | None  # of both splits; None: no classes
     image_size: int  # px
+    citations: tuple[str, ...]  # keys of its papers in dmgan/runtime/bibliography.bib
 
     def differences(self, description: Mapping) -> tuple[str, ...]:
         """Return how a prepared set, by its dataset.json, differs from the published set; empty if it does not."""
@@ -79,6 +80,10 @@ class Source:
     # Feature extractors of configurations that name none: an ImageNet network for photographs.
     extractors: tuple[str, ...] = ("efficientnet-lite0",)
     has_attributes: bool = False  # captions name attributes, and dataset.json stores their true values
+
+    def is_published(self, title: str) -> bool:
+        """Return whether the papers' data set of this title comes from this source."""
+        return self.published is not None and self.published.title == title
 
     def options(self, given: Mapping[str, object]) -> dict[str, object]:
         """Return the value of every flag: the given value, else the default."""
@@ -122,6 +127,11 @@ def find_source(name: str) -> Source:
 def every_source() -> list[Source]:
     """Return all sources in the order of the table."""
     return [find_source(name) for name in SOURCES]
+
+
+def citations_of(published_set: str) -> tuple[str, ...]:
+    """Return the bibliography's keys of a published data set by its title; an empty tuple if no source has it."""
+    return next((each.published.citations for each in every_source() if each.is_published(published_set)), ())
 
 
 def check_flags(source: Source, given: Mapping[str, object]) -> None:

@@ -34,6 +34,7 @@ class Facts:
     name: str
     better: str  # "up" or "down"; "": the metric does not rank
     library: str  # reference implementation that the tests compare with
+    citation: str = ""  # key of the metric's paper in dmgan/runtime/bibliography.bib; "": none
     unit: str = ""  # "%": percent; "": no unit
     decimals: int = 2  # in tables
     on_extractor_scale: bool = False  # a distance between features: tables show small values with more decimals

@@ -27,8 +27,9 @@ class FrechetInceptionDistance(FeatureMetric):
     """FID of all images, with the papers' ± over ten folds and an interval."""
 
     facts = Facts(
-        "FID", "down", LIBRARY, least=0.0, on_extractor_scale=True, moves_with_images=True, worse_with_fewer=True,
-        in_validation=True, protocol=(*REFERENCE_PROTOCOL, "library"), controls_may_differ=CONTROL_REFERENCE,
+        "FID", "down", LIBRARY, "heusel2017gans", least=0.0, on_extractor_scale=True, moves_with_images=True,
+        worse_with_fewer=True, in_validation=True, protocol=(*REFERENCE_PROTOCOL, "library"),
+        controls_may_differ=CONTROL_REFERENCE,
         published_readers=(("CUB", "torchvision-released"), ("COCO", "torchvision-released")),
     )  # fmt: skip
     extractors = ("species", "efficientnet-lite0", "inception-tf", "clean", "torchvision", "torchvision-released")

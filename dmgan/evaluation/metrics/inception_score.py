@@ -15,8 +15,8 @@ class InceptionScore(FeatureMetric):
     """IS of class logits; the split order depends on the extractor's protocol."""
 
     facts = Facts(
-        "IS", "up", LIBRARY, least=1.0, moves_with_images=True, worse_with_fewer=True, bootstrap_is_of_value=False,
-        protocol=("library", "classes", "splits"),
+        "IS", "up", LIBRARY, "salimans2016improved", least=1.0, moves_with_images=True, worse_with_fewer=True,
+        bootstrap_is_of_value=False, protocol=("library", "classes", "splits"),
         published_readers=(("CUB", "birds-released"), ("COCO", "openai-released")),
     )  # fmt: skip
     extractors = ("species", "inception-tf", "openai-released", "birds-released")

@@ -17,7 +17,7 @@ class KernelInceptionDistance(FeatureMetric):
 
     # No bounds: the estimate is unbiased, so that it is below 0 for half of all pairs of equal distributions.
     facts = Facts(
-        "KID", "down", LIBRARY, decimals=3, on_extractor_scale=True,
+        "KID", "down", LIBRARY, "binkowski2018demystifying", decimals=3, on_extractor_scale=True,
         protocol=(*REFERENCE_PROTOCOL, "library", "subsets", "subset_size"),
         controls_may_differ=(*CONTROL_REFERENCE, "subset_size"),
     )  # fmt: skip

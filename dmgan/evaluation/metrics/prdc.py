@@ -12,11 +12,12 @@ from dmgan.evaluation.metrics.base import (
 from dmgan.evaluation.statistics.folds import fold_order
 
 LIBRARY = "this project's (equal to prdc's)"
+_KYNKAANNIEMI, _NAEEM = "kynkaanniemi2019improved", "naeem2020reliable"
 
 
-def _facts(name: str, largest: float | None = 1.0) -> Facts:
+def _facts(name: str, citation: str, largest: float | None = 1.0) -> Facts:
     return Facts(
-        name, "up", LIBRARY, decimals=3, least=0.0, largest=largest, moves_with_images=True,
+        name, "up", LIBRARY, citation, decimals=3, least=0.0, largest=largest, moves_with_images=True,
         protocol=(*REFERENCE_PROTOCOL, "library", "neighbours"), controls_may_differ=CONTROL_REFERENCE,
     )  # fmt: skip
 
@@ -45,22 +46,22 @@ class _ManifoldMetric(FeatureMetric):
 class Precision(_ManifoldMetric):
     """Share of generated images inside the manifold of the real ones."""
 
-    facts = _facts("precision")
+    facts = _facts("precision", _KYNKAANNIEMI)
 
 
 class Recall(_ManifoldMetric):
     """Share of real images inside the manifold of the generated ones."""
 
-    facts = _facts("recall")
+    facts = _facts("recall", _KYNKAANNIEMI)
 
 
 class Density(_ManifoldMetric):
     """Number of real neighbourhoods that hold a generated image, over k."""
 
-    facts = _facts("density", largest=None)  # a count of neighbours over k, which may exceed 1
+    facts = _facts("density", _NAEEM, largest=None)  # a count of neighbours over k, which may exceed 1
 
 
 class Coverage(_ManifoldMetric):
     """Share of real images whose neighbourhood holds a generated image."""
 
-    facts = _facts("coverage")
+    facts = _facts("coverage", _NAEEM)

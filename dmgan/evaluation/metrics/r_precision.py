@@ -20,8 +20,8 @@ class RPrecision(Metric):
     """R-precision (R = 1) in percent over ten folds, by an encoder of images and captions."""
 
     facts = Facts(
-        "R-precision", "up", "this project's (equal to the released code's)", unit="%", least=0.0, largest=100.0,
-        fewest_images=FEWEST_FOR_SHARES, reads_captions=True, in_validation=True,
+        "R-precision", "up", "this project's (equal to the released code's)", "xu2018attngan", unit="%",
+        least=0.0, largest=100.0, fewest_images=FEWEST_FOR_SHARES, reads_captions=True, in_validation=True,
         protocol=("captions", "candidates", "mismatched", "caption_seed", "fold_seed", "fold_rule"),
         published_readers=(("CUB", "training DAMSM"), ("COCO", "training DAMSM")),
     )  # fmt: skip

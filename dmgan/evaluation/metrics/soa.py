@@ -192,9 +192,9 @@ class _ObjectMetric(Metric):
 def _facts(name: str) -> Facts:
     protocol = ("objects", "images_of_a_class", "classes", "classes_with_images", "fold_seed")
     return Facts(
-        name, "up", "this project's", unit="%", least=0.0, largest=100.0, fewest_images=FEWEST_FOR_SHARES,
-        reads_captions=True, protocol=protocol, controls_may_differ=("classes_with_images",),
-        published_readers=(("COCO", "YOLOv3"),),
+        name, "up", "this project's", "hinz2022semantic", unit="%", least=0.0, largest=100.0,
+        fewest_images=FEWEST_FOR_SHARES, reads_captions=True, protocol=protocol,
+        controls_may_differ=("classes_with_images",), published_readers=(("COCO", "YOLOv3"),),
     )  # fmt: skip
 
 

@@ -22,6 +22,16 @@ EXTRACTORS = {
     "openai-released":      "inception_openai:OpenaiInception",
     "birds-released":       "inception_birds:BirdLogits",
 }  # fmt: skip
+CITATIONS = {  # keys of dmgan/runtime/bibliography.bib, by the start of the name of an extractor or a scorer
+    "efficientnet-lite0": ("tan2019efficientnet",),
+    "inception-tf":       ("szegedy2016rethinking", "obukhov2020torchfidelity"),
+    "clean":              ("szegedy2016rethinking", "obukhov2020torchfidelity", "parmar2022aliased"),
+    "torchvision":        ("szegedy2016rethinking",),
+    "openai-released":    ("szegedy2016rethinking", "obukhov2020torchfidelity"),
+    "birds-released":     ("szegedy2016rethinking", "zhang2017stackgan"),
+    "CLIP":               ("radford2021learning",),
+    "frcnn":              ("ren2015faster",),
+}  # fmt: skip
 WITHOUT_INCEPTION = ("species", "efficientnet-lite0")  # extractors that take a fraction of an Inception pass
 
 
@@ -35,6 +45,11 @@ def read_extractors(names: tuple[str, ...], inputs: "ExtractorInputs") -> "dict[
             f"--extractors {' '.join(names)}: unknown or repeated name; known extractors are {', '.join(EXTRACTORS)}"
         )
     return {name: _class_of(name).read(inputs) for name in names}
+
+
+def citations_of(reader: str) -> tuple[str, ...]:
+    """Return the bibliography's keys of an extractor or a scorer; an empty tuple if it is this project's."""
+    return next((keys for start, keys in CITATIONS.items() if reader.startswith(start)), ())
 
 
 def _class_of(name: str) -> "type[FeatureExtractor]":
