@@ -59,6 +59,7 @@ docs: setup  ## generated pages; the demo's numbers and pictures in README.md an
 	python -m docs.paper_vs_release
 	python -m docs.literature_page
 	python -m docs.update_assets
+	python -m docs.update_figures
 	python -m docs.update_results
 
 full-docs: setup  ## docs/full-demo.md (after make full-demo)

@@ -15,6 +15,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/figures.smk"
 include: "workflow/rules/retrieval.smk"
 include: "workflow/rules/imported.smk"
 include: "workflow/rules/checklist.smk"
@@ -35,24 +36,8 @@ rule all:
             table=TABLES_OF_CLAIMS,
             suffix=["csv", "md", "tex"],
         ),
-        expand(
-            "results/{dataset}/figures/{figure}.{suffix}",
-            dataset=config["datasets"],
-            figure=FIGURES,
-            suffix=["png", "pdf"],
-        ),
+        figure_files(),
         rules.parameters.output,
-        expand(
-            "results/{dataset}/figures/{figure}.{suffix}",
-            dataset=WITH_RETRIEVAL,
-            figure=FIGURES_OF_RETRIEVAL,
-            suffix=["png", "pdf"],
-        ),
-        expand(
-            "results/{dataset}/figures/validation.{suffix}",
-            dataset=WITH_VALIDATION,
-            suffix=["png", "pdf"],
-        ),
         expand(rules.checklist.output, dataset=config["datasets"]),
         retrieval_tables(),
         imported_tables(),

@@ -1,5 +1,6 @@
 """Snapshots of the averaged weights during training, their measurements on validation images, and their selection."""
 
+import re
 import time
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,12 @@ from dmgan.training.run_folder import RunFolder
 from dmgan.training.trainer import Trainer
 
 FOLDER, TABLE = "snapshots", "validation.csv"
+
+
+def snapshots_of(run: Path) -> dict[int, Path]:
+    """Return the snapshots that a run folder holds, step -> safetensors file; none without evaluate_every."""
+    found = (re.fullmatch(r"step(\d+)\.safetensors", path.name) for path in (Path(run) / FOLDER).glob("*"))
+    return {int(match[1]): Path(run) / FOLDER / match[0] for match in found if match}
 
 
 class Validator(Protocol):

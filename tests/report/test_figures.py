@@ -14,18 +14,22 @@ from dmgan.errors import UserError
 from dmgan.models.dmgan import DMGAN
 from dmgan.models.interface import Generated
 from dmgan.options import TrainingSettings
+from dmgan.report.figures.architecture import draw_dmgan
 from dmgan.report.figures.canvas import Canvas, text_width, wrap
+from dmgan.report.figures.catalogue import FIGURES, Trained, drawing_function, figures_of
+from dmgan.report.figures.gallery import draw_examples
 from dmgan.report.figures.image_grids import draw_models, draw_noises, draw_rivals, draw_stages
 from dmgan.report.figures.render import write_figures
 from dmgan.report.figures.scene import Scene
 from dmgan.report.figures.word_maps import draw_words, refinement_choice
+from dmgan.report.figures.word_weights import draw_weights
 from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from dmgan.sampling.trained_model import load_run
 from dmgan.sampling.word_maps import darkened, top_words, unique_labels
 from dmgan.training.train import TrainingInputs, train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 
-DRAWINGS = (draw_models, draw_rivals, draw_stages, draw_noises, draw_words)
+DRAWINGS = (draw_models, draw_rivals, draw_stages, draw_noises, draw_words, draw_examples, draw_weights, draw_dmgan)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,8 @@ def texts_of(canvas: Canvas) -> list[str]:
 @pytest.mark.slow
 def test_every_figure_is_written_and_not_blank(run_folder, attngan_folder, data, tmp_path):
     write_figures([run_folder, attngan_folder], data, tmp_path, 100, CPU)
-    figures = ("figure3", "figure4", "figure5", "figure6", "002-figure1")
+    figures = figures_of("scene", Trained(["dmgan", "attngan"]))
+    assert {"figure1", "figure2", "figure6", "words"} <= {*figures} and "kvmgan-figure1" not in figures
     names = {f"{figure}.{kind}" for figure in figures for kind in ("png", "pdf")}
     assert {path.name for path in tmp_path.iterdir()} == names
     for path in tmp_path.glob("*.png"):
@@ -69,11 +74,13 @@ def test_figures_are_reproducible_byte_by_byte(scene, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("draw", DRAWINGS)
+@pytest.mark.parametrize("draw", DRAWINGS, ids=lambda draw: draw.__name__)
 def test_no_part_of_a_figure_is_clipped_or_overlaps(scene, draw):
     canvas = draw(scene)
     renderer = canvas.figure.canvas.get_renderer()
     canvas.figure.draw(renderer)
+    figure = next(each for each in FIGURES.values() if drawing_function(each) is draw)
+    assert canvas.minimum_px <= figure.minimum_px
     texts = [(text.get_text(), text.get_window_extent(renderer)) for text in canvas.figure.texts]
     images = [axes.get_window_extent(renderer) for axes in canvas.figure.axes]
     bars = [axes.get_tightbbox(renderer) for axes in canvas.figure.axes if axes.patches]
@@ -107,11 +114,11 @@ def test_the_rows_are_the_real_image_and_the_models(scene):
     assert all(word in first_line for word in scene.caption(scene.caption_numbers(8)[3]).split())
 
 
-def test_every_baseline_of_the_memory_driven_model_has_a_row(scene):
+def test_rivals_that_were_run_have_a_row_and_one_line_names_the_others(scene):
     canvas = draw_rivals(scene)
     rows = [text for text in texts_of(canvas) if text in ("StackGAN++", "AttnGAN", "DF-GAN", "MDSP", "DM-GAN")]
-    assert rows == ["StackGAN++", "AttnGAN", "DF-GAN", "MDSP"]
-    assert texts_of(canvas).count("not run") == 3 and len(canvas.figure.axes) == 2 * 8
+    assert rows == ["AttnGAN"] and len(canvas.figure.axes) == 2 * 8
+    assert "Not run, and therefore not shown: StackGAN++, DF-GAN, MDSP." in texts_of(canvas)
     attngan = scene.generate(scene.runs[1], scene.caption_numbers(8)).images[-1]
     assert np.array_equal(canvas.figure.axes[8].images[0].get_array(), to_uint8(attngan)[0])
 
@@ -226,6 +233,8 @@ def test_another_data_set_or_no_run_is_refused(run_folder, data, tmp_path):
     assert PreparedDataset(tmp_path / "other").vocabulary != PreparedDataset(data).vocabulary
     with pytest.raises(UserError, match="another data set"):
         write_figures([run_folder], tmp_path / "other", tmp_path / "out", 100, CPU)
+    with pytest.raises(UserError, match="figure 'kvmgan-figure4': is drawn with KVM-GAN; give such a run"):
+        write_figures([run_folder], data, tmp_path / "out", 100, CPU, chosen=["kvmgan-figure4"])
     with pytest.raises(UserError, match="no run given"):
         write_figures([], data, tmp_path / "out", 100, CPU)
     assert not (tmp_path / "out").exists()

@@ -2,26 +2,35 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import yaml
 
 from dmgan.models.registry import find
+from dmgan.report.figures.catalogue import GROUPS
 from tests.paths import CONFIGS
 from tests.project import run
-from workflow.configuration import extractors_of, models_of, validates
+from workflow.configuration import extractors_of, models_of
 
+OF_FIGURES = tuple(GROUPS.values())  # rules of figures, whose names end with the data set
 FILES = ("config.yaml", "full-demo.yaml", "mdsp-grid.yaml", "paper.yaml", "smoke.yaml")
 
 
 def planned_jobs(folder: Path, config: Path, *targets: str) -> dict[str, int]:
-    """Rule -> number of jobs that a dry run lists; empty where there is nothing to do."""
+    """Rule -> number of jobs that a dry run lists; empty where there is nothing to do.
+
+    The rules of a group of figures, one for each data set, count under the name of the group.
+    """
     dry = run("snakemake", *targets, "--dry-run", "--configfile", config, folder=folder)
     assert dry.returncode == 0, dry.stderr
     if "Nothing to be done" in dry.stdout + dry.stderr:
         return {}
     table = dry.stdout.split("Job stats:")[-1].split("\n\n")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+    jobs = Counter()
+    for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE):
+        jobs[re.sub(rf"^({'|'.join(OF_FIGURES)})_.*", r"\1", rule)] += int(count)
+    return dict(jobs)
 
 
 INCEPTION, VGG16 = "downloads/inception_v3_google-0cc3c7bd.pth", "downloads/vgg16-397923af.pth"
@@ -42,7 +51,6 @@ def expected_jobs(config: dict) -> dict[str, int]:
     with_captioner = {dataset for dataset, model in models if "captioner" in find(model).needs}
     birds = [dataset for dataset in datasets if config["datasets"][dataset]["source"] == "synthbirds"]
     with_species = [dataset for dataset in datasets if "species" in extractors_of(config, dataset)]
-    showing = {dataset for dataset, _ in comparing}
     methods = len(comparing) * seeds * len(config["retrieval"])
     jobs = dict.fromkeys(["prepare", "reference", "evaluate_controls", "tables", "compare", "claims"], len(datasets))
     jobs |= dict.fromkeys(["train", "sample", "evaluate"], len(models) * seeds)
@@ -51,9 +59,7 @@ def expected_jobs(config: dict) -> dict[str, int]:
         "classifier": len(with_species),
         "attributes": len(birds),
         "captioner": len(with_captioner),
-        "figures": len(datasets) - len(showing),
-        "figures_with_retrieval": len(showing),
-        "validation_figure": len({dataset for dataset, model in models if validates(config, dataset, model)}),
+        **dict.fromkeys(OF_FIGURES, len(datasets)),
         "memorisation": len(comparing) * seeds,
         "retrieval_table": len(comparing),
         "sample_retrieval": methods,

@@ -17,26 +17,24 @@ from workflow.configuration import models_of, read_configuration
 
 PAPER = CONFIGS / "paper.yaml"
 FIGURE3 = {"cub": "gan-int-cls", "coco": "gan-cls"}  # and StackGAN, AttnGAN and DM-GAN
-# Artefact of a document -> the workflow's file; {dataset} stands for cub and coco. Architectures are not drawn.
+# Artefact of a document -> the workflow's file; {dataset} stands for cub and coco.
 ARTEFACTS = {
     "DM-GAN, Table 1": "results/{dataset}/tables/table1.md",
     "DM-GAN, Table 2": "results/{dataset}/tables/table2.md",
     "DM-GAN, Table 3": "results/{dataset}/tables/table3.md",
-    "DM-GAN, Figures 1 and 3": "results/{dataset}/figures/figure3.png",
-    "DM-GAN, Figure 4": "results/{dataset}/figures/figure4.png",
-    "DM-GAN, Figure 5": "results/{dataset}/figures/figure5.png",
-    "DM-GAN, Figure 6": "results/{dataset}/figures/figure6.png",
+    **{f"DM-GAN, Figure {number}": f"results/{{dataset}}/figures/figure{number}.png" for number in range(1, 7)},
     "MDSP, Table 1": "results/{dataset}/tables/mdsp-table1.md",
+    **{f"MDSP, Figure {number}": f"results/{{dataset}}/figures/002-figure{number}.png" for number in (1, 2, 3, 5)},
     "MDSP, the parts of section 5.2": "results/{dataset}/tables/mdsp-grid.md",
     "claims of all documents": "results/{dataset}/tables/claims.md",
     "conflicts between documents": "results/{dataset}/tables/conflicts.md",
-    "MDSP, Figure 1": "results/{dataset}/figures/002-figure1.png",
-    "MDSP, Figure 3": "results/{dataset}/figures/002-figure3.png",
-    "MDSP, Figure 5": "results/{dataset}/figures/002-figure5.png",
     "MDSP, retrieval methods": "results/{dataset}/mdsp/retrieval.md",
     "KVM-GAN, Table 1": "results/{dataset}/tables/kvmgan-table1.md",
     "KVM-GAN, Table 2": "results/{dataset}/tables/kvmgan-table2.md",
+    **{f"KVM-GAN, Figure {number}": f"results/{{dataset}}/figures/kvmgan-figure{number}.png" for number in range(1, 5)},
     "student reproduction, Table 1": "results/{dataset}/tables/reproduction-table1.md",
+    "student reproduction, Figure 1": "results/cub/figures/reproduction-figure1.png",
+    "student reproduction, Figure 4": "results/cub/figures/reproduction-figure4.png",
     "student reproduction, Figure 2": "results/parameters/reproduction-figure2.txt",
     "student reproduction, Figure 3": "results/parameters/reproduction-figure3.txt",
 }

@@ -85,7 +85,7 @@ def test_a_data_set_may_name_its_own_models(tmp_path):
     complete = read_configuration(path)
     assert [models_of(complete, each) for each in complete["datasets"]] == [["attngan"], ["mdsp", "dmgan"]]
     expected = expected_jobs(complete)
-    assert expected["train"] == 3 and expected["figures"] == expected["figures_with_retrieval"] == 1
+    assert expected["train"] == 3 and expected["figures"] == 2
     project = copy_of_project(tmp_path / "project")
     assert planned_jobs(project, path) == expected
     dry = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", path, folder=project)

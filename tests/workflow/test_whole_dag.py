@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from dmgan.report.figures.catalogue import GROUPS, Trained, figures_of
 from tests.project import copy_of_project, run
-from tests.workflow.configurations import copy_without_aliases, planned_jobs, read_config, write_config
+from tests.workflow.configurations import (
+    OF_FIGURES,
+    copy_without_aliases,
+    planned_jobs,
+    read_config,
+    write_config,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -38,8 +45,10 @@ def test_smoke_run_makes_every_table_and_figure(finished):
             assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
         with open(results / "tables" / f"{table}.csv", encoding="utf-8", newline="") as file:
             assert len(list(csv.DictReader(file))) > 0
-    figures = ("figure3", "figure4", "figure5", "figure6", "002-figure1", "002-figure3", "002-figure5")
-    for figure in (*figures, "validation"):
+    models = Trained(CONFIG["models"], ["mirrorgan"])
+    figures = [name for group in GROUPS for name in figures_of(group, models)]
+    assert {"figure1", "figure2", "002-figure5", "steps", "losses", "validation", "failures"} <= {*figures}
+    for figure in figures:
         assert (results / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
         assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
     listing = (finished / "results" / "parameters" / "reproduction-figure3.txt").read_text(encoding="utf-8")
@@ -67,9 +76,9 @@ def test_changed_hyperparameter_runs_that_models_chain_alone(finished, tmp_path)
     config = copy_without_aliases(CONFIG)
     config["hyperparameters"]["smoke"]["dmgan"]["generator_lr"] = 0.001
     jobs = planned_jobs(finished, write_config(tmp_path / "changed.yaml", config))
-    rendered = ["tables", "compare", "claims", "figures_with_retrieval"]
+    rendered = ["tables", "compare", "claims", *OF_FIGURES]
     chain = dict.fromkeys(["train", "sample", "evaluate", *rendered, "all"], 1)
-    assert jobs == chain | {"total": 8}
+    assert jobs == chain | {"total": 10}
 
 
 def test_another_seed_runs_its_chains_alone(finished, tmp_path):
@@ -83,7 +92,7 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
         "tables": 1,
         "compare": 1,
         "claims": 1,
-        "validation_figure": 1,
+        "curves": 1,
         "all": 1,
         "total": 3 * models + 9,
     }
@@ -101,14 +110,14 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
                 "tables": 1,
                 "compare": 1,
                 "claims": 1,
+                "curves": 1,
+                "failures": 1,
             }
             | dict.fromkeys(["evaluate_retrieval", "memorisation", "retrieval_table"], 1),
         ),
         (
             ["dmgan/report/tables/render.py", "dmgan/training/train.py"],  # an edit of training trains nothing again
-            dict.fromkeys(
-                ["tables", "compare", "claims", "figures_with_retrieval", "validation_figure", "retrieval_table"], 1
-            ),
+            dict.fromkeys(["tables", "compare", "claims", *OF_FIGURES, "retrieval_table"], 1),
         ),
     ],
 )

@@ -9,6 +9,7 @@ sys.path.insert(0, workflow.basedir)  # the project's root
 
 from dmgan.errors import UserError
 from dmgan.options import CONTROLS
+from dmgan.report.figures.catalogue import GROUPS, Trained, figures_of
 from dmgan.storage.reading import read_yaml
 from workflow.configuration import (
     caption_words_of,
@@ -326,7 +327,7 @@ def external_fingerprint(wildcards):
     return folder_fingerprint(external_images(wildcards))
 
 
-# Tables and figures of every data set: file -> title in the report. The caption is workflow/report/FILE.rst.
+# Tables of every data set: file -> title in the report. The caption is workflow/report/FILE.rst.
 TABLES = {
     "table1": "Table 1: Inception Score",
     "table2": "Table 2: FID and R-precision",
@@ -342,17 +343,42 @@ TABLES_OF_CLAIMS = {
     "claims": "The papers' claims, computed and on this run",
     "conflicts": "Published numbers that contradict each other",
 }
-FIGURES = {
-    "figure3": "Figure 3: Models side by side",
-    "figure4": "Figure 4: Stages of refinement",
-    "figure5": "Figure 5: One caption, several noises",
-    "figure6": "Figure 6: Most relevant words",
-    "002-figure1": "Memory-driven model, Figure 1: its rivals",
-}
-# Data sets with a figure of the metrics on validation images during training.
-WITH_VALIDATION = [dataset for dataset in config["datasets"] if validated_models(config, dataset)]
-# Figures of MDSP's paper, for data sets on which retrieval methods are compared.
-FIGURES_OF_RETRIEVAL = ["002-figure3", "002-figure5"]
+
+
+def rule_name(group, dataset):
+    """Return the name of a data set's rule for a group of figures."""
+    return f"{group}_{re.sub('[^A-Za-z0-9_]', '_', dataset)}"
+
+
+def figures_on(group, dataset):
+    """Return the figures of a group that the models of a data set have, by name."""
+    return figures_of(group, Trained(models_of(config, dataset), validated_models(config, dataset)))
+
+
+def shown_figures(group, dataset):
+    """Return the PNG files of a group of figures as rule outputs that the report shows."""
+    return [in_report("figures", "png", name, figure.heading) for name, figure in figures_on(group, dataset).items()]
+
+
+def figure_paths(group, dataset, suffix):
+    """Return the paths of a group of figures, for rules with the wildcard `dataset`."""
+    return [f"results/{{dataset}}/figures/{name}.{suffix}" for name in figures_on(group, dataset)]
+
+
+def figure_captions(group, dataset):
+    """Return the captions of a group of figures by name, which workflow/report/FIGURE.rst reads."""
+    return {name: figure.caption_text(dataset) for name, figure in figures_on(group, dataset).items()}
+
+
+def figure_files():
+    """Return the files of all figures of all data sets."""
+    return [
+        path.format(dataset=dataset)
+        for dataset in config["datasets"]
+        for group in GROUPS
+        for suffix in ("png", "pdf")
+        for path in figure_paths(group, dataset, suffix)
+    ]
 
 
 def in_report(folder, suffix, name, title):
@@ -395,14 +421,10 @@ def modules(*folders):
 
 def metrics_of_runs(wildcards):
     """Return metrics.json of every model and seed on a data set, and of every external method."""
-    trained = expand(
-        "results/{dataset}/{model}/seed{seed}/metrics.json",
-        dataset=wildcards.dataset,
-        model=models_of(config, wildcards.dataset),
-        seed=config["seeds"],
-    )
     external = external_of(config, wildcards.dataset)
-    return trained + [f"results/{wildcards.dataset}/{name}/external/metrics.json" for name in external]
+    return metrics_of_trainings(wildcards) + [
+        f"results/{wildcards.dataset}/{name}/external/metrics.json" for name in external
+    ]
 
 
 def metrics_of_soa(wildcards):
@@ -436,12 +458,32 @@ def runs_to_show(wildcards):
     )
 
 
-def validated_runs(wildcards):
-    """Return the run folders of all trainings of a data set whose snapshots are measured on validation images."""
+def all_runs(wildcards):
+    """Return the run folders of all seeds of all models of a data set."""
     return expand(
         "results/{dataset}/{model}/seed{seed}",
         dataset=wildcards.dataset,
-        model=validated_models(config, wildcards.dataset),
+        model=models_of(config, wildcards.dataset),
+        seed=config["seeds"],
+    )
+
+
+def records_of_trainings(wildcards):
+    """Return history and options of every model and seed on a data set."""
+    return expand("{run}/{file}", run=all_runs(wildcards), file=["history.csv", "options.json"])
+
+
+def metrics_of_trainings(wildcards):
+    """Return metrics.json of every model and seed on a data set."""
+    return expand("{run}/metrics.json", run=all_runs(wildcards))
+
+
+def benchmarks_of_trainings(wildcards):
+    """Return Snakemake's run time of the training of every model and seed on a data set."""
+    return expand(
+        "results/benchmarks/train/{dataset}-{model}-seed{seed}.tsv",
+        dataset=wildcards.dataset,
+        model=models_of(config, wildcards.dataset),
         seed=config["seeds"],
     )
 
@@ -464,14 +506,6 @@ def retrieval_tables():
         for model in comparing_retrieval(dataset)
         for suffix in ("md", "csv")
     ]
-
-
-WITH_RETRIEVAL = list(filter(comparing_retrieval, config["datasets"]))
-
-
-def only(datasets):
-    """Return a wildcard constraint that matches only the given data sets."""
-    return "|".join(map(re.escape, datasets)) or "(?!)"
 
 
 def metrics_of_retrievals(wildcards):

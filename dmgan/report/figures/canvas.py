@@ -1,5 +1,6 @@
 """Canvas of a figure with fixed positions in inches from the top left corner."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.textpath import TextToPath
 
 from dmgan.storage.files import write_with
@@ -20,7 +22,8 @@ GAP = 0.05
 MARGIN = 0.1
 LABEL = 0.85  # width of the column of row labels
 SMALL, MEDIUM = 6.0, 7.5  # font sizes, points
-INK, GREY, BAR = "#222222", "#777777", "#4a76a8"
+INK, GREY, BAR = "#222222", "#5f5f5f", "#4a76a8"
+_LEAST_PX = 7.5  # size of legible text on a screen
 _LINE = 1.25  # distance of lines, in font sizes
 _STYLE = {"font.family": "DejaVu Sans", "pdf.fonttype": 42, "svg.fonttype": "none"}
 
@@ -68,6 +71,11 @@ class Canvas:
             self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
             FigureCanvasAgg(self.figure)
 
+    @property
+    def minimum_px(self) -> int:
+        """Least width in pixels at which the smallest text of a figure, SMALL, can be read."""
+        return math.ceil(_LEAST_PX * self.width * 72 / SMALL)
+
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Add axes with the given box, in inches."""
         box = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
@@ -91,6 +99,31 @@ class Canvas:
                 left / self.width, y, line, size=size, color=colour, weight=weight, va="baseline", family="DejaVu Sans",
                 parse_math=False,
             )  # fmt: skip
+
+    def box(self, left: float, top: float, width: float, height: float, fill: str, edge: str = GREY) -> None:
+        """Draw a box with rounded corners."""
+        corner = (left, self.height - top - height)
+        style = "round,pad=0,rounding_size=0.03"
+        self.figure.add_artist(
+            FancyBboxPatch(corner, width, height, style, transform=self.figure.dpi_scale_trans, facecolor=fill,
+                           edgecolor=edge, linewidth=0.6)
+        )  # fmt: skip
+
+    def cell(self, left: float, top: float, width: float, height: float, lightness: float) -> None:
+        """Draw a grey cell of a table of values, from 0 (black) to 1 (white), with a white edge."""
+        corner = (left, self.height - top - height)
+        self.figure.add_artist(
+            Rectangle(corner, width, height, transform=self.figure.dpi_scale_trans, facecolor=str(lightness),
+                      edgecolor="white", linewidth=0.8)
+        )  # fmt: skip
+
+    def arrow(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Draw a straight arrow between two points, each (left, top)."""
+        ends = [(left, self.height - top) for left, top in (start, end)]
+        self.figure.add_artist(
+            FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=6, shrinkA=0, shrinkB=0, color=INK, linewidth=0.8,
+                            transform=self.figure.dpi_scale_trans)
+        )  # fmt: skip
 
     def row_label(self, top: float, label: str) -> None:
         """Draw a label at the left edge, vertically centred on an image whose top is `top`."""

@@ -1,4 +1,4 @@
-"""The papers' figures, drawn from trained runs."""
+"""The figures of trained runs and their data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,31 +7,29 @@ import torch
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.models.registry import find
-from dmgan.report.figures.image_grids import (
-    draw_models,
-    draw_noises,
-    draw_retrieved,
-    draw_retrieved_noises,
-    draw_rivals,
-    draw_stages,
-)
+from dmgan.report.figures.catalogue import Figure, Trained, drawing_function, figures_of, find_figure
+from dmgan.report.figures.failure_gallery import read_failures
+from dmgan.report.figures.records import read_records
 from dmgan.report.figures.scene import Scene, one_of_each
-from dmgan.report.figures.word_maps import draw_words
+from dmgan.runtime.progress import log
 from dmgan.sampling.trained_model import load_run
-
-_FIGURES = {"figure3": draw_models, "figure4": draw_stages, "figure5": draw_noises, "figure6": draw_words}
-_FIGURES["002-figure1"] = draw_rivals  # of the memory-driven model's paper
-_OF_MEMORY = {"002-figure3": draw_retrieved, "002-figure5": draw_retrieved_noises}  # MDSP's paper
+from dmgan.training.snapshots import TABLE, snapshots_of
 
 
 def write_figures(
-    runs: Sequence[Path], data: Path, out: Path, seed: int, device: torch.device, memory_cache: Path | None = None
+    runs: Sequence[Path],
+    data: Path,
+    out: Path,
+    seed: int,
+    device: torch.device,
+    memory_cache: Path | None = None,
+    chosen: Sequence[str] = (),
 ) -> None:
-    """Write figure{3,4,5,6} and 002-figure1 as .png and .pdf into the folder `out` from run folders and their data set.
+    """Write the figures of group `scene` as .png and .pdf into the folder `out` from run folders and their data set.
 
-    If several runs of a model are given, the first is shown. If a model retrieves, also write 002-figure{3,5} of MDSP's
-    paper. `memory_cache`: folder of stored keys and values. Raise UserError if a run is of another data set.
+    If several runs of a model are given, the first is shown. memory_cache: folder of stored keys and values. chosen:
+    names of figures; default: all that the models have. Raise UserError if a run is of another data set, or if the
+    models do not have a chosen figure.
     """
     scene = Scene(one_of_each([load_run(run, device) for run in runs]), PreparedDataset(data), seed)
     for run in scene.runs:
@@ -42,6 +40,37 @@ def write_figures(
     for run in scene.runs:
         if run.damsm.vocabulary != scene.dataset.vocabulary:
             raise UserError(f"{run.folder}: was trained on captions of another data set than {data}; leave it out")
-    wanted = _FIGURES | (_OF_MEMORY if any(find(run.name).retrieves for run in scene.runs) else {})
-    for name, draw in wanted.items():
-        draw(scene).write(Path(out) / name)
+    validated = [run.name for run in scene.runs if snapshots_of(run.folder)]
+    trained = Trained([run.name for run in scene.runs], validated)
+    for name, figure in choose("scene", trained, chosen).items():
+        log(f"{name}: {figure.title}")
+        drawing_function(figure)(scene).write(Path(out) / name)
+
+
+def write_curves(runs: Sequence[Path], metrics: Sequence[Path], benchmarks: Sequence[Path], out: Path) -> None:
+    """Write the figures of group `curves` as .png and .pdf into the folder `out`; arguments as in `read_records`.
+
+    The validation metrics are drawn if a run was measured during training, FID against cost if metrics are given.
+    """
+    records = read_records(runs, metrics, benchmarks)
+    validated = [run.model for run in records.runs if (run.folder / TABLE).exists()]
+    for name, figure in figures_of("curves", Trained(records.models, validated, measured=bool(metrics))).items():
+        drawing_function(figure)(records).write(Path(out) / name)
+
+
+def write_failures(metrics: Sequence[Path], images: Sequence[Path], data: Path, out: Path) -> None:
+    """Write the figures of group `failures` as .png and .pdf into the folder `out`; arguments as in `read_failures`."""
+    failures = read_failures(metrics, images, data)
+    trained = Trained([case.images.name for case in failures.cases])
+    for name, figure in figures_of("failures", trained).items():
+        drawing_function(figure)(failures).write(Path(out) / name)
+
+
+def choose(group: str, trained: Trained, chosen: Sequence[str]) -> dict[str, Figure]:
+    """Return the figures of a group that the models have, or the chosen ones; UserError if the models lack one."""
+    available = figures_of(group, trained)
+    for name in chosen:
+        figure = find_figure(name)
+        if name not in available:
+            raise UserError(f"figure {name!r}: is drawn with {figure.drawn_with}; give such a run, or leave it out")
+    return {name: each for name, each in available.items() if not chosen or name in chosen}

@@ -44,16 +44,25 @@ class Scene(NamedTuple):
         """Generate images of sampled captions, with the same noises as `sample`."""
         return generate_images(run, [self.tokens(run, number) for number in numbers], run.noise(self.seed, numbers))
 
+    def run_of(self, name: str) -> TrainedModel | None:
+        """Return the run of a model; None if it was not run."""
+        return next((run for run in self.runs if run.name == name), None)
+
     def main_run(self) -> tuple[TrainedModel, str]:
         """Return the run of DM-GAN, else the first run, and its name for titles."""
-        run = next((run for run in self.runs if run.name == MAIN), self.runs[0])
+        run = self.run_of(MAIN) or self.runs[0]
         instead = "" if run.name == MAIN else f" ({title(MAIN)}: not run)"
-        return run, f"{title(run.name)}, seed {run.options['seed']}{instead}"
+        return run, f"{named(run)}{instead}"
 
 
 def title(name: str) -> str:
     """Return the name of a model as figures print it."""
     return find(name).title
+
+
+def named(run: TrainedModel, between: str = ", ") -> str:
+    """Return the name of a run as figures print it: its model and its seed."""
+    return f"{title(run.name)}{between}seed {run.options['seed']}"
 
 
 def one_of_each(runs: Sequence[TrainedModel]) -> list[TrainedModel]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from dmgan.data.batches import to_uint8
 from dmgan.models.dmgan import DMGAN
+from dmgan.report.figures.attention import describe, uniformity
 from dmgan.report.figures.canvas import GAP, GREY, LABEL, MARGIN, MEDIUM, SIDE, SMALL, Canvas, line_height, wrap
 from dmgan.report.figures.scene import MAIN, RIVAL, Scene, title
 from dmgan.sampling.trained_model import TrainedModel
@@ -56,7 +57,7 @@ def draw_words(scene: Scene) -> Canvas:
     width = _WIDTH - 2 * MARGIN
     parts = [f"(a) {scene.caption(first)}", f"(b) {scene.caption(second)}"]
     captions = [wrap(part, width, MEDIUM) for part in parts]
-    foot = wrap(_FOOT, width, SMALL)
+    foot = wrap(f"{_FOOT} {_uniformity_note(scene)}", width, SMALL)
     spaces = [len(lines) * line_height(MEDIUM) + 0.08 for lines in captions]
     height = 2 * MARGIN + sum(spaces) + 3 * _ROW + 0.1 + len(foot) * line_height(SMALL)
     canvas = Canvas(_WIDTH, height)
@@ -72,6 +73,18 @@ def draw_words(scene: Scene) -> Canvas:
     _draw_two_steps(canvas, top, scene, second)
     canvas.lines(MARGIN, top + _ROW, foot, SMALL, GREY)
     return canvas
+
+
+def _uniformity_note(scene: Scene) -> str:
+    """Return how uniform the attention of the shown refinements is."""
+    rival, memory, written = _attending_run(scene), _memory_run(scene), _memory_run(scene, write_gate=True)
+    shown = [(run, 0) for run in (rival, memory) if run is not None]
+    shown += [(written, -1)] if written is not None else []
+    found = {}
+    for run, place in shown:
+        values = uniformity(scene, run)
+        found[f"{title(run.name)}, refinement {range(1, len(values) + 1)[place]}"] = values[place]
+    return describe(list(found.items()))
 
 
 def _draw_first_refinement(canvas: Canvas, top: float, scene: Scene, number: int, name: str, heading: str) -> None:
