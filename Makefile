@@ -52,8 +52,9 @@ lint: setup  ## ruff, the order of imports, snakefmt and snakemake --lint
 mlflow: setup  ## open MLflow
 	python -m dmgan mlflow-ui --port $(PORT)
 
-report: setup  ## results/report.html: tables, figures, their protocols and run times
+report: setup  ## results/DATASET/report/report.html and .pdf, and results/report.html: rules and run times
 	snakemake --report results/report.html
+	@ls results/*/report/report.html results/*/report/report.pdf
 
 docs: setup  ## generated pages; the demo's numbers and pictures in README.md and docs/results.md (after make demo)
 	python -m docs.paper_vs_release

@@ -19,6 +19,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/retrieval.smk"
 include: "workflow/rules/imported.smk"
 include: "workflow/rules/checklist.smk"
+include: "workflow/rules/page.smk"
 
 
 localrules:
@@ -41,6 +42,7 @@ rule all:
         expand(rules.checklist.output, dataset=config["datasets"]),
         retrieval_tables(),
         imported_tables(),
+        report_pages(),
 
 
 # Create MLflow's database before any job starts, because parallel jobs would race to create it. It is not the output of

@@ -41,6 +41,7 @@ SUBCOMMANDS = {  # name: (module of dmgan/commands with add_flags(parser) and ru
     "curves":          ("curves",          "render charts of trainings: losses, validation metrics, FID against cost"),
     "failures":        ("failures",        "render a gallery of failures: captions not found, copies, images alike"),
     "checklist":       ("checklist",       "write the reproducibility checklist and the citation of what was run"),
+    "report":          ("report",          "write a data set's report page, as HTML and as PDF"),
     "generate":        ("generate",        "generate images of every stage from your own captions"),
     "serve":           ("serve",           "serve a page that generates images from captions, on this machine only"),
     "fetch":           ("fetch",           "download files for CUB, COCO and released models"),

@@ -26,6 +26,7 @@ from dmgan.runtime.progress import Progress
 from dmgan.runtime.randomness import generator
 from dmgan.sampling.image_folder import MANIFEST
 from dmgan.storage import files
+from dmgan.storage.seals import write_sealed_json
 from dmgan.text.damsm import Damsm
 from dmgan.training.optimizers import PlainAdam
 
@@ -147,8 +148,10 @@ def adversarial_images(
     }
     paths = [folder / f"{number:06d}.png" for number in range(len(captions))]
     images = ImageFiles(paths, start.size, f"delete {folder} and evaluate again")
-    if (folder / MANIFEST).exists() and files.read_json(folder / MANIFEST, f"delete {folder}") == made:
-        return images
+    if (folder / MANIFEST).exists():
+        written = files.read_json(folder / MANIFEST, f"delete {folder}")
+        if {name: written.get(name) for name in made} == made:
+            return images
     wanted = F.normalize(sentence_features(encoders, captions), dim=1)
     with (
         Progress(len(captions), "adversarial images") as progress,
@@ -161,7 +164,7 @@ def adversarial_images(
             for number, pixels in zip(numbers, to_uint8(moved), strict=True):
                 Image.fromarray(pixels).save(temporary / paths[number].name)
             progress.step(len(numbers))
-        files.write_json(temporary / MANIFEST, made)
+        write_sealed_json(temporary / MANIFEST, made, [path.name for path in paths])
     return images
 
 

@@ -1,5 +1,6 @@
 """Evaluation of an image set: compute the features of all extractors, then all metrics, and write metrics.json."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from dmgan.evaluation.mlflow_scores import log_to_mlflow
 from dmgan.evaluation.networks.base import ExtractorInputs, FeatureExtractor
 from dmgan.evaluation.networks.loaded import EvaluationNetworks, NetworkFiles
 from dmgan.evaluation.networks.table import read_extractors
-from dmgan.evaluation.paired_comparison import IMAGES_SHA256, METRICS, PER_IMAGE, beside
+from dmgan.evaluation.paired_comparison import IMAGES_SHA256, METRICS, PER_IMAGE, VALUE, beside
 from dmgan.evaluation.run_of_images import run_of
 from dmgan.evaluation.statistics.folds import FOLDS
 from dmgan.options import EvaluationOptions
@@ -139,6 +140,7 @@ class Evaluator:
             "subject": _describe(subject, self.dataset),
             "metrics": {key: None if result is None else _as_json(result) for key, result in computed.items()},
             "inputs": inputs,
+            **_places(subject, out),
             "device": self.device.type,  # affects rounding only: recorded, but tables do not require equal devices
             "provenance": provenance(cost.measured()),
         }
@@ -273,7 +275,8 @@ def _check_finite(results: Mapping[str, Result], name: str) -> None:
 def _write_per_image(path: Path, measurement: Measurement, results: Mapping[str, Result], images_sha256: str) -> None:
     """Write per_image.npz: per-image hits, and every metric with each fold of whole test images left out.
 
-    Paired comparisons read this file. `folds` (N,) is the fold of each image.
+    Paired comparisons read this file. `folds` (N,) is the fold of each image. `value/KEY` (4,) holds value, spread and
+    interval of a metric, for `verify`.
     """
     subject = measurement.subject
     folds = np.empty(len(subject), dtype=np.int64)
@@ -282,6 +285,7 @@ def _write_per_image(path: Path, measurement: Measurement, results: Mapping[str,
     arrays = {"test_images": subject.test_images, "captions": subject.captions, "folds": folds}
     arrays[IMAGES_SHA256] = np.array(images_sha256)
     for key, result in results.items():
+        arrays[f"{VALUE}/{key}"] = np.array([result.score.value, result.score.spread, *result.score.interval])
         if result.hits is not None:
             arrays |= {f"hits/{key}": result.hits, f"counts/{key}": result.counts}
         if result.score.without:
@@ -307,6 +311,12 @@ def _describe(subject: ImageSet, dataset: PreparedDataset | FreeCaptions) -> dic
     if subject.selection is not None:
         described["selection"] = subject.selection
     return {**described, "imported": True} if subject.imported else described
+
+
+def _places(subject: ImageSet, out: Path) -> dict[str, str]:
+    """Return where images of another program and their captions file are, relative to the folder of metrics.json."""
+    places = {"images_folder": subject.folder, "captions_file": subject.captions_file}
+    return {name: os.path.relpath(path, out.parent) for name, path in places.items() if path is not None}
 
 
 def _as_json(result: Result) -> dict[str, object]:

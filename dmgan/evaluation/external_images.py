@@ -131,7 +131,6 @@ def read_external_images(
     test_set, test_images, captions, kind = _captions(own, path, each, dataset, title, len(surveyed.names))
     own_captions = test_set.captions_sha256 if kind == FREE else None
     sides = {side for shape in surveyed.shapes for side in shape}
-    hashes = list(zip(surveyed.names, surveyed.sha256, strict=True))
     subject = ImageSet(
         kind="external",
         name=own.name,
@@ -143,11 +142,28 @@ def read_external_images(
         tokens=[],
         reference=np.arange(0) if real is None else real.numbers,
         reference_name=title,
-        inputs={"files_sha256": files.json_sha256(hashes), "sizes": _sizes(surveyed.shapes), "captions": kind}
+        inputs={"files_sha256": _files_sha256(surveyed), "sizes": _sizes(surveyed.shapes), "captions": kind}
         | ({} if own_captions is None else {"captions_sha256": own_captions}),
         free_captions=own_captions,
+        folder=folder,
+        captions_file=path,
     )
     return subject, test_set
+
+
+def folder_sha256(folder: Path, captions_file: Path | None) -> str:
+    """Return the hash of the names and bytes of a folder's images, as metrics.json records it in `files_sha256`.
+
+    Raise UserError if a file is unreadable.
+    """
+    faults = Faults()
+    surveyed = list_images(folder, {} if captions_file is None else read_captions_file(captions_file, faults), faults)
+    faults.refuse(folder)
+    return _files_sha256(surveyed)
+
+
+def _files_sha256(surveyed: _Surveyed) -> str:
+    return files.json_sha256(list(zip(surveyed.names, surveyed.sha256, strict=True)))
 
 
 def _captions(

@@ -120,6 +120,8 @@ class ImageSet(NamedTuple):
     selection: dict[str, object] | None = None  # rule and step by which training chose the weights; None: not known
     class_of: np.ndarray | None = None  # (N,) COCO class that each image was made for (`sample --soa`)
     free_captions: str | None = None  # SHA-256 of captions that are not those of the prepared test set
+    folder: Path | None = None  # of images of another program
+    captions_file: Path | None = None  # of images of another program
 
     def __len__(self) -> int:
         return len(self.test_images)

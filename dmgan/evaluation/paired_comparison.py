@@ -24,6 +24,7 @@ from dmgan.storage import files
 METRICS = "metrics.json"  # default name of an evaluation's output
 PER_IMAGE = "per_image.npz"  # in the same folder
 IMAGES_SHA256 = "images_sha256"  # key of the pixels' hash in both files
+VALUE = "value"  # per_image.npz holds VALUE/KEY: value, spread and both ends of the interval of a metric
 _HINT = "evaluate both again: python -m dmgan evaluate"
 _SAME = ("sampling_seed", "data")  # inputs that two models must share for their images to pair
 

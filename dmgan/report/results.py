@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dmgan.errors import UserError
 from dmgan.evaluation.metrics.table import facts_of
+from dmgan.options import CONTROLS
 from dmgan.report.evaluations import EXTERNAL as EXTERNAL
 from dmgan.report.evaluations import HINT, Evaluation, metric_of, read_evaluation, scorer_of
 from dmgan.report.evaluations import RELEASED as RELEASED
@@ -138,6 +139,7 @@ def read_measured(files: Sequence[Path]) -> Measured:
     for runs in models.values():
         runs.sort(key=lambda each: each.seed)
         _check_same_metrics(runs)
+    controls = {name: controls[name] for name in CONTROLS if name in controls}  # notes do not depend on their order
     first = evaluations[0]
     measured = Measured(first.dataset, _image_size(evaluations), first.published_set, models, controls)
     measured.check()

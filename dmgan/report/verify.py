@@ -1,7 +1,7 @@
 """Verification of a results folder: every file against its recorded hash, every result against its inputs there."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path
@@ -11,24 +11,28 @@ import numpy as np
 
 from dmgan.data.checksums import altered_files
 from dmgan.errors import UserError
+from dmgan.evaluation.external_images import folder_sha256
 from dmgan.evaluation.feature_store import rows_sha256
 from dmgan.evaluation.image_blocks import pixels_sha256
-from dmgan.evaluation.image_sets import sampled_files
-from dmgan.report.verify_tables import table_findings
+from dmgan.evaluation.image_sets import AnyImages, sampled_files
+from dmgan.report.verify_tables import retrieval_findings, table_findings
+from dmgan.report.verify_values import altered_values
 from dmgan.storage.files import file_sha256, read_json
-from dmgan.storage.seals import FILES, seal_is_whole
+from dmgan.storage.seals import FILES, SEAL, seal_is_whole
 from dmgan.storage.weights import check_weights
 from dmgan.training.checkpoints import CHECKPOINT, PREVIOUS, has_its_hash
 from dmgan.training.train import WEIGHTS
 
-OK, STALE, ALTERED, ORPHANED = "ok", "stale", "altered", "orphaned"
+OK, STALE, ALTERED, ORPHANED, UNSEALED = "ok", "stale", "altered", "orphaned", "unsealed"
 _SKIPPED = ("mlflow", "logs", "benchmarks")  # folders of RESULTS that hold no results
 
 
 class Finding(NamedTuple):
     """State of a file or folder, and the reason if it is not OK."""
 
-    state: str  # OK; ALTERED: other bytes than were written; STALE: of other inputs; ORPHANED: its inputs are not there
+    # OK; ALTERED: other bytes than were written; STALE: of other inputs; ORPHANED: its inputs are not there; UNSEALED:
+    # it has no hash, so that an altered value cannot be found
+    state: str
     path: Path
     what: str
 
@@ -39,7 +43,7 @@ class Finding(NamedTuple):
 class _Results:
     """The results below a folder, by kind, and the hashes of what they may have been made from."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, parts: Iterable[Path]):
         self.folder = folder
         self.datasets: dict[Path, dict] = {}
         self.runs: dict[Path, dict] = {}
@@ -47,15 +51,19 @@ class _Results:
         self.features: dict[Path, dict] = {}
         self.evaluations: dict[Path, dict] = {}  # by file; all others by folder
         self.references: dict[Path, dict] = {}
+        self.control_images: dict[Path, dict] = {}
+        self.figures: dict[Path, dict] = {}  # by file
         self.weights: list[Path] = []
         self.checkpoints: list[Path] = []
         self.tables: list[Path] = []
+        self.retrieval_tables: list[Path] = []
         self.unreadable: list[Finding] = []
-        for place, folders, names in os.walk(folder):
-            folders[:] = sorted(each for each in folders if not each.startswith(".") and each not in _SKIPPED)
-            for name in sorted(names):
-                if not name.startswith("."):
-                    self._add(Path(place, name))
+        for part in parts:
+            for place, folders, names in os.walk(part):
+                folders[:] = sorted(each for each in folders if not each.startswith(".") and each not in _SKIPPED)
+                for name in sorted(names):
+                    if not name.startswith("."):
+                        self._add(Path(place, name))
 
     def _add(self, path: Path) -> None:
         if path.suffix == ".safetensors":
@@ -64,6 +72,8 @@ class _Results:
             self.checkpoints.append(path)
         elif path.name == "measures.csv":
             self.tables.append(path.parent)
+        elif path.name == "retrieval.csv":
+            self.retrieval_tables.append(path.parent)
         elif path.suffix == ".json":
             self._add_json(path)
 
@@ -85,6 +95,10 @@ class _Results:
             self.images[path.parent] = content
         elif path.name == "manifest.json" and "done" in content:
             self.features[path.parent] = content
+        elif path.name == "manifest.json" and "damsm_sha256" in content:
+            self.control_images[path.parent] = content
+        elif {"figure", "made_from"} <= content.keys():
+            self.figures[path] = content
         elif {"schema", "subject", "metrics"} <= content.keys():
             self.evaluations[path] = content
 
@@ -125,18 +139,19 @@ def _recorded_hashes(folder: Path) -> object:
         return None
 
 
-def verify(folder: Path) -> Iterator[Finding]:
-    """Yield the findings on every prepared data set, run, image set, evaluation and table below `folder`.
+def verify(folder: Path, parts: Sequence[Path] = ()) -> Iterator[Finding]:
+    """Yield the findings on every prepared data set, run, image set, evaluation, table and figure below `folder`.
 
-    UserError if the folder is missing or holds none.
+    parts: the only folders below `folder` to read; default: all. UserError if the folder is missing or holds none.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; give a folder of results, such as results")
-    results = _Results(folder)
+    results = _Results(folder, parts or (folder,))
     kinds = [
         (results.datasets, _dataset), (results.runs, _run), (results.images, _images), (results.features, _features),
-        (results.references, _reference), (results.evaluations, _evaluation),
+        (results.references, _reference), (results.control_images, _control_images),
+        (results.evaluations, _evaluation), (results.figures, _figure),
     ]  # fmt: skip
     if not any(found for found, _ in kinds) and not results.unreadable and not results.tables:
         raise UserError(f"{folder}: holds no results; give a folder of results, such as results")
@@ -153,11 +168,15 @@ def verify(folder: Path) -> Iterator[Finding]:
     yield from _checkpoints(results)
     for tables in results.tables:
         yield from (Finding(*each) for each in table_findings(tables))
+    for tables in results.retrieval_tables:
+        yield from (Finding(*each) for each in retrieval_findings(tables))
 
 
 def _sealed(path: Path, content: dict) -> Iterator[Finding]:
     """Yield findings on the seal of a result in `path`, and on the files whose hashes it states."""
-    if not seal_is_whole(content):
+    if SEAL not in content:
+        yield Finding(UNSEALED, path, "it has no hash of its content, so that an altered value cannot be found")
+    elif not seal_is_whole(content):
         yield Finding(ALTERED, path, "its content is not the one that was written")
     for name in altered_files(path.parent, content.get(FILES, {})):
         yield Finding(ALTERED, path.parent / name, f"its bytes are not those that {path.name} records")
@@ -221,10 +240,15 @@ def _reference(results: _Results, folder: Path, content: dict) -> Iterator[Findi
 
 def _evaluation(results: _Results, path: Path, content: dict) -> Iterator[Finding]:
     yield from _sealed(path, content)
-    inputs = content["inputs"]
+    yield from (Finding(ALTERED, path, each) for each in altered_values(path, content))
+    inputs, kind = content["inputs"], content["subject"]["kind"]
     if state := results.data_state(inputs["data"], path):
         yield Finding(state[0], path, state[1])
-    if content["subject"]["kind"] != "model":
+    if kind == "external":
+        yield from _external(path, content)
+    if kind == "control" and path.parent / "images" in results.control_images:
+        yield from _measured_control(path, inputs["images_sha256"])
+    if kind != "model":
         return
     generator = inputs["generator_sha256"]
     if state := results.weights_state(generator, [path.parent / WEIGHTS, path.parent / "run" / WEIGHTS]):
@@ -241,6 +265,55 @@ def _evaluation(results: _Results, path: Path, content: dict) -> Iterator[Findin
         return
     if inputs["images_sha256"] not in sums:
         yield Finding(STALE, path, f"the images in {measured[0]} are not those that it measured")
+
+
+def _external(path: Path, content: dict) -> Iterator[Finding]:
+    """Yield the finding on the images of another program, in the folder that metrics.json names."""
+    if "images_folder" not in content:
+        return
+    folder = Path(os.path.normpath(path.parent / content["images_folder"]))
+    captions = content.get("captions_file")
+    captions = None if captions is None else Path(os.path.normpath(path.parent / captions))
+    missing = [each for each in (folder, captions) if each is not None and not each.exists()]
+    if missing:
+        yield Finding(ORPHANED, path, f"{missing[0]}, which it measured, is not there")
+        return
+    try:
+        changed = folder_sha256(folder, captions) != content["inputs"]["files_sha256"]
+    except UserError as error:
+        yield Finding(STALE, path, str(error))
+        return
+    if changed:
+        yield Finding(STALE, path, f"the images in {folder} are not those that it measured")
+
+
+def _control_images(results: _Results, folder: Path, content: dict) -> Iterator[Finding]:
+    yield from _sealed(folder / "manifest.json", content)
+    if state := results.data_state(content["data_sha256"], folder):
+        yield Finding(state[0], folder, state[1])
+
+
+def _measured_control(path: Path, images_sha256: str) -> Iterator[Finding]:
+    """Yield the finding on control images that are stored as files."""
+    folder = path.parent / "images"
+    paths = sorted(folder.glob("*.png"))
+    try:
+        changed = pixels_sha256(AnyImages(paths)) != images_sha256
+    except UserError as error:
+        yield Finding(ALTERED, folder, str(error))
+        return
+    if changed:
+        yield Finding(STALE, path, f"the images in {folder} are not those that it measured")
+
+
+def _figure(results: _Results, path: Path, content: dict) -> Iterator[Finding]:
+    yield from _sealed(path, content)
+    made_from = content["made_from"]
+    if state := results.data_state(made_from.get("data"), path):
+        yield Finding(state[0], path, state[1])
+    for sha256 in made_from.get("generators", ()):
+        if state := results.weights_state(sha256, path.parent.parent.glob(f"*/*/{WEIGHTS}")):
+            yield Finding(state[0], path, state[1])
 
 
 def _identity(manifest: dict) -> tuple[object, ...]:
@@ -261,5 +334,7 @@ _WHAT = {
     _images: "sampled images",
     _features: "stored features",
     _reference: "reference of the real test images",
+    _control_images: "control images",
     _evaluation: "metrics",
+    _figure: "figure",
 }

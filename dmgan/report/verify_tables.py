@@ -2,13 +2,16 @@
 
 import csv
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dmgan.errors import UserError
+from dmgan.report.evaluations import read_evaluation
 from dmgan.report.tables.claims import write_claims
 from dmgan.report.tables.comparisons import write_comparisons
+from dmgan.report.tables.paper_tables import title_of
 from dmgan.report.tables.render import write_tables
+from dmgan.report.tables.retrieval import retrieval_files, write_retrieval
 
 _SEED = 100  # of `compare`, if --seed is left out
 
@@ -29,6 +32,7 @@ def table_findings(folder: Path) -> Iterator[tuple[str, Path, str]]:
     with tempfile.TemporaryDirectory(prefix="dmgan-verify-") as temporary:
         again = Path(temporary)
         try:
+            metrics = _as_compared(folder, metrics)
             write_tables(metrics, again)
             if (folder / "comparisons.csv").exists():
                 write_comparisons(metrics, again, _SEED)
@@ -38,9 +42,53 @@ def table_findings(folder: Path) -> Iterator[tuple[str, Path, str]]:
         except UserError as error:
             yield "stale", folder, f"its tables cannot be rendered again: {error}"
             return
-        newest = max(path.stat().st_mtime_ns for path in metrics)
-        for path in sorted(again.iterdir()):
-            yield _compared(folder / path.name, path.read_bytes(), newest)
+        yield from _compared_all(folder, again, metrics)
+
+
+def retrieval_findings(folder: Path) -> Iterator[tuple[str, Path, str]]:
+    """Yield state, path and reason of the files that `retrieval-table` wrote into the folder of a model."""
+    try:
+        of_methods, memorisation = retrieval_files(folder)
+    except UserError as error:
+        yield "altered", folder / "retrieval.csv", str(error)
+        return
+    inputs = [*of_methods.values(), *memorisation]
+    if missing := [path for path in inputs if not path.exists()]:
+        yield "orphaned", folder / "retrieval.csv", f"{missing[0]}, which it was made from, is not there"
+        return
+    with tempfile.TemporaryDirectory(prefix="dmgan-verify-") as temporary:
+        again = Path(temporary)
+        try:
+            write_retrieval(list(of_methods.values()), memorisation, again)
+        except UserError as error:
+            yield "stale", folder / "retrieval.csv", f"it cannot be rendered again: {error}"
+            return
+        yield from _compared_all(folder, again, inputs)
+
+
+def _compared_all(folder: Path, again: Path, inputs: Sequence[Path]) -> Iterator[tuple[str, Path, str]]:
+    """Yield the findings on tables of `folder` that were rendered again, in `again`, from the files `inputs`."""
+    newest = max(path.stat().st_mtime_ns for path in inputs)
+    for path in sorted(again.iterdir()):
+        yield _compared(folder / path.name, path.read_bytes(), newest)
+
+
+def _as_compared(folder: Path, metrics: Sequence[Path]) -> list[Path]:
+    """Return the metrics.json files in the order in which comparisons.csv names their models, if it is there.
+
+    Notes and pairs name the models in the order in which the files were given.
+    """
+    if not (folder / "comparisons.csv").exists():
+        return list(metrics)
+    with open(folder / "comparisons.csv", encoding="utf-8", newline="") as file:
+        titles = list(dict.fromkeys(row[which] for row in csv.DictReader(file) for which in ("first", "second")))
+    places = {title: place for place, title in enumerate(titles)}
+    return sorted(metrics, key=lambda path: places.get(_title(path), len(places)))
+
+
+def _title(path: Path) -> str:
+    evaluation = read_evaluation(path)
+    return evaluation.name if evaluation.kind == "control" else title_of(evaluation.name)
 
 
 def _compared(path: Path, rendered: bytes, newest: int) -> tuple[str, Path, str]:

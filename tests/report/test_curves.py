@@ -85,7 +85,7 @@ def test_images_of_a_resumed_run_are_counted_by_segment(write_run):
 def test_the_charts_are_written_that_the_files_allow(write_run, write_metrics, tmp_path):
     runs = [write_run("dmgan", 0)]
     write_curves(runs, [], [], tmp_path / "losses")
-    assert sorted(path.name for path in (tmp_path / "losses").iterdir()) == ["losses.pdf", "losses.png"]
+    assert sorted(path.name for path in (tmp_path / "losses").iterdir()) == ["losses.json", "losses.pdf", "losses.png"]
     write_curves(runs, [write_metrics("dmgan")], [], tmp_path / "both")
     assert {path.stem for path in (tmp_path / "both").iterdir()} == {"losses", "cost"}
 

@@ -54,7 +54,7 @@ def test_every_figure_is_written_and_not_blank(run_folder, attngan_folder, data,
     write_figures([run_folder, attngan_folder], data, tmp_path, 100, CPU)
     figures = figures_of("scene", Trained(["dmgan", "attngan"]))
     assert {"figure1", "figure2", "figure6", "words"} <= {*figures} and "kvmgan-figure1" not in figures
-    names = {f"{figure}.{kind}" for figure in figures for kind in ("png", "pdf")}
+    names = {f"{figure}.{kind}" for figure in figures for kind in ("png", "pdf", "json")}
     assert {path.name for path in tmp_path.iterdir()} == names
     for path in tmp_path.glob("*.png"):
         with Image.open(path) as picture:

@@ -14,13 +14,14 @@ from tests.project import run
 from workflow.configuration import extractors_of, models_of
 
 OF_FIGURES = tuple(GROUPS.values())  # rules of figures, whose names end with the data set
+PAGE = "report_page"  # rule of the report page, whose name ends with the data set too
 FILES = ("config.yaml", "full-demo.yaml", "mdsp-grid.yaml", "paper.yaml", "smoke.yaml")
 
 
 def planned_jobs(folder: Path, config: Path, *targets: str) -> dict[str, int]:
     """Rule -> number of jobs that a dry run lists; empty where there is nothing to do.
 
-    The rules of a group of figures, one for each data set, count under the name of the group.
+    The rules of a group of figures and of the report page, one for each data set, count under the name of the group.
     """
     dry = run("snakemake", *targets, "--dry-run", "--configfile", config, folder=folder)
     assert dry.returncode == 0, dry.stderr
@@ -29,7 +30,7 @@ def planned_jobs(folder: Path, config: Path, *targets: str) -> dict[str, int]:
     table = dry.stdout.split("Job stats:")[-1].split("\n\n")[0]
     jobs = Counter()
     for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE):
-        jobs[re.sub(rf"^({'|'.join(OF_FIGURES)})_.*", r"\1", rule)] += int(count)
+        jobs[re.sub(rf"^({'|'.join([*OF_FIGURES, PAGE])})_.*", r"\1", rule)] += int(count)
     return dict(jobs)
 
 
@@ -59,7 +60,7 @@ def expected_jobs(config: dict) -> dict[str, int]:
         "classifier": len(with_species),
         "attributes": len(birds),
         "captioner": len(with_captioner),
-        **dict.fromkeys(OF_FIGURES, len(datasets)),
+        **dict.fromkeys([*OF_FIGURES, PAGE], len(datasets)),
         "memorisation": len(comparing) * seeds,
         "retrieval_table": len(comparing),
         "sample_retrieval": methods,

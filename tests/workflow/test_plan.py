@@ -14,7 +14,7 @@ from dmgan.models.registry import build_model, options_of
 from dmgan.options import ArchitectureOptions, EngineOptions
 from tests.data.made_sources import make_coco, make_cub, make_metadata
 from tests.paths import CONFIGS
-from tests.workflow.configurations import OF_FIGURES, expected_jobs
+from tests.workflow.configurations import OF_FIGURES, PAGE, expected_jobs
 from workflow.configuration import read_configuration
 from workflow.plan import (
     RATES,
@@ -169,6 +169,7 @@ def test_every_job_of_a_model_or_network_is_in_the_plan(name):
         "compare",
         "claims",
         *OF_FIGURES,
+        PAGE,
         "parameters",
         "memorisation",
         "retrieval_table",

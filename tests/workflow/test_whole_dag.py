@@ -11,6 +11,7 @@ from dmgan.report.figures.catalogue import GROUPS, Trained, figures_of
 from tests.project import copy_of_project, run
 from tests.workflow.configurations import (
     OF_FIGURES,
+    PAGE,
     copy_without_aliases,
     planned_jobs,
     read_config,
@@ -76,9 +77,8 @@ def test_changed_hyperparameter_runs_that_models_chain_alone(finished, tmp_path)
     config = copy_without_aliases(CONFIG)
     config["hyperparameters"]["smoke"]["dmgan"]["generator_lr"] = 0.001
     jobs = planned_jobs(finished, write_config(tmp_path / "changed.yaml", config))
-    rendered = ["tables", "compare", "claims", *OF_FIGURES]
-    chain = dict.fromkeys(["train", "sample", "evaluate", *rendered, "all"], 1)
-    assert jobs == chain | {"total": 10}
+    chain = dict.fromkeys(["train", "sample", "evaluate", "tables", "compare", "claims", *OF_FIGURES, PAGE, "all"], 1)
+    assert jobs == chain | {"total": 11}
 
 
 def test_another_seed_runs_its_chains_alone(finished, tmp_path):
@@ -93,6 +93,7 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
         "compare": 1,
         "claims": 1,
         "curves": 1,
+        PAGE: 1,
         "all": 1,
         "total": 3 * models + 9,
     }
@@ -112,12 +113,13 @@ def test_another_seed_runs_its_chains_alone(finished, tmp_path):
                 "claims": 1,
                 "curves": 1,
                 "failures": 1,
+                PAGE: 1,
             }
             | dict.fromkeys(["evaluate_retrieval", "memorisation", "retrieval_table"], 1),
         ),
         (
             ["dmgan/report/tables/render.py", "dmgan/training/train.py"],  # an edit of training trains nothing again
-            dict.fromkeys(["tables", "compare", "claims", *OF_FIGURES, "retrieval_table"], 1),
+            dict.fromkeys(["tables", "compare", "claims", *OF_FIGURES, "retrieval_table", PAGE], 1),
         ),
     ],
 )
@@ -139,5 +141,13 @@ def test_report_holds_tables_and_figures(finished):
     done = run("snakemake", "--report", "results/report.html", "--configfile", "smoke.yaml", folder=finished)
     assert done.returncode == 0, done.stderr
     html = (finished / "results" / "report.html").read_text(encoding="utf-8")
-    for artefact in ("table1.csv", "table2.csv", "table3.csv", "comparisons.csv", "figure3.png", "figure6.png"):
+    tables = ("table1.html", "table2.html", "table3.html", "comparisons.html", "mdsp-retrieval.html")
+    for artefact in (*tables, "figure3.png", "figure6.png", "report.html", "report.pdf"):
         assert artefact in html
+    assert "smoke/report/report.html" in html  # the link of its first page
+
+
+def test_the_report_page_follows_from_the_runs(finished):
+    html = (finished / "results" / "smoke" / "report" / "report.html").read_text(encoding="utf-8")
+    assert "do not match their run" not in html and html.count('class="number"') > 200
+    assert (finished / "results" / "smoke" / "report" / "report.pdf").read_bytes().startswith(b"%PDF")

@@ -8,6 +8,7 @@ from snakemake.utils import min_version
 sys.path.insert(0, workflow.basedir)  # the project's root
 
 from dmgan.errors import UserError
+from dmgan.models.registry import MODELS
 from dmgan.options import CONTROLS
 from dmgan.report.figures.catalogue import GROUPS, Trained, figures_of
 from dmgan.storage.reading import read_yaml
@@ -391,6 +392,31 @@ def in_report(folder, suffix, name, title):
     )
 
 
+def shown_tables(dataset):
+    """Return the HTML tables of a data set as rule outputs that the report shows, for readers in a browser."""
+    shown = {table: (table, title) for table, title in TABLES.items()}
+    shown["comparisons"] = ("comparisons", "Paired comparisons")
+    shown["claims"] = ("claims", TABLES_OF_CLAIMS["claims"])
+    for model in comparing_retrieval(dataset):
+        shown[f"{model}-retrieval"] = ("retrieval", f"{MODELS[model].title}: retrieval and memorisation")
+    return [shown_table(name, caption, title) for name, (caption, title) in shown.items()]
+
+
+def shown_table(name, caption, title):
+    """Return the HTML file of a table as a rule output that the report shows under `title`."""
+    return report(
+        f"results/{{dataset}}/report/{name}.html",
+        caption=f"../report/{caption}.rst",
+        category="Tables",
+        labels={"dataset": "{dataset}", "content": title},
+    )
+
+
+def report_pages():
+    """Return the report pages of all data sets."""
+    return expand("results/{dataset}/report/report.{suffix}", dataset=config["datasets"], suffix=["html", "pdf"])
+
+
 # Files of a table beside NAME.csv: `tables` writes them, and -published.tex too if a paper has the table.
 PARTS_OF_TABLES = [".md", ".tex", "-controls.csv", "-controls.md", "-controls.tex", "-notes.md", "-notes.tex"]
 NO_PAPER_TABLES = ["measures", "mdsp-grid"]
@@ -398,7 +424,7 @@ FILES_OF_COMPARISONS = [f"comparisons{part}" for part in (".csv", ".md", ".tex",
 
 
 def files_beside_tables(folder):
-    """Return the files of all tables in a folder, without NAME.csv, which the report shows."""
+    """Return the files of all tables in a folder, without NAME.csv."""
     published = [f"{folder}/{table}-published.tex" for table in TABLES if table not in NO_PAPER_TABLES]
     return [f"{folder}/{table}{part}" for table in TABLES for part in PARTS_OF_TABLES] + published
 
@@ -415,8 +441,9 @@ def imported_tables():
 
 
 def modules(*folders):
-    """Return the .py and .csv files of folders, as inputs of cheap jobs: editing a file makes results out of date."""
-    return sorted(str(path) for folder in folders for path in Path(folder).rglob("*") if path.suffix in (".py", ".csv"))
+    """Return code, tables and templates of folders as inputs of cheap jobs: editing a file makes results out of date."""
+    kinds = (".py", ".csv", ".j2", ".css", ".typ")
+    return sorted(str(path) for folder in folders for path in Path(folder).rglob("*") if path.suffix in kinds)
 
 
 def metrics_of_runs(wildcards):
@@ -540,3 +567,4 @@ def show_results():
             print(f"\n{name}: {table.read_text(encoding='utf-8').strip()}")
     for dataset in config["datasets"]:
         print(f"\nTables:  results/{dataset}/tables/\nFigures: results/{dataset}/figures/")
+        print(f"Report:  results/{dataset}/report/report.html and report.pdf")

@@ -11,7 +11,7 @@ for dataset in config["datasets"]:
             data=rules.prepare.output,
             damsm=rules.train.input.damsm,
             weights=weights_to_show,
-            code=modules("dmgan/report"),
+            code=[*modules("dmgan/report"), "dmgan/sampling/word_maps.py"],
         output:
             *shown_figures("scene", dataset),
             pdf=figure_paths("scene", dataset, "pdf"),

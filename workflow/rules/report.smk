@@ -5,7 +5,7 @@ rule tables:
         controls=metrics_of_controls,
         code=modules("dmgan/report"),
     output:
-        *(in_report("tables", "csv", table, title) for table, title in TABLES.items()),
+        csv=expand("results/{{dataset}}/tables/{table}.csv", table=TABLES),
         parts=files_beside_tables("results/{dataset}/tables"),
     log:
         "results/logs/tables/{dataset}.log",
@@ -23,12 +23,7 @@ rule compare:
         controls=metrics_of_controls,
         code=modules("dmgan/report", "dmgan/evaluation"),
     output:
-        table=report(
-            "results/{dataset}/tables/comparisons.csv",
-            caption="../report/comparisons.rst",
-            category="Tables",
-            labels={"dataset": "{dataset}", "content": "Paired comparisons"},
-        ),
+        table="results/{dataset}/tables/comparisons.csv",
         parts=expand("results/{{dataset}}/tables/{file}", file=FILES_OF_COMPARISONS[1:]),
     log:
         "results/logs/compare/{dataset}.log",
@@ -49,7 +44,7 @@ rule claims:
         comparisons=rules.compare.output.table,
         code=modules("dmgan/report"),
     output:
-        *(in_report("tables", "csv", table, title) for table, title in TABLES_OF_CLAIMS.items()),
+        csv=expand("results/{{dataset}}/tables/{table}.csv", table=TABLES_OF_CLAIMS),
         markdown=expand("results/{{dataset}}/tables/{table}.md", table=TABLES_OF_CLAIMS),
         latex=expand("results/{{dataset}}/tables/{table}.tex", table=TABLES_OF_CLAIMS),
     log:

@@ -70,12 +70,7 @@ rule retrieval_table:
         code=modules("dmgan/report"),
     output:
         markdown="results/{dataset}/{model}/retrieval.md",
-        csv=report(
-            "results/{dataset}/{model}/retrieval.csv",
-            caption="../report/retrieval.rst",
-            category="Tables",
-            labels={"dataset": "{dataset}", "content": "Retrieval and memorisation"},
-        ),
+        csv="results/{dataset}/{model}/retrieval.csv",
     log:
         "results/logs/retrieval_table/{dataset}-{model}.log",
     conda:

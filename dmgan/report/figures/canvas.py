@@ -1,7 +1,7 @@
 """Canvas of a figure with fixed positions in inches from the top left corner."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.textpath import TextToPath
 
 from dmgan.storage.files import write_with
+from dmgan.storage.seals import write_sealed_json
 
 DPI = 200
 SIDE = 0.96  # side of an image, inches: 192 dots, a whole multiple of 64, 32 and 16 px
@@ -150,9 +151,14 @@ class Canvas:
             axes.spines[side].set_visible(False)
         axes.spines["left"].set_color(GREY)
 
-    def write(self, stem: Path) -> None:
-        """Write STEM.png and STEM.pdf; the same content gives the same bytes."""
+    def write(self, stem: Path, made_from: Mapping[str, object] | None = None) -> None:
+        """Write STEM.png and STEM.pdf, and STEM.json with their hashes; the same content gives the same bytes.
+
+        made_from: hashes of the inputs, which `verify` compares with those that are there.
+        """
         with matplotlib.rc_context(_STYLE):
             for kind, undated in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
                 save = partial(self.figure.savefig, format=kind, dpi=DPI, metadata=undated)
                 write_with(stem.with_suffix(f".{kind}"), save)
+        content = {"figure": stem.name, "made_from": made_from or {}}
+        write_sealed_json(stem.with_suffix(".json"), content, [f"{stem.name}.png", f"{stem.name}.pdf"])

@@ -44,7 +44,7 @@ def write_figures(
     trained = Trained([run.name for run in scene.runs], validated)
     for name, figure in choose("scene", trained, chosen).items():
         log(f"{name}: {figure.title}")
-        drawing_function(figure)(scene).write(Path(out) / name)
+        drawing_function(figure)(scene).write(Path(out) / name, scene.made_from())
 
 
 def write_curves(runs: Sequence[Path], metrics: Sequence[Path], benchmarks: Sequence[Path], out: Path) -> None:

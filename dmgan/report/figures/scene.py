@@ -11,6 +11,8 @@ from dmgan.models.interface import Generated
 from dmgan.models.registry import find
 from dmgan.sampling.captions import choose_test_caption
 from dmgan.sampling.trained_model import TrainedModel, generate_images
+from dmgan.storage.files import file_sha256
+from dmgan.training.train import WEIGHTS
 
 MAIN, RIVAL = "dmgan", "attngan"  # the models in the paper's figures
 
@@ -21,6 +23,11 @@ class Scene(NamedTuple):
     runs: list[TrainedModel]
     dataset: PreparedDataset
     seed: int
+
+    def made_from(self) -> dict[str, object]:
+        """Return the hashes of the weights and of the data set that figures are drawn from."""
+        generators = [file_sha256(run.folder / WEIGHTS) for run in self.runs]
+        return {"generators": generators, "data": self.dataset.sha256}
 
     def caption_numbers(self, count: int) -> list[int]:
         """Return the numbers of the first sampled test captions, which are of random test images."""

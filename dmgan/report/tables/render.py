@@ -60,10 +60,11 @@ def paper_tables(measured: Measured) -> list[PaperTable]:
     for name, runs in measured.models.items():
         if runs[0].kind == "model" and name.removesuffix(RELEASED) not in MODELS:
             raise UserError(f"{runs[0].file}: model {name!r} is unknown; known models are {', '.join(MODELS)}")
-    return [_paper_table(Results(layout, measured)) for layout in LAYOUTS]
+    return [paper_table(Results(layout, measured)) for layout in LAYOUTS]
 
 
-def _paper_table(results: Results) -> PaperTable:
+def paper_table(results: Results) -> PaperTable:
+    """Return one table, as a whole and in parts."""
     marks, layout = Marks(results), results.layout
     methods = sorted(results.methods, key=_order_of_groups(results))
     published, own = _published_columns(results), _own_columns(results, marks)

@@ -1,5 +1,6 @@
 """The table of a model that retrieves: metrics under each retrieval method, and memorisation of training images."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,26 @@ def write_retrieval(metrics: Sequence[Path], memorisation: Sequence[Path], out: 
         raise UserError(f"{metrics[0]} and other files: are of {' and '.join(names)}; make separate tables")
     files.write_text(out / "retrieval.md", _markdown(names[0], evaluations, checked))
     files.write_csv(out / "retrieval.csv", [*_metric_rows(evaluations), *_memorisation_rows(checked)])
+
+
+def retrieval_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[Path]]:
+    """Return the files that the retrieval.csv of a model's folder was made from.
+
+    First {(method, seed as text): metrics.json}, then the memorisation.json files, both in the order of the table.
+    Raise UserError if the table cannot be read.
+    """
+    try:
+        with open(folder / "retrieval.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        methods = dict.fromkeys((row["method"], row["seed"]) for row in rows if row["part"] == "retrieval")
+        seeds = dict.fromkeys(row["seed"] for row in rows if row["part"] == "distances")
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UserError(f"{folder / 'retrieval.csv'}: is not a table of retrieval methods ({error!r})") from error
+    found = {}
+    for method, seed in methods:
+        own = folder / f"seed{seed}" / "retrieval" / method / "metrics.json"
+        found[method, seed] = own if own.exists() else folder / f"seed{seed}" / "metrics.json"
+    return found, [folder / f"seed{seed}" / "memorisation.json" for seed in seeds]
 
 
 def _by_method(metrics: Sequence[Path]) -> dict[tuple[str, int], Evaluation]:
