@@ -11,6 +11,7 @@ CORES     ?= all
 GPUS      ?= 2
 PORT      ?= 5055
 TEST_JOBS ?= 2
+CHAOS     ?=
 
 RUN = python workflow/run.py --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --show-failed-logs
 
@@ -19,7 +20,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo full-demo smoke test test-fast bench bench-gpu lint mlflow report docs full-docs site lock setup clean
+.PHONY: demo full-demo smoke test test-fast bench bench-gpu test-slurm chaos lint mlflow report docs full-docs site lock setup clean
 
 demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
 	$(RUN)
@@ -41,6 +42,12 @@ bench: setup  ## every benchmark, on an otherwise idle machine; figures and plot
 
 bench-gpu: setup  ## the tests and benchmarks of a GPU, in ten minutes; what they print in results/gpu/
 	benchmarks/gpu.sh
+
+test-slurm: setup  ## the SLURM profile on a one-node cluster with two fake GPUs; needs Debian's slurm-wlm and munge
+	tests/slurm/with_cluster.sh python -m pytest tests/slurm -p no:xdist
+
+chaos: setup  ## faults at random moments in every kind of job; outcomes in benchmarks/reliability.md
+	python -m benchmarks.chaos $(CHAOS)
 
 lint: setup  ## ruff, the order of imports, snakefmt and snakemake --lint
 	ruff check .

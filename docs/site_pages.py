@@ -18,6 +18,7 @@ PAGES = {  # file of the repository: page of the site
     "CONTRIBUTING.md": "contributing.md",
     "baselines/README.md": "baselines.md",
     "benchmarks/README.md": "benchmarks.md",
+    "benchmarks/reliability.md": "reliability.md",
     "results/README.md": "results-folder.md",
     "workflow/config/README.md": "configuration.md",
 }

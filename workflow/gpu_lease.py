@@ -3,7 +3,7 @@
 Snakemake counts GPUs but does not assign them; the lease sets CUDA_VISIBLE_DEVICES. A lease is a kernel lock on one
 file per GPU, so it ends when the last process that holds the lock ends or is killed. All workflows of one user on one
 machine share the locks. Without a GPU, or with --gpus 0, the command runs on the CPU. Inside a SLURM job only the GPUs
-that SLURM assigned are leased, so that two commands in one allocation get different GPUs.
+that SLURM assigned are leased, so that two commands in one allocation get different GPUs, also in two job steps.
 
 DMGAN_GPU_IDS names the GPUs to lease (default: CUDA_VISIBLE_DEVICES, else every GPU of nvidia-smi);
 DMGAN_GPU_LOCKS is the folder of the lock files (default: one per user in /tmp, whatever TMPDIR is).
@@ -114,10 +114,10 @@ def acquire(ids: list[str], count: int, folder: Path) -> dict[str, int]:
 def _free(ids: list[str], count: int, folder: Path) -> dict[str, int]:
     """Lock up to `count` free GPUs and return {id: open descriptor of the lock file}."""
     held = {}
-    for gpu in ids:
+    for gpu, name in zip(ids, _lock_names(ids), strict=True):
         if len(held) == count:
             break
-        descriptor = _open_lock(folder / f"{_slurm_step()}gpu-{quote(gpu, safe='')}.lock")
+        descriptor = _open_lock(folder / f"{name}.lock")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -127,11 +127,21 @@ def _free(ids: list[str], count: int, folder: Path) -> dict[str, int]:
     return held
 
 
-def _slurm_step() -> str:
-    """Return a prefix of lock files: SLURM may number the GPUs of every job step from 0."""
+def _lock_names(ids: list[str]) -> list[str]:
+    """Return the names of the GPUs' lock files, without suffix.
+
+    SLURM may number the GPUs of every job step from 0, so inside a SLURM job a lock file has the number that the GPU
+    has on its node, or the step's number if SLURM does not state it.
+    """
+    names = [quote(gpu, safe="") for gpu in ids]
     if "SLURM_JOB_ID" not in os.environ:
-        return ""
-    return f"slurm-{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_STEP_ID', '')}-"
+        return [f"gpu-{name}" for name in names]
+    job = f"slurm-{os.environ['SLURM_JOB_ID']}"
+    stated = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS", "")
+    of_node = [each for each in stated.split(",") if each]
+    if len(of_node) == len(ids):
+        return [f"{job}-gpu-{quote(each, safe='')}" for each in of_node]
+    return [f"{job}.{os.environ.get('SLURM_STEP_ID', '')}-gpu-{name}" for name in names]
 
 
 def visible_devices(count: int) -> str | None:

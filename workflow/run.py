@@ -1,7 +1,8 @@
 """Run Snakemake in this folder as the only run, clearing stale locks: python workflow/run.py SNAKEMAKE-ARGUMENTS
 
 A killed run leaves Snakemake's own lock files, which block every later run. This script holds a kernel lock that ends
-with its process, and removes Snakemake's lock files if no other run is active.
+with its process, and removes Snakemake's lock files if no other run is active. With a SLURM profile it also adds the
+settings that depend on the cluster (workflow/slurm.py).
 """
 
 import fcntl
@@ -9,6 +10,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # a script only finds modules in its own folder
+
+from dmgan.errors import UserError
+from workflow.slurm import slurm_flags
 
 FOLDER = Path(".snakemake")
 _ALIVE = "run: another run is active in this folder{}; wait until it ends, or stop it first"
@@ -43,15 +49,20 @@ def live_snakemake() -> int | None:
 def main() -> None:
     """Take the lock, clear Snakemake's stale lock files, and replace this process by Snakemake."""
     hold_folder()
+    arguments = sys.argv[1:]
+    try:
+        arguments += slurm_flags(arguments)
+    except UserError as error:
+        sys.exit(f"run: {error}")
     locks = FOLDER / "locks"
     if locks.is_dir() and any(locks.iterdir()):
         if (process := live_snakemake()) is not None:
             sys.exit(_ALIVE.format(f" (process {process})"))
-        cleared = subprocess.run(["snakemake", *sys.argv[1:], "--unlock"], capture_output=True, text=True)
+        cleared = subprocess.run(["snakemake", *arguments, "--unlock"], capture_output=True, text=True)
         if cleared.returncode:
             sys.exit(cleared.stderr.strip() or cleared.stdout.strip())
     try:
-        os.execvp("snakemake", ["snakemake", *sys.argv[1:]])
+        os.execvp("snakemake", ["snakemake", *arguments])
     except FileNotFoundError:
         sys.exit("run: snakemake is not on PATH; run `make setup`, and put .venv/bin first on PATH")
 

@@ -21,7 +21,16 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from dmgan.errors import UserError
-from dmgan.evaluation.image_blocks import CHUNK, FORWARD, Block, OneSize, Request, combined_sha256, read_blocks
+from dmgan.evaluation.image_blocks import (
+    CHUNK,
+    FORWARD,
+    Block,
+    OneSize,
+    Request,
+    combined_sha256,
+    read_blocks,
+    user_error_for_killed_workers,
+)
 from dmgan.evaluation.image_sets import Images
 from dmgan.evaluation.networks.base import FeatureExtractor
 from dmgan.runtime.progress import Progress, log
@@ -250,6 +259,7 @@ def extract(
         return {store.extractor.name: store.features() for store in stores}
 
 
+@user_error_for_killed_workers()
 def _fill(stores: Sequence[_Store], images: Images, count: int, device, batch_size: int, workers: int) -> None:
     """Read every image once; compute missing chunks and chunks whose pixels have changed.
 

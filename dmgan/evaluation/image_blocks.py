@@ -2,7 +2,10 @@
 
 import hashlib
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,6 +122,22 @@ def read_blocks(images: Images, requests: Sequence[Request], device: torch.devic
         if isinstance(block, UserError):
             raise block
         yield block
+
+
+@contextmanager
+def user_error_for_killed_workers() -> Iterator[None]:
+    """Raise UserError if a process that reads images is killed.
+
+    torch raises a RuntimeError at whatever line the main thread is, so the block must also hold what reads the blocks.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises the error again at every SIGCHLD
+        raise UserError("--workers: a process that read images was killed; run again, or with fewer workers") from error
 
 
 def _begin_worker(number: int) -> None:

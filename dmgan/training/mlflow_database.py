@@ -1,5 +1,6 @@
 """The MLflow database: its experiments, its artefacts, and the server that shows it."""
 
+import logging
 import os
 import sqlite3
 import sys
@@ -30,6 +31,7 @@ def import_mlflow() -> ModuleType:
         raise UserError(
             "--mlflow: mlflow is not installed; run without --mlflow, or install requirements.lock"
         ) from error
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the traceback of what it raises too
     return mlflow
 
 

@@ -17,7 +17,13 @@ from workflow.config_schema import build_schema
 
 PAGES = [
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
-    *("baselines/README.md", "benchmarks/README.md", "results/README.md", "workflow/config/README.md"),
+    *(
+        "baselines/README.md",
+        "benchmarks/README.md",
+        "benchmarks/reliability.md",
+        "results/README.md",
+        "workflow/config/README.md",
+    ),
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
 _EQUATIONS = "## From the equations to the code"

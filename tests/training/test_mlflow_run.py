@@ -198,6 +198,19 @@ def test_a_database_that_fails_for_a_while_gets_everything_later(uri, tmp_path, 
     assert said.count("database is locked; the job continues") == 1 and said.count("answers again") == 1
 
 
+def test_a_database_that_is_emptied_meanwhile_costs_one_warning_and_no_traceback(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("dmgan.training.mlflow_run._SECONDS", 0.0)
+    own = f"sqlite:///{tmp_path}/own.db"
+    create_database(own, tmp_path / "artifacts")
+    job = MlflowRun(own, tmp_path, "emptied", TAGS, {})
+    capfd.readouterr()
+    (tmp_path / "own.db").write_bytes(b"")
+    job.log_history(ROWS[:2])
+    job.close()
+    printed = capfd.readouterr().err
+    assert printed.count("the job continues") == 1 and "Traceback" not in printed
+
+
 def test_a_silent_server_costs_seconds_and_one_warning(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections and never answers

@@ -27,7 +27,7 @@ for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(","):
 
 
 def without(*names) -> dict[str, str]:
-    hidden = (*names, "SLURM_JOB_ID", "SLURM_STEP_ID")
+    hidden = (*names, "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
@@ -209,3 +209,27 @@ def test_two_commands_in_one_slurm_job_get_different_gpus_and_one_that_waits_say
             job.kill()
             job.wait()
             job.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        # two steps that share the GPUs of their job
+        ({"SLURM_STEP_ID": "0", "SLURM_STEP_GPUS": "2,3"}, {"SLURM_STEP_ID": "1", "SLURM_STEP_GPUS": "2,3"}, True),
+        ({"SLURM_STEP_ID": "0", "SLURM_JOB_GPUS": "2,3"}, {"SLURM_STEP_ID": "1", "SLURM_STEP_GPUS": "2,3"}, True),
+        # two steps with different GPUs, which SLURM numbers from 0 in each
+        ({"SLURM_STEP_ID": "0", "SLURM_STEP_GPUS": "0,1"}, {"SLURM_STEP_ID": "1", "SLURM_STEP_GPUS": "2,3"}, False),
+        ({"SLURM_STEP_ID": "0"}, {"SLURM_STEP_ID": "1"}, False),
+    ],
+)
+def test_job_steps_share_locks_if_they_share_gpus(first, second, shared, monkeypatch):
+    for name in ("SLURM_STEP_ID", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"):
+        monkeypatch.delenv(name, raising=False)
+    names = []
+    for step in (first, second):
+        with monkeypatch.context() as patch:
+            for name, value in ({"SLURM_JOB_ID": "9"} | step).items():
+                patch.setenv(name, value)
+            names.append(set(gpu_lease._lock_names(["0", "1"])))
+    assert (names[0] == names[1]) is shared
+    assert shared or not names[0] & names[1]

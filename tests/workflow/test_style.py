@@ -3,7 +3,6 @@
 import re
 
 import pytest
-import yaml
 
 from dmgan.options import CONTROLS
 from tests.paths import ROOT
@@ -28,14 +27,6 @@ def test_format_is_clean():
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_line_is_longer_than_120_columns(path):
     assert [line for line in path.read_text(encoding="utf-8").splitlines() if len(line) > 120] == []
-
-
-@pytest.mark.parametrize("profile", ["gpu", "slurm"])
-def test_the_threads_of_a_profile_are_of_rules(profile):
-    text = "\n".join(path.read_text(encoding="utf-8") for path in SNAKEFILES)
-    rules = set(re.findall(r"^(?:rule|use rule \w+ as) (\w+)(?: with)?:$", text, re.MULTILINE))
-    threads = yaml.safe_load((WORKFLOW / "profiles" / profile / "config.yaml").read_text())["set-threads"]
-    assert set(threads) <= rules and "train" in threads
 
 
 def test_no_list_of_models_or_controls_is_written_in_the_rules():
