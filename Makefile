@@ -10,6 +10,7 @@ PY        ?= python3.11 python3.12 python3.13 python3
 CORES     ?= all
 GPUS      ?= 2
 PORT      ?= 5055
+CONFIG    ?= .snakemake/configuration.yaml
 TEST_JOBS ?= 2
 CHAOS     ?=
 
@@ -59,8 +60,9 @@ lint: setup  ## ruff, the order of imports, snakefmt and snakemake --lint
 mlflow: setup  ## open MLflow
 	python -m dmgan mlflow-ui --port $(PORT)
 
-report: setup  ## results/DATASET/report/report.html and .pdf, and results/report.html: rules and run times
-	snakemake --report results/report.html
+report: setup  ## results/DATASET/report/report.html and .pdf, and results/report.html (rules and run times) of the last run or CONFIG=FILE
+	@test -f "$(CONFIG)" || { echo "$(CONFIG): is not there; run make demo first, or name a configuration that was run: make report CONFIG=FILE" >&2; exit 1; }
+	snakemake --report results/report.html --configfile "$(CONFIG)"
 	@ls results/*/report/report.html results/*/report/report.pdf
 
 docs: setup  ## generated pages; the demo's numbers and pictures in README.md and docs/results.md (after make demo)

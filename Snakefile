@@ -49,6 +49,7 @@ rule all:
 # a rule: no file is made from it, and Snakemake would train every model again if it were missing.
 onstart:
     shell("mkdir -p results && python -m dmgan mlflow-db --mlflow sqlite:///results/mlflow.db")
+    record_configuration()
 
 
 onsuccess:

@@ -40,12 +40,13 @@ method leads is tested by the paired comparison of the two models, corrected for
 | does not hold | the other method leads |
 | too close to tell | no difference is shown |
 | not run | a method of the claim was not run, or has published numbers only |
-| not comparable | the run is not measured as the paper's numbers; the reason and the numbers are shown |
+| not comparable | the run was not measured as in the paper; the reason and the numbers are shown |
 
-A run is comparable if data set, image size, number of images and the reader of the metric are the paper's, and no
-control that should lose ranks before the better model. Without a comparison of the two models, intervals that do not
-overlap decide. The size of a gain is shown, not tested. From Python, `dmgan.report.tables.claims.claims(measured,
-comparisons)` returns the same, with `read_measured(files)` and `read_comparisons(path)`.
+A run is comparable if data set, image size, number of images and the reader of the metric (its feature extractor or
+scorer) are the paper's, and if no control row that should lose ranks before the better model. Without a comparison of
+the two models, intervals that do not overlap decide. The size of a gain is shown, not tested. From Python,
+`dmgan.report.tables.claims.claims(measured, comparisons)` returns the same, with `read_measured(files)` and
+`read_comparisons(path)`.
 
 ## Add a published number
 

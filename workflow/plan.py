@@ -429,8 +429,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the plan of a configuration; print a UserError as one line on standard error and return 1."""
     parser = argparse.ArgumentParser(prog="python workflow/plan.py", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--configfile", type=Path, default=Path("workflow/config/config.yaml"), help="configuration to estimate"
-    )
+        "--configfile", type=Path, default=Path("workflow/config/config.yaml"),
+        help="configuration to estimate (default workflow/config/config.yaml)",
+    )  # fmt: skip
     parser.add_argument(
         "--rates", type=Path, default=RATES, help="table of measured rates (default benchmarks/results/rates.csv)"
     )

@@ -1,4 +1,4 @@
-"""Check the papers' claims."""
+"""Check the papers' claims against their printed numbers and your runs."""
 
 import argparse
 from pathlib import Path
@@ -9,9 +9,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--metrics", type=Path, nargs="+", required=True, help="metrics.json of every run and control row of a data set"
     )
     parser.add_argument(
-        "--comparisons", type=Path, help="comparisons.csv of these files, by `compare`; without it, intervals decide"
+        "--comparisons",
+        type=Path,
+        help="comparisons.csv that `compare` wrote from these files; without it, intervals decide",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of claims.* and conflicts.*")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for claims and conflicts, each as .csv, .md and .tex"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -27,7 +27,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--scores", action="store_true", help="scores.csv and scores.json: similarity of image and caption"
     )
     group.add_argument(
-        "--nearest", action="store_true", help="the nearest training image of every image, and its distance"
+        "--nearest",
+        action="store_true",
+        help="the nearest training image of every image; its distance in scores.csv and scores.json",
     )
     flags.add_comparison(parser)
     flags.add_run_flags(parser, tracking=False)

@@ -9,14 +9,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from dmgan.models.new_model import HYPERPARAMETERS, write_model
+    from dmgan.models.new_model import HYPERPARAMETERS, SMOKE_HYPERPARAMETERS, write_model
 
     path = write_model(arguments.name, arguments.name if arguments.title is None else arguments.title)
     print(
         f"{path}: a small working model; replace its blocks with the paper's. The registry entry is the last entry in "
         "dmgan/models/registry.py.\n\n"
-        f"Add to a configuration, such as workflow/config/config.yaml, {arguments.name} under models, and under "
-        "hyperparameters of each data set:\n\n"
+        f"Add to a configuration {arguments.name} under models, and a block under hyperparameters of each data set.\n"
+        "For images of 64 px, as in workflow/config/config.yaml:\n\n"
         f"    {arguments.name}: {HYPERPARAMETERS}\n\n"
+        "For workflow/config/smoke.yaml, whose images have 32 px:\n\n"
+        f"    {arguments.name}: {SMOKE_HYPERPARAMETERS}\n\n"
         f"Check the model: python -m pytest tests/models -k {arguments.name}"
     )

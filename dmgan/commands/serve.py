@@ -9,7 +9,7 @@ from dmgan.commands import flags
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "results", type=Path, nargs="+", metavar="RESULTS",
-        help="results folders, whose finished runs are found, or run folders",
+        help="results folders, of which all finished runs are offered, or run folders",
     )  # fmt: skip
     parser.add_argument(
         "--port", type=flags.whole_number(0, 65535), default=7860,
@@ -17,7 +17,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--seconds", type=flags.COUNT, default=300,
-        help="time after which a request generates no further image (default 300)",
+        help="seconds after which a request generates no further image (default 300)",
     )  # fmt: skip
     flags.add_comparison(parser)
     flags.add_run_flags(parser, tracking=False)

@@ -44,7 +44,7 @@ _ITS_OWN_DATA = ComparedWith()
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """What `generate` makes of which captions."""
+    """Captions, and the files that `generate` writes for each image."""
 
     captions: Sequence[str]
     images_per_caption: int = 1
@@ -135,7 +135,7 @@ def _heading(trained: TrainedModel, request: GenerateRequest) -> str:
 
 
 def _write_image(stem: Path, request: GenerateRequest, caption: CaptionImages, image: InspectedImage) -> None:
-    """Write the files of one image, whose names begin with `stem`."""
+    """Write the files of one image; their names begin with `stem`."""
 
     def write(suffix: str, picture: Image.Image) -> None:
         picture.save(stem.with_name(f"{stem.name}_{suffix}.png"), compress_level=SamplingOptions.png_level)
@@ -163,7 +163,7 @@ def _row(caption: CaptionImages, number: int, image: InspectedImage, inspector: 
 
 
 class _Sheets:
-    """Writer of contact sheets, which are written when they are full."""
+    """Writer of contact sheets: a full sheet is written at once."""
 
     def __init__(self, folder: Path, request: GenerateRequest, heading: str):
         self._folder, self._request, self._heading = folder, request, heading

@@ -21,12 +21,12 @@ from dmgan.storage import files
 
 @dataclass(frozen=True)
 class ComparedWith:
-    """Files of what images are compared with."""
+    """Files of the data set and networks that images are compared with."""
 
     data: Path | None = None  # prepared data set; None: the one that the run was trained on
-    clip: tuple[str, Path] | None = None  # model and weights
+    clip: tuple[str, Path] | None = None  # name and weights of a CLIP model; None: no scores by CLIP
     classifier: Path | None = None  # species classifier; None: see nearest.read_extractor
-    features: Path | None = None  # folder that keeps the features of training images; None: they are not kept
+    features: Path | None = None  # folder for the features of training images; None: they are not stored
 
 
 class Word(NamedTuple):
@@ -47,12 +47,12 @@ class Refinement(NamedTuple):
 
 
 class InspectedImage(NamedTuple):
-    """A generated image with everything that is known about it."""
+    """A generated image with the results of its inspection."""
 
     stages: list[np.ndarray]  # per stage (s, s, 3) uint8, in ascending size
-    refinements: list[Refinement]  # empty: not asked for, or the model does not attend to words
-    scores: dict[str, float]  # by KIND(SCORER); empty: not asked for
-    nearest: NearestImage | None  # None: not asked for
+    refinements: list[Refinement]  # empty: not requested, or the model does not attend to words
+    scores: dict[str, float]  # by KIND(SCORER); empty: not requested
+    nearest: NearestImage | None  # None: not requested
     retrieved: np.ndarray | None  # (s, s, 3) uint8, the training image whose features were read; None: none was read
 
 
@@ -99,7 +99,7 @@ class SharedNetworks:
 
 
 class Aspects(NamedTuple):
-    """What is inspected of an image beside its stages."""
+    """The inspections of an image that a user asks for; its stages are always shown."""
 
     attention: bool = False
     scores: bool = False
@@ -135,7 +135,7 @@ class Inspector:
             _ = self.training_images
 
     def inspect(self, generated: CaptionImages, aspects: Aspects) -> list[InspectedImage]:
-        """Return what is known about every image of one caption; UserError as in `check`."""
+        """Return every image of one caption with the results of its inspection; UserError as in `check`."""
         last = generated.stages[-1]
         scores = [scorer.score(generated.caption, last) for scorer in self.scorers] if aspects.scores else []
         nearest = self.training_images.nearest(last) if aspects.nearest else [None] * len(last)

@@ -42,7 +42,7 @@ class TrainingImages:
     """The training images of a data set, with their features by one extractor; computed at the first use."""
 
     def __init__(self, dataset: PreparedDataset, extractor: FeatureExtractor, store: Path | None, device: torch.device):
-        """store: folder that keeps the features, and is filled if they are missing; None: they are not kept."""
+        """store: folder of stored features, which are computed if they are missing; None: they are not stored."""
         self.dataset, self.extractor, self._store, self._device = dataset, extractor, store, device
         self._numbers = dataset.indices("train")
 
@@ -65,7 +65,7 @@ class TrainingImages:
             return torch.from_numpy(stored[self.extractor.name][_FEATURES].all())
 
     def nearest(self, images: np.ndarray) -> list[NearestImage]:
-        """Return the nearest training image of every image (B, s, s, 3) uint8; of equal distances the first image."""
+        """Return the nearest training image of every image (B, s, s, 3) uint8; on a tie, the first in the data set."""
         outputs = torch.from_numpy(image_features(self.extractor, images, _FEATURES, self._device))
         found = []
         for pixels, output in zip(images, outputs, strict=True):

@@ -66,7 +66,7 @@ def card(title: str, words: str, image: InspectedImage) -> str:
     if image.retrieved is not None:
         parts += [
             "<h4>Retrieved training image</h4>",
-            _row([_figure(image.retrieved, "its features are read", _NEAREST)]),
+            _row([_figure(image.retrieved, "the generator reads its features", _NEAREST)]),
         ]
     if image.scores:
         parts += ["<h4>Scores</h4>", _table(image.scores)]

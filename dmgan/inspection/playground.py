@@ -1,5 +1,6 @@
 """Generation and inspection for the page of `serve`: captions, models and seeds in, HTML out."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,11 +22,12 @@ from dmgan.text.damsm import VOCABULARY
 
 MOST_MODELS, MOST_SEEDS = 6, 6  # of one request
 _LARGEST_SEED = 2**31 - 1
+_SEED = re.compile(r"[0-9]{1,10}")  # Python refuses to convert numbers of thousands of digits
 _LOADED_AT_ONCE = 8  # models; the model that was used longest ago is dropped
 
 
-class Asked(NamedTuple):
-    """A request of the page."""
+class PageRequest(NamedTuple):
+    """The inputs of the page when a user presses Generate."""
 
     caption: str
     labels: Sequence[str]  # of the models
@@ -46,7 +48,7 @@ class Playground:
         self._vocabulary = lru_cache(maxsize=None)(self._read_vocabulary)
 
     def example_captions(self, count: int) -> list[str]:
-        """Return captions of `count` test images, spread over the first run's data set; none if it is not there."""
+        """Return captions of `count` test images of the first run's data set; none if the data set is not there."""
         try:
             dataset = self._inspector(next(iter(self.runs))).dataset
         except UserError as error:
@@ -72,18 +74,20 @@ class Playground:
             lines += [page.note(f"Unknown words, left out{models}: {', '.join(words)}.")] if words else []
         return "".join(lines)
 
-    def answer(self, asked: Asked) -> Iterator[str]:
-        """Yield the page's HTML again and again, with a card more each time; bad input is a message."""
-        torch.set_num_threads(self._threads)  # a setting of each thread; the bits of an image depend on it
+    def answer(self, request: PageRequest) -> Iterator[str]:
+        """Yield the page's HTML after every image; the HTML of bad input is a message."""
+        # PyTorch keeps this setting per thread, and the server's threads start without it. The bits of an image depend
+        # on it.
+        torch.set_num_threads(self._threads)
         messages: list[str] = []
         cards: list[str] = []
         try:
-            seeds, labels = read_seeds(asked.seeds), self._chosen(asked)
+            seeds, labels = read_seeds(request.seeds), self._chosen(request)
             left, spent = len(seeds) * len(labels), 0.0
             for label in labels:
-                for progress in self._prepare(label, asked.aspects):
+                for progress in self._prepare(label, request.aspects):
                     yield _html([*messages, page.note(f"{label}: {progress}")], cards)
-                for seed in seeds:
+                for done, seed in enumerate(seeds):
                     if spent > self.seconds:
                         raise UserError(
                             f"stopped after {spent:.0f} seconds, with {left} images left; choose fewer models or "
@@ -91,10 +95,10 @@ class Playground:
                         )
                     started = time.monotonic()
                     try:
-                        cards.append(self._card(label, asked, seed))
+                        cards.append(self._card(label, request, seed))
                     except UserError as error:
                         messages.append(page.message(f"{label}: {error}"))
-                        left -= len(seeds)
+                        left -= len(seeds) - done
                         break
                     spent, left = spent + time.monotonic() - started, left - 1
                     yield _html(messages, cards)
@@ -102,13 +106,13 @@ class Playground:
             messages.append(page.message(str(error)))
         yield _html(messages, cards)
 
-    def _chosen(self, asked: Asked) -> list[str]:
+    def _chosen(self, request: PageRequest) -> list[str]:
         """Return the labels of the chosen models; UserError if there are none, too many, or unknown models."""
-        if not 1 <= len(asked.labels) <= MOST_MODELS:
-            raise UserError(f"{len(asked.labels)} models: choose from 1 to {MOST_MODELS}")
-        if unknown := [label for label in asked.labels if label not in self.runs]:
+        if not 1 <= len(request.labels) <= MOST_MODELS:
+            raise UserError(f"{len(request.labels)} models: choose from 1 to {MOST_MODELS}")
+        if unknown := [label for label in request.labels if label not in self.runs]:
             raise UserError(f"{unknown[0]}: is not a model of this page; reload the page")
-        return list(asked.labels)
+        return list(request.labels)
 
     def _prepare(self, label: str, aspects: Aspects) -> Iterator[str]:
         """Yield what is done before the first image of a model, then do it."""
@@ -119,11 +123,11 @@ class Playground:
                 yield f"computing the features of {len(images):,} training images, once ..."
                 _ = images.features
 
-    def _card(self, label: str, asked: Asked, seed: int) -> str:
+    def _card(self, label: str, request: PageRequest, seed: int) -> str:
         """Return the card of one model and seed."""
         inspector = self._inspector(label)
-        (generated,) = images_from_captions(inspector.trained, [asked.caption], 1, seed)
-        (image,) = inspector.inspect(generated, asked.aspects)
+        (generated,) = images_from_captions(inspector.trained, [request.caption], 1, seed)
+        (image,) = inspector.inspect(generated, request.aspects)
         words = page.words_line(generated.words_used, generated.words_unknown)
         return page.card(f"{label}, noise seed {seed}", words, image)
 
@@ -131,15 +135,17 @@ class Playground:
         return Inspector(load_run(self.runs[label], self._device), self._shared)
 
     def _read_vocabulary(self, label: str) -> Vocabulary:
-        folder = self.runs[label]
-        written = files.read_json(folder / "options.json", "train it again")
-        return Vocabulary.read(folder / written["damsm_folder"] / VOCABULARY)
+        options = self.runs[label] / "options.json"
+        written = files.read_json(options, "train it again")
+        if "damsm_folder" not in written:
+            raise UserError(f"{options}: has no entry damsm_folder; train it again")
+        return Vocabulary.read(self.runs[label] / written["damsm_folder"] / VOCABULARY)
 
 
 def read_seeds(text: str) -> list[int]:
-    """Return the whole numbers of a text such as "100, 101"; UserError if they are no seeds, or too many."""
+    """Return the seeds in a text such as "100, 101", without repetitions; UserError if one is invalid, or too many."""
     words = text.replace(",", " ").split()
-    if not all(word.isascii() and word.isdigit() and int(word) <= _LARGEST_SEED for word in words):
+    if not all(_SEED.fullmatch(word) and int(word) <= _LARGEST_SEED for word in words):
         raise UserError(f"seeds {text!r}: must be whole numbers from 0 to {_LARGEST_SEED}, such as 100 101")
     seeds = list(dict.fromkeys(map(int, words)))
     if not 1 <= len(seeds) <= MOST_SEEDS:

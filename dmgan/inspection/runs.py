@@ -33,21 +33,21 @@ def find_runs(paths: Sequence[Path]) -> list[FoundRun]:
         runs = list(_runs_below(path))
         if not runs:
             raise UserError(f"{path}: holds no finished run of a model; {_HINT}")
-        for folder in runs:
+        for folder, title in runs:
             place = folder.relative_to(path) if folder != path else Path(*folder.absolute().parts[-3:])
-            title = _title(folder)
             label = f"{title} · {place.as_posix()}"
-            if found.setdefault(label, folder) != folder:  # of another results folder
+            if found.setdefault(label, folder) != folder:  # another results folder has a run of this label
                 found[f"{title} · {folder.as_posix()}"] = folder
     return [FoundRun(*each) for each in found.items()]
 
 
-def _runs_below(path: Path) -> Iterator[Path]:
+def _runs_below(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield every finished run below a folder, with the title of its model; runs of unknown models are logged."""
     for place, folders, names in os.walk(path):
         folders[:] = sorted(each for each in folders if not each.startswith(".") and each not in _SKIPPED)
         if {"options.json", "generator.safetensors"} <= set(names):
             if (model := _model(Path(place))) in MODELS:
-                yield Path(place)
+                yield Path(place), find(model).title
             else:
                 log(f"{place}: left out, because its model {model!r} is not in the registry")
 
@@ -56,7 +56,3 @@ def _model(folder: Path) -> object:
     """Return the model that a run's options.json names; None if it names none."""
     written = files.read_json(folder / "options.json", "train it again")
     return written.get("model") if isinstance(written, dict) else None
-
-
-def _title(folder: Path) -> str:
-    return find(_model(folder)).title

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dmgan.errors import UserError
 from dmgan.inspection import page
 from dmgan.inspection.inspector import Aspects
-from dmgan.inspection.playground import Asked, Playground
+from dmgan.inspection.playground import PageRequest, Playground
 from dmgan.runtime.progress import log
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 HOST = "127.0.0.1"
-_QUEUE = 8  # requests that wait; more are refused
-_GRACE = 2  # seconds that open pages, which keep a connection, are given after Ctrl-C
+_QUEUE = 8  # waiting requests; further requests are refused
+_GRACE = 2  # seconds after Ctrl-C until connections of open pages are closed
 _DEFAULT_SEEDS = "100 101"
 _EXAMPLES = 4
 # The browser refuses any request to another server, whatever the page asks for. Gradio's scripts need the two
@@ -59,7 +59,7 @@ def build_page(playground: Playground) -> "gradio.Blocks":
         with gr.Row():
             models = gr.CheckboxGroup(labels, value=labels[:2], label="Models", scale=3)
             with gr.Column(scale=2):
-                seeds = gr.Textbox(_DEFAULT_SEEDS, label="Noise seeds", info="An image per model and seed")
+                seeds = gr.Textbox(_DEFAULT_SEEDS, label="Noise seeds", info="One image per model and seed")
                 attention = gr.Checkbox(True, label="Words: attention and memory gates")
                 scores = gr.Checkbox(True, label="Scores against the caption")
                 nearest = gr.Checkbox(True, label="Nearest training image")
@@ -83,13 +83,13 @@ def _answers(playground: Playground) -> Callable[..., Iterator[str]]:
     def answer(
         caption: str, labels: list[str], seeds: str, attention: bool, scores: bool, nearest: bool
     ) -> Iterator[str]:
-        yield from playground.answer(Asked(caption, labels, seeds, Aspects(attention, scores, nearest)))
+        yield from playground.answer(PageRequest(caption, labels, seeds, Aspects(attention, scores, nearest)))
 
     return answer
 
 
-class _PolicyOfRequests:
-    """Adds the policy of requests to every response."""
+class _SecurityPolicy:
+    """ASGI middleware that adds the content security policy to every response."""
 
     def __init__(self, application: Callable):
         self._application = application
@@ -111,8 +111,8 @@ def build_application(playground: Playground) -> "FastAPI":
 
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    application.add_middleware(_PolicyOfRequests)
-    # Another site's page could otherwise reach this server by a name that it resolves to 127.0.0.1.
+    application.add_middleware(_SecurityPolicy)
+    # Against DNS rebinding: another site's host name that resolves to 127.0.0.1 is refused.
     application.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     return gr.mount_gradio_app(

@@ -25,6 +25,7 @@ HYPERPARAMETERS = (
     "residual_blocks: 1, epochs: 8, batch_size: 12, generator_lr: 8.0e-4, discriminator_lr: 4.0e-4, damsm_weight: 0.5, "
     "ema_decay: 0.995, checkpoint_every: 100, fused: true, fused_adam: true}"
 )
+SMOKE_HYPERPARAMETERS = "*smallest"  # the preset of workflow/config/smoke.yaml
 
 _SKELETON = Template('''"""$title.
 

@@ -1,4 +1,4 @@
-"""CPU threads: how many a process may use, and how they wait. Both are settled before torch is imported."""
+"""CPU threads: how many a process may use, and how they wait. Both must be set before torch is imported."""
 
 import os
 from pathlib import Path
@@ -31,6 +31,6 @@ def wait_without_spinning() -> None:
     """Let waiting OpenMP threads sleep, unless the environment says otherwise.
 
     By default they spin. If other programs use the CPUs, threads that spin keep those that compute from running, and a
-    step takes tens of times as long (`python -m benchmarks threads`).
+    step takes tens of times as long (`python -m benchmarks starting`).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

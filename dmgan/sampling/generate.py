@@ -15,19 +15,15 @@ from dmgan.runtime.progress import log
 from dmgan.runtime.randomness import generator
 from dmgan.sampling.trained_model import TrainedModel, generate_images, retrieve
 from dmgan.sampling.word_maps import WordWeights, word_weights
+from dmgan.storage.reading import read_text
 
-MOST_CAPTIONS, MOST_IMAGES = 1000, 100  # of one call; images per caption, which are generated as one batch
+MOST_CAPTIONS, MOST_IMAGES = 1000, 100  # captions per call; images per caption, which are generated as one batch
 LONGEST_CAPTION = 1000  # characters
 
 
 def read_captions(path: Path) -> list[str]:
-    """Return the non-empty lines of a UTF-8 text file; UserError if all lines are empty."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: cannot be read as UTF-8 text ({error}); give a file with one caption per line"
-        ) from error
+    """Return the non-empty lines of a text file; UserError if it cannot be read or has none."""
+    lines = read_text(path, "give a file with one caption per line").splitlines()
     captions = [line.strip() for line in lines if line.strip()]
     if not captions:
         raise UserError(f"{path}: holds no caption; write one caption per line")
@@ -86,9 +82,9 @@ def images_from_captions(
 def images_of_encoded(
     trained: TrainedModel, captions: Sequence[OwnCaption], images_per_caption: int, seed: int
 ) -> Iterator[CaptionImages]:
-    """Return an iterator over the images of captions that were encoded before.
+    """Return an iterator over the images of encoded captions.
 
-    The words that are read of a caption too long for the generator depend on `seed` and the caption's number.
+    Of a caption too long for the generator, random words are read; they depend on `seed` and the caption's number.
     UserError if images_per_caption is below 1.
     """
     if images_per_caption < 1:

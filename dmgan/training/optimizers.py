@@ -10,9 +10,9 @@ _IMPLEMENTATION = ("fused", "foreach", "capturable")  # flags that choose the im
 
 
 def _without_compiler(kind: type) -> type:
-    """Remove the guards by which torch.compile leaves an optimiser out: no update is compiled here.
+    """Remove torch's wrappers that keep torch.compile from tracing an optimiser; this project compiles no update.
 
-    The first guard that is called imports the compiler, which takes longer than the first steps of a training.
+    The first call of a wrapper imports the compiler, which takes longer than the first steps of a training.
     """
     for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
         setattr(kind, name, inspect.unwrap(getattr(kind, name)))

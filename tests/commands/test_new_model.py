@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from dmgan.errors import UserError
-from dmgan.models.new_model import HYPERPARAMETERS, write_model
+from dmgan.models.new_model import HYPERPARAMETERS, SMOKE_HYPERPARAMETERS, write_model
 from dmgan.options import ArchitectureOptions, EngineOptions, TrainingOptions
 from dmgan.storage import files
 from tests.commands.test_command_line import error_line
-from tests.paths import ROOT
+from tests.paths import CONFIGS, ROOT
 
 NAME, TITLE = "tiny-gan", "Tiny & new GAN"
 ENTRY = '    "tiny-gan":       Entry("baselines.tiny_gan:TinyGAN", "Tiny & new GAN"),\n'
@@ -45,7 +45,7 @@ def project(tmp_path_factory) -> Path:
     """A copy of the project in which new-model has run."""
     folder = copy_of_project(tmp_path_factory.mktemp("project"))
     printed = run("dmgan", "new-model", NAME, "--title", TITLE, folder=folder)
-    assert f"    {NAME}: {HYPERPARAMETERS}\n" in printed
+    assert f"    {NAME}: {HYPERPARAMETERS}\n" in printed and f"    {NAME}: {SMOKE_HYPERPARAMETERS}\n" in printed
     return folder
 
 
@@ -97,6 +97,16 @@ def test_the_printed_block_holds_options_of_a_generator():
         for kind in (ArchitectureOptions, TrainingOptions, EngineOptions)
     )
     assert block == {} and architecture.image_size == 64 and training.epochs == 8 and engine.fused
+
+
+@pytest.mark.parametrize(("name", "block"), [("config.yaml", HYPERPARAMETERS), ("smoke.yaml", SMOKE_HYPERPARAMETERS)])
+def test_the_printed_blocks_fit_the_images_of_their_configurations(name, block):
+    text = (CONFIGS / name).read_text(encoding="utf-8")
+    assert text.rstrip().splitlines()[-1].startswith("    ")  # a model's line, under hyperparameters of the data set
+    config = yaml.safe_load(f"{text.rstrip()}\n    {NAME}: {block}\n")
+    ((dataset, prepared),) = config["datasets"].items()
+    added = config["hyperparameters"][dataset][NAME]
+    assert added["base_size"] * 2 ** (added["stages"] - 1) == prepared["image_size"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from dmgan.data.batches import centre_crop
 from dmgan.errors import UserError
 from dmgan.inspection.inspector import Aspects, ComparedWith
-from dmgan.inspection.playground import Asked, Playground, read_seeds
+from dmgan.inspection.playground import PageRequest, Playground, read_seeds
 from dmgan.inspection.runs import find_runs
 from dmgan.sampling.generate import images_from_captions
 from dmgan.sampling.trained_model import load_run, retrieve
@@ -28,7 +29,7 @@ def playground(results) -> Playground:
 
 
 def last(playground, caption=CAPTION, labels=(DM_GAN,), seeds="7", aspects=EVERYTHING) -> str:
-    return list(playground.answer(Asked(caption, labels, seeds, aspects)))[-1]
+    return list(playground.answer(PageRequest(caption, labels, seeds, aspects)))[-1]
 
 
 def images_in(html: str) -> list[np.ndarray]:
@@ -50,7 +51,7 @@ def test_a_card_holds_stages_words_scores_and_the_nearest_image(playground, dmga
 
 
 def test_a_card_more_each_time_and_progress_between(playground):
-    seen = list(playground.answer(Asked(CAPTION, [DM_GAN, DF_GAN], "1 2", Aspects())))
+    seen = list(playground.answer(PageRequest(CAPTION, [DM_GAN, DF_GAN], "1 2", Aspects())))
     counts = [each.count('class="dmgan-card"') for each in seen]
     assert counts == sorted(counts) and set(counts) == {0, 1, 2, 3, 4}
     assert f"{DM_GAN}: generating ..." in seen[0] and "generating ..." not in seen[-1]
@@ -98,9 +99,34 @@ def test_a_slow_request_stops(playground, monkeypatch):
     assert "with 2 images left; choose fewer models or seeds" in html
 
 
+def test_images_of_a_model_that_failed_are_not_left(playground, monkeypatch):
+    """The first model fails at its second image; after the first image of the second model, time is up."""
+    outcomes = iter(["card", UserError("broken"), "slow card"])
+
+    def card(label, request, seed):
+        outcome = next(outcomes)
+        if isinstance(outcome, UserError):
+            raise outcome
+        time.sleep(0.5 if outcome == "slow card" else 0)
+        return outcome
+
+    monkeypatch.setattr(playground, "_card", card)
+    monkeypatch.setattr(playground, "seconds", 0.4)
+    html = last(playground, labels=(DM_GAN, DF_GAN), seeds="1 2", aspects=Aspects())
+    assert "broken" in html and "with 1 images left" in html
+
+
 def test_unknown_words_are_named_while_typing(playground):
     assert playground.unknown_words("a red bird", [DM_GAN, DF_GAN]) == ""
     assert "Unknown words, left out: b, quetzal." in playground.unknown_words("<b>quetzal", [DM_GAN])
+
+
+def test_a_run_without_its_text_encoder_is_a_message_while_typing(tmp_path):
+    (tmp_path / "generator.safetensors").touch()
+    (tmp_path / "options.json").write_text('{"model": "dmgan"}')
+    (found,) = find_runs([tmp_path])
+    html = Playground([found], ComparedWith(), CPU, seconds=300).unknown_words("a red bird", [found.label])
+    assert 'role="alert"' in html and "options.json: has no entry damsm_folder; train it again" in html
 
 
 def test_examples_are_test_captions(playground, dataset):
@@ -110,6 +136,6 @@ def test_examples_are_test_captions(playground, dataset):
 
 def test_seeds():
     assert read_seeds("7, 8 7") == [7, 8]
-    for text in ("-1", "2147483648", "1.5", "²", "1 2 3 4 5 6 7"):
+    for text in ("-1", "2147483648", "1.5", "²", 5000 * "9", "1 2 3 4 5 6 7"):
         with pytest.raises(UserError, match="seeds"):
             read_seeds(text)

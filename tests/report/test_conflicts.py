@@ -35,6 +35,10 @@ def test_a_conflict_has_its_values_places_and_difference():
     assert FOUND["KVM-GAN", ("COCO",), "FID"].difference == ""  # the draft's placeholder is no number
 
 
+def test_every_conflict_has_a_remark():
+    assert all(each.remarks for each in FOUND.values())
+
+
 def row(source, table, method, value, std=""):
     return Published(source, table, "CUB", method, "IS", value, std, "", "")
 

@@ -134,7 +134,7 @@ def test_claims_and_conflicts_are_written(write_metrics, tmp_path):
     assert rows["5"]["metrics_files"] == f"{files[1]};{files[0]}" and rows["5"]["quote"] == "FID from 23.98 to 16.09"
     assert rows["1"]["arithmetic"] == "CUB IS: (4.75 − 4.36) / 4.36 = +8.945 %, printed 8.94 %"
     text = (tmp_path / "out" / "claims.md").read_text()
-    assert "differ from the papers' in: images of 64 × 64 px, not 256 px; 2,000 images, not 30,000." in text
+    assert "measured as in the papers: images of 64 × 64 px, not 256 px; 2,000 images, not 30,000." in text
     assert "not comparable (data set synthbirds, not CUB; FID by species, published by torchvision-released)." in text
     assert "(holds: 19, does not hold: 15, not comparable: 10, holds in part: 5)" in text
     assert len((tmp_path / "out" / "conflicts.md").read_text().splitlines()) == 4 + 13

@@ -138,7 +138,8 @@ def test_edited_code_runs_the_cheap_rules_that_use_it(finished, modules, rerun):
 
 
 def test_report_holds_tables_and_figures(finished):
-    done = run("snakemake", "--report", "results/report.html", "--configfile", "smoke.yaml", folder=finished)
+    recorded = ".snakemake/configuration.yaml"  # as `make report`
+    done = run("snakemake", "--report", "results/report.html", "--configfile", recorded, folder=finished)
     assert done.returncode == 0, done.stderr
     html = (finished / "results" / "report.html").read_text(encoding="utf-8")
     tables = ("table1.html", "table2.html", "table3.html", "comparisons.html", "mdsp-retrieval.html")

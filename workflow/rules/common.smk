@@ -1,8 +1,10 @@
+import json
 import re
 import shlex
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.utils import min_version
 
 sys.path.insert(0, workflow.basedir)  # the project's root
@@ -11,6 +13,7 @@ from dmgan.errors import UserError
 from dmgan.models.registry import MODELS
 from dmgan.options import CONTROLS
 from dmgan.report.figures.catalogue import GROUPS, Trained, figures_of
+from dmgan.storage.files import write_text
 from dmgan.storage.reading import read_yaml
 from workflow.configuration import (
     caption_words_of,
@@ -554,6 +557,12 @@ def metrics_of_retrievals(wildcards):
 def tables_to_print(folder):
     """Return the Markdown tables of a folder, which hold the control rows, without the files of parts and notes."""
     return sorted(path for path in folder.glob("*.md") if not path.stem.endswith(("-controls", "-notes")))
+
+
+def record_configuration():
+    """Write the configuration of this run to the file that `make report` reads by default."""
+    values = json.loads(json.dumps(config))  # plain containers, without YAML aliases
+    write_text(Path(".snakemake", "configuration.yaml"), yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def show_results():

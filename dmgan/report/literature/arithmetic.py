@@ -1,8 +1,8 @@
-"""The forms of a claim: each computes from printed numbers whether the claim holds.
+"""The forms of claims: every form computes from printed numbers whether a claim holds.
 
-A form is a function of one part of a claim (its cells and the digits that the claim prints) and a line in FORMS.
-Numbers are decimal fractions of the printed digits, so that 72.31 - 67.82 is 4.49. A gain is positive in the better
-direction of its metric.
+A form is a line in FORMS with a function, which takes one part of a claim: its numbers, and the digits that the claim
+prints. Numbers are exact decimals of the printed digits, so that 72.31 - 67.82 is 4.49. A gain is positive if the
+second number is better by its metric.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,19 +15,19 @@ from dmgan.report.literature.published import NO_DATASET, PLACEHOLDER, Published
 
 
 class Part(NamedTuple):
-    """One comparison of a claim, such as a claim's on one data set by one metric."""
+    """One comparison of a claim, such as that of two methods on one data set by one metric."""
 
     terms: tuple[tuple[Published, ...], ...]  # a term is one number, or the numbers that a pattern finds
     printed: tuple[str, ...]  # digits that the claim prints
 
     @property
     def cells(self) -> tuple[Published, ...]:
-        """The numbers of a part without patterns."""
+        """The number of every term; only for forms without a pattern."""
         return tuple(rows[0] for rows in self.terms)
 
     @property
     def what(self) -> str:
-        """Data set and metric of a part; the method instead of the metric if a pattern found many numbers."""
+        """Data set and metric of a part; data set and method if a pattern found several numbers; "" without numbers."""
         if not self.terms or not self.terms[0]:
             return ""
         first, last = self.terms[0][0], self.terms[-1][0]
@@ -44,16 +44,16 @@ class Outcome(NamedTuple):
 
 
 class Form(NamedTuple):
-    """How a claim is computed."""
+    """Function, meaning and number of terms of a form."""
 
     check: Callable[[Part], Outcome]
     meaning: str  # for the documentation and for error messages
     terms: tuple[int, int | None] = (2, 2)  # least and largest number
     printed: tuple[int, int] = (0, 0)
-    patterns: bool = False  # the first term is a pattern that may find any number of rows
+    patterns: bool = False  # the first term is a pattern, which may find any number of published numbers
     skips_missing: bool = False  # a part without one of its numbers is computed from the others
     allows_loss: bool = False  # the second may be worse by the printed percentage
-    # Pairs (behind, ahead) of terms: methods of which the claim says that the second is the better.
+    # From the number of terms, the pairs (behind, ahead) of terms whose second method the claim calls better.
     pairs: Callable[[int], Sequence[tuple[int, int]]] = lambda terms: ()
 
 
@@ -220,7 +220,7 @@ FORMS = {
 
 
 def outcome(form: str, part: Part) -> Outcome:
-    """Return whether a part of a claim holds, with the arithmetic; a number that no source reports decides nothing."""
+    """Return whether a part of a claim holds, with the arithmetic; without one of its numbers, None."""
     definition = FORMS[form]
     if not definition.patterns and not definition.skips_missing:
         missing = [each for each in part.cells if not each.is_number]

@@ -36,7 +36,7 @@ class Claim(NamedTuple):
 
     @property
     def paper(self) -> str:
-        """Name of the document; of several, the last."""
+        """Name of the document; if several share the claim, of the last."""
         return PAPERS[self.source.split("+")[-1]]
 
     @property
@@ -51,14 +51,14 @@ class Claim(NamedTuple):
 
     @property
     def arithmetic(self) -> str:
-        """The arithmetic of every part; of a claim without numbers, what reading found."""
+        """The arithmetic of every part; for a claim without numbers, the result of reading."""
         if self.form == "text":
             return f"no numbers; by reading: {self.reading}"
         return "; ".join(each.arithmetic for each in self.outcomes)
 
 
 def overall(parts: list[bool | None]) -> str:
-    """Return the result of a claim from those of its parts; None: a number is missing."""
+    """Return the result of a claim from the results of its parts; None: a number of the part is missing."""
     if all(part is None for part in parts):
         return NOT_COMPARABLE
     if all(parts):
@@ -120,7 +120,7 @@ def _parts(row: dict[str, str]) -> list[Part]:
 
 
 def _part(terms: list[list[list[str]]], printed: list[str], place: int, patterns: bool) -> Part:
-    """Return the part of a claim of the alternatives at `place`."""
+    """Return the part of a claim that has the alternatives at `place`."""
     found = []
     for number, term in enumerate(terms):
         reference = [field[place % len(field)] for field in term]
@@ -156,7 +156,7 @@ def _rows(reference: list[str], pattern: bool) -> tuple[Published, ...]:
 
 
 def _matches(row: Published, reference: list[str]) -> bool:
-    """Return whether a row is that of a reference; a number of both data sets is also one of each."""
+    """Return whether a reference names a row; it may name one data set of a number that is of both."""
     wanted = dict(zip(_FIELDS, reference, strict=True))
     dataset = wanted.pop("dataset")
     if row.dataset != dataset and not any(fnmatchcase(each, dataset) for each in row.datasets):

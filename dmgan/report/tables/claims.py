@@ -63,7 +63,7 @@ def _claim_row(each: CheckedClaim, measured: Measured) -> dict[str, object]:
 
 
 def claims_table(checked: Sequence[CheckedClaim], measured: Measured) -> TextTable:
-    """Return the table of the claims, as it is printed."""
+    """Return the printed table of the claims."""
     columns = (
         TextColumn("Claim", 0.22), TextColumn("By the published numbers", 0.36),
         TextColumn(f"On {measured.dataset} (this run)", 0.26), TextColumn("Remark", 0.16),
@@ -80,7 +80,7 @@ def claims_table(checked: Sequence[CheckedClaim], measured: Measured) -> TextTab
     ]
     notes = list(_CLAIM_NOTES)
     if common:
-        notes.append(f"All numbers of this run differ from the papers' in: {'; '.join(common)}.")
+        notes.append(f"No number of this run was measured as in the papers: {'; '.join(common)}.")
     return TextTable("Claims", _claims_caption(checked, measured), columns, rows, notes)
 
 
@@ -104,7 +104,8 @@ _CLAIM_NOTES = (
     "corrected for all pairs and metrics of the table of comparisons; without one, by intervals that do not overlap. "
     "The size of a gain is shown, not tested.",
     "Numbers of this run compare with a claim only if data set, image size, number of images and the reader of the "
-    "metric are those of the paper; if not, the result is “not comparable”, with the reason.",
+    "metric (its feature extractor or scorer) are those of the paper; if not, the result is “not comparable”, with the "
+    "reason.",
 )
 
 

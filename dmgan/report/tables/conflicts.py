@@ -31,7 +31,7 @@ class Conflict(NamedTuple):
 
     @property
     def difference(self) -> str:
-        """The largest difference of two numbers, and its share of the first number; "" if one is no number."""
+        """The largest difference of two values, and its share of the first value; "" if a value is not a number."""
         if not all(row.is_number for row in self.rows):
             return ""
         values = [Decimal(row.value) for row in self.rows]
@@ -40,16 +40,15 @@ class Conflict(NamedTuple):
 
     @property
     def remarks(self) -> list[str]:
-        """The remarks on the numbers; their notes if there are none."""
-        remarks = [row.remark for row in self.rows if row.remark] or [f"{row.note}." for row in self.rows if row.note]
-        return list(dict.fromkeys(remarks))
+        """The remarks on the numbers."""
+        return list(dict.fromkeys(row.remark for row in self.rows if row.remark))
 
 
 def conflicts(rows: Iterable[Published] | None = None) -> list[Conflict]:
     """Return the conflicts among published numbers (default: all), in the order of the file.
 
-    Several values in one place are a list, such as two resolutions that were tried. A scan of a document says the same
-    as the document. A number of both data sets is one of each.
+    Several values in one place are a list, such as two resolutions that were tried, and no conflict. Scans repeat
+    their document and are left out. A number of both data sets counts for both.
     """
     quantities: dict[tuple[str, str, str], list[Published]] = {}
     for row in published_rows() if rows is None else rows:
@@ -64,7 +63,7 @@ def conflicts(rows: Iterable[Published] | None = None) -> list[Conflict]:
 
 
 def _identity(method: str) -> str:
-    """Return the model of an implemented method, which papers print under several names, else its name."""
+    """Return the model of a method, which papers print under several names; its name if it is not implemented."""
     for layout in LAYOUTS:
         for each in layout.methods:
             if each.published_as == method and each.model is not None:

@@ -1,8 +1,9 @@
-"""The papers' claims tested on this run: a claim that a method leads, by the corrected comparison of the two models.
+"""Tests of the papers' claims on this run: whether the method leads that a claim calls better.
 
-The size of a lead is shown and not tested. Numbers of this run and of a paper are comparable if data set, number and
-size of the images and the reader of the metric are those of the paper; otherwise the result is "not comparable", and
-the numbers are shown with what the comparison finds.
+The corrected paired comparison of the two models decides. The size of a lead is shown and not tested. Numbers of this
+run and of a paper are comparable if data set, number and size of the images and the reader of the metric (its feature
+extractor or scorer) are those of the paper; otherwise the result is "not comparable", shown with the numbers and the
+outcome of the comparison.
 """
 
 import csv
@@ -30,7 +31,7 @@ _NO_EVIDENCE = "a control that should lose ranks before the better model"
 
 
 class OwnResult(NamedTuple):
-    """A claim on this run."""
+    """Result of a claim on this run."""
 
     result: str  # HOLDS, FAILS, TOO_CLOSE, NOT_RUN or NOT_COMPARABLE
     reasons: tuple[str, ...] = ()  # why it was not run or is not comparable
@@ -38,8 +39,8 @@ class OwnResult(NamedTuple):
     files: tuple[Path, ...] = ()  # metrics.json of the numbers
 
 
-class Tested(NamedTuple):
-    """Two models by one metric: does the second lead?"""
+class TestedLead(NamedTuple):
+    """Result of the test whether the second of two models leads by one metric, on this run."""
 
     result: str
     reasons: tuple[str, ...] = ()
@@ -54,7 +55,7 @@ class Comparisons(NamedTuple):
     claims: Mapping[tuple[frozenset[str], str], tuple[str, bool]]  # claim, and whether it is evidence
 
     def of(self, titles: Sequence[str], key: str) -> tuple[str, bool] | None:
-        """Return the claim about two models, and whether it is evidence; None if they were not compared."""
+        """Return the claim about two models, and whether it is evidence; None if the models were not compared."""
         return self.claims.get((frozenset(titles), key))
 
 
@@ -108,13 +109,13 @@ def _relevant(parts: Sequence[Part], measured: Measured) -> list[Part]:
 
 
 def _allowed_loss(form: Form, part: Part) -> float:
-    """Return by how many percent the second model of a claim may be worse than the first."""
+    """Return the percentage by which the second model of a claim may be worse than the first."""
     return float(part.printed[0]) if form.allows_loss else 0.0
 
 
 def _tested(
     cells: tuple[Published, Published], allowed_loss: float, measured: Measured, comparisons: Comparisons
-) -> Tested:
+) -> TestedLead:
     """Return whether the second of two methods is better, or worse by at most `allowed_loss` percent, on this run."""
     metric, dataset = cells[1].metric, cells[1].dataset
     models = [_run_as(each.method, measured) for each in cells]
@@ -124,11 +125,11 @@ def _tested(
         if model not in measured.models
     ]
     if missing:
-        return Tested(NOT_RUN, missing=tuple(missing))
+        return TestedLead(NOT_RUN, missing=tuple(missing))
     pairs = {key: [summarise(measured.models[each], key) for each in models] for key in measured.columns((metric,))}
     pairs = {key: pair for key, pair in pairs.items() if None not in pair}
     if not pairs:
-        return Tested(NOT_RUN, missing=(f"{metric} of {title_of(models[1])}",))
+        return TestedLead(NOT_RUN, missing=(f"{metric} of {title_of(models[1])}",))
     reader = dict(facts_of(metric).published_readers).get(dataset, "")
     as_published = {key: pair for key, pair in pairs.items() if scorer_of(key).partition(",")[0] == reader}
     shown = as_published or pairs
@@ -142,7 +143,7 @@ def _tested(
     if lead.result == NOT_COMPARABLE:
         reasons.append(_NO_EVIDENCE)
     tolerated = lead.result == FAILS and -_gain(shown[key], key) <= allowed_loss
-    return Tested(
+    return TestedLead(
         HOLDS if tolerated else lead.result,
         tuple(reasons),
         tuple(f"{_numbers(shown[each], titles, each)}: {leads[each].words}" for each in shown),
@@ -176,7 +177,7 @@ def _lead(pair: Sequence[Summary], titles: Sequence[str], key: str, comparisons:
 
 
 def _gain(pair: Sequence[Summary], key: str) -> float:
-    """Return by how many percent of the first number the second is better; nan if the first is 0."""
+    """Return the gain of the second number in percent of the first, positive if it is better; nan if the first is 0."""
     sign = -1 if better(key) == "down" else 1
     return sign * 100 * (pair[1].value - pair[0].value) / abs(pair[0].value) if pair[0].value else math.nan
 
@@ -190,7 +191,7 @@ def _numbers(pair: Sequence[Summary], titles: Sequence[str], key: str) -> str:
 
 
 def _differences(measured: Measured, dataset: str, key: str) -> list[str]:
-    """Return how this run's numbers were measured otherwise than those of the papers, without the reader."""
+    """Return the differences between the protocols of this run and of the papers, without the reader of the metric."""
     found = []
     title, differences = measured.published_set or ("", ())
     if title != dataset:
@@ -213,7 +214,7 @@ def _protocol() -> tuple[int, int]:
 
 
 def _run_as(method: str, measured: Measured) -> str | None:
-    """Return the model of a method: trained, or else by released weights; None if it is not implemented."""
+    """Return the model of a method, or its released weights if it was not trained; None if it is not implemented."""
     model = _models().get(method)
     if model not in measured.models and f"{model}{RELEASED}" in measured.models:
         return f"{model}{RELEASED}"

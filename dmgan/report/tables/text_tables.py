@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dmgan.report.tables.latex import latex
+from dmgan.report.tables.markdown import escape
 
 # Symbols of arithmetic, which are in no table of numbers.
 _SYMBOLS = {
@@ -32,10 +33,13 @@ class TextTable(NamedTuple):
 
 def to_markdown(table: TextTable) -> str:
     """Return caption, table and notes as GitHub Markdown."""
-    lines = [[each.heading for each in table.columns], ["---"] * len(table.columns), *table.rows]
-    grid = [f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in lines]
-    notes = ["", *(f"- {note}" for note in table.notes)] if table.notes else []
-    return "\n".join([f"**{table.title}.** {table.caption}", "", *grid, *notes]) + "\n"
+    heading, *rows = [
+        f"| {' | '.join(map(escape, line))} |" for line in ([each.heading for each in table.columns], *table.rows)
+    ]
+    rule = f"| {' | '.join(['---'] * len(table.columns))} |"
+    notes = ["", *(f"- {escape(note)}" for note in table.notes)] if table.notes else []
+    caption = f"**{escape(table.title)}.** {escape(table.caption)}"
+    return "\n".join([caption, "", heading, rule, *rows, *notes]) + "\n"
 
 
 def to_latex(table: TextTable, label: str) -> str:
