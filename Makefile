@@ -21,7 +21,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo full-demo smoke test test-fast bench bench-gpu test-slurm chaos lint mlflow report docs full-docs site lock setup clean
+.PHONY: demo full-demo smoke test test-fast bench bench-gpu test-slurm chaos fuzz lint mlflow report docs full-docs site lock setup clean
 
 demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
 	$(RUN)
@@ -49,6 +49,10 @@ test-slurm: setup  ## the SLURM profile on a one-node cluster with two fake GPUs
 
 chaos: setup  ## faults at random moments in every kind of job; outcomes in benchmarks/reliability.md
 	python -m benchmarks.chaos $(CHAOS)
+
+fuzz: setup  ## 100,000 wrong files for every reader, for hours; counts in benchmarks/reliability.md
+	python -m tests.fuzzing --coverage 100000
+	python -c 'from benchmarks.reliability import write_page; write_page()'
 
 lint: setup  ## ruff, the order of imports, snakefmt and snakemake --lint
 	ruff check .

@@ -5,6 +5,7 @@ per field, the schema of configurations one key; a field's metadata holds the he
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 from dmgan.errors import UserError
@@ -16,7 +17,23 @@ def option(default, help, choices=None, bounds=None, reason=""):
     choices: allowed strings. bounds: limits of a number in keywords of JSON schema; reason: the reason of the bounds,
     for the error message.
     """
-    return field(default=default, metadata={"help": help, "choices": choices, "bounds": bounds or {}, "reason": reason})
+    bounds = with_maximum(bounds or {}, type(default)) if type(default) in (int, float) else bounds or {}
+    return field(default=default, metadata={"help": help, "choices": choices, "bounds": bounds, "reason": reason})
+
+
+LARGEST = 2**31 - 1  # of a whole number without another upper bound, which torch and NumPy can count to
+_LARGEST = {int: LARGEST, float: 1e30}  # float32, in which networks compute, ends at 3.4e38
+
+
+def with_maximum(bounds: dict[str, object], kind: type) -> dict[str, object]:
+    """Return the bounds of an int or float, with the general maximum if they have none."""
+    return bounds if {"maximum", "exclusiveMaximum", "enum"} & bounds.keys() else {**bounds, "maximum": _LARGEST[kind]}
+
+
+_TYPE_WORDS = {
+    int: "a whole number", float: "a finite number", str: "text", bool: "true or false",
+    bool | None: "true, false or null",
+}  # fmt: skip
 
 
 AUTOMATIC = -1  # a number that is chosen: workers by the device, validation images by the training images
@@ -25,6 +42,15 @@ _FROM_AUTOMATIC = {"minimum": AUTOMATIC}
 _FROM_0, _FROM_1, _FROM_2 = {"minimum": 0}, {"minimum": 1}, {"minimum": 2}
 _ABOVE_0 = {"exclusiveMinimum": 0}
 _BELOW_1 = {"minimum": 0, "exclusiveMaximum": 1}
+_BASE_SIZES = tuple(8 << doublings for doublings in range(7))  # px
+# Larger networks, images and pools of processes fit into no machine.
+_SIDE, _WIDTH, _STAGES = (
+    {"minimum": 8, "maximum": 4096},
+    {"minimum": 1, "maximum": 16_384},
+    {"minimum": 1, "maximum": 8},
+)
+_BLOCKS, _WORDS = {"minimum": 0, "maximum": 1000}, {"minimum": 1, "maximum": 10_000}
+_PROCESSES = {"minimum": AUTOMATIC, "maximum": 1024}
 
 
 def _require(condition: bool, message: str) -> None:
@@ -43,15 +69,24 @@ def _check(options) -> None:
     """Raise UserError if the value of an option is not among its choices or outside its bounds."""
     for each in dataclasses.fields(options):
         value, choices, bounds = getattr(options, each.name), each.metadata["choices"], each.metadata["bounds"]
+        if not _has_type(value, each.type):
+            raise UserError(f"{each.name} {str(value)[:60]}: must be {_TYPE_WORDS[each.type]}")
         if choices and value not in choices:
             known = " or ".join(choices) if len(choices) == 2 else ", ".join(choices)
             raise UserError(f"{each.name} {value!r}: must be {known}")
-        if rule := _broken_bound(value, bounds):
+        if rule := broken_bound(value, bounds):
             reason = each.metadata["reason"]
             raise UserError(f"{each.name} {value}: must be {rule}{f' ({reason})' if reason else ''}")
 
 
-def _broken_bound(value, bounds: dict[str, object]) -> str:
+def _has_type(value: object, kind: type) -> bool:
+    """Return whether a value has the type of an option; a whole number is a number, and neither is a boolean."""
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, kind) and (kind is not int or type(value) is int)
+
+
+def broken_bound(value, bounds: dict[str, object]) -> str:
     """Return the bound that `value` violates, in words; "" if `value` is within the bounds."""
     factor, low, high = bounds.get("multipleOf"), bounds.get("minimum"), bounds.get("maximum")
     above, below = bounds.get("exclusiveMinimum"), bounds.get("exclusiveMaximum")
@@ -61,6 +96,10 @@ def _broken_bound(value, bounds: dict[str, object]) -> str:
     fits = fits and (high is None or value <= high) and (below is None or value < below)
     if fits:
         return ""
+    if high in _LARGEST.values():
+        if value > high:
+            return f"at most {high:,}"
+        high = None
     if high is not None or below is not None:
         left = f"({above}" if low is None else f"[{low}"
         return f"in {left}, {below})" if high is None else f"in {left}, {high}]"
@@ -71,23 +110,20 @@ def _broken_bound(value, bounds: dict[str, object]) -> str:
 class ArchitectureOptions:
     """Sizes of a generator and its discriminators; defaults are DM-GAN's for CUB."""
 
-    base_size: int = option(
-        64, "side of the first stage's images, px", bounds={"enum": [8 << doublings for doublings in range(7)]}
-    )
-    stages: int = option(3, "number of stages; each doubles the side", bounds=_FROM_1)
-    generator_width: int = option(64, "channels of the image features, N_r (GF_DIM)", bounds=_FROM_1)
-    discriminator_width: int = option(32, "channels of a discriminator's first layer (DF_DIM)", bounds=_FROM_1)
-    noise_dim: int = option(100, "dimensions of the noise vector z (Z_DIM)", bounds=_FROM_1)
-    condition_dim: int = option(100, "dimensions of the augmented condition (CONDITION_DIM)", bounds=_FROM_1)
-    residual_blocks: int = option(2, "residual blocks of a refinement stage (R_NUM)", bounds=_FROM_0)
+    base_size: int = option(64, "side of the first stage's images, px", bounds={"enum": list(_BASE_SIZES)})
+    stages: int = option(3, "number of stages; each doubles the side", bounds=_STAGES)
+    generator_width: int = option(64, "channels of the image features, N_r (GF_DIM)", bounds=_WIDTH)
+    discriminator_width: int = option(32, "channels of a discriminator's first layer (DF_DIM)", bounds=_WIDTH)
+    noise_dim: int = option(100, "dimensions of the noise vector z (Z_DIM)", bounds=_WIDTH)
+    condition_dim: int = option(100, "dimensions of the augmented condition (CONDITION_DIM)", bounds=_WIDTH)
+    residual_blocks: int = option(2, "residual blocks of a refinement stage (R_NUM)", bounds=_BLOCKS)
     feature_network: str = option(
         "vgg16", "frozen network of image features, for MDSP (small: a stand-in)", ("vgg16", "small")
     )
 
     def __post_init__(self):
-        power_of_two = self.base_size >= 8 and self.base_size & (self.base_size - 1) == 0
-        _require(power_of_two, f"base_size {self.base_size}: must be a power of two, 8 or more")
         _check(self)
+        _require(self.base_size in _BASE_SIZES, f"base_size {self.base_size}: must be a power of two from 8 to 512")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -218,7 +254,7 @@ class TrainingOptions:
         0.999, "decay of the generator's averaged weights; 0: no average, the last weights are kept", bounds=_BELOW_1
     )
     max_words: int = option(
-        18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_FROM_1
+        18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_WORDS
     )
     captions_per_image: int = option(
         1,
@@ -330,12 +366,12 @@ class DamsmOptions:
         "are installed), both frozen with ImageNet weights; small is trained from scratch",
         ("inception", "efficientnet-lite0", "small"),
     )
-    image_size: int = option(299, "side of the images the encoder is trained on, px", bounds={"minimum": 8})
-    width: int = option(32, "channels of the first layer of image_encoder small", bounds=_FROM_1)
+    image_size: int = option(299, "side of the images the encoder is trained on, px", bounds=_SIDE)
+    width: int = option(32, "channels of the first layer of image_encoder small", bounds=_WIDTH)
     embedding_dim: int = option(
         256,
         "dimensions of a word, region or sentence feature",
-        bounds={"minimum": 2, "multipleOf": 2},
+        bounds={"minimum": 2, "maximum": 16_384, "multipleOf": 2},
         reason="two LSTM directions",
     )
     epochs: int = option(600, "passes over the training images", bounds=_FROM_1)
@@ -350,7 +386,7 @@ class DamsmOptions:
     new_adam_each_epoch: bool = option(True, "reset Adam's moments every epoch, as the released code does")
     dropout: float = option(0.5, "dropout on word embeddings", bounds=_BELOW_1)
     max_words: int = option(
-        18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_FROM_1
+        18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_WORDS
     )
     checkpoint_every: int = option(500, "steps between checkpoints", bounds=_FROM_1)
     validation_images: int = option(
@@ -389,13 +425,13 @@ class DamsmSettings:
 class CaptionerOptions:
     """Options of pretraining the captioner of MirrorGAN's STREAM module."""
 
-    embedding_dim: int = option(256, "dimensions of the LSTM's input, an image or word embedding", bounds=_FROM_1)
-    hidden_dim: int = option(512, "dimensions of the LSTM's state", bounds=_FROM_1)
+    embedding_dim: int = option(256, "dimensions of the LSTM's input, an image or word embedding", bounds=_WIDTH)
+    hidden_dim: int = option(512, "dimensions of the LSTM's state", bounds=_WIDTH)
     epochs: int = option(100, "passes over the training images", bounds=_FROM_1)
     batch_size: int = option(48, "image-caption pairs per step", bounds=_FROM_2)
     lr: float = option(1e-3, "Adam's learning rate", bounds=_ABOVE_0)
     max_words: int = option(
-        18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_FROM_1
+        18, "words of the longest caption; longer captions are cut to a random ordered subset", bounds=_WORDS
     )
     checkpoint_every: int = option(500, "steps between checkpoints", bounds=_FROM_1)
 
@@ -407,9 +443,9 @@ class CaptionerOptions:
 class ClassifierOptions:
     """Options of training the species and attribute classifiers, which evaluations read."""
 
-    image_size: int = option(64, "side of the images, px", bounds={"minimum": 8})
-    width: int = option(32, "channels of the first layer", bounds=_FROM_1)
-    features: int = option(128, "dimensions of the feature vector that FID reads", bounds=_FROM_1)
+    image_size: int = option(64, "side of the images, px", bounds=_SIDE)
+    width: int = option(32, "channels of the first layer", bounds=_WIDTH)
+    features: int = option(128, "dimensions of the feature vector that FID reads", bounds=_WIDTH)
     epochs: int = option(30, "passes over the training images", bounds=_FROM_1)
     batch_size: int = option(64, "images per step", bounds=_FROM_2)
     lr: float = option(2e-3, "AdamW's largest learning rate (one cycle)", bounds=_ABOVE_0)
@@ -452,7 +488,7 @@ class EvaluationOptions:
         AUTOMATIC,
         "processes that read and resize images; 0: only the main process. -1: 0 on the CPU; on a GPU all CPU threads "
         "but one, at most 16",
-        bounds=_FROM_AUTOMATIC,
+        bounds=_PROCESSES,
     )
 
     def __post_init__(self):
@@ -481,7 +517,7 @@ class SamplingOptions:
         AUTOMATIC,
         "processes that encode PNG files in parallel; 0: the generator waits for the files. -1: 1 on the CPU; on a GPU "
         "all CPU threads but one, at most 16",
-        bounds=_FROM_AUTOMATIC,
+        bounds=_PROCESSES,
     )
     png_level: int = option(
         1,
@@ -503,10 +539,15 @@ def as_dict(options) -> dict[str, object]:
 def from_dict(kind: type, values: dict[str, object], source: str):
     """Return options of `kind` from plain values; raise UserError naming `source` for unknown or missing names."""
     names = {each.name for each in dataclasses.fields(kind)}
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: is damaged (the {kind.__name__} are not an object); make the run again")
     unknown, missing = set(values) - names, names - set(values)
     if unknown or missing:
         raise UserError(
             f"{source}: is of another version ({kind.__name__}: unknown {sorted(unknown)}, missing {sorted(missing)}); "
             "make the run again"
         )
-    return kind(**values)
+    try:
+        return kind(**values)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error

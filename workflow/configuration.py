@@ -4,6 +4,7 @@ Snakemake and workflow/plan.py both use this module. Facts about models come fro
 sources from dmgan/data/sources/. No torch is imported.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ def complete_configuration(config: dict) -> None:
 
     Raise UserError naming the key of the first fault and the fix.
     """
+    _check_keys(config, "top level")
     try:
         _ValidatorWithDefaults(build_schema()).validate(config)
     except ValidationError as error:
@@ -48,6 +50,15 @@ def complete_configuration(config: dict) -> None:
     _check_other_images(config)
 
 
+def _check_keys(value: object, place: str) -> None:
+    """Raise UserError naming a key that YAML reads as a number, date or null: names of folders are made of keys."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        if isinstance(value, dict) and not isinstance(key, str):
+            raise UserError(f"{place}: the key {key!r} is not text; write it in quotes, or choose a name of letters")
+        _check_keys(child, f"{place}.{key}".removeprefix("top level."))
+
+
 def _insert_defaults(validator, properties: dict, instance, schema: dict):
     """Validate the JSON schema keyword `properties` after inserting defaults."""
     if isinstance(instance, dict):
@@ -57,7 +68,11 @@ def _insert_defaults(validator, properties: dict, instance, schema: dict):
     yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
 
 
-_ValidatorWithDefaults = validators.extend(Draft202012Validator, {"properties": _insert_defaults})
+# JSON schema takes 1000.0 for a whole number, and YAML's .nan and .inf for numbers.
+_TYPES = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda checker, value: type(value) is int).redefine(
+    "number", lambda checker, value: type(value) in (int, float) and math.isfinite(value)
+)
+_ValidatorWithDefaults = validators.extend(Draft202012Validator, {"properties": _insert_defaults}, type_checker=_TYPES)
 
 
 def _describe(error: ValidationError) -> str:

@@ -6,6 +6,8 @@ python workflow/plan.py [--configfile FILE] [--rates FILE] [--tflops SPEED]
 import argparse
 import csv
 import dataclasses
+import io
+import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,7 +29,7 @@ from dmgan.options import (
     TrainingOptions,
 )
 from dmgan.runtime.output import exit_at_closed_pipe
-from dmgan.storage.files import read_json
+from dmgan.storage.reading import read_object, read_text
 from workflow.configuration import (
     compares_retrieval,
     damsm_block,
@@ -84,9 +86,10 @@ class Rate(NamedTuple):
 
 def read_rates(path: Path) -> dict[str, dict[tuple[str, str], Rate]]:
     """Read the table of `python -m benchmarks.rates` as {device: {(stage, `measured_name`): rate}}."""
+    hint = "make it: python -m benchmarks.rates"
+    text = read_text(path, hint)
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         rates: dict[str, dict[tuple[str, str], Rate]] = {}
         for row in rows:
             rate = Rate(
@@ -95,8 +98,10 @@ def read_rates(path: Path) -> dict[str, dict[tuple[str, str], Rate]]:
             )  # fmt: skip
             device = f"{row['device']} (over {row['over']})"
             rates.setdefault(device, {})[row["stage"], row["network"]] = rate
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: is not a table of rates ({error}); make it: python -m benchmarks.rates") from error
+            if not all(0 <= each < math.inf for each in rate) or not rate.images_per_second:
+                raise ValueError(f"{row['network']}: a number is negative or not finite, or no image passes a second")
+    except (csv.Error, KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: is not a table of rates ({error}); {hint}") from error
     return rates
 
 
@@ -165,7 +170,7 @@ def image_counts(config: dict, dataset: str, results: Path = Path("results")) ->
     """Return the numbers of training and test images: of the prepared data set, else as expected by its source."""
     prepared = results / "data" / dataset / "dataset.json"
     if prepared.exists():
-        counts = read_json(prepared, "prepare the data set again")["images"]
+        counts = read_object(prepared, "prepare the data set again", {"images": {"train": int, "test": int}})["images"]
         return counts["train"], counts["test"]
     source = source_of(config, dataset)
     return source.image_counts(source.options(config["datasets"][dataset]))

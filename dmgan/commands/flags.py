@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dmgan.errors import UserError
 from dmgan.evaluation.networks.table import EXTRACTORS
-from dmgan.options import EvaluationOptions
+from dmgan.options import LARGEST, EvaluationOptions
 from dmgan.runtime.threads import available_threads
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = int(text)
         if value < low or (high is not None and value > high):
-            bound = f"{low} or more" if high is None else f"from {low} to {high}"
+            bound = f"{low} or more" if high in (None, LARGEST) and value < low else f"from {low} to {high}"
             raise argparse.ArgumentTypeError(f"{value}: must be {bound}")
         return value
 
@@ -38,7 +38,9 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
     return read
 
 
-COUNT = whole_number(1)
+COUNT = whole_number(1, LARGEST)
+SIDE = whole_number(8, 4096)  # of images, px
+PROCESSES = whole_number(1, 1024)  # and threads
 SEED = whole_number(0, 2**31 - 1)  # a step's random numbers are keyed by 64 bits of seed and step
 
 
@@ -70,7 +72,7 @@ def add_run_flags(parser: argparse.ArgumentParser, tracking: bool = True) -> Non
     """Add --device and --threads; with `tracking` also --mlflow."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] (default auto)")
     parser.add_argument(
-        "--threads", type=COUNT, default=available_threads(),
+        "--threads", type=PROCESSES, default=available_threads(),
         help="CPU threads (default: OMP_NUM_THREADS, else all CPUs that this process may use)",
     )  # fmt: skip
     if tracking:

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from dmgan.commands.flags import COUNT
+from dmgan.commands.flags import PROCESSES, SIDE
 from dmgan.data.sources.table import DEFAULT_SOURCE, SOURCES, Flag, every_source, find_source
 from dmgan.runtime.threads import available_threads
 
@@ -17,13 +17,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--image-size",
-        type=COUNT,
+        type=SIDE,
         default=64,
         help="side of the images in training, px; images are stored at 76/64 of this side (default 64)",
     )
     parser.add_argument(
         "--workers",
-        type=COUNT,
+        type=PROCESSES,
         default=available_threads(),
         help="processes that draw or read images (default: OMP_NUM_THREADS, else all CPUs that this process may use)",
     )

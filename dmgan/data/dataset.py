@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -18,7 +17,9 @@ from dmgan.data.sources.example import Example
 from dmgan.data.sources.table import find_source
 from dmgan.data.vocabulary import Vocabulary, caption_to_words
 from dmgan.errors import UserError
-from dmgan.storage.files import OwnFiles, atomic_folder, file_sha256, read_json
+from dmgan.storage.files import OwnFiles, atomic_folder, file_sha256
+from dmgan.storage.npy import read_arrays
+from dmgan.storage.reading import check_entries, read_json, read_object
 from dmgan.storage.seals import write_sealed_json
 
 FORMAT = 1
@@ -27,7 +28,12 @@ SPLITS = ("train", "test")
 FILES = ("captions.json", "images.bin", "index.npz", "vocabulary.json")  # beside dataset.json
 READ = "read.jsonl"  # exists during preparation: one line per photograph whose pixels are in images.bin
 PREPARED = OwnFiles("prepare", ("dataset.json", READ), "|".join(map(re.escape, ("dataset.json", *FILES, READ))))
-_DESCRIBED = ("source", "image_size", "stored_size", "images", "classes", "captions", "vocabulary", "sha256")
+_COUNTS = dict.fromkeys(SPLITS, int)
+_DESCRIBED = {  # entries of dataset.json, as in dmgan.storage.reading.read_object
+    "name?": str, "source": {"name": str, "crop?": str}, "image_size": int, "stored_size": int, "images": _COUNTS,
+    "classes": (None, _COUNTS), "captions": int, "vocabulary": int, "sha256": dict,
+}  # fmt: skip
+_RECORD = {"name": str, "captions": [str], "attributes": dict}  # of captions.json
 _SAMPLED = "sampled_sha256"  # entry of dataset.json
 _HINT = "prepare it again: python -m dmgan prepare --out FOLDER, with its source's flags"
 
@@ -174,20 +180,19 @@ class PreparedDataset:
         if not (self.folder / "dataset.json").exists():
             state = "is not a prepared data set" if self.folder.exists() else "does not exist"
             raise UserError(f"{self.folder}: {state}; {_HINT}")
-        self.description = read_json(self.folder / "dataset.json", _HINT)
-        if not isinstance(self.description, dict) or self.description.get("format") != FORMAT:
+        found = read_json(self.folder / "dataset.json", _HINT)
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise UserError(f"{self.folder}: was prepared by another version of this program; {_HINT}")
-        if missing := [key for key in _DESCRIBED if key not in self.description]:
-            raise UserError(f"{self.folder / 'dataset.json'}: is damaged (it has no {missing[0]}); {_HINT}")
+        self.description = read_object(self.folder / "dataset.json", _HINT, _DESCRIBED)
         self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
         try:
-            with np.load(self.folder / "index.npz", allow_pickle=False) as index:
-                self._shapes, self.class_ids = index["shapes"], index["class_ids"]
-                is_test, self._caption_starts = index["is_test"], index["caption_starts"]
-                self._token_starts, self._tokens = index["token_starts"], index["tokens"]
+            index = read_arrays(self.folder / "index.npz", _HINT)
+            self._shapes, self.class_ids = index["shapes"], index["class_ids"]
+            is_test, self._caption_starts = index["is_test"], index["caption_starts"]
+            self._token_starts, self._tokens = index["token_starts"], index["tokens"]
             self._check_index(is_test)
             self._pixels = np.memmap(self.folder / "images.bin", dtype=np.uint8, mode="r")
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise UserError(f"{self.folder}: is damaged ({error}); {_HINT}") from error
         self._splits = {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
         self.held_out = 0  # training images that a validation split took out of the training split
@@ -284,7 +289,12 @@ class PreparedDataset:
 
     @cached_property
     def _records(self) -> list[dict]:
-        return read_json(self.folder / "captions.json", _HINT)
+        path = self.folder / "captions.json"
+        records = check_entries(read_json(path, _HINT), [_RECORD], path, _HINT)
+        counts = np.diff(self._caption_starts).tolist()
+        if [len(record["captions"]) for record in records] != counts:
+            raise UserError(f"{path}: is damaged (its captions are not those of index.npz); {_HINT}")
+        return records
 
     def name(self, index: int) -> str:
         """Return the image's name in its source."""

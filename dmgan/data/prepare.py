@@ -33,6 +33,7 @@ from dmgan.storage.files import (
     user_error_for_disk_errors,
     write_json,
 )
+from dmgan.storage.reading import parse_json
 
 _CHUNK = 32  # photographs per task of a worker; a killed preparation repeats at most one chunk
 _RESUMES = "free space or fix the permissions, then run the same command again, which resumes"
@@ -319,10 +320,10 @@ class _Photographs:
             there = self._pixels.stat().st_size
             for line in lines[1:]:
                 try:
-                    entry = _Entry(*json.loads(line))
-                except (ValueError, TypeError):  # the line was lost in a power cut
+                    entry = _Entry(*parse_json(line, READ, "prepare again"))
+                except (UserError, TypeError):  # the line was lost in a power cut
                     break
-                if entry.end > there:
+                if type(entry.end) is not int or entry.end > there:
                     break
                 self.entries.append(entry)
             log(f"resuming after {len(self.entries)} of {len(self._images)} photographs")

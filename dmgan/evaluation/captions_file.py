@@ -1,6 +1,5 @@
 """The captions file of a folder of images: JSON lines, one per image."""
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ from dmgan.data.letters import RELEASED
 from dmgan.data.sources.listing import read_lines
 from dmgan.data.vocabulary import caption_to_words
 from dmgan.errors import UserError
+from dmgan.storage.reading import parse_json
 from dmgan.storage.weights import shortened
 
 CAPTIONS = "captions.jsonl"
@@ -51,8 +51,8 @@ def read_captions_file(path: Path, faults: Faults, letters: str = RELEASED) -> d
             continue
         where = f"line {number} of {Path(path).name}"
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = parse_json(line, where, "")
+        except UserError:
             row = None
         if not _is_row(row):
             faults.add(f"lines that are not of the form {_EXAMPLE}, perhaps with class or real_image", where)

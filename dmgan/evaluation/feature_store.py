@@ -35,7 +35,8 @@ from dmgan.evaluation.image_sets import Images
 from dmgan.evaluation.networks.base import FeatureExtractor
 from dmgan.runtime.progress import Progress, log
 from dmgan.storage import files
-from dmgan.storage.npy import NpyWriter
+from dmgan.storage.npy import NpyWriter, open_array, read_header
+from dmgan.storage.reading import open_regular_file
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -47,9 +48,13 @@ class _OpenArray:
 
     def __init__(self, path: Path):
         self.path = path
-        with open(path, "rb") as file:
-            npy.read_magic(file)
-            self.shape, _, self.dtype = npy.read_array_header_1_0(file)
+        with open_regular_file(path) as file:
+            try:
+                self.shape, fortran, self.dtype = read_header(file)
+            except ValueError as error:
+                raise UserError(f"{path}: is damaged ({error}); delete its folder") from error
+            if len(self.shape) != 2 or fortran:
+                raise UserError(f"{path}: is damaged (its shape is {self.shape}); delete its folder")
             self._start = file.tell()
             self._descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
@@ -86,6 +91,8 @@ class Rows:
         if isinstance(self._source, np.ndarray):
             return self._source[numbers]
         rows = np.empty((len(numbers), self.width), dtype=self._source.dtype)
+        if not rows.nbytes:
+            return rows
         # Adjacent rows are read in one call.
         starts = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)
         for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True):
@@ -180,8 +187,8 @@ class _Store:
     def _has_array(self, array: str) -> bool:
         """Return whether the file of an array exists, is not cut, and has its shape and type."""
         try:
-            mapped = np.load(self.path(array), mmap_mode="r")
-        except (OSError, ValueError, EOFError):
+            mapped = open_array(self.path(array))
+        except (OSError, ValueError):
             return False
         return mapped.shape == (self.count, self.extractor.widths[array]) and mapped.dtype == np.float32
 

@@ -12,7 +12,7 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.data.sources.photographs import read_photograph
 from dmgan.errors import UserError
 from dmgan.sampling.image_folder import MANIFEST
-from dmgan.storage import files
+from dmgan.storage.reading import read_object
 
 ALL_TEST_IMAGES = "all real test images, centre crop"
 
@@ -133,9 +133,10 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
     """
     folder = Path(folder)
     hint = "sample the images again: python -m dmgan sample --run FOLDER --data FOLDER --out " + str(folder)
-    manifest = files.read_json(folder / MANIFEST, hint)
+    manifest = read_manifest(folder, hint)
     if manifest["data_sha256"] != dataset.sha256:
         raise UserError(f"{folder}: was sampled from captions of another data set than {dataset.folder}; {hint}")
+    _check_captions(manifest, dataset, folder / MANIFEST, hint)
     read = sampled_files(folder, manifest, hint)
     paths = read.paths
     missing = [path.name for path in paths if not path.exists()]
@@ -167,6 +168,34 @@ def sampled_images(folder: Path, dataset: PreparedDataset) -> ImageSet:
         selection=manifest.get("selection"),
         class_of=np.array(manifest["soa_classes"]) if "soa_classes" in manifest else None,
     )
+
+
+def _check_captions(manifest: dict, dataset: PreparedDataset, path: Path, hint: str) -> None:
+    """Raise UserError if a manifest names an image that is not of the test set, or a caption that the image lacks."""
+    test = set(dataset.indices("test").tolist())
+    for each in manifest["images"]:
+        if each["test_image"] not in test or not 0 <= each["caption"] < dataset.caption_count(each["test_image"]):
+            what = f"caption {each['caption']} of image {each['test_image']} is not in the test set"
+            raise UserError(f"{path}: is damaged ({what}); {hint}")
+
+
+_MANIFEST = {  # entries that evaluations read, as in dmgan.storage.reading.read_object
+    "model": str, "training_seed": (int, None), "image_size": int, "images": [{"test_image": int, "caption": int}],
+    "tokens": [[int]], "data_sha256": dict, "generator_sha256": str, "seed": int, "vocabulary_sha256": str,
+    "variant": dict, "imported": bool, "selection?": (None, dict), "soa_classes?": [int],
+    "retrieval?": {"images": [int], "method": str, "data_sha256": dict},
+}  # fmt: skip
+
+
+def read_manifest(folder: Path, hint: str) -> dict:
+    """Return the manifest.json that `sample` wrote; UserError that ends with `hint` if it is missing or damaged."""
+    path = Path(folder) / MANIFEST
+    manifest = read_object(path, hint, _MANIFEST)
+    images, tokens = manifest["images"], manifest["tokens"]
+    lengths = {len(images), len(tokens), len(manifest.get("soa_classes", images))}
+    if lengths == {0} or len(lengths) > 1 or not all(tokens):
+        raise UserError(f"{path}: is damaged (its images, tokens and classes are not of the same images); {hint}")
+    return manifest
 
 
 def sampled_files(folder: Path, manifest: dict, hint: str = "sample the images again") -> ImageFiles:

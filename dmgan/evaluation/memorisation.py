@@ -17,19 +17,33 @@ from torch.nn import functional as F
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
-from dmgan.evaluation.image_sets import sampled_images
+from dmgan.evaluation.image_sets import read_manifest, sampled_images
 from dmgan.runtime.cost import Cost
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
-from dmgan.sampling.image_folder import MANIFEST
 from dmgan.sampling.trained_model import TrainedModel, generate_images, load_run
 from dmgan.storage import files
+from dmgan.storage.reading import check_entries, read_object
 
 _BATCH = 64
 _HASH_SIDE = 8
 _NOISES = 8  # images of one caption and one retrieved image
 _CAPTIONS = 25  # captions that the diversity is measured on
 _KINDS = ("pixels", "features")
+
+
+_NAMED = {"name": str, "dataset": str, "seed": (int, None)}
+_ENTRIES = {  # of the JSON file that tables read, as in dmgan.storage.reading.read_object
+    "subject": _NAMED,
+    "retrieval": {"method": str},
+    "distances": {"images": int, "mean": dict.fromkeys(_KINDS, dict)},
+    "diversity": {"captions": int, "mean": dict.fromkeys(_KINDS, dict)},
+    "duplicates": {
+        "hash": str,
+        **dict.fromkeys(("test_images", "equal_hash", "equal_pixels"), int),
+        **dict.fromkeys(("share_equal_hash", "share_equal_pixels"), float),
+    },
+}
 
 
 def difference_hash(image: np.ndarray) -> int:
@@ -77,7 +91,7 @@ def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int
     cost = Cost(device)
     trained, dataset = load_run(run, device), PreparedDataset(data)
     subject = sampled_images(images, dataset)
-    manifest = files.read_json(Path(images) / MANIFEST, "sample the images again")
+    manifest = read_manifest(images, "sample the images again")
     used = manifest.get("retrieval")
     if trained.memory_bank is None or used is None:
         raise UserError(
@@ -103,6 +117,18 @@ def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int
     files.write_json(out, content)
     for kind, rows in content["distances"]["mean"].items():
         log(f"{subject.name}, distance in {kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in rows.items()))
+
+
+def read_memorisation(path: Path) -> dict:
+    """Return the content of a file that `memorisation` wrote; UserError if it is missing or damaged."""
+    hint = "measure it again: python -m dmgan memorisation"
+    content = read_object(path, hint, _ENTRIES)
+    for part in ("distances", "diversity"):
+        means = content[part]["mean"]
+        names = dict.fromkeys(means["pixels"], float)  # of the rows of a table, with a column for each kind
+        for kind in _KINDS:
+            check_entries(means[kind], names, path, hint)
+    return content
 
 
 def refuse_test_images(retrieved: np.ndarray, method: str, dataset: PreparedDataset, source: Path) -> None:

@@ -7,7 +7,6 @@ therefore be compared image by image, which removes the difficulty of the captio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -19,13 +18,16 @@ from dmgan.evaluation.statistics.uncertainty import (
     paired_difference_of_folds,
     paired_difference_of_shares,
 )
-from dmgan.storage import files
+from dmgan.storage.npy import read_arrays
+from dmgan.storage.reading import check_entries, read_object
 
 METRICS = "metrics.json"  # default name of an evaluation's output
 PER_IMAGE = "per_image.npz"  # in the same folder
 IMAGES_SHA256 = "images_sha256"  # key of the pixels' hash in both files
 VALUE = "value"  # per_image.npz holds VALUE/KEY: value, spread and both ends of the interval of a metric
 _HINT = "evaluate both again: python -m dmgan evaluate"
+_ENTRIES = {"metrics": dict, "inputs": {IMAGES_SHA256 + "?": str, "sampling_seed?": object, "data?": object}}
+_MEASURE = {"value": float, "interval_centre?": float}
 _SAME = ("sampling_seed", "data")  # inputs that two models must share for their images to pair
 
 
@@ -61,21 +63,33 @@ def beside(file: Path, name: str) -> Path:
 def read_per_image(file: Path) -> PerImage:
     """Read metrics.json and its per-image values; raise UserError if the files are of different images."""
     file = Path(file)
-    content = files.read_json(file, _HINT)
+    content = read_object(file, _HINT, _ENTRIES)
     path = beside(file, PER_IMAGE)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read ({error}); {_HINT}") from error
+    arrays = read_arrays(path, _HINT)
     if str(arrays.pop(IMAGES_SHA256, None)) != content["inputs"].get(IMAGES_SHA256):
         raise UserError(f"{path}: is of other images than {file}; {_HINT}")
     if missing := [name for name in ("folds", "test_images", "captions") if name not in arrays]:
         what = {"folds": "folds of whole test images"}.get(missing[0], missing[0])
         raise UserError(f"{path}: has no {what}; {_HINT}")
+    _check_arrays(arrays, path)
     measures = {key: measure for key, measure in content["metrics"].items() if measure is not None}
+    for key, measure in measures.items():
+        check_entries({key: measure}, {key: _MEASURE}, file, _HINT)
     values = {key: measure.get("interval_centre", measure["value"]) for key, measure in measures.items()}
     return PerImage(file, values, content["inputs"], arrays)
+
+
+def _check_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Raise UserError if the arrays are not those of one image set: numbers, as many as images or folds."""
+    images = len(arrays["folds"]) if arrays["folds"].ndim else 0
+    for name in ("folds", "test_images", "captions"):
+        if name not in arrays or arrays[name].dtype.kind not in "iu" or arrays[name].shape != (images,):
+            raise UserError(f"{path}: is damaged ({name} are not whole numbers, one for each image); {_HINT}")
+    for name, array in arrays.items():
+        kind, _, key = name.partition("/")
+        counted = kind == "hits" and f"counts/{key}" not in arrays
+        if array.dtype.kind not in "iufb" or not array.ndim or not np.isfinite(array).all() or counted:
+            raise UserError(f"{path}: is damaged ({name} are not finite numbers with their counts); {_HINT}")
 
 
 def check_pairs(runs: Sequence[PerImage]) -> None:

@@ -17,7 +17,7 @@ from dmgan.evaluation.networks.base import ExtractorInputs, FeatureExtractor
 from dmgan.evaluation.networks.table import read_extractors
 from dmgan.inspection.scores import image_features
 from dmgan.runtime.progress import log
-from dmgan.storage import files
+from dmgan.storage.reading import read_object
 
 _FEATURES = "features"
 SPECIES, PHOTOGRAPHS = "species", "efficientnet-lite0"  # extractors that download nothing
@@ -107,5 +107,5 @@ def read_extractor(
 def _was_trained_on(classifier: Path, dataset: PreparedDataset) -> bool:
     if not (classifier / "options.json").exists():
         return False
-    written = files.read_json(classifier / "options.json", "train the classifier again")
+    written = read_object(classifier / "options.json", "train the classifier again", {"inputs?": dict})
     return written.get("inputs", {}).get("data") == dataset.sha256

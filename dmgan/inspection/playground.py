@@ -17,7 +17,7 @@ from dmgan.inspection.runs import FoundRun
 from dmgan.runtime.progress import log
 from dmgan.sampling.generate import LONGEST_CAPTION, images_from_captions
 from dmgan.sampling.trained_model import load_run
-from dmgan.storage import files
+from dmgan.storage.reading import read_object
 from dmgan.text.damsm import VOCABULARY
 
 MOST_MODELS, MOST_SEEDS = 6, 6  # of one request
@@ -135,11 +135,9 @@ class Playground:
         return Inspector(load_run(self.runs[label], self._device), self._shared)
 
     def _read_vocabulary(self, label: str) -> Vocabulary:
-        options = self.runs[label] / "options.json"
-        written = files.read_json(options, "train it again")
-        if "damsm_folder" not in written:
-            raise UserError(f"{options}: has no entry damsm_folder; train it again")
-        return Vocabulary.read(self.runs[label] / written["damsm_folder"] / VOCABULARY)
+        folder = self.runs[label]
+        written = read_object(folder / "options.json", "train it again", {"damsm_folder": str})
+        return Vocabulary.read(folder / written["damsm_folder"] / VOCABULARY)
 
 
 def read_seeds(text: str) -> list[int]:

@@ -15,6 +15,7 @@ from dmgan.report.citations import citation_keys
 from dmgan.report.evaluations import RELEASED, Evaluation, metric_of, read_evaluation
 from dmgan.runtime.bibliography import find
 from dmgan.storage import files
+from dmgan.storage.reading import read_object
 
 CHECKLIST = "checklist.md"
 YES, PARTLY, NO = "yes", "partly", "no"
@@ -36,8 +37,8 @@ class _Facts:
 
     def __init__(self, metrics: Sequence[Path], data: Path):
         self.evaluations = [read_evaluation(Path(path)) for path in metrics]
-        self.dataset = files.read_json(Path(data) / "dataset.json", "prepare the data set again")
-        self.measured = [files.read_json(each.file, _HINT) for each in self.evaluations]
+        self.dataset = read_object(Path(data) / "dataset.json", "prepare the data set again", {})
+        self.measured = [read_object(each.file, _HINT, {}) for each in self.evaluations]
         self.runs = [run for each in self.models if (run := _options_of(each.file)) is not None]
 
     @property
@@ -63,7 +64,7 @@ def _options_of(metrics: Path) -> Mapping | None:
     """Return options.json of the run whose images were measured; None if it is not beside metrics.json."""
     for path in (metrics.parent / "options.json", metrics.parent / "run" / "options.json"):
         if path.exists():
-            return files.read_json(path, _HINT)
+            return read_object(path, _HINT, {})
     return None
 
 

@@ -7,8 +7,6 @@ from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from dmgan.data.checksums import altered_files
 from dmgan.errors import UserError
 from dmgan.evaluation.external_images import folder_sha256
@@ -18,6 +16,7 @@ from dmgan.evaluation.image_sets import AnyImages, sampled_files
 from dmgan.report.verify_tables import retrieval_findings, table_findings
 from dmgan.report.verify_values import altered_values
 from dmgan.storage.files import file_sha256, read_json
+from dmgan.storage.npy import open_array
 from dmgan.storage.seals import FILES, SEAL, seal_is_whole
 from dmgan.storage.weights import check_weights
 from dmgan.training.checkpoints import CHECKPOINT, PREVIOUS, has_its_hash
@@ -222,8 +221,8 @@ def _images(results: _Results, folder: Path, content: dict) -> Iterator[Finding]
 
 def _features(results: _Results, folder: Path, content: dict) -> Iterator[Finding]:
     try:
-        arrays = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))]
-    except (OSError, ValueError, EOFError) as error:
+        arrays = [open_array(path) for path in sorted(folder.glob("*.npy"))]
+    except (OSError, ValueError) as error:
         yield Finding(ALTERED, folder, f"stored features are cut or unreadable ({error})")
         return
     for chunk, done in enumerate(content["done"]):

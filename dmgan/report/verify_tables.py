@@ -80,8 +80,11 @@ def _as_compared(folder: Path, metrics: Sequence[Path]) -> list[Path]:
     """
     if not (folder / "comparisons.csv").exists():
         return list(metrics)
-    with open(folder / "comparisons.csv", encoding="utf-8", newline="") as file:
-        titles = list(dict.fromkeys(row[which] for row in csv.DictReader(file) for which in ("first", "second")))
+    try:
+        with open(folder / "comparisons.csv", encoding="utf-8", newline="") as file:
+            titles = list(dict.fromkeys(row[which] for row in csv.DictReader(file) for which in ("first", "second")))
+    except (OSError, ValueError, KeyError, csv.Error):  # the comparison with the rendered table tells
+        return list(metrics)
     places = {title: place for place, title in enumerate(titles)}
     return sorted(metrics, key=lambda path: places.get(_title(path), len(places)))
 

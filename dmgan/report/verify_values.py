@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from dmgan.errors import UserError
 from dmgan.evaluation.metrics.table import facts_of
 from dmgan.evaluation.paired_comparison import PER_IMAGE, VALUE, beside
 from dmgan.evaluation.statistics.folds import t_half_width
+from dmgan.storage.npy import read_arrays
 
 _TOLERANCE = 1e-6  # relative: the interval is recomputed in another order of operations
 
@@ -23,9 +24,8 @@ def altered_values(path: Path, content: Mapping) -> Iterator[str]:
     if not file.exists():
         return
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except (OSError, ValueError, EOFError, BadZipFile):  # its hash in metrics.json names the damage
+        arrays = read_arrays(file, "evaluate again")
+    except UserError:  # its hash in metrics.json names the damage
         return
     for key, measure in content["metrics"].items():
         if measure is not None:

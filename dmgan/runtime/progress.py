@@ -5,10 +5,12 @@ import time
 
 from tqdm import tqdm
 
+from dmgan.errors import one_line
+
 
 def log(message: str) -> None:
-    """Print one line to standard error immediately, above any progress bar."""
-    tqdm.write(message, file=sys.stderr)
+    """Print one line to standard error immediately, above any progress bar; control characters are escaped."""
+    tqdm.write(one_line(message), file=sys.stderr)
     sys.stderr.flush()
 
 

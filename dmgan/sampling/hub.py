@@ -13,6 +13,7 @@ from dmgan.errors import UserError
 from dmgan.models.registry import find
 from dmgan.runtime.telemetry import disable_telemetry
 from dmgan.storage import files
+from dmgan.storage.reading import read_object
 from dmgan.storage.seals import FILES, SEAL, write_sealed_json
 from dmgan.text.damsm import HASHED
 
@@ -61,11 +62,8 @@ def self_contained_copy(run: Path, out: Path) -> None:
     UserError if the run is unfinished, or if its model retrieves: that needs the training images.
     """
     hint = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
-    written = files.read_json(run / "options.json", hint)
-    try:
-        name, encoders = written["model"], run / written["damsm_folder"]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{run / 'options.json'}: was not written by training (no entry {error}); {hint}") from error
+    written = read_object(run / "options.json", hint, {"model": str, "damsm_folder": str})
+    name, encoders = written["model"], run / written["damsm_folder"]
     if find(name).retrieves:
         raise UserError(f"{run}: {name} retrieves its training images, which are not published; publish another model")
     kept = {key: value for key, value in written.items() if key not in (*_OF_THIS_MACHINE, SEAL, FILES)}

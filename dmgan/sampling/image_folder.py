@@ -17,6 +17,7 @@ from dmgan.runtime.progress import log
 from dmgan.storage import files
 from dmgan.storage.npy import NpyWriter
 from dmgan.storage.png import PngWriters, is_whole_png, read_png
+from dmgan.storage.reading import read_object
 from dmgan.storage.seals import write_sealed_json
 
 MANIFEST, _INPUTS = "manifest.json", "unfinished.json"
@@ -29,7 +30,7 @@ _BATCHES_AHEAD = 3  # limit of batches that wait to be written; bounds the RAM i
 def was_sampled(folder: Path) -> bool:
     """Return whether `sample` wrote the folder."""
     path = Path(folder) / MANIFEST
-    return path.is_file() and "generator_sha256" in files.read_json(path, "sample the images again")
+    return path.is_file() and "generator_sha256" in read_object(path, "sample the images again", {})
 
 
 def sides_by_suffix(image_sizes: Sequence[int], all_stages: bool) -> dict[str, int]:
@@ -206,4 +207,4 @@ def _read_inputs(folder: Path) -> dict[str, object] | None:
     """Return the inputs of the images in an unfinished folder; None if `folder` is missing or finished."""
     if not (folder / _INPUTS).exists():
         return None
-    return files.read_json(folder / _INPUTS, "delete that folder to start again")
+    return read_object(folder / _INPUTS, "delete that folder to start again", {})

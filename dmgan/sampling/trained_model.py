@@ -24,11 +24,17 @@ from dmgan.options import (
 )
 from dmgan.runtime.randomness import generator
 from dmgan.sampling.hub import local_folder
-from dmgan.storage import files
-from dmgan.storage.weights import load_weights
+from dmgan.storage.reading import read_json, read_object
+from dmgan.storage.weights import build_network
 from dmgan.text.damsm import Damsm
 
 _OF_ENGINE = ("precision", "batch_norm")  # engine settings that change values by more than rounding
+_WRITTEN = {  # entries of options.json that are read, as in dmgan.storage.reading.read_object
+    "model": str, "damsm_folder": str, "architecture": dict, "training": dict, "seed": (int, None),
+    "inputs": {"damsm": dict, "features?": {"sha256": str}, "data?": object}, "variant?": dict, "gammas?": dict,
+    "selection?": (None, dict), "vgg16_weights?": (str, None), "data_folder?": str, "not_known?": [str],
+    "engine?": [dict], "imported?": bool,
+}  # fmt: skip
 _SEARCHED_AT_ONCE = 256  # captions
 
 
@@ -60,21 +66,20 @@ def load_run(folder: Path, device: torch.device, memory_cache: Path | None = Non
     """
     folder = local_folder(folder)
     hint = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
-    written = files.read_json(folder / "options.json", hint)
-    if isinstance(written, dict) and "switches" in written:
-        raise UserError(f"{folder / 'options.json'}: was written by an earlier version; import or train it again")
-    try:
-        name, damsm_folder = written["model"], folder / written["damsm_folder"]
-        architecture = from_dict(ArchitectureOptions, written["architecture"], str(folder / "options.json"))
-        training = from_dict(TrainingOptions, written["training"], str(folder / "options.json"))
-        recorded, variant = written["inputs"]["damsm"], dict(written.get("variant", {}))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'options.json'}: was not written by training (no entry {error}); {hint}") from error
+    path = folder / "options.json"
+    if isinstance(found := read_json(path, hint), dict) and "switches" in found:
+        raise UserError(f"{path}: was written by an earlier version; import or train it again")
+    written = read_object(path, hint, _WRITTEN)
+    name, damsm_folder = written["model"], folder / written["damsm_folder"]
+    architecture = from_dict(ArchitectureOptions, written["architecture"], str(path))
+    training = from_dict(TrainingOptions, written["training"], str(path))
+    recorded, variant = written["inputs"]["damsm"], written.get("variant", {})
     damsm = Damsm.read(damsm_folder).to(device)
     if damsm.sha256 != recorded:
         raise UserError(f"{damsm_folder}: the encoders changed after {folder} was trained with them; train it again")
-    model = build_model(name, architecture, damsm.options.embedding_dim, **variant)
-    load_weights(model, folder / "generator.safetensors", hint)
+    dim = damsm.options.embedding_dim
+    weights = folder / "generator.safetensors"
+    model = build_network(lambda: build_model(name, architecture, dim, **variant), weights, hint)
     model.to(device).eval().requires_grad_(False)
     if not find(name).retrieves and memory_cache is not None:
         raise UserError(f"--memory-cache {memory_cache}: {name} does not retrieve images; leave the option out")

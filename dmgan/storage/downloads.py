@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import http.client
-import json
 import os
 import re
 import time
@@ -16,6 +15,7 @@ from typing import NamedTuple
 from dmgan.errors import UserError
 from dmgan.runtime.progress import Progress, log
 from dmgan.storage import files
+from dmgan.storage.reading import read_object
 
 _ATTEMPTS = 5  # consecutive attempts that receive no new byte
 _BACKOFF = 1.0  # seconds before the second attempt; doubled before every further attempt
@@ -279,7 +279,7 @@ class _Download:
         if not asset.fits(sha256):
             return f"has SHA-256 {sha256}, not {asset.sha256}"
         if self.record.exists():
-            recorded = files.read_json(self.record, "delete it to accept the file").get("sha256")
+            recorded = read_object(self.record, "delete it to accept the file", {"sha256": str})["sha256"]
             if recorded != sha256:
                 return f"has SHA-256 {sha256}, not {recorded} as recorded in {self.record.name}"
         return ""
@@ -366,11 +366,7 @@ class _Download:
 
     def read_state(self) -> dict | None:
         """Return the stored response data of the server; None if missing, damaged or of another address."""
-        try:
-            state = json.loads(self.state.read_text(encoding="utf-8"))
-            return state if state["url"] == self.url and state["total"] is not None else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return read_part_state(self.state, self.url)
 
     def restart(self, part) -> int:
         """Empty the partial file and return its size, 0."""
@@ -393,6 +389,15 @@ class _Download:
         self.state.unlink(missing_ok=True)
         known = "as expected" if self.asset.sha256 else f"recorded in {self.record.name}"
         log(f"{self.path}: {size:,} bytes, SHA-256 {sha256} ({known})")
+
+
+def read_part_state(path: Path, url: str) -> dict | None:
+    """Return the response data of a partial download; None if missing, damaged or of another address than `url`."""
+    try:
+        state = read_object(path, "", {"url": str, "validator": str, "total": int})
+    except UserError:
+        return None
+    return state if state["url"] == url and state["validator"].isprintable() else None
 
 
 def _read(response) -> bytes:

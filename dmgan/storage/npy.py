@@ -1,16 +1,29 @@
-"""Writer of .npy files, row by row, without a memory map."""
+"""Files of arrays: a writer of .npy files, row by row, and a reader of .npz files of unknown origin."""
 
 import errno
 import io
 import math
 import os
+import tokenize
+import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
+from struct import error as StructError
+from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
 from dmgan.errors import UserError
+from dmgan.storage.reading import first_line, open_regular_file, read_regular_file
+
+_MAX_BYTES = 4 << 30  # of the arrays of a file
+# Exceptions of zipfile and NumPy for damaged archives and headers.
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, StructError, tokenize.TokenError, ValueError, TypeError, LookupError, EOFError,
+    SyntaxError, RuntimeError, MemoryError, ArithmeticError, RecursionError,
+)  # fmt: skip
 
 
 class NpyWriter:
@@ -70,3 +83,60 @@ def _reserve(descriptor: int, size: int) -> None:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
         os.ftruncate(descriptor, size)
+
+
+def read_arrays(path: Path, hint: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file; UserError that ends with `hint` if it is broken or holds Python objects.
+
+    The sizes that the archive and its headers state are checked before memory is reserved.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(read_regular_file(path, _MAX_BYTES))) as archive:
+            size = sum(each.file_size for each in archive.infolist())
+            if size > _MAX_BYTES:
+                raise ValueError(f"its arrays hold {size:,} bytes, more than {_MAX_BYTES:,}")
+            return {name.removesuffix(".npy"): _parse_array(archive.read(name)) for name in archive.namelist()}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {hint}") from error
+    except _DAMAGE as error:
+        raise UserError(f"{path}: is damaged ({first_line(error)}); {hint}") from error
+
+
+def read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, Fortran order and type that the .npy header at the file's position states.
+
+    ValueError if the header is malformed, or if the array holds Python objects.
+    """
+    try:
+        version = npy.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"version {version} of the format .npy")
+        shape, fortran, dtype = _HEADERS[version](file)
+    except _DAMAGE as error:
+        raise ValueError(first_line(error)) from error
+    if dtype.hasobject or any(side < 0 for side in shape):
+        raise ValueError(f"an array of {dtype}, shape {shape}")
+    return shape, fortran, dtype
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Return the array of an .npy file, mapped read-only; OSError or ValueError if the file is broken or cut."""
+    with open_regular_file(path) as file:
+        shape, _, dtype = read_header(file)
+        wanted, size = file.tell() + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
+    if size < wanted:
+        raise ValueError(f"{size:,} bytes, not {wanted:,}")
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _parse_array(data: bytes) -> np.ndarray:
+    """Return the array in the bytes of an .npy file."""
+    file = io.BytesIO(data)
+    shape, fortran, dtype = read_header(file)
+    count, start = math.prod(shape), file.tell()
+    if count * dtype.itemsize != len(data) - start:
+        raise ValueError(f"{len(data) - start:,} bytes for an array of {dtype}, shape {shape}")
+    return np.frombuffer(data, dtype, count, start).reshape(shape, order="F" if fortran else "C").copy(order="K")
+
+
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

@@ -5,7 +5,10 @@ import errno
 import json
 import os
 import stat
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import yaml
 
@@ -13,7 +16,8 @@ from dmgan.errors import UserError
 
 MAX_JSON_BYTES = 1 << 30  # about ten times COCO's captions_train2017.json
 MAX_TEXT_BYTES = 256 << 20  # of a list of captions
-MAX_YAML_BYTES = 1 << 20
+MAX_YAML_BYTES = 1 << 17  # about ten times the largest configuration; PyYAML reads a megabyte in ten seconds
+_MAX_YAML_DEPTH = 50  # a scanner of deeper flow collections takes quadratic time
 _MAX_YAML_VALUES = 100_000  # with every alias written out
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
@@ -24,22 +28,33 @@ _MARKS = (
 )
 
 
-def read_regular_file(path: Path, limit: int) -> bytes:
-    """Return the bytes of a regular file of at most `limit` bytes.
+def open_regular_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading bytes.
 
-    OSError, whose `strerror` states the reason, if the file cannot be read, is larger, or is a pipe or a device, which
-    may never end.
+    OSError, whose `strerror` states the reason, if the file cannot be read, or is a pipe or a device, which may never
+    end.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:  # a NUL byte, or half a surrogate pair
         raise OSError(errno.EINVAL, "its name cannot be a file name") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+    try:
+        if stat.S_ISDIR(mode := os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
-        if status.st_size > limit:
-            raise OSError(errno.EFBIG, f"it holds {status.st_size:,} bytes, more than {limit:,}")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular_file(path: Path, limit: int) -> bytes:
+    """Return the bytes of a regular file of at most `limit` bytes; OSError as in `open_regular_file`, or if larger."""
+    with open_regular_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"it holds {size:,} bytes, more than {limit:,}")
         return file.read(limit)
 
 
@@ -77,6 +92,66 @@ def read_json(path: Path, hint: str) -> object:
     return parse_json(read_text(path, hint, MAX_JSON_BYTES), str(path), hint)
 
 
+def read_object(path: Path, hint: str, entries: Mapping[str, object]) -> dict:
+    """Read a JSON object; UserError that ends with `hint` if it is broken or an entry is missing or of another type.
+
+    entries: name -> expected type: int, float (a finite number), str (text in UTF-8), bool, None, list, object (any
+    value), dict, a dictionary of such entries, a list [T] for a list of T, or a tuple of alternatives. An entry whose
+    name ends with "?" may be missing. Entries that are not named are not checked.
+    """
+    return check_entries(read_json(path, hint), dict(entries), path, hint)
+
+
+def check_entries(content: object, expected: object, path: Path, hint: str) -> object:
+    """Return the content of a JSON file if it has the expected type, as in `read_object`; UserError otherwise."""
+    if wrong := _mismatch(content, expected, ""):
+        raise UserError(f"{path}: is damaged ({wrong}); {hint}")
+    return content
+
+
+_WORDS = {
+    int: "a whole number", float: "a finite number", str: "text", bool: "true or false", None: "null", list: "a list",
+    dict: "an object",
+}  # fmt: skip
+
+
+def _mismatch(value: object, expected: object, place: str) -> str:
+    """Return how a JSON value differs from the expected type, for `read_object`; "" if it does not differ."""
+    if isinstance(expected, tuple):
+        found = [_mismatch(value, each, place) for each in expected]
+        return found[0] if all(found) else ""
+    if isinstance(expected, dict) and isinstance(value, dict):
+        for name, each in expected.items():
+            key = name.removesuffix("?")
+            inner = f"{place}.{key}" if place else key
+            if key not in value:
+                if key == name:
+                    return f"no entry {inner}"
+            elif wrong := _mismatch(value[key], each, inner):
+                return wrong
+        return ""
+    if isinstance(expected, list) and isinstance(value, list):
+        wrong = (_mismatch(each, expected[0], f"{place}[{number}]") for number, each in enumerate(value))
+        return next(filter(None, wrong), "")
+    kind = type(expected) if isinstance(expected, (dict, list)) else expected
+    if kind is object or _has_type(value, kind):
+        return ""
+    return f"{place or 'its content'} is not {_WORDS[kind]}"
+
+
+def _has_type(value: object, kind: type | None) -> bool:
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    if kind is str:
+        return isinstance(value, str) and not any("\ud800" <= each <= "\udfff" for each in value)
+    return value is None if kind is None else type(value) is kind
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or the name of its type if it has none."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
 def read_yaml(path: Path, hint: str) -> object:
     """Read YAML from `path`; UserError that ends with `hint` if the file is missing, broken, or repeats a key.
 
@@ -84,7 +159,7 @@ def read_yaml(path: Path, hint: str) -> object:
     """
     text = read_text(path, hint, MAX_YAML_BYTES)
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -96,6 +171,21 @@ def read_yaml(path: Path, hint: str) -> object:
         raise UserError(f"{path}: {error}; {hint}") from error
     except RecursionError as error:
         raise UserError(f"{path}: its YAML is nested too deep; {hint}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Loader of plain values that refuses deep nesting before it is read."""
+
+    depth = 0
+
+    def compose_node(self, parent, index):
+        if self.depth >= _MAX_YAML_DEPTH:
+            raise RecursionError
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 def _count_values(node: yaml.Node, counts: dict[int, int | None]) -> int:

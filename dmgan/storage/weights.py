@@ -1,9 +1,12 @@
 """Safe reading and strict loading of weights, as safetensors and as torch's state dicts."""
 
 import hashlib
+import os
 import re
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 
 from dmgan.errors import UserError
 from dmgan.storage.files import write_bytes
+from dmgan.storage.reading import first_line, open_regular_file
 
 _HASH = "dmgan.sha256"  # key of the metadata
 
@@ -51,6 +55,29 @@ def _sha256(state: Mapping[str, Tensor]) -> str:
     return hashlib.sha256(save(dict(state))).hexdigest()
 
 
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def build_network(build: Callable[[], Network], path: Path, hint: str) -> Network:
+    """Return the network that `build` makes, with the weights of the safetensors file `path`.
+
+    UserError that ends with `hint` if the file belongs to another network; see `check_weights`. The network is planned
+    without memory first, so that wrong sizes in a file of options cannot fill the RAM.
+    """
+    state = check_weights(path, hint)
+    try:
+        with torch.device("meta"):
+            planned = build()
+    except (RuntimeError, ValueError, ArithmeticError, TypeError) as error:
+        raise UserError(
+            f"{path}: its network cannot be built with these options ({first_line(error)}); {hint}"
+        ) from error
+    _check_entries(planned, state, str(path), hint)
+    network = build()
+    network.load_state_dict(state)
+    return network
+
+
 def load_weights(network: nn.Module, path: Path, hint: str) -> None:
     """Load the safetensors file `path` into `network`.
 
@@ -68,11 +95,12 @@ def check_weights(path: Path, hint: str) -> dict[str, Tensor]:
     if not Path(path).exists():
         raise UserError(f"{path}: does not exist; {hint}")
     try:
+        open_regular_file(path).close()
         with safe_open(path, "pt") as file:
             recorded = (file.metadata() or {}).get(_HASH)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: is not a readable safetensors file ({error}); {hint}") from error
+        raise UserError(f"{path}: is not a readable safetensors file ({first_line(error)}); {hint}") from error
     if recorded is not None and recorded != _sha256(state):
         raise UserError(f"{path}: its values changed after they were written; {hint}")
     if bad := non_finite(state):
@@ -82,6 +110,12 @@ def check_weights(path: Path, hint: str) -> dict[str, Tensor]:
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, hint: str) -> None:
     """Load a state dict; UserError that names `source` if names or shapes differ from those of `network`."""
+    _check_entries(network, state, source, hint)
+    network.load_state_dict(state)
+
+
+def _check_entries(network: nn.Module, state: Mapping[str, Tensor], source: str, hint: str) -> None:
+    """Raise UserError that names `source` if names or shapes of a state dict differ from those of `network`."""
     wanted = network.state_dict()
     missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     shapes = [name for name in wanted.keys() & state.keys() if wanted[name].shape != state[name].shape]
@@ -91,7 +125,6 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, hin
             f"({len(missing)} entries missing, {len(unexpected)} unexpected, {len(shapes)} of another shape, "
             f"such as {(missing + unexpected + sorted(shapes))[0]}); {hint}"
         )
-    network.load_state_dict(state)
 
 
 def read_state_dict(path: Path, hint: str = "fetch the released file again") -> dict[str, Tensor]:
@@ -102,15 +135,16 @@ def read_state_dict(path: Path, hint: str = "fetch the released file again") -> 
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-        size = path.stat().st_size
+        with open_regular_file(path) as file:
+            head, size = file.read(512), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); {hint}") from error
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise UserError(f"{path}: is a web page, such as a download's confirmation, not a file of weights; {hint}")
     if not head:
         raise UserError(f"{path}: is empty; {hint}")
+    if compressed := compressed_member(path):
+        raise UserError(f"{path}: is refused: {compressed} is compressed, which torch.save never does; {hint}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many types of exception for other files
@@ -126,6 +160,16 @@ def read_state_dict(path: Path, hint: str = "fetch the released file again") -> 
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return dict(state)
+
+
+def compressed_member(path: Path) -> str | None:
+    """Return the name of a compressed member of an archive of torch.save, whose members fill more RAM than disk."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            compressed = [each.filename for each in archive.infolist() if each.compress_type != zipfile.ZIP_STORED]
+    except (zipfile.BadZipFile, OSError, ValueError, LookupError, NotImplementedError, RuntimeError):
+        return None  # torch.load reads older formats, and refuses all others
+    return next(iter(compressed), None)
 
 
 def _check_tensor(path: Path, key: str, value: object, size: int, hint: str) -> None:

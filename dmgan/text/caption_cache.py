@@ -12,7 +12,7 @@ from dmgan.runtime.device import to_device
 from dmgan.runtime.distributed import DistributedContext
 from dmgan.runtime.progress import log
 from dmgan.storage import files
-from dmgan.storage.npy import NpyWriter
+from dmgan.storage.npy import NpyWriter, open_array
 from dmgan.text.damsm import Damsm, EncodedCaptions
 from dmgan.text.encoders import padding_mask
 
@@ -42,8 +42,8 @@ class CachedCaptions:
                 if not self._is_whole():
                     self._write(dataset, max_words)
         distributed.barrier()
-        self._words = np.load(self.folder / "words.npy", mmap_mode="r")  # (tokens of all captions, E)
-        self._sentences = np.load(self.folder / "sentences.npy", mmap_mode="r")  # (captions, E)
+        self._words = open_array(self.folder / "words.npy")  # (tokens of all captions, E)
+        self._sentences = open_array(self.folder / "sentences.npy")  # (captions, E)
         tokens = np.load(self.folder / "tokens.npy")
         self._starts = np.load(self.folder / "starts.npy")
         spans = zip(self._starts[:-1], self._starts[1:], strict=True)
@@ -53,10 +53,9 @@ class CachedCaptions:
         """Return whether all files of the cache exist and have the lengths that their headers state."""
         try:
             words, sentences, tokens, starts = (
-                np.load(self.folder / name, mmap_mode="r")
-                for name in ("words.npy", "sentences.npy", "tokens.npy", "starts.npy")
+                open_array(self.folder / name) for name in ("words.npy", "sentences.npy", "tokens.npy", "starts.npy")
             )
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError) as error:
             if self.folder.exists():
                 log(f"{self.folder}: is damaged ({error}); encoding the captions again")
             return False

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from dmgan.errors import UserError
 from dmgan.options import CaptionerOptions, from_dict
 from dmgan.storage import files
-from dmgan.storage.weights import load_weights
+from dmgan.storage.reading import read_object
+from dmgan.storage.weights import build_network
 from dmgan.text.damsm import Damsm
 
 WEIGHTS = "captioner.safetensors"
@@ -53,12 +54,12 @@ class TrainedCaptioner(NamedTuple):
         """Read the folder that `train_captioner` wrote; UserError if the captioner was trained with other encoders."""
         folder = Path(folder)
         hint = f"train it: python -m dmgan captioner --data FOLDER --damsm FOLDER --out {folder}"
-        written = files.read_json(folder / "options.json", hint)
+        written = read_object(folder / "options.json", hint, {"options": dict, "inputs": {"damsm": dict}})
         options = from_dict(CaptionerOptions, written["options"], str(folder / "options.json"))
         if written["inputs"]["damsm"] != damsm.sha256:
             raise UserError(f"{folder}: was trained with other encoders than the generator; {hint}")
-        network = Captioner(len(damsm.vocabulary), damsm.options.embedding_dim, options)
-        load_weights(network, folder / WEIGHTS, hint)
+        words, dim = len(damsm.vocabulary), damsm.options.embedding_dim
+        network = build_network(lambda: Captioner(words, dim, options), folder / WEIGHTS, hint)
         network.to(device).eval().requires_grad_(False)
         network.lstm.train()  # cuDNN's LSTM has a backward pass only in training mode; the LSTM has no dropout
         return cls(network, files.file_sha256(folder / WEIGHTS))

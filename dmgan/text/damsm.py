@@ -15,7 +15,8 @@ from dmgan.errors import UserError
 from dmgan.options import DamsmOptions, from_dict
 from dmgan.runtime.device import to_device
 from dmgan.storage import files
-from dmgan.storage.weights import load_weights
+from dmgan.storage.reading import read_object
+from dmgan.storage.weights import build_network
 from dmgan.text.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
 from dmgan.text.resizing import resized
 
@@ -59,13 +60,17 @@ class Damsm(NamedTuple):
         """Read the folder that `pretrain` wrote; the returned encoders are frozen and in evaluation mode."""
         folder = Path(folder)
         hint = "pretrain the encoders: python -m dmgan pretrain --data FOLDER --out " + str(folder)
-        written = files.read_json(folder / "options.json", hint)
+        written = read_object(folder / "options.json", hint, {"options": dict, "imported?": bool})
         options = from_dict(DamsmOptions, written["options"], str(folder / "options.json"))
         vocabulary = Vocabulary.read(folder / VOCABULARY)
-        text_encoder = TextEncoder(len(vocabulary), options.embedding_dim, options.dropout)
-        image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
-        load_weights(text_encoder, folder / TEXT_ENCODER, hint)
-        load_weights(image_encoder, folder / IMAGE_ENCODER, hint)
+        text_encoder = build_network(
+            lambda: TextEncoder(len(vocabulary), options.embedding_dim, options.dropout), folder / TEXT_ENCODER, hint
+        )
+        image_encoder = build_network(
+            lambda: build_image_encoder(options.image_encoder, options.embedding_dim, options.width),
+            folder / IMAGE_ENCODER,
+            hint,
+        )
         for encoder in (text_encoder, image_encoder):
             encoder.eval().requires_grad_(False)
         sha256 = {name: files.file_sha256(folder / name) for name in HASHED}

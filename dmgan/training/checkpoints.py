@@ -17,11 +17,13 @@ import torch
 from dmgan.errors import UserError
 from dmgan.runtime.progress import log
 from dmgan.storage import files
-from dmgan.storage.weights import non_finite, shortened
+from dmgan.storage.reading import check_entries, first_line, open_regular_file
+from dmgan.storage.weights import compressed_member, non_finite, shortened
 
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
 KEPT = 2  # checkpoints of a run on the disk
 _MARK = b"\nsha256:"
+_ENTRIES = {"kind": str, "fingerprint": str, "step": int, "history?": [dict], "state": dict}
 _TRAILER = len(_MARK) + 64  # bytes at the end of the file
 
 
@@ -187,19 +189,27 @@ def _read(path: Path, mmap: bool = False) -> dict | None:
     mmap=True loads no tensors and does not check their bytes. A checkpoint without a hash is of an earlier version.
     """
     try:
-        size = path.stat().st_size
+        with open_regular_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _Damaged(f"{path}: cannot be read ({error.strerror})") from error
     if not size:
         raise _Damaged(f"{path}: is empty")
+    if compressed := compressed_member(path):
+        raise _Damaged(f"{path}: is refused: {compressed} is compressed, which torch.save never does")
     if not mmap and not has_its_hash(path):
         raise _Damaged(f"{path}: its bytes changed after it was written")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        _ = saved["kind"], saved["fingerprint"], int(saved["step"])
     except Exception as error:  # torch.load raises many exception types
-        raise _Damaged(f"{path}: is not a readable checkpoint, such as one that was cut ({error})") from error
-    return saved
+        reason = first_line(error)
+        raise _Damaged(f"{path}: is not a readable checkpoint, such as one that was cut ({reason})") from error
+    try:
+        return check_entries(saved, _ENTRIES, path, "restore it")
+    except UserError as error:
+        raise _Damaged(str(error)) from error
 
 
 def has_its_hash(path: Path) -> bool:

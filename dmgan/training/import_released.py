@@ -19,6 +19,7 @@ from dmgan.runtime.cost import Cost
 from dmgan.runtime.progress import log
 from dmgan.runtime.provenance import provenance
 from dmgan.storage import files
+from dmgan.storage.reading import read_object
 from dmgan.storage.seals import write_sealed_json
 from dmgan.storage.weights import load_state, read_state_dict, save_weights
 from dmgan.text.damsm import HASHED, IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY
@@ -116,7 +117,7 @@ def import_released(
 def _refuse_training(folder: Path) -> None:
     """Raise UserError if the folder holds a training run, whose files have the same names as imported files."""
     options = folder / "options.json"
-    if options.exists() and '"imported": true' not in options.read_text(encoding="utf-8", errors="replace"):
+    if options.exists() and read_object(options, "give a new or empty folder", {}).get("imported") is not True:
         raise UserError(f"{folder}: holds a training run; give a new or empty folder")
 
 

@@ -14,6 +14,7 @@ from dmgan.errors import UserError
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.runtime.progress import Progress, log
 from dmgan.storage import files
+from dmgan.storage.reading import read_object
 from dmgan.storage.weights import non_finite, shortened
 from dmgan.training.checkpoints import Checkpoint
 from dmgan.training.mlflow_run import MlflowRun
@@ -124,5 +125,5 @@ def _read_losses(steps: list[dict[str, Tensor]], distributed: DistributedContext
 
 def _clear_failure(path: Path, done: int) -> None:
     """Delete failure.json if its step is among the first `done` steps, which the run has finished."""
-    if path.exists() and files.read_json(path, "delete it")["step"] <= done:
+    if path.exists() and read_object(path, "delete it", {"step": int})["step"] <= done:
         path.unlink()

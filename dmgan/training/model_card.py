@@ -16,6 +16,7 @@ from dmgan.models.registry import Entry, find
 from dmgan.runtime.bibliography import LIBRARIES, SOFTWARE, bibtex
 from dmgan.runtime.bibliography import find as find_references
 from dmgan.storage import files
+from dmgan.storage.reading import read_object
 from dmgan.training.run_folder import OPTIONS, WEIGHTS
 
 CARD = "README.md"
@@ -90,7 +91,7 @@ def model_card(run: Path, repository: str | None = None) -> str:
     """
     run = Path(run)
     hint = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
-    written = files.read_json(run / OPTIONS, hint)
+    written = read_object(run / OPTIONS, hint, {})
     try:
         return _text(run, written, repository)
     except (KeyError, TypeError, AttributeError) as error:

@@ -269,7 +269,7 @@ def spoilt(data, folder, name, change):
     ("name", "change", "message"),
     [
         ("dataset.json", "0", "was prepared by another version"),
-        ("dataset.json", '{"format": 1}', "dataset.json: is damaged .it has no source."),
+        ("dataset.json", '{"format": 1}', "dataset.json: is damaged .no entry source."),
         ("vocabulary.json", '["<end>", []]', "vocabulary.json: a vocabulary must be a list of words"),
         ("vocabulary.json", '["<end>"]', "a token is no word of vocabulary.json"),
         ("index.npz", lambda arrays: arrays.update(shapes=arrays["shapes"].ravel()), "not heights and widths"),
@@ -289,7 +289,7 @@ def test_damaged_files_are_one_error(name, change, message, data, tmp_path):
 def test_an_empty_index_is_one_error(data, tmp_path):
     shutil.copytree(data, tmp_path / "set")
     (tmp_path / "set" / "index.npz").write_bytes(b"")
-    with pytest.raises(UserError, match="set: is damaged"):
+    with pytest.raises(UserError, match="index.npz: is damaged"):
         PreparedDataset(tmp_path / "set")
 
 

@@ -129,5 +129,5 @@ def test_images_that_do_not_pair_are_refused(write):
     with pytest.raises(UserError, match="per_image.npz: has no folds of whole test images; evaluate both"):
         read_per_image(first)
     path.write_bytes(b"cut short")
-    with pytest.raises(UserError, match="per_image.npz: cannot be read"):
+    with pytest.raises(UserError, match="per_image.npz: is damaged"):
         read_per_image(first)

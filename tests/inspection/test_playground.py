@@ -126,7 +126,7 @@ def test_a_run_without_its_text_encoder_is_a_message_while_typing(tmp_path):
     (tmp_path / "options.json").write_text('{"model": "dmgan"}')
     (found,) = find_runs([tmp_path])
     html = Playground([found], ComparedWith(), CPU, seconds=300).unknown_words("a red bird", [found.label])
-    assert 'role="alert"' in html and "options.json: has no entry damsm_folder; train it again" in html
+    assert 'role="alert"' in html and "options.json: is damaged (no entry damsm_folder); train it again" in html
 
 
 def test_examples_are_test_captions(playground, dataset):

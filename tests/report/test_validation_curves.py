@@ -59,5 +59,5 @@ def test_curves_are_read_from_run_folders(tmp_path):
 
 
 def test_a_run_that_was_not_measured_is_refused(run_folder):
-    with pytest.raises(UserError, match="validation.csv: is not a table .*; train it with --evaluate-every, or leave"):
+    with pytest.raises(UserError, match="validation.csv: cannot be read .*; train it with --evaluate-every, or leave"):
         read_curves(run_folder)

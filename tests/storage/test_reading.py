@@ -7,7 +7,15 @@ import pytest
 
 from dmgan.errors import UserError
 from dmgan.storage.plain_pickle import load_plain_pickle
-from dmgan.storage.reading import decode_text, parse_json, read_json, read_regular_file, read_text, read_yaml
+from dmgan.storage.reading import (
+    decode_text,
+    parse_json,
+    read_json,
+    read_object,
+    read_regular_file,
+    read_text,
+    read_yaml,
+)
 
 
 def test_only_regular_files_of_a_bounded_size_are_read(tmp_path):
@@ -74,7 +82,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: {<<: {b: 1}, b: 2, b: 3}\n", "line 1: the key b occurs more than once"),
         ("a: [\n", "is not YAML"), ("a: !!python/object:os.system {}\n", "is not YAML"),
         ("[" * 10_000, "its YAML is nested too deep"), ("a: 1\n---\nb: 2\n", "is not YAML"),
-        ("a: \x1b\n", "is not YAML"),
+        ("a: \x1b\n", "is not YAML"), ("[" * 3000 + "]" * 3000, "its YAML is nested too deep"),  # took seconds
     ],
 )  # fmt: skip
 def test_yaml_that_misleads_is_refused(text, reason, tmp_path):
@@ -89,3 +97,37 @@ def test_presets_of_yaml_are_merged(tmp_path):
     assert read["d"] == {"b": 1, "c": 3} and read["e"] == {"b": 1, "c": 2, "f": 4}
     (tmp_path / "a.yaml").write_text("# nothing\n")
     assert read_yaml(tmp_path / "a.yaml", "") is None
+
+
+ENTRIES = {"step": int, "lr": float, "name": str, "of": {"a": [int], "b?": bool}, "seed": (int, None)}
+WHOLE = {"step": 1, "lr": 1, "name": "x", "of": {"a": [1, 2]}, "seed": None, "other": [{}]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({}, ""), ({"of": {"a": [], "b": True}}, ""), ({"step": 1.0}, "step is not a whole number"),
+        ({"step": True}, "step is not a whole number"), ({"lr": float("nan")}, "lr is not a finite number"),
+        ({"lr": 10**400}, "lr is not a finite number"), ({"name": "\ud800"}, "name is not text"),
+        ({"of": []}, "of is not an object"), ({"of": {}}, "no entry of.a"),
+        ({"of": {"a": [1, "x"]}}, r"of.a\[1\] is not a whole number"), ({"seed": "x"}, "seed is not a whole number"),
+        ({"of": {"a": [1], "b": None}}, "of.b is not true or false"),
+    ],
+)  # fmt: skip
+def test_an_entry_that_is_missing_or_of_another_type_is_named(changed, reason, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(WHOLE | changed))
+    if not reason:
+        assert read_object(path, "fix it", ENTRIES) == WHOLE | changed
+        return
+    with pytest.raises(UserError, match=f"a.json: is damaged .{reason}.; fix it"):
+        read_object(path, "fix it", ENTRIES)
+    path.write_text("[]")
+    with pytest.raises(UserError, match="a.json: is damaged .its content is not an object.; fix it"):
+        read_object(path, "fix it", ENTRIES)
+
+
+def test_a_message_is_one_printable_line():
+    assert (
+        str(UserError("a\nb\x1b[31m\ud800.json: é 鳥 is\u2028wrong")) == r"a\nb\x1b[31m\ud800.json: é 鳥 is\u2028wrong"
+    )

@@ -30,17 +30,17 @@ def test_a_training_on_several_gpus_is_started_by_torchrun(tmp_path):
 def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     project = copy_of_project(tmp_path / "project")
     config = read_config("paper.yaml")
-    config["datasets"]["cub"] |= {"root": "my birds", "reference_npz": {"torchvision-released": "bird val.npz"}}
+    config["datasets"]["cub"] |= {"root": "-rf birds", "reference_npz": {"torchvision-released": "bird val.npz"}}
     config["classifier"]["classes"] = "test"
     give_weights(project)
     (project / "bird val.npz").touch()
-    (project / "my birds").mkdir()
-    (project / "my birds" / "images.txt").write_text("")
+    (project / "-rf birds").mkdir()
+    (project / "-rf birds" / "images.txt").write_text("")
     path = write_config(tmp_path / "config.yaml", config)
     dry = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", path, folder=project)
     assert dry.returncode == 0, dry.stderr
-    assert "--source cub --root 'my birds' --metadata data/birds --image-size 256" in dry.stdout
-    assert "input: my birds/images.txt" in dry.stdout
+    assert "--source cub --root='-rf birds' --metadata data/birds --image-size 256" in dry.stdout
+    assert "input: -rf birds/images.txt" in dry.stdout
     epochs = re.findall(r"dmgan pretrain --data results/data/(\w+) .*--epochs (\d+)", dry.stdout)
     assert sorted(epochs) == [("coco", "101")] * 2 + [("cub", "201")] * 2  # those of the held-out DAMSM too
     given = re.findall(

@@ -297,7 +297,7 @@ def test_bad_input_of_the_plan_is_named(tmp_path):
     (tmp_path / "rootless.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError, match="datasets.cub: has no root; add it"):
         read_configuration(tmp_path / "rootless.yaml")
-    with pytest.raises(UserError, match="rates.csv: is not a table of rates .*; make it: python -m benchmarks.rates"):
+    with pytest.raises(UserError, match="rates.csv: cannot be read .*; make it: python -m benchmarks.rates"):
         read_rates(tmp_path / "rates.csv")
     with pytest.raises(UserError, match="is not a table of rates"):
         read_rates(write_rates(tmp_path / "rates.csv", ("a card", "train")))

@@ -206,3 +206,45 @@ def test_training_options_that_contradict_each_other_are_refused():
     config["hyperparameters"]["smoke"]["dmgan"]["select"] = "best"
     with pytest.raises(UserError, match="^hyperparameters.smoke.dmgan.select best: needs evaluate_every above 0$"):
         complete_configuration(config)
+
+
+def _seed_with_a_point(config):
+    config["seeds"] = [1000.0]
+    return "seeds.0: 1000.0 is not of type 'integer'"
+
+
+def _seed_beyond_the_generators(config):
+    config["seeds"] = [2**31]
+    return "seeds.0: 2147483648 is greater than the maximum of 2147483647"
+
+
+def _rate_that_is_infinite(config):
+    config["hyperparameters"]["smoke"]["dmgan"]["generator_lr"] = float("inf")
+    return "hyperparameters.smoke.dmgan.generator_lr: inf is not of type 'number'"
+
+
+def _width_of_no_machine(config):
+    config["hyperparameters"]["smoke"]["dmgan"]["generator_width"] = 10**9
+    return "hyperparameters.smoke.dmgan.generator_width: 1000000000 is greater than the maximum of 16384"
+
+
+def _key_that_is_a_number(config):
+    config["datasets"][2014] = config["datasets"]["smoke"]
+    return "datasets: the key 2014 is not text; write it in quotes"
+
+
+def _imported_name_with_a_line_end(config):
+    config["imported"] = {"dmgan\n": {}}
+    return r"imported: 'dmgan\n' does not match"
+
+
+@pytest.mark.parametrize("change", [
+    _seed_with_a_point, _seed_beyond_the_generators, _rate_that_is_infinite, _width_of_no_machine,
+    _key_that_is_a_number, _imported_name_with_a_line_end,
+])  # fmt: skip
+def test_values_that_yaml_reads_otherwise_than_they_look_are_refused(change):
+    config = read_config("smoke.yaml")
+    reason = change(config)
+    with pytest.raises(UserError) as raised:
+        complete_configuration(config)
+    assert str(raised.value).startswith(reason), raised.value

@@ -84,7 +84,8 @@ def flags(options):
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")
         else:
-            words.append(f"--{name} {shlex.quote(str(value))}")
+            joint = "=" if str(value).startswith("-") else " "  # argparse takes -rf for a flag
+            words.append(f"--{name}{joint}{shlex.quote(str(value))}")
     return " ".join(words)
 
 

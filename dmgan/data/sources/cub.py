@@ -191,6 +191,8 @@ def _compare_classes(path: Path, names: list[str], class_of: dict[str, int | Non
         return []
     ids = load_plain_pickle(path, f"delete it (image_class_labels.txt has the same content), or {_HINT_METADATA}")
     inputs[f"{path.parent.name}/{path.name}"] = size_and_sha256(path)
+    if type(ids) in (list, tuple) and any(type(each) not in (int, str) for each in ids):
+        raise UserError(f"{path}: is not a list of class numbers; {_HINT_METADATA}")
     if type(ids) not in (list, tuple) or len(ids) != len(names):
         detail = f"{path.parent.name}: {len(ids) if type(ids) in (list, tuple) else 'no list'}, {len(names)} names"
         return [Decision(None, "class_info.pickle of another length", "classes of image_class_labels.txt", detail)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dmgan.data.letters import LETTERS
 from dmgan.errors import UserError
+from dmgan.options import broken_bound, with_maximum
 
 if TYPE_CHECKING:
     from dmgan.data.sources.example import Drawn
@@ -29,6 +30,10 @@ class Flag:
     bounds: dict[str, object] = field(default_factory=dict)  # keywords of JSON schema, such as {"minimum": 1}
     required: bool = False
     is_input: bool = False  # a path that the prepared data set must not replace
+
+    def __post_init__(self):
+        if self.type in (int, float):
+            object.__setattr__(self, "bounds", with_maximum(self.bounds, self.type))
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def citations_of(published_set: str) -> tuple[str, ...]:
 
 
 def check_flags(source: Source, given: Mapping[str, object]) -> None:
-    """Raise UserError if `given` (flag -> value or None) has an unread flag or lacks a required flag."""
+    """Raise UserError if `given` (flag -> value or None) has an unread flag or a number out of bounds, or lacks one."""
     for name, value in given.items():
         if value is not None and name not in source.flags:
             flag = name.replace("_", "-")
@@ -143,3 +148,6 @@ def check_flags(source: Source, given: Mapping[str, object]) -> None:
     for name, flag in source.flags.items():
         if flag.required and given.get(name) is None:
             raise UserError(f"--source {source.name}: needs --{name.replace('_', '-')}, {flag.help}")
+        value = given.get(name)
+        if type(value) in (int, float) and (rule := broken_bound(value, flag.bounds)):
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be {rule}")

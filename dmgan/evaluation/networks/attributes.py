@@ -19,7 +19,10 @@ from dmgan.evaluation.networks.base import CODEC, FeatureExtractor, resized, sig
 from dmgan.evaluation.networks.classifier import WEIGHTS, ImageClassifier, Labels
 from dmgan.options import ClassifierOptions, from_dict
 from dmgan.storage import files
-from dmgan.storage.weights import load_weights
+from dmgan.storage.reading import read_object
+from dmgan.storage.weights import build_network
+
+_WRITTEN = {"options": dict, "attributes": dict, "majority": [int], "test_accuracy_of_named": float}  # options.json
 
 
 class TrainedAttributes(NamedTuple):
@@ -36,12 +39,15 @@ class TrainedAttributes(NamedTuple):
         """Read the folder that `train_attributes` wrote."""
         folder = Path(folder)
         hint = f"train it: python -m dmgan attributes --data FOLDER --out {folder}"
-        written = files.read_json(folder / "options.json", hint)
+        written = read_object(folder / "options.json", hint, _WRITTEN)
         options = from_dict(ClassifierOptions, written["options"], str(folder / "options.json"))
         if written.get("attributes") != {name: list(values) for name, values in SPECIES_ATTRIBUTES.items()}:
             raise UserError(f"{folder / 'options.json'}: is of a classifier of other attributes; {hint}")
-        network = ImageClassifier(options.width, options.features, sum(SIZES), PLACES)
-        load_weights(network, folder / WEIGHTS, hint)
+        if len(written["majority"]) != len(SIZES):
+            raise UserError(f"{folder / 'options.json'}: is damaged (majority names no value of an attribute); {hint}")
+        network = build_network(
+            lambda: ImageClassifier(options.width, options.features, sum(SIZES), PLACES), folder / WEIGHTS, hint
+        )
         network.to(device).eval().requires_grad_(False)
         protocol = {
             "feature_network": "attribute-classifier",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmgan.errors import UserError
+from dmgan.storage.npy import read_arrays
 from dmgan.storage.weights import shortened
 
 CLASSES = 50  # of the test split
@@ -144,11 +145,7 @@ def read_variables(checkpoint: Path) -> dict[str, np.ndarray]:
     Raise UserError if the file cannot be read, or if it is a checkpoint and TensorFlow is not installed.
     """
     if checkpoint.suffix == ".npz":
-        try:
-            with np.load(checkpoint, allow_pickle=False) as stored:
-                return dict(stored)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{checkpoint}: cannot be read ({error}); give the variables of the checkpoint") from error
+        return read_arrays(checkpoint, "give the variables of the checkpoint")
     try:
         from tensorflow.train import load_checkpoint
     except ImportError as error:

@@ -15,9 +15,11 @@ from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
 from dmgan.options import ClassifierOptions, from_dict
 from dmgan.storage import files
-from dmgan.storage.weights import load_weights
+from dmgan.storage.reading import read_object
+from dmgan.storage.weights import build_network
 
 WEIGHTS = "classifier.safetensors"
+_WRITTEN = {"options": dict, "classes": int, "validation_accuracy": float, "split?": str}  # into options.json
 
 
 class ImageClassifier(nn.Module):
@@ -59,10 +61,11 @@ class TrainedClassifier(NamedTuple):
         """Read the folder that `train_classifier` wrote."""
         folder = Path(folder)
         hint = f"train it: python -m dmgan classifier --data FOLDER --out {folder}"
-        written = files.read_json(folder / "options.json", hint)
+        written = read_object(folder / "options.json", hint, _WRITTEN)
         options = from_dict(ClassifierOptions, written["options"], str(folder / "options.json"))
-        network = ImageClassifier(options.width, options.features, written["classes"])
-        load_weights(network, folder / WEIGHTS, hint)
+        network = build_network(
+            lambda: ImageClassifier(options.width, options.features, written["classes"]), folder / WEIGHTS, hint
+        )
         network.to(device).eval().requires_grad_(False)
         split = written.get("split", "train")  # classifiers of earlier versions do not state it
         return cls(network, options, files.file_sha256(folder / WEIGHTS), written["validation_accuracy"], split)

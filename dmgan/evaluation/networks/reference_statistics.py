@@ -8,6 +8,7 @@ import numpy as np
 from dmgan.errors import UserError
 from dmgan.evaluation.networks.base import FeatureExtractor
 from dmgan.storage import files
+from dmgan.storage.npy import read_arrays
 
 _ARRAYS = ("mu", "sigma")
 _HINT = "give FID statistics with the arrays mu (D,) and sigma (D, D), such as DM-GAN's bird_val.npz"
@@ -26,10 +27,10 @@ class ReferenceStatistics(NamedTuple):
     def read(cls, path: Path, extractor: FeatureExtractor) -> "ReferenceStatistics":
         """Read an .npz file; raise UserError if it does not hold statistics of the extractor's features."""
         path = Path(path)
+        stored = read_arrays(path, _HINT)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: np.asarray(stored[name], dtype=np.float64) for name in _ARRAYS if name in stored.files}
-        except (OSError, ValueError, AttributeError) as error:  # AttributeError: a plain .npy file
+            arrays = {name: np.asarray(stored[name], dtype=np.float64) for name in _ARRAYS if name in stored}
+        except (ValueError, TypeError) as error:  # arrays of text or dates
             raise UserError(f"{path}: cannot be read ({error}); {_HINT}") from error
         if missing := [name for name in _ARRAYS if name not in arrays]:
             raise UserError(f"{path}: has no array {missing[0]}; {_HINT}")

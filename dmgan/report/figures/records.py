@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dmgan.errors import UserError
 from dmgan.models.registry import find
 from dmgan.report.results import Evaluation, read_measured
-from dmgan.storage import files
+from dmgan.storage.reading import read_object
 from dmgan.training.run_folder import HISTORY, OPTIONS
 
 _HINT = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
@@ -69,7 +69,7 @@ def read_records(runs: Sequence[Path], metrics: Sequence[Path] = (), benchmarks:
 
 
 def _read_run(folder: Path) -> Run:
-    options = files.read_json(folder / OPTIONS, _HINT)
+    options = read_object(folder / OPTIONS, _HINT, {"model": str, "seed": (int, None)})
     try:
         find(options["model"])
         with open(folder / HISTORY, newline="", encoding="utf-8") as file:
@@ -77,7 +77,7 @@ def _read_run(folder: Path) -> Run:
         history = {name: [float(row[name]) for row in rows] for name in rows[0]}
         history["step"]  # every history has it
         return Run(folder, options["model"], options["seed"], options, history)
-    except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
+    except (OSError, KeyError, ValueError, TypeError, IndexError, csv.Error) as error:
         raise UserError(f"{folder}: has no history of a training ({error}); {_HINT}") from error
 
 
@@ -88,5 +88,5 @@ def _read_seconds(path: Path) -> float | None:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return float(next(csv.DictReader(file, delimiter="\t"))["s"])
-    except (OSError, StopIteration, KeyError, ValueError, TypeError) as error:
+    except (OSError, StopIteration, KeyError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path}: is not a benchmark of Snakemake ({error}); leave --benchmarks out") from error

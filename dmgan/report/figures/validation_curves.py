@@ -1,8 +1,11 @@
 """Curves of the metrics on validation images over the training steps, for all seeds of all models."""
 
 import csv
+import io
+import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +17,12 @@ from dmgan.report.figures.canvas import Canvas
 from dmgan.report.figures.charts import Chart, draw_charts, style_of
 from dmgan.report.figures.records import Records
 from dmgan.report.results import metric_of
-from dmgan.storage import files
+from dmgan.storage.reading import read_object, read_text
 from dmgan.training.snapshots import TABLE
 
+_OPTIONS = {  # entries of options.json, as in dmgan.storage.reading.read_object
+    "model": str, "seed": int, "selection": {"rule": str, "step?": int},
+}  # fmt: skip
 _ARROWS = {"up": "more is better", "down": "less is better"}
 
 
@@ -34,16 +40,21 @@ class Curves(NamedTuple):
 def read_curves(run: Path) -> Curves:
     """Read options.json and validation.csv of a run folder; UserError if the run was not measured during training."""
     hint = "train it with --evaluate-every, or leave it out"
-    options = files.read_json(run / "options.json", hint)
+    options = read_object(run / "options.json", hint, _OPTIONS)
+    selection = options["selection"]
+    selected = selection.get("step") if selection["rule"] == "best" else None
+    text = read_text(run / TABLE, hint)
     try:
-        with open(run / TABLE, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         metrics = [name for name in rows[0] if name not in ("step", "seconds", "images")]
         values = {name: [float(row[name]) for row in rows] for name in metrics}
-        steps, selection = [int(row["step"]) for row in rows], options["selection"]
-        selected = selection["step"] if selection["rule"] == "best" else None
-        return Curves(options["model"], options["seed"], int(rows[0]["images"]), steps, values, selected)
-    except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
+        steps, images = [int(row["step"]) for row in rows], int(rows[0]["images"])
+        if not metrics or not all(map(math.isfinite, chain(*values.values()))) or selected not in (None, *steps):
+            raise ValueError("a value is not finite, or the selected step is missing")
+        for metric in metrics:
+            facts_of(metric_of(metric))
+        return Curves(options["model"], options["seed"], images, steps, values, selected)
+    except (csv.Error, KeyError, ValueError, TypeError, IndexError) as error:
         raise UserError(f"{run / TABLE}: is not a table of validation metrics ({error}); {hint}") from error
 
 

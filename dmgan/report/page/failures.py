@@ -11,7 +11,7 @@ from dmgan.report.results import Measured, summarise
 from dmgan.report.tables.marks import MEANINGS
 from dmgan.report.tables.paper_tables import title_of
 from dmgan.report.tables.structure import Note
-from dmgan.storage.files import read_json
+from dmgan.storage.reading import read_object
 from dmgan.training.checkpoints import CHECKPOINT
 
 _ERROR = re.compile(r"(dmgan [\w-]+|gpu_lease): ")  # how the last line of a failed job's log starts
@@ -45,7 +45,7 @@ def _failed_jobs(logs: Path, dataset: str) -> Iterator[str]:
 
 def _failed_trainings(results: Path) -> Iterator[str]:
     for path in sorted(results.glob("*/seed*/failure.json")):
-        step = read_json(path, "train the model again").get("step")
+        step = read_object(path, "train the model again", {"step": int})["step"]
         yield f"{path.parent.relative_to(results)}: a loss was not finite in step {step} ({path.name})"
     for path in sorted(results.glob(f"*/seed*/{CHECKPOINT}")):
         if not (path.parent / "options.json").exists():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dmgan.errors import UserError
 from dmgan.report.evaluations import Evaluation
 from dmgan.report.tables.paper_tables import title_of
-from dmgan.storage.files import read_json
+from dmgan.storage.reading import read_object
 
 _HINT = "run the workflow again"
 _OPTIONS = ("options.json", "run/options.json")  # beside metrics.json: of a trained, of an imported model
@@ -42,14 +42,14 @@ def read_records(evaluations: Iterable[Evaluation]) -> list[RunRecord]:
     """Return the records of the evaluations of models and external methods."""
     found = []
     for each in evaluations:
-        content = read_json(each.file, _HINT)
+        content = read_object(each.file, _HINT, {"provenance?": dict})
         options = next((path for name in _OPTIONS if (path := each.file.parent / name).exists()), None)
         found.append(
             RunRecord(
                 each,
                 str(content.get("device", "not recorded")),
                 content.get("provenance", {}),
-                {} if options is None or each.kind != "model" else read_json(options, _HINT),
+                {} if options is None or each.kind != "model" else read_object(options, _HINT, {}),
             )
         )
     return found
@@ -58,7 +58,7 @@ def read_records(evaluations: Iterable[Evaluation]) -> list[RunRecord]:
 def read_dataset(folder: Path) -> dict[str, object]:
     """Return dataset.json of a prepared data set; empty if it is not there."""
     path = folder / "dataset.json"
-    return read_json(path, _HINT) if path.exists() else {}
+    return read_object(path, _HINT, {}) if path.exists() else {}
 
 
 def read_jobs(benchmarks: Path, dataset: str, others: Iterable[str]) -> list[Job]:
@@ -83,5 +83,5 @@ def _jobs_of(path: Path) -> list[Job]:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         return [Job(path.parent.name, path.stem, float(row["s"]), row["max_rss"]) for row in rows]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path}: is not a benchmark file of Snakemake ({error!r}); delete it") from error

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dmgan.errors import UserError
+from dmgan.evaluation.memorisation import read_memorisation
 from dmgan.options import RETRIEVALS
 from dmgan.report.evaluations import Evaluation, Measure, read_evaluation
 from dmgan.report.tables.structure import typeset
 from dmgan.storage import files
 
-_HINT = "sample and evaluate the images again"
 _BOUNDS = {"random": "random (lower bound)", "oracle": "oracle: the described test image itself (upper bound)"}
 
 
@@ -20,7 +20,7 @@ def write_retrieval(metrics: Sequence[Path], memorisation: Sequence[Path], out: 
     Raise UserError if files are of several models or data sets, or if two files are of one method and seed.
     """
     evaluations = _by_method(metrics)
-    checked = [files.read_json(path, _HINT) for path in memorisation]
+    checked = [read_memorisation(path) for path in memorisation]
     subjects = [(each.name, each.dataset) for each in evaluations.values()]
     subjects += [(each["subject"]["name"], each["subject"]["dataset"]) for each in checked]
     names = sorted({f"{name} on {dataset}" for name, dataset in subjects})
@@ -59,6 +59,8 @@ def _by_method(metrics: Sequence[Path]) -> dict[tuple[str, int], Evaluation]:
         if used is None:
             raise UserError(f"{path}: is of a model that does not retrieve; leave it out")
         key = used["method"], evaluation.seed
+        if key[0] not in RETRIEVALS:
+            raise UserError(f"{path}: its method of retrieval is none of {', '.join(RETRIEVALS)}; evaluate again")
         if key in found:
             raise UserError(f"{path}: another file is also of {key[0]}, seed {key[1]}; give only one file")
         found[key] = evaluation
