@@ -21,7 +21,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo full-demo smoke test test-fast bench bench-gpu test-slurm chaos fuzz lint mlflow report docs full-docs site lock setup clean
+.PHONY: demo full-demo smoke test test-fast bench bench-gpu cluster test-slurm chaos fuzz lint mlflow report docs full-docs site lock setup clean
 
 demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
 	$(RUN)
@@ -44,8 +44,10 @@ bench: setup  ## every benchmark, on an otherwise idle machine; figures and plot
 bench-gpu: setup  ## the tests and benchmarks of a GPU, in ten minutes; what they print in results/gpu/
 	benchmarks/gpu.sh
 
-test-slurm: setup  ## the SLURM profile on a one-node cluster with two fake GPUs; needs Debian's slurm-wlm and munge
-	tests/slurm/with_cluster.sh python -m pytest tests/slurm -p no:xdist
+cluster: setup .cluster/.stamp  ## Snakemake's plugins for clusters, in .cluster/: docs/clusters.md
+
+test-slurm: cluster  ## the SLURM profile on a one-node cluster with two fake GPUs; needs Debian's slurm-wlm and munge
+	PYTHONPATH=$(CURDIR)/.cluster tests/slurm/with_cluster.sh python -m pytest tests/slurm -p no:xdist
 
 chaos: setup  ## faults at random moments in every kind of job; outcomes in benchmarks/reliability.md
 	python -m benchmarks.chaos $(CHAOS)
@@ -85,11 +87,11 @@ site: setup  ## the documentation as a web site, site/index.html
 
 lock: setup  ## resolve the dependencies of pyproject.toml again
 	python -m pip install --quiet uv
-	uv pip compile pyproject.toml --extra workflow --extra tests --extra site --extra serve --extra hub --extra fuzz --extra cluster --output-file requirements.lock --upgrade --universal --fork-strategy fewest \
+	uv pip compile pyproject.toml --extra workflow --extra tests --extra site --extra serve --extra hub --extra fuzz --output-file requirements.lock --upgrade --universal --fork-strategy fewest \
 	    --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 
 clean:  ## drop the environment and caches; results/ stays
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .cluster .pytest_cache .ruff_cache
 
 setup: .venv/.stamp
 
@@ -107,4 +109,12 @@ PYTHON    = $(firstword $(foreach py,$(PY),$(call supported,$(py))))
 	else \
 	    .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock; \
 	fi
+	touch $@
+
+# A folder of their own, as every start of Snakemake imports the plugins that it finds. The lock has what they need.
+CLUSTER_EXTRA = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cluster"])
+
+.cluster/.stamp: pyproject.toml | .venv/.stamp
+	rm -rf .cluster
+	python -m pip install --quiet --no-deps --target .cluster $$(python -c '$(CLUSTER_EXTRA)')
 	touch $@

@@ -162,9 +162,10 @@ def visible_devices(count: int) -> str | None:
 
 
 def processes(command: list[str]) -> int:
-    """Return the number of processes that need a GPU: --nproc-per-node of torchrun, 1 for other commands."""
+    """Return the number of processes that need a GPU: --nproc-per-node of a launcher, 1 for other commands."""
     option = "--nproc-per-node"
-    return int(command[command.index(option) + 1]) if command[0] == "torchrun" and option in command else 1
+    starts_several = command[0] == "torchrun" or "dmgan.runtime.launch" in command
+    return int(command[command.index(option) + 1]) if starts_several and option in command else 1
 
 
 def main() -> None:

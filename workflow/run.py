@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # a script only finds modules in its own folder
 
 from dmgan.errors import UserError
-from workflow.slurm import slurm_flags
+from workflow.slurm import require_plugin, slurm_flags
 
 FOLDER = Path(".snakemake")
 _ALIVE = "run: another run is active in this folder{}; wait until it ends, or stop it first"
@@ -51,6 +51,7 @@ def main() -> None:
     hold_folder()
     arguments = sys.argv[1:]
     try:
+        require_plugin(arguments)
         arguments += slurm_flags(arguments)
     except UserError as error:
         sys.exit(f"run: {error}")

@@ -1,5 +1,6 @@
-"""Settings of a SLURM profile that depend on the cluster: CPUs of its nodes, and how states of jobs are read."""
+"""What a cluster profile needs: its plugin; for SLURM, the CPUs of the nodes, and how states of jobs are read."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -33,6 +34,19 @@ def slurm_flags(arguments: list[str]) -> list[str]:
         flags += ["--slurm-status-command", "squeue"]
         _log("the cluster has no accounting database: --slurm-status-command squeue")
     return flags
+
+
+def require_plugin(arguments: list[str]) -> None:
+    """Raise UserError if the plugin of a profile's executor is not installed; Snakemake would list its choices only."""
+    profile = _profile(arguments)
+    executor = read_yaml(profile, "fix it").get("executor") if profile else None
+    if executor in (None, "local"):
+        return
+    package = f"snakemake-executor-plugin-{executor}"
+    if importlib.util.find_spec(package.replace("-", "_")) is None:
+        raise UserError(
+            f"{profile}: needs {package}, which is not on PYTHONPATH; docs/clusters.md says how to install it"
+        )
 
 
 def _profile(arguments: list[str]) -> Path | None:

@@ -46,7 +46,7 @@ def _training(name: str, program: tuple[str, ...] = ()) -> Job:
 
 SPECIES, ATTRIBUTES, IMAGES = "results/smoke/species", "results/smoke/attributes", f"{RUN}/images"
 _SCORED_BY = (DATA, DAMSM, SPECIES, ATTRIBUTES, "results/smoke/reference")
-TORCHRUN = ("torchrun", "--standalone", "--nproc-per-node", "2", "-m", "benchmarks.chaos.probe")
+LAUNCH = ("python", "-m", "dmgan.runtime.launch", "--nproc-per-node", "2", "--module", "benchmarks.chaos.probe", "--")
 WORKFLOW = (
     "--cores 1 --resources gpu=1 --rerun-incomplete results/smoke/dmgan/seed0/generator.safetensors"
     " --configfile workflow/config/smoke.yaml"
@@ -133,7 +133,7 @@ JOBS = {
 APART = {
     job.name: job
     for job in (
-        _training("train on two ranks", TORCHRUN),
+        _training("train on two ranks", LAUNCH),
         _job(
             "workflow",
             WORKFLOW,

@@ -32,7 +32,7 @@ def kill_worker(case: Case) -> Outcome:
 
 
 def kill_rank(case: Case) -> Outcome:
-    """Kill one of the processes that torchrun started."""
+    """Kill a rank of a training with several processes."""
     return _chain(case, lambda started: _kill_one_of(case, started, _is_rank))
 
 
@@ -41,7 +41,7 @@ def _is_worker(started: Started, pid: int, words: list[str]) -> bool:
 
 
 def _is_rank(started: Started, pid: int, words: list[str]) -> bool:
-    return "torchrun" not in " ".join(words[:2]) and "benchmarks.chaos.probe" in words
+    return "dmgan.runtime.launch" not in words and "benchmarks.chaos.probe" in words
 
 
 def _kill_one_of(case: Case, started: Started, chosen: Callable[[Started, int, list[str]], bool]) -> bool:

@@ -68,7 +68,7 @@ class Started:
     def _group(self) -> Iterator[tuple[int, list[int]]]:
         """Yield id and CPU ticks of the job's processes: of its group and session, and all that these have started.
 
-        torchrun starts every rank in a session of its own.
+        Every rank of a training with several processes has a session of its own.
         """
         found = {}
         for process in Path("/proc").glob("[0-9]*"):

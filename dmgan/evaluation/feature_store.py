@@ -29,7 +29,6 @@ from dmgan.evaluation.image_blocks import (
     Request,
     combined_sha256,
     read_blocks,
-    user_error_for_killed_workers,
 )
 from dmgan.evaluation.image_sets import Images
 from dmgan.evaluation.networks.base import FeatureExtractor
@@ -266,7 +265,6 @@ def extract(
         return {store.extractor.name: store.features() for store in stores}
 
 
-@user_error_for_killed_workers()
 def _fill(stores: Sequence[_Store], images: Images, count: int, device, batch_size: int, workers: int) -> None:
     """Read every image once; compute missing chunks and chunks whose pixels have changed.
 

@@ -118,25 +118,43 @@ def read_blocks(images: Images, requests: Sequence[Request], device: torch.devic
         loading, batch_size=None, sampler=requests, collate_fn=_unchanged, num_workers=workers,
         pin_memory=device.type == "cuda", worker_init_fn=_begin_worker,
     )  # fmt: skip
-    for block in loader:
+    blocks = _started(loader)
+    while (block := _next(blocks)) is not None:
         if isinstance(block, UserError):
             raise block
         yield block
 
 
-@contextmanager
-def user_error_for_killed_workers() -> Iterator[None]:
-    """Raise UserError if a process that reads images is killed.
+def _started(loader: DataLoader) -> Iterator[Block | UserError]:
+    """Start the loader's worker processes and put SIGCHLD's handler back.
 
-    torch raises a RuntimeError at whatever line the main thread is, so the block must also hold what reads the blocks.
+    torch's handler raises the error of a dead worker at whatever line the main thread is. Without it, the error is
+    raised where the next block is awaited: torch checks its workers whenever none has come for five seconds.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return iter(loader)  # torch sets no handler
+    handler = signal.getsignal(signal.SIGCHLD)
+    with _user_error_for_killed_worker():
+        try:
+            return iter(loader)
+        finally:
+            signal.signal(signal.SIGCHLD, handler)
+
+
+def _next(blocks: Iterator[Block | UserError]) -> Block | UserError | None:
+    """Return the next block; None at the end."""
+    with _user_error_for_killed_worker():
+        return next(blocks, None)
+
+
+@contextmanager
+def _user_error_for_killed_worker() -> Iterator[None]:
+    """Raise UserError if a worker process was killed: torch says so, or the connection to the worker broke."""
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith(("DataLoader worker", "Pin memory thread")):
             raise
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises the error again at every SIGCHLD
         raise UserError("--workers: a process that read images was killed; run again, or with fewer workers") from error
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dmgan.errors import UserError
 from dmgan.runtime.parent import end_with_parent
 
 _TIMEOUT = timedelta(days=30)  # a process may wait long for the run folder's lock; torchrun detects dead processes
@@ -70,13 +71,21 @@ def local_rank() -> int:
 
 @contextmanager
 def process_group(device: torch.device):
-    """Connect the processes of this training run (NCCL on GPUs, gloo on CPUs) and yield the DistributedContext."""
+    """Connect the processes of this training run (NCCL on GPUs, gloo on CPUs) and yield the DistributedContext.
+
+    Raise UserError if the connection to another process is lost, because that process has ended.
+    """
     if world_size() == 1:
         yield SINGLE_PROCESS
         return
     end_with_parent()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
-    yield DistributedContext(dist.get_rank(), dist.get_world_size())
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+        yield DistributedContext(dist.get_rank(), dist.get_world_size())
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo/transport" not in str(error):  # gloo has no class of its own
+            raise
+        raise UserError("another process of this training has ended; run the same command to resume") from error
     dist.destroy_process_group()  # skipped after an error, because it would wait for the other processes

@@ -28,19 +28,21 @@ class KilledReader:
 
 
 class SlowNetwork(Network):
-    """Still computes when the worker is killed, as torch's handler of SIGCHLD interrupts any line."""
+    """Still computes when the worker is killed; torch's handler of SIGCHLD would raise in the middle of it."""
 
     def forward(self, batch):
         time.sleep(0.3)
         return super().forward(batch)
 
 
-@pytest.mark.parametrize("network", [SlowNetwork])
+@pytest.mark.parametrize("network", [Network, SlowNetwork])
 def test_a_killed_worker_is_one_line_and_the_next_call_has_the_values(network, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_store, "FORWARD", 8)
     monkeypatch.setattr(feature_store, "CHUNK", 16)
+    handler = signal.getsignal(signal.SIGCHLD)
     with pytest.raises(UserError, match="--workers: a process that read images was killed; run again"):
         feature_store.extract(KilledReader(20), 48, [network()], tmp_path, CPU, batch_size=8, workers=1)
+    assert signal.getsignal(signal.SIGCHLD) == handler
     subprocess.run(["true"], check=True)  # its SIGCHLD raises nothing more
     found = feature_store.extract(KilledReader(-1), 48, [Network()], tmp_path, CPU)["network"]
     whole = feature_store.extract(KilledReader(-1), 48, [Network()], tmp_path / "whole", CPU)["network"]

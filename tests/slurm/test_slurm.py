@@ -11,10 +11,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks import reliability
+from tests.paths import ROOT
 from tests.project import copy_of_project, run
 from tests.workflow.configurations import read_config, write_config
 
-pytestmark = pytest.mark.skipif("DMGAN_SLURM_FOLDER" not in os.environ, reason="needs a SLURM cluster: make test-slurm")
+PLUGINS = ROOT / ".cluster"  # Snakemake's; on PYTHONPATH of the tests and of the jobs
+pytestmark = [
+    pytest.mark.skipif("DMGAN_SLURM_FOLDER" not in os.environ, reason="needs a SLURM cluster: make test-slurm"),
+    pytest.mark.skipif(
+        not PLUGINS.exists() or str(PLUGINS) not in os.environ.get("PYTHONPATH", ""),
+        reason="needs .cluster on PYTHONPATH: make test-slurm",
+    ),
+]
 
 PROFILE = ["python", "workflow/run.py", "--workflow-profile", "workflow/profiles/slurm"]
 CONFIG = read_config("smoke.yaml")

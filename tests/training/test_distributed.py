@@ -2,9 +2,11 @@
 
 import dataclasses
 import itertools
+import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from dmgan.training.mlflow_database import create_database
 from tests.conftest import TRAINING
 from tests.training import without_batch_norm
 from tests.training.short_runs import assert_equal_files, first_losses, train_briefly, train_command
-from tests.training.two_processes import alive, torchrun
+from tests.training.two_processes import alive, launch, ranks_of, torchrun
 
 
 def assert_close(found: dict, expected: dict, tolerance: float):
@@ -112,6 +114,27 @@ def test_a_killed_distributed_training_resumes_bit_exactly(training_inputs, tmp_
     assert first_losses(whole) == pytest.approx(first_losses(one), rel=0.1)
     (segment,) = read_json(whole / "options.json", "")["engine"]
     assert segment["processes"] == 2 and segment["effective_batch"] == 4 and segment["largest_micro_batch"] == 2
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_one_line_and_the_next_run_resumes(training_inputs, tmp_path):
+    out = tmp_path / "run" / "seed0"
+    job = launch(*train_command(training_inputs, out, 10, threads=2)[2:])
+    deadline = time.monotonic() + 300
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    started = ranks_of(job.pid)
+    os.kill(started[1], signal.SIGKILL)
+    killed = time.monotonic()
+    _, messages = job.communicate(timeout=300)
+    assert time.monotonic() - killed < 30 and not any(Path("/proc", str(pid)).exists() for pid in started)
+    assert job.returncode == 128 + signal.SIGKILL
+    assert "Traceback" not in messages and "fault of the program" not in messages, messages
+    assert messages.splitlines()[-1] == "dmgan train: rank 1 was killed by SIGKILL; run the same command to resume"
+
+    job = launch(*train_command(training_inputs, out, 10, threads=2)[2:])
+    _, messages = job.communicate(timeout=300)
+    assert job.returncode == 0 and "resuming from step" in messages
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from tests.workflow.configurations import give_weights, read_config, write_confi
 pytestmark = pytest.mark.slow
 
 
-def test_a_training_on_several_gpus_is_started_by_torchrun(tmp_path):
+def test_a_training_on_several_gpus_has_a_process_for_each(tmp_path):
     config = read_config("smoke.yaml")
     config["hyperparameters"]["smoke"]["attngan"] |= {"gpus": 2, "precision": "bfloat16", "compile": False}
     written = write_config(tmp_path / "gpus.yaml", config)
@@ -22,7 +22,7 @@ def test_a_training_on_several_gpus_is_started_by_torchrun(tmp_path):
     assert dry.returncode == 0, dry.stderr
     several, one = re.findall(r"python workflow/gpu_lease.py --gpus (.* train --model \w+ .*)", dry.stdout)
     several, one = sorted((several, one), reverse=True)
-    assert several.startswith("2 -- torchrun --standalone --nproc-per-node 2 -m dmgan train --model attngan ")
+    assert several.startswith("2 -- python -m dmgan.runtime.launch --nproc-per-node 2 -- train --model attngan ")
     assert "--precision bfloat16 --no-compile" in several and "--gpus" not in several and "--threads 2" in several
     assert one.startswith("1 -- python -m dmgan train --model dmgan ")
 

@@ -95,8 +95,9 @@ def test_lease_refuses_more_gpus_than_there_are(tmp_path):
     assert refused.stderr == "gpu_lease: 3 GPUs requested, 2 available (0, 1); request fewer\n"
 
 
-def test_lease_refuses_more_processes_than_gpus(tmp_path):
-    command = ["torchrun", "--standalone", "--nproc-per-node", 4, "-m", "dmgan", "train"]
+@pytest.mark.parametrize("launcher", [["torchrun", "--standalone"], ["python", "-m", "dmgan.runtime.launch"]])
+def test_lease_refuses_more_processes_than_gpus(launcher, tmp_path):
+    command = [*launcher, "--nproc-per-node", 4, "-m", "dmgan", "train"]
     refused = run(*LEASE, "--gpus", 1, "--", *command, DMGAN_GPU_IDS="0,1", DMGAN_GPU_LOCKS=str(tmp_path))
     assert refused.returncode == 1
     assert refused.stderr == "gpu_lease: --gpus 1 is too few for 4 processes; give Snakemake --resources gpu=4\n"

@@ -10,7 +10,7 @@ from snakemake.cli import get_argument_parser
 
 from dmgan.errors import UserError
 from tests.paths import ROOT
-from workflow.slurm import slurm_flags
+from workflow.slurm import require_plugin, slurm_flags
 
 PROFILES = {path.parent.name: path for path in sorted((ROOT / "workflow" / "profiles").glob("*/config.yaml"))}
 RESOURCES = {"gpu", "mem_mb", "runtime", "slurm_partition", "gpu_manufacturer"}
@@ -27,8 +27,17 @@ def test_there_is_a_profile_for_each_kind_of_cluster():
 @pytest.mark.parametrize("name", PROFILES)
 def test_keys_are_options_of_snakemake(name):
     options = {word.removeprefix("--") for action in get_argument_parser()._actions for word in action.option_strings}
-    foreign = {f"{name}-"} if name == "kubernetes" else set()  # options of a plugin that is not installed
-    assert [key for key in settings(name) if key not in options and not key.startswith(tuple(foreign))] == []
+    of_plugin = f"{settings(name).get('executor')}-"  # the environment has no plugins
+    assert [key for key in settings(name) if key not in options and not key.startswith(of_plugin)] == []
+
+
+def test_a_missing_plugin_is_refused_in_one_line(tmp_path):
+    (tmp_path / "config.yaml").write_text("executor: none-such\n")
+    with pytest.raises(UserError, match="config.yaml: needs snakemake-executor-plugin-none-such, which is not on"):
+        require_plugin(["--workflow-profile", str(tmp_path)])
+    (tmp_path / "config.yaml").write_text("cores: 1\n")
+    require_plugin(["--workflow-profile", str(tmp_path)])
+    require_plugin(["--cores", "1"])
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -264,9 +264,9 @@ def training_gpus(wildcards):
 
 
 def training_program(wildcards):
-    """Return the command that starts a training; torchrun starts one process per GPU."""
+    """Return the command that starts a training, with one process per GPU."""
     count = training_gpus(wildcards)
-    return "python -m dmgan" if count == 1 else f"torchrun --standalone --nproc-per-node {count} -m dmgan"
+    return "python -m dmgan" if count == 1 else f"python -m dmgan.runtime.launch --nproc-per-node {count} --"
 
 
 def granted_gpus(wildcards, output, resources):
