@@ -21,7 +21,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo full-demo smoke test test-fast bench bench-gpu cluster test-slurm chaos fuzz lint mlflow report docs full-docs site lock setup clean
+.PHONY: demo full-demo smoke test test-fast bench bench-gpu cluster test-slurm chaos fuzz lint mlflow report docs full-docs photographs site lock setup clean
 
 demo: setup  ## tables and figures of DM-GAN and AttnGAN on the embedded data set
 	$(RUN)
@@ -80,6 +80,9 @@ docs: setup  ## generated pages; the demo's numbers and pictures in README.md an
 
 full-docs: setup  ## docs/full-demo.md (after make full-demo)
 	python -m docs.update_full_demo
+
+photographs: setup  ## docs/photographs.md (after the runs of cub50.yaml and flickr8k.yaml)
+	python -m docs.update_photographs
 
 site: setup  ## the documentation as a web site, site/index.html
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet

@@ -23,6 +23,7 @@ from benchmarks import fresh, record
 from benchmarks.training import captured
 from dmgan.data.dataset import oversize
 from dmgan.data.sources.table import Source
+from dmgan.evaluation.networks.table import WITHOUT_INCEPTION
 from dmgan.options import (
     WRONG_IMAGES,
     ArchitectureOptions,
@@ -131,7 +132,7 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
 
     from dmgan.models.registry import find
     from dmgan.runtime.device import set_deterministic
-    from dmgan.text.encoders import build_image_encoder
+    from dmgan.training.augmentation import NUMBERS
     from dmgan.training.engine import resolve_graphs
     from dmgan.training.trainer import FurtherInputs, StepInputs, Trainer
 
@@ -145,7 +146,7 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     damsm, engine, device = _chosen(DamsmOptions, config["damsm"]), _chosen(EngineOptions, block), clock.device
     options = _chosen(TrainingOptions, block)
     set_deterministic(device, engine.deterministic)
-    encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width)
+    encoder = _encoder(damsm)
     encoder.eval().requires_grad_(False).to(device)
     gammas = _chosen(MatchingOptions, config["matching"])
     settings = TrainingSettings(model.architecture, options, gammas, resolve_graphs(engine, device))
@@ -156,7 +157,10 @@ def _train(name: str, block: dict, config: dict, batch: int, clock: _Clock) -> d
     class_ids = torch.arange(batch, device=device)
     more_noise = torch.randn(batch + batch // 2, model.noise_dim, device=device)
     wrong_images = images if find(name).losses.mismatched_pairs in WRONG_IMAGES else ()
-    further = FurtherInputs(wrong_images, captions, more_noise)
+    augmentation = None
+    if options.diff_augment != "none":
+        augmentation = torch.rand(batch + batch // 2, 4, len(images), NUMBERS, device=device)
+    further = FurtherInputs(wrong_images, captions, more_noise, augmentation)
     inputs = StepInputs(images, captions, class_ids, noise, further)
     step = captured(trainer, inputs) if trainer.engine.cuda_graphs else lambda: trainer.step(*inputs)
     losses = find(name).losses
@@ -201,16 +205,39 @@ def _tensors(state) -> list:
 def _pretrain(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
     import torch
 
-    from dmgan.text.encoders import TextEncoder, build_image_encoder
+    from dmgan.text.efficientnet_lite import CHANNELS
+    from dmgan.text.encoders import TextEncoder
     from dmgan.training.pretrain_damsm import Pretrainer
 
     options, device = _chosen(DamsmOptions, config["damsm"]), clock.device
     text = TextEncoder(_VOCABULARY, options.embedding_dim, options.dropout)
-    image = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
+    image = _encoder(options)
     pretrainer = Pretrainer(text, image, options, _chosen(MatchingOptions, config["matching"]), device)
     images = torch.rand(batch, 3, options.image_size, options.image_size, device=device) * 2 - 1
+    if options.trunk_crops:
+        images = torch.rand(batch, CHANNELS, options.trunk_size // 32, options.trunk_size // 32, device=device)
     tokens, lengths = torch.randint(1, _VOCABULARY, (batch, _WORDS)), torch.full((batch,), _WORDS)
     return clock.measure(lambda: pretrainer.step(images, tokens, lengths, torch.arange(batch)), batch)
+
+
+def _trunk(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
+    """Return the rate of the frozen trunk that stores its maps."""
+    import torch
+
+    from dmgan.text.folded_encoder import folded_encoder
+
+    options = _chosen(DamsmOptions, config["damsm"])
+    network = folded_encoder(_encoder(options).eval().requires_grad_(False).features).to(clock.device)
+    images = torch.rand(batch, 3, options.image_size, options.image_size, device=clock.device)
+    with torch.inference_mode():
+        return clock.measure(lambda: network(images), batch)
+
+
+def _encoder(options: DamsmOptions):
+    """Return the DAMSM's image encoder with random weights."""
+    from dmgan.text.encoders import build_image_encoder
+
+    return build_image_encoder(options.image_encoder, options.embedding_dim, options.width, options.trunk_size)
 
 
 def _evaluate(batch: int, clock: _Clock) -> dict[str, float]:
@@ -225,31 +252,36 @@ def _evaluate(batch: int, clock: _Clock) -> dict[str, float]:
         return clock.measure(lambda: encoder(images), batch)
 
 
-def _evaluate_small(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
-    """Return the rate of a pass by the species classifier, the DAMSM's image encoder and, if configured, a second."""
+def _evaluate_small(config: dict, dataset: str, batch: int, clock: _Clock) -> dict[str, float]:
+    """Return the rate of a pass by all networks of an evaluation but Inception: extractors and image encoders."""
     import torch
 
     from dmgan.evaluation.networks.classifier import ImageClassifier
-    from dmgan.text.encoders import build_image_encoder
+    from dmgan.text.efficientnet_lite import EfficientNetLite0
+    from dmgan.text.folded_encoder import folded_encoder
 
     classifier, damsm = _chosen(ClassifierOptions, config["classifier"]), _chosen(DamsmOptions, config["damsm"])
-    network = ImageClassifier(classifier.width, classifier.features, 150).to(clock.device).eval()
-    encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width).to(clock.device).eval()
-    encoders = 1 + ("held_out_damsm" in config)
-    small, large = (torch.rand(batch, 3, side, side, device=clock.device)
-                    for side in (classifier.image_size, damsm.image_size))  # fmt: skip
+    extractors, networks = extractors_of(config, dataset), []
+    if "species" in extractors:
+        network = ImageClassifier(classifier.width, classifier.features, 150).to(clock.device).eval()
+        networks.append((network, classifier.image_size))
+    if "efficientnet-lite0" in extractors:
+        network = folded_encoder(EfficientNetLite0().eval().requires_grad_(False)).to(clock.device)
+        networks.append((network, config["datasets"][dataset]["image_size"]))
+    encoder = _encoder(damsm).to(clock.device).eval()
+    networks += [(encoder, damsm.image_size)] * (1 + ("held_out_damsm" in config))
+    images = {side: torch.rand(batch, 3, side, side, device=clock.device) for _, side in networks}
     with torch.inference_mode():
-        return clock.measure(lambda: (network(small), *(encoder(large) for _ in range(encoders))), batch)
+        return clock.measure(lambda: [network(images[side]) for network, side in networks], batch)
 
 
 def _captioner(config: dict, batch: int, clock: _Clock) -> dict[str, float]:
     import torch
 
     from dmgan.text.captioner import Captioner
-    from dmgan.text.encoders import build_image_encoder
 
     options, damsm = _chosen(CaptionerOptions, config["captioner"]), _chosen(DamsmOptions, config["damsm"])
-    encoder = build_image_encoder(damsm.image_encoder, damsm.embedding_dim, damsm.width).to(clock.device).eval()
+    encoder = _encoder(damsm).to(clock.device).eval()
     network = Captioner(_VOCABULARY, damsm.embedding_dim, options).to(clock.device).train()
     adam = torch.optim.Adam(network.parameters(), lr=options.lr)
     images = torch.rand(batch, 3, damsm.image_size, damsm.image_size, device=clock.device)
@@ -346,12 +378,17 @@ def main(argv: list[str] | None = None) -> None:
             keep("prepare", source.rate, 0, _drawing(block, source, clock))
     if any("species" in extractors_of(config, dataset) for dataset in config["datasets"]):
         keep("classifier", network_of("classifier", config), batch, _classifier("classifier", config, batch, clock))
-        keep("evaluate", network_of("evaluate", config), batch, _evaluate_small(config, batch, clock))
+    for dataset in config["datasets"]:
+        if any(each in WITHOUT_INCEPTION for each in extractors_of(config, dataset)):
+            name = network_of("evaluate", config, dataset)
+            keep("evaluate", name, batch, _evaluate_small(config, dataset, batch, clock))
     if any(has_attributes(config, dataset) for dataset in config["datasets"]):
         keep("attributes", network_of("attributes", config), batch, _classifier("attributes", config, batch, clock))
     if any(needs_captioner(model) for _, model in trainings_of(config)):
         keep("captioner", network_of("captioner", config), batch, _captioner(config, batch, clock))
     keep("evaluate", "inception 299", batch, _evaluate(batch, clock))
+    if config["damsm"].get("trunk_crops"):
+        keep("trunk", network_of("trunk", config), batch, _trunk(config, batch, clock))
     keep("pretrain", network_of("pretrain", config), batch, _pretrain(config, batch, clock))
     for dataset, model in trainings_of(config):
         block, sampling = model_block(config, dataset, model), sampling_block(config, dataset)

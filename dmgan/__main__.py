@@ -23,6 +23,7 @@ SUBCOMMANDS = {  # name: (module of dmgan/commands with add_flags(parser) and ru
     "prepare":         ("prepare",         "make a prepared data set"),
     "pretrain":        ("pretrain",        "pretrain the DAMSM's text and image encoder"),
     "classifier":      ("classifier",      "train the species classifier for IS and FID"),
+    "probe":           ("probe",           "fit the linear probe of efficientnet-lite0 for IS"),
     "attributes":      ("attributes",      "train the attribute classifier (synthbirds)"),
     "captioner":       ("captioner",       "pretrain the captioner for MirrorGAN's loss"),
     "train":           ("train",           "train a model"),

@@ -7,6 +7,7 @@ per field, the schema of configurations one key; a field's metadata holds the he
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dmgan.errors import UserError
 
@@ -220,6 +221,13 @@ class LossOptions:
         _check(self)
 
 
+# Policies of DiffAugment (dmgan/training/augmentation.py), written as in the authors' release.
+DIFF_AUGMENT = (
+    "none", "color", "translation", "cutout", "color,translation", "color,cutout", "translation,cutout",
+    "color,translation,cutout",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """Options of the training loop of all generators; defaults are DM-GAN's released bird configuration."""
@@ -260,6 +268,12 @@ class TrainingOptions:
         1,
         "captions, drawn with replacement, whose mean sentence feature an image has; words are the first caption's",
         bounds=_FROM_1,
+    )
+    diff_augment: str = option(
+        "none",
+        "DiffAugment (Zhao et al. 2020): random, differentiable augmentation of every image, real or generated, that a "
+        "discriminator reads; for small data sets of photographs. none, or the operations, in this order",
+        DIFF_AUGMENT,
     )
     sort_by_length: bool = option(
         False,
@@ -368,6 +382,19 @@ class DamsmOptions:
     )
     image_size: int = option(299, "side of the images the encoder is trained on, px", bounds=_SIDE)
     width: int = option(32, "channels of the first layer of image_encoder small", bounds=_WIDTH)
+    trunk_size: int = option(
+        224,
+        "side to which the trunk efficientnet-lite0 resizes images, px: its regions are a map of a 32nd of this side. "
+        "A smaller side is faster, in every step of a generator too",
+        bounds={"minimum": 32, "maximum": 4096, "multipleOf": 32},
+    )
+    trunk_crops: int = option(
+        0,
+        "random crops of every training image whose feature maps the frozen trunk efficientnet-lite0 computes once, "
+        "into --trunk-cache, so that no epoch runs the trunk. 0: a new crop of every image in every epoch, through the "
+        "trunk",
+        bounds=_FROM_0,
+    )
     embedding_dim: int = option(
         256,
         "dimensions of a word, region or sentence feature",
@@ -419,6 +446,15 @@ class DamsmSettings:
     options: DamsmOptions
     matching: MatchingOptions = MatchingOptions()
     engine: DamsmEngineOptions = DamsmEngineOptions()
+    trunk_cache: Path | None = None  # folder of the feature maps of trunk_crops
+
+    def __post_init__(self):
+        crops, size = self.options.trunk_crops, self.options.trunk_size
+        if self.options.image_encoder != "efficientnet-lite0":
+            _require(not crops, f"trunk_crops {crops}: needs image_encoder efficientnet-lite0; leave it out")
+            _require(size == 224, f"trunk_size {size}: needs image_encoder efficientnet-lite0; leave it out")
+        _require(not crops or self.trunk_cache is not None, f"trunk_crops {crops}: needs --trunk-cache FOLDER")
+        _require(crops or self.trunk_cache is None, "--trunk-cache: is only read with --trunk-crops; leave it out")
 
 
 @dataclass(frozen=True)
@@ -458,6 +494,19 @@ class ClassifierOptions:
         _check(self)
 
 
+@dataclass(frozen=True)
+class ProbeOptions:
+    """Options of the linear probe, which gives `efficientnet-lite0` an Inception Score."""
+
+    l2: float = option(0.01, "weight of half the sum of squared weights in the loss", bounds=_ABOVE_0)
+    validation_share: float = option(
+        0.1, "share of the training images held out to measure the accuracy", bounds=_BELOW_1
+    )
+
+    def __post_init__(self):
+        _check(self)
+
+
 # Image sets whose rank is known beforehand, one row of every table per control: dmgan/evaluation/controls.py.
 CONTROLS = ("real", "shuffled", "nearest", "noise", "adversarial")
 
@@ -480,6 +529,12 @@ class EvaluationOptions:
     )
     neighbours: int = option(
         5, "k of the k-th nearest neighbour in precision, recall, density and coverage", bounds=_FROM_1
+    )
+    adversarial_images: int = option(
+        1000,
+        "largest number of images of the control row adversarial, each of which takes 40 gradient steps through the "
+        "DAMSM's image encoder",
+        bounds={"minimum": 20},
     )
     batch_size: int = option(
         64, "images read at a time, at least a forward pass of 32; affects only speed and memory", bounds=_FROM_1

@@ -22,10 +22,10 @@ def value_of(folder: Path, metric: str) -> float:
     return read_evaluation(folder / "metrics.json").metrics[metric].value
 
 
-def jobs() -> dict[str, dict[str, float]]:
-    """Return wall and CPU seconds of every job, by rule and name, from Snakemake's benchmarks."""
+def jobs(benchmarks: Path = BENCHMARKS) -> dict[str, dict[str, float]]:
+    """Return wall and CPU seconds of every job, by rule and name, from the folder of Snakemake's benchmarks."""
     found = {}
-    for path in sorted(BENCHMARKS.glob("*/*.tsv")):
+    for path in sorted(benchmarks.glob("*/*.tsv")):
         with open(path) as file:
             row = next(csv.DictReader(file, delimiter="\t"))
         cpu = 0.0 if row["cpu_time"] in ("-", "NA") else float(row["cpu_time"])  # the job was too short to be measured

@@ -50,7 +50,7 @@ def build_schema() -> dict:
     for block, kinds in _BLOCKS.items():
         options = {field.name: _of_option(field) for kind in kinds for field in dataclasses.fields(kind)}
         definitions[block]["properties"] = options | definitions[block]["properties"]
-    for name in ("fold_rule", "caption_words"):
+    for name in ("fold_rule", "caption_words", "adversarial_images"):
         field = EvaluationOptions.__dataclass_fields__[name]
         schema["properties"][name] |= _of_option(field) | {"default": field.default}
     definitions["dataset"]["properties"]["caption_words"] |= _of_option(

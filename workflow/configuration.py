@@ -146,6 +146,9 @@ def _check_encoders(config: dict) -> None:
                 "damsm.image_encoder: inception needs inception_weights, torchvision's inception_v3 file; add it, or "
                 "write image_encoder: efficientnet-lite0 (photographs) or small (drawn birds)"
             )
+        of_trunk = [name for name in ("trunk_size", "trunk_crops") if name in damsm]
+        if of_trunk and damsm.get("image_encoder") != "efficientnet-lite0":
+            raise UserError(f"damsm.{of_trunk[0]}: needs image_encoder: efficientnet-lite0; leave it out")
     seed = config["damsm"]["seed"]
     if config.get("held_out_damsm", {}).get("seed") == seed:
         raise UserError(f"held_out_damsm.seed: {seed} equals damsm.seed; the held-out DAMSM needs another seed")
@@ -219,6 +222,11 @@ def has_classes(config: Mapping, dataset: str) -> bool:
     """Return whether images have classes; true if the source cannot be read yet."""
     source = source_of(config, dataset)
     return source.has_classes(source.options(config["datasets"][dataset]))
+
+
+def has_probe(config: Mapping, dataset: str) -> bool:
+    """Return whether the extractor efficientnet-lite0 has a linear probe: of data sets with classes."""
+    return "efficientnet-lite0" in extractors_of(config, dataset) and has_classes(config, dataset)
 
 
 def reference_npz_of(config: Mapping, dataset: str) -> dict[str, str]:

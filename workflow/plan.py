@@ -37,6 +37,7 @@ from workflow.configuration import (
     extractors_of,
     has_attributes,
     has_detector,
+    has_probe,
     model_block,
     models_of,
     needs_captioner,
@@ -47,8 +48,8 @@ from workflow.configuration import (
 
 ROOT = Path(__file__).parent.parent
 RATES = ROOT / "benchmarks" / "results" / "rates.csv"
-_ADVERSARIAL_IMAGES = 1000  # largest number of images of the control row `adversarial`
 _OVERSIZE = 76 / 64
+_TRUNK_CHANNELS = 1280  # dmgan.text.efficientnet_lite.CHANNELS; that module imports torch
 _PNG_BYTES_PER_PIXEL = 1.87  # photographs, png_level 1
 _FEATURE_BYTES = 2048 * 4
 _SNAPSHOT_SHARE = 1 / 4  # at most: a checkpoint also holds the generator's averages and Adam's two moments
@@ -109,20 +110,40 @@ def network_of(stage: str, config: dict, dataset: str = "", model: str = "") -> 
     """Return the name of a stage's network, with the sizes that its speed depends on."""
     damsm = _values(DamsmOptions, config["damsm"])
     if stage == "pretrain":
-        return f"{damsm['image_encoder']} {damsm['image_size']} px"
+        return f"{_image_encoder(damsm)}{', stored maps' if damsm['trunk_crops'] else ''}"
+    if stage == "trunk":
+        return f"{_image_encoder(damsm)}, trunk"
     if stage in ("classifier", "attributes"):
         options = _values(ClassifierOptions, config[stage])
         return f"classifier {options['image_size']} px, width {options['width']}"
     if stage == "captioner":
         options = _values(CaptionerOptions, config["captioner"])
-        return f"captioner, {options['hidden_dim']} units, {network_of('pretrain', config)}"
+        return f"captioner, {options['hidden_dim']} units, {_image_encoder(damsm)}"
     if stage == "evaluate":
-        networks = [network_of("classifier", config), network_of("pretrain", config)]
+        extractors = extractors_of(config, dataset)
+        networks = [network_of("classifier", config)] if "species" in extractors else []
+        networks += [each for each in extractors if each == "efficientnet-lite0"]
+        networks.append(_image_encoder(damsm))
         return f"small networks: {', '.join(networks)}{', held-out' if 'held_out_damsm' in config else ''}"
-    block = _values(ArchitectureOptions, model_block(config, dataset, model))
+    options = model_block(config, dataset, model)
+    block = _values(ArchitectureOptions, options) | _values(TrainingOptions, options)
     sides = "/".join(str(block["base_size"] << stage) for stage in range(block["stages"]))
     widths = f"G {block['generator_width']}, D {block['discriminator_width']}, R {block['residual_blocks']}"
-    return f"{model} {sides} px, {widths}, {damsm['image_encoder']}"
+    augmented = "" if block["diff_augment"] == "none" else f", {block['diff_augment']}"
+    return f"{model} {sides} px, {widths}, {_trunk(damsm)}{augmented}"
+
+
+def _trunk(damsm: dict) -> str:
+    """Return the name of the DAMSM's image encoder, with the side to which its trunk resizes images."""
+    sized = damsm["image_encoder"] == "efficientnet-lite0"
+    return f"{damsm['image_encoder']} {damsm['trunk_size']} px" if sized else damsm["image_encoder"]
+
+
+def _image_encoder(damsm: dict) -> str:
+    """Return the name of the DAMSM's image encoder with the side of its images."""
+    sized = damsm["image_encoder"] == "efficientnet-lite0"
+    of_trunk = f" (trunk {damsm['trunk_size']} px)" if sized else ""
+    return f"{damsm['image_encoder']} {damsm['image_size']} px{of_trunk}"
 
 
 def engine_of(stage: str, config: dict, dataset: str, model: str = "") -> str:
@@ -184,7 +205,7 @@ def costs(config: dict, checkpoint_bytes: dict[str, float]) -> list[Cost]:
         found += _costs_of_preparation(config, dataset, train, test)
         found += _costs_of_scorers(config, dataset, train, test)
         found += _costs_of_models(config, dataset, train, checkpoint_bytes)
-        found += _costs_of_evaluation(config, dataset, test)
+        found += _costs_of_evaluation(config, dataset, train, test)
     return found
 
 
@@ -197,7 +218,12 @@ def _costs_of_preparation(config: dict, dataset: str, train: int, test: int) -> 
     what = "DAMSM" if jobs == 1 else "DAMSM and held-out DAMSM"
     shown = train - DamsmOptions(**damsm).held_out(train)
     pretrain = _steps(dataset, "pretrain", what, jobs, damsm, shown, network_of("pretrain", config))
-    return [prepare, pretrain._replace(disk=_encoded_captions_bytes(config, dataset, train))]
+    found = [prepare, pretrain._replace(disk=_encoded_captions_bytes(config, dataset, train))]
+    if crops := damsm["trunk_crops"]:
+        disk = 2.0 * train * crops * _TRUNK_CHANNELS * (damsm["trunk_size"] // 32) ** 2  # float16
+        what = "the trunk's maps, in pretraining"
+        found.append(Cost(dataset, "trunk", what, 0, 0, train * crops, network_of("trunk", config), disk))
+    return found
 
 
 def _encoded_captions_bytes(config: dict, dataset: str, train: int) -> float:
@@ -280,7 +306,7 @@ def _passes(config: dict, dataset: str) -> tuple[int, str]:
     passes = sum(extractor not in WITHOUT_INCEPTION for extractor in extractors_of(config, dataset))
     if _values(DamsmOptions, config["damsm"])["image_encoder"] == "inception":
         passes += 1 + ("held_out_damsm" in config)
-    return passes, "inception 299" if passes else network_of("evaluate", config)
+    return passes, "inception 299" if passes else network_of("evaluate", config, dataset)
 
 
 def _image_bytes(config: dict, dataset: str, side: int) -> float:
@@ -293,19 +319,19 @@ def _imported(config: dict, dataset: str) -> list[str]:
     return [name for name, block in config["imported"].items() if block["dataset"] == dataset]
 
 
-def _costs_of_evaluation(config: dict, dataset: str, test: int) -> list[Cost]:
-    """Return the costs of evaluating models, control rows and the reference."""
+def _costs_of_evaluation(config: dict, dataset: str, train: int, test: int) -> list[Cost]:
+    """Return the costs of evaluating models, control rows, the reference and the linear probe's training images."""
     passes, network = _passes(config, dataset)
     what = f"{passes} Inception passes an image" if passes else "small networks"
     # The control rows: real and shuffled (a half each), nearest, noise, adversarial.
-    controls = 2 * (test // 2) + 2 * test + min(test, _ADVERSARIAL_IMAGES)
+    controls = 2 * (test // 2) + 2 * test + min(test, config["adversarial_images"])
     models, imported = models_of(config, dataset), len(_imported(config, dataset))
     runs = len(models) * len(config["seeds"])
     retrieving = len(config["seeds"]) * len(config["retrieval"]) * sum(map(compares_retrieval, models))
     external = external_of(config, dataset)
-    found, further = [], []
+    found, further, probe = [], [], int(has_probe(config, dataset))
     for rule, jobs, images in (
-        ("evaluate", runs + 2, runs * config["num_images"] + controls + test),  # with the reference
+        ("evaluate", runs + 2 + probe, runs * config["num_images"] + controls + test + probe * train),
         ("evaluate_retrieval", retrieving, retrieving * config["num_images"]),
         ("evaluate_imported", 2 * imported, imported * (config["num_images"] + controls)),
         ("evaluate_external", len(external), sum(_external_images(config, name) for name in external)),

@@ -119,6 +119,13 @@ def add_extractors(parser: argparse._ActionsContainer, count: str = "+") -> None
     )  # fmt: skip
 
 
+def add_probe(parser: argparse._ActionsContainer) -> None:
+    """Add --probe."""
+    parser.add_argument(
+        "--probe", type=Path, help="linear probe of the data set's classes, for the IS of efficientnet-lite0"
+    )
+
+
 def extractors_from(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Return the feature extractors that the flags name."""
     if arguments.extractors is None:
@@ -184,6 +191,7 @@ def add_evaluation_flags(parser: argparse.ArgumentParser, data_help: str = "prep
         help="also compute SOA, with torchvision's Faster R-CNN v2 (`fetch faster-rcnn`) as detector of COCO objects",
     )  # fmt: skip
     add_extractors(parser, "*")
+    add_probe(parser)
     parser.add_argument(
         "--reference-features",
         type=Path,
@@ -216,5 +224,5 @@ def network_files_from(arguments: argparse.Namespace) -> "NetworkFiles":
         damsm=arguments.damsm, held_out_damsm=arguments.held_out_damsm,
         clip=clip_from(arguments),
         attributes=arguments.attributes, detector=arguments.detector_weights,
-        reference_npz=tuple(arguments.reference_npz),
+        reference_npz=tuple(arguments.reference_npz), probe=arguments.probe,
     )  # fmt: skip

@@ -16,6 +16,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inception-weights", type=Path, help="torchvision's inception_v3 state dict (for --image-encoder inception)"
     )
+    parser.add_argument(
+        "--trunk-cache", type=Path, help="folder of the trunk's feature maps, which encoders share (for --trunk-crops)"
+    )
     flags.add_run_flags(parser)
     for kind in _OPTIONS:
         flags.add_options(parser, kind)
@@ -26,7 +29,9 @@ def run(arguments: argparse.Namespace) -> None:
     from dmgan.evaluation.pretrained_retrieval import r_precision_of_training_images
     from dmgan.training.pretrain_damsm import pretrain
 
-    settings = DamsmSettings(*(flags.options_from(arguments, kind) for kind in _OPTIONS))
+    settings = DamsmSettings(
+        *(flags.options_from(arguments, kind) for kind in _OPTIONS), trunk_cache=arguments.trunk_cache
+    )
     pretrain(
         arguments.data,
         arguments.out,

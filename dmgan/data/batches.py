@@ -104,6 +104,21 @@ def smaller_sides(images: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     ]
 
 
+def random_crops(
+    dataset: PreparedDataset, drawn: Sequence[tuple[int, np.random.Generator]], sizes: Sequence[int]
+) -> list[Tensor]:
+    """Return random crops of images, mirrored with probability 1/2, per side in `sizes` (B, 3, s, s) uint8.
+
+    drawn: indices of the images with the generators of crop and flip. Crops have the data set's side, or the largest of
+    `sizes` if that is larger, and are resized to `sizes`.
+    """
+    size = max(*sizes, dataset.image_size)
+    pixels = np.empty((len(drawn), size, size, 3), np.uint8)
+    for (index, random), out in zip(drawn, pixels, strict=True):
+        _crop_and_flip(dataset.image(index), random, out)
+    return smaller_sides(torch.from_numpy(pixels).permute(0, 3, 1, 2), sizes)
+
+
 class TrainingBatches:
     """Shuffled training batches, each a pure function of (seed, step); thread-safe.
 
@@ -188,11 +203,7 @@ class TrainingBatches:
 
     def _images(self, drawn: Sequence[tuple[int, np.random.Generator]]) -> list[Tensor]:
         """Return random crops of images, given as indices with the generators of crop and flip, per side."""
-        size = max(*self.sizes, self.dataset.image_size)
-        pixels = np.empty((len(drawn), size, size, 3), np.uint8)
-        for (index, random), out in zip(drawn, pixels, strict=True):
-            _crop_and_flip(self.dataset.image(index), random, out)
-        return smaller_sides(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.sizes)
+        return random_crops(self.dataset, drawn, self.sizes)
 
     def _further_captions(self, rows: Sequence[_Row], epoch: int) -> list[tuple[Tensor, Tensor]]:
         """Return tokens and lengths of every caption beside the first, drawn with replacement."""

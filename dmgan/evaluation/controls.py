@@ -3,7 +3,7 @@
 real: one half of the real test images against the other half. shuffled: the images of `real`, with captions of other
 classes. nearest: for each test caption the training image with the closest caption, by the DAMSM's sentence features;
 the score of copying the training set. noise: uniform noise with real captions. adversarial: noise optimised by gradient
-until the DAMSM of R-precision retrieves its caption, for at most 1,000 captions.
+until the DAMSM of R-precision retrieves its caption, for at most `adversarial_images` captions.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from dmgan.errors import UserError
 from dmgan.evaluation.image_sets import ALL_TEST_IMAGES, ImageFiles, ImageSet, RealImages
 from dmgan.evaluation.networks.damsm import sentence_features
 from dmgan.evaluation.statistics.retrieval import mismatched_captions
-from dmgan.options import CONTROLS
+from dmgan.options import CONTROLS, EvaluationOptions
 from dmgan.runtime.progress import Progress
 from dmgan.runtime.randomness import generator
 from dmgan.sampling.image_folder import MANIFEST
@@ -31,7 +31,6 @@ from dmgan.text.damsm import Damsm
 from dmgan.training.optimizers import PlainAdam
 
 ADVERSARIAL_STEPS, ADVERSARIAL_LR = 40, 0.05
-ADVERSARIAL_IMAGES = 1000  # upper limit: 40 gradient steps through an Inception are slow
 _ADVERSARIAL = files.OwnFiles("controls", (MANIFEST,), r"manifest\.json|\d+\.png")
 _BATCH = 64
 _HALF = "the other half of the real test images, centre crop"
@@ -52,7 +51,13 @@ class NoiseImages:
 
 
 def control_images(
-    control: str, dataset: PreparedDataset, encoders: Damsm, size: int, seed: int, folder: Path, device: torch.device
+    control: str,
+    dataset: PreparedDataset,
+    encoders: Damsm,
+    size: int,
+    options: EvaluationOptions,
+    folder: Path,
+    device: torch.device,
 ) -> ImageSet:
     """Return the image set of a control row; adversarial images are stored in `folder`.
 
@@ -64,11 +69,12 @@ def control_images(
     tokens_of = encoders.caption_reader(
         dataset, f"{dataset.folder}: its vocabulary is not that of the encoders; give the encoders of this data set"
     )
+    seed = options.seed
     test = generator(seed, "halves of the test images").permutation(dataset.indices("test"))
     halved = control in ("real", "shuffled")
     shown = np.sort(test[: len(test) // 2]) if halved else np.sort(test)
     if control == "adversarial":
-        shown = np.sort(test[:ADVERSARIAL_IMAGES])
+        shown = np.sort(test[: options.adversarial_images])
     captions = np.array([generator(seed, "control caption", i).integers(dataset.caption_count(i)) for i in shown])
     described = shown
     if control == "shuffled":

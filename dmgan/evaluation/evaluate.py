@@ -42,16 +42,17 @@ def measure_reference(
     *,
     data: Path,
     extractors: tuple[str, ...],
-    classifier: Path | None,
-    weights: Path,
+    networks: ExtractorInputs,
     out: Path,
     options: EvaluationOptions,
-    device: torch.device,
 ) -> None:
-    """Write the features of all real test images into the folder `out`, for every evaluation on this data set."""
-    cost, dataset = Cost(device), PreparedDataset(data)
-    networks = read_extractors(extractors, ExtractorInputs(classifier, weights, device))
-    stored = _features_of(real_test_images(dataset, out), list(networks.values()), options, device)
+    """Write the features of all real test images into the folder `out`, for every evaluation on this data set.
+
+    networks: files and device of the extractors.
+    """
+    cost, dataset = Cost(networks.device), PreparedDataset(data)
+    read = read_extractors(extractors, networks)
+    stored = _features_of(real_test_images(dataset, out), list(read.values()), options, networks.device)
     content = {
         "data": dataset.sha256,
         "images": len(dataset.indices("test")),
@@ -111,8 +112,8 @@ class Evaluator:
 
     def control(self, name: str, folder: Path) -> ImageSet:
         """Return the image set of a control row; adversarial images are stored in `folder`."""
-        size, seed = self.dataset.image_size, self.options.seed
-        return control_images(name, self.dataset, self.networks.damsm, size, seed, folder, self.device)
+        size, options = self.dataset.image_size, self.options
+        return control_images(name, self.dataset, self.networks.damsm, size, options, folder, self.device)
 
     def measure(self, subject: ImageSet, out: Path) -> None:
         """Evaluate an image set and write metrics.json to `out`, with features/ and per_image.npz in the same folder.

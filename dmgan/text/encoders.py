@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dmgan.runtime.device import to_device
-from dmgan.text.efficientnet_lite import CHANNELS, EfficientNetLite0, pooled
+from dmgan.text.efficientnet_lite import CHANNELS, SIDE, EfficientNetLite0, pooled
 
 WORD_EMBEDDING_DIM = 300
 _INCEPTION_SIZE = 299
@@ -127,17 +127,17 @@ class InceptionImageEncoder(ImageEncoder):
 
 
 class EfficientNetLite0ImageEncoder(ImageEncoder):
-    """EfficientNet-lite0 encoder for photographs: regions from its last 7x7 map, embedding from that map's average.
+    """EfficientNet-lite0 encoder for photographs: regions from its last map, embedding from that map's average.
 
-    Images of any side are resized to 224 px. The trunk is frozen and stays in evaluation mode, so that its statistics
-    are ImageNet's; only the heads are trained.
+    Images of any side are resized to `trunk_size`; the map of 224 px is 7x7. The trunk is frozen and stays in
+    evaluation mode, so that its statistics are ImageNet's; only the heads are trained.
     """
 
     resizes_images = True
 
-    def __init__(self, embedding_dim: int = 256):
+    def __init__(self, embedding_dim: int = 256, trunk_size: int = SIDE):
         super().__init__(CHANNELS, CHANNELS, embedding_dim)
-        self.features = EfficientNetLite0().eval().requires_grad_(False)
+        self.features = EfficientNetLite0(trunk_size).eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> "EfficientNetLite0ImageEncoder":
         super().train(mode)
@@ -147,6 +147,10 @@ class EfficientNetLite0ImageEncoder(ImageEncoder):
     def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
         feature_map = self.features(images)
         return feature_map, pooled(feature_map)
+
+    def of_maps(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Return regions (B, E, h, w) and embedding (B, E) of the trunk's feature maps (B, C, h, w)."""
+        return self.emb_features(feature_map), self.emb_cnn_code(pooled(feature_map))
 
 
 class SmallImageEncoder(ImageEncoder):
@@ -187,16 +191,16 @@ def _small_block(inputs: int, outputs: int) -> list[nn.Module]:
     return [conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True)]
 
 
-def build_image_encoder(kind: str, embedding_dim: int, width: int) -> ImageEncoder:
-    """Return a new image encoder: "inception", "efficientnet-lite0", or "small" of the given width.
+def build_image_encoder(kind: str, embedding_dim: int, width: int, trunk_size: int = SIDE) -> ImageEncoder:
+    """Return a new image encoder: "inception", "efficientnet-lite0" of the trunk size, or "small" of the given width.
 
     The trunks of the first two have random weights until they are loaded.
     """
     if kind == "small":
         return SmallImageEncoder(embedding_dim, width)
-    return {"inception": InceptionImageEncoder, "efficientnet-lite0": EfficientNetLite0ImageEncoder}[kind](
-        embedding_dim
-    )
+    if kind == "efficientnet-lite0":
+        return EfficientNetLite0ImageEncoder(embedding_dim, trunk_size)
+    return {"inception": InceptionImageEncoder}[kind](embedding_dim)
 
 
 def padding_mask(lengths: Tensor) -> Tensor:

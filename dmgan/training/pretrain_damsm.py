@@ -20,6 +20,7 @@ from dmgan.storage.weights import read_state_dict
 from dmgan.text.damsm import IMAGE_ENCODER, TEXT_ENCODER, VOCABULARY, Damsm, EncodedCaptions
 from dmgan.text.efficientnet_lite import load_imagenet_weights
 from dmgan.text.encoders import ImageEncoder, TextEncoder, build_image_encoder, padding_mask
+from dmgan.text.trunk_maps import BatchesOfMaps, TrunkMaps
 from dmgan.training.captured_steps import CapturedSteps
 from dmgan.training.damsm_loss import MatchingLosses, matching_losses
 from dmgan.training.engine import EngineRecord, resolve_graphs
@@ -45,7 +46,10 @@ class Pretrainer:
         device: torch.device,
         capturable: bool = False,
     ):
-        """Set up the networks; capturable: the step will run as a CUDA graph, with padded captions."""
+        """Set up the networks; capturable: the step will run as a CUDA graph, with padded captions.
+
+        With options.trunk_crops, the steps read the trunk's feature maps (B, C, h, w) in place of images.
+        """
         self.options, self.gammas, self.device = options, gammas, device
         disable_tf32()
         self.text_encoder = text_encoder.to(device).train()
@@ -85,7 +89,8 @@ class Pretrainer:
 
     def losses(self, images: Tensor, captions: EncodedCaptions, class_ids: Tensor) -> MatchingLosses:
         """Return the four cross entropies of images (B, 3, s, s) and their captions."""
-        regions, embedding = self.image_encoder(images)
+        encode = self.image_encoder.of_maps if self.options.trunk_crops else self.image_encoder
+        regions, embedding = encode(images)
         return matching_losses(regions, embedding, captions, class_ids, self.gammas)
 
     def _update(self, images: Tensor, captions: EncodedCaptions, class_ids: Tensor) -> dict[str, Tensor]:
@@ -118,7 +123,7 @@ def pretrain(
     inputs = {"data": dataset.sha256}
     torch.manual_seed(seed)
     text_encoder = TextEncoder(len(dataset.vocabulary), options.embedding_dim, options.dropout)
-    image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width)
+    image_encoder = build_image_encoder(options.image_encoder, options.embedding_dim, options.width, options.trunk_size)
     if options.image_encoder == "inception":
         _load_inception(image_encoder, inception_weights)
     elif options.image_encoder == "efficientnet-lite0":
@@ -128,9 +133,13 @@ def pretrain(
     shown = cut_validation_split(dataset, held_out).training if held_out else dataset
     reading = TrainingBatches(shown, [options.image_size], options.batch_size, options.max_words, seed)
     batches = PrefetchedBatches(reading, device)
+    inputs_by_step = batches
+    if options.trunk_crops:  # of all training images: encoders with and without held-out images share the maps
+        maps = TrunkMaps(image_encoder, dataset, options, settings.trunk_cache, device)
+        inputs_by_step = BatchesOfMaps(batches, maps)
     total_steps = options.epochs * batches.steps_per_epoch
     record = EngineRecord({"device": device.type, **asdict(engine)})
-    run_step = captured_steps(pretrainer, batches, total_steps, record) if engine.cuda_graphs else None
+    run_step = captured_steps(pretrainer, inputs_by_step, total_steps, record) if engine.cuda_graphs else None
 
     def step_function(step: int) -> dict[str, Tensor]:
         record.begin_step(step)
@@ -138,7 +147,7 @@ def pretrain(
         torch.manual_seed((seed << 32) + step)  # dropout depends only on seed and step
         if run_step is not None:
             return run_step(step)
-        batch = batches[step]
+        batch = inputs_by_step[step]
         return pretrainer.step(batch.images[0], batch.tokens, batch.lengths, batch.class_ids)
 
     if inception_weights is not None:
@@ -161,7 +170,7 @@ def pretrain(
 
 
 def captured_steps(
-    pretrainer: Pretrainer, batches: PrefetchedBatches, steps: int, record: EngineRecord
+    pretrainer: Pretrainer, batches: PrefetchedBatches | BatchesOfMaps, steps: int, record: EngineRecord
 ) -> CapturedSteps:
     """Return the steps of pretraining as a CUDA graph; `record` notes the reason if a step cannot be captured."""
     max_words = pretrainer.options.max_words

@@ -24,6 +24,7 @@ from dmgan.runtime.progress import log
 from dmgan.storage.weights import load_weights
 from dmgan.text.caption_cache import CachedCaptions
 from dmgan.text.damsm import Damsm, EncodedCaptions
+from dmgan.training.augmentation import augmentation_numbers
 from dmgan.training.captured_steps import CapturedSteps
 from dmgan.training.engine import EngineRecord, describe_engine, resolve_graphs
 from dmgan.training.loop import describe_batch
@@ -156,6 +157,10 @@ def train(
             batch = batches[step]
             class_ids, own_noise = to_device(batch.class_ids, device), noise(options.batch_size, "training noise")
             further = further_inputs(batch, encoded, entry.losses, noise)
+            if options.diff_augment != "none":
+                interpolated = options.batch_size // 2 if entry.losses.interpolation else 0
+                numbers = augmentation_numbers(seed, step, options.batch_size + interpolated, len(model.image_sizes))
+                further = further._replace(augmentation=to_device(numbers, device))
             return StepInputs(batch.images, encode_batch(batch, encoded), class_ids, own_noise, further)
 
         run_step = captured_steps(trainer, inputs_of, steps, record) if engine.cuda_graphs else None

@@ -22,6 +22,7 @@ from dmgan.runtime.device import disable_tf32, to_float32
 from dmgan.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from dmgan.text.damsm import EncodedCaptions
 from dmgan.text.folded_encoder import folded_encoder
+from dmgan.training.augmentation import FAKE, FAKE_OF_GENERATOR, REAL, WRONG, augment
 from dmgan.training.damsm_loss import losses_of_scores, matching_scores
 from dmgan.training.gan_losses import adversarial_loss, discriminator_loss, kl_loss, pair_sentences
 from dmgan.training.optimizers import Adam, LossScaler, WeightAverage
@@ -35,6 +36,7 @@ class FurtherInputs(NamedTuple):
     wrong_images: Sequence[Tensor] = ()  # per side (n, 3, s, s), drawn for mismatched pairs; this process's rows
     wrong_captions: EncodedCaptions | None = None  # of the whole batch; captions of random training images
     generator_noise: Tensor | None = None  # (B + B // 2, noise_dim) of the generator's update, with interpolation
+    augmentation: Tensor | None = None  # (B or B + B // 2, 4, sides, NUMBERS) of DiffAugment; None: no augmentation
 
 
 NO_FURTHER_INPUTS = FurtherInputs()
@@ -67,6 +69,13 @@ class MicroBatch(NamedTuple):
     noise: Tensor  # (n, noise_dim)
     wrong_images: list[Tensor | None]  # per side (n, 3, s, s); None: the losses read none
     wrong_captions: EncodedCaptions | None  # of these rows; None: the losses read none
+    augmentation: Tensor | None  # (n, 4, sides, NUMBERS) of DiffAugment; None: no augmentation
+
+    def augmented(self, images: Tensor | None, policy: str, purpose: int, side: int) -> Tensor | None:
+        """Return a discriminator's input for images (n, 3, s, s), or None, at position `side` of image_sizes."""
+        if self.augmentation is None or images is None:
+            return images
+        return augment(images, policy, self.augmentation[:, purpose, side])
 
 
 class Trainer:
@@ -212,7 +221,7 @@ class Trainer:
 
         # Update the generator with the updated discriminators.
         with weights_frozen(self.discriminators):
-            losses |= self._update_generator(batches, generated, captions, class_ids, further.generator_noise)
+            losses |= self._update_generator(batches, generated, captions, class_ids, further)
         self.average.update(self.model)
         return losses
 
@@ -222,17 +231,18 @@ class Trainer:
         generated: list[Generated],
         captions: EncodedCaptions,
         class_ids: Tensor,
-        new_noise: Tensor | None,
+        further: FurtherInputs,
     ) -> dict[str, Tensor]:
-        """Update the generator once; return its losses by name; new_noise: of the images with interpolated captions."""
+        """Update the generator once; return its losses by name."""
         losses: dict[str, Tensor] = {}
+        new_noise, augmentation = further.generator_noise, further.augmentation
         matching = self.losses.matching and not (len(batches) == self.distributed.world_size == 1)
         scores = self._all_scores(batches, generated, captions) if matching else None
         self.generator_adam.zero_grad(set_to_none=True)
         for batch, made in zip(batches, generated, strict=True):
             with self._gradient_sync(self._generator, batch is batches[-1]):
                 if self.losses.interpolation:
-                    batch = _with_interpolated(batch, captions.sentence, new_noise)
+                    batch = _with_interpolated(batch, captions.sentence, new_noise, augmentation)
                     made = self._generate(batch)
                 elif len(batches) > 1:
                     with unchanged_buffers(self.model):
@@ -263,6 +273,7 @@ class Trainer:
                     noise[rows],
                     [each[local].to(memory_format=layout) for each in further.wrong_images] or [None] * len(images),
                     None if further.wrong_captions is None else further.wrong_captions.rows(rows),
+                    None if further.augmentation is None else further.augmentation[rows],
                 )
             )
         return batches
@@ -305,7 +316,7 @@ class Trainer:
         with self._autocast():
             mean = made.mean.detach() if self.losses.condition == "detached_mean" else made.mean
             condition = batch.captions.sentence if self.losses.condition == "sentence" else mean
-            adversarial = self._adversarial(made, condition)
+            adversarial = self._adversarial(batch, made, condition)
         total, losses = adversarial * batch.share, {"adversarial": adversarial * batch.share}
         if self.losses.matching:
             own = self._scores(made.images[-1], captions)
@@ -323,10 +334,13 @@ class Trainer:
         diagnostics = {name: value * batch.share for name, value in self.model.diagnostics(made).items()}
         return sum(extra.values(), total), losses | extra | diagnostics
 
-    def _adversarial(self, generated: Generated, sentence: Tensor) -> Tensor:
+    def _adversarial(self, batch: MicroBatch, generated: Generated, sentence: Tensor) -> Tensor:
         """Sum the adversarial losses over the trained images, with sentences (n, E)."""
-        pairs = ((self.discriminators[i], generated.images[i]) for i in self.model.trained_images)
-        return sum(adversarial_loss(each, fake, sentence, self.losses) for each, fake in pairs)
+        policy, total = self.options.diff_augment, 0
+        for i in self.model.trained_images:
+            fake = batch.augmented(generated.images[i], policy, FAKE_OF_GENERATOR, i)
+            total = total + adversarial_loss(self.discriminators[i], fake, sentence, self.losses)
+        return total
 
     def _scores(self, images: Tensor, captions: EncodedCaptions) -> Tensor:
         """Return the DAMSM's scores (2, n, B) of the last stage's images (n, 3, s, s) with the batch's B captions."""
@@ -369,27 +383,33 @@ class DiscriminatorLoss(nn.Module):
 
     def forward(self, side: int, batch: MicroBatch, fake: Tensor, sentences: Tensor, batch_size: int) -> Tensor:
         """Return the loss for the images at position `side` of image_sizes; sentences: from `pair_sentences`."""
-        real, wrong, r1_gamma = batch.images[side], batch.wrong_images[side], self._context.options.r1_gamma
-        loss = discriminator_loss(self.discriminator, real, fake, sentences, self.losses, batch_size, r1_gamma, wrong)
-        extra = self._extra(self.discriminator, real, batch.captions, batch.wrong_captions, self._context)
+        options = self._context.options
+        given = (batch.images[side], REAL), (fake.detach(), FAKE), (batch.wrong_images[side], WRONG)
+        real, fake, wrong = (batch.augmented(images, options.diff_augment, of, side) for images, of in given)
+        loss = discriminator_loss(
+            self.discriminator, real, fake, sentences, self.losses, batch_size, options.r1_gamma, wrong
+        )
+        extra = self._extra(self.discriminator, batch.images[side], batch.captions, batch.wrong_captions, self._context)
         return sum(extra.values(), loss)
 
 
 # GAN-INT-CLS Eq. 5 with beta = 1/2: sentence k of the batch's first half with sentence k of its second half
-def _with_interpolated(batch: MicroBatch, sentences: Tensor, noise: Tensor) -> MicroBatch:
+def _with_interpolated(batch: MicroBatch, sentences: Tensor, noise: Tensor, augmentation: Tensor | None) -> MicroBatch:
     """Return a micro-batch of the generator's update, to which means of two sentences are appended.
 
-    sentences (B, E) of the whole batch; noise (B + B // 2, noise_dim) of its rows, then of the means. The micro-batches
-    of a batch together have the B // 2 means, so that the update is a mean over B + B // 2 images.
+    sentences (B, E) of the whole batch; noise (B + B // 2, noise_dim) of its rows, then of the means, and so the random
+    numbers of DiffAugment. The micro-batches of a batch together have the B // 2 means, so that the update is a mean
+    over B + B // 2 images.
     """
     start, stop, half = batch.rows.start // 2, batch.rows.stop // 2, len(sentences) // 2
     means = (sentences[start:stop] + sentences[start + half : stop + half]) / 2
     sentence = torch.cat([batch.captions.sentence, means])
-    own_noise, more_noise = noise[batch.rows], noise[len(sentences) + start : len(sentences) + stop]
+    more = slice(len(sentences) + start, len(sentences) + stop)
     return batch._replace(
         share=len(sentence) / len(noise),
         captions=batch.captions._replace(sentence=sentence),
-        noise=torch.cat([own_noise, more_noise]),
+        noise=torch.cat([noise[batch.rows], noise[more]]),
+        augmentation=None if augmentation is None else torch.cat([batch.augmentation, augmentation[more]]),
     )
 
 

@@ -1,6 +1,7 @@
 """The benchmarks' frame, and the baseline that speed is measured against."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,18 @@ import yaml
 from PIL import Image
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import fresh, fused_blocks, plot, preparing, reading, record, sampling, synthetic_cub, training
+from benchmarks import (
+    fresh,
+    full_size,
+    fused_blocks,
+    plot,
+    preparing,
+    reading,
+    record,
+    sampling,
+    synthetic_cub,
+    training,
+)
 from benchmarks.baseline import BaselineGenerator
 from benchmarks.record import Figure
 from dmgan.data.sources import coco, cub
@@ -158,3 +170,38 @@ def test_the_projected_schedules_are_the_paper_s_and_the_release_s():
         assert projected[f"projected, steps alone: {schedule}"] == pytest.approx(steps / 1000)
     assert training.CUDA_SETTINGS[training.GRAPH].engine.cuda_graphs and training.GRAPH in training.FIRST
     assert not training._gpu_claims({})
+
+
+def test_a_training_at_full_size_is_resumed_from_its_checkpoint(results, monkeypatch, capsys):
+    """The subcommands are recorded, not run: the second training has twice the epochs of the first."""
+    told, ended = [], {"first": (30.0, "20 steps in 9 s"), "second": (50.0, "resuming from step 20 of 40")}
+
+    def run(*words):
+        told.append([str(word) for word in words])
+        if words[0] == "train":
+            out = Path(words[words.index("--out") + 1])
+            out.mkdir(exist_ok=True)
+            (out / "checkpoint.pt").write_bytes(b"0" * 1000)
+        count = sum(each[0] == "train" for each in told)
+        cpu, log = ended["first" if count < 2 else "second"] if count < 3 else (10.0, "")
+        return full_size.Ended(cpu, 2 * cpu, 900.0, log)
+
+    class Prepared:
+        def __init__(self, folder):
+            pass
+
+        def indices(self, split):
+            return range(40)
+
+    monkeypatch.setattr(full_size, "run", run)
+    monkeypatch.setattr(full_size, "PreparedDataset", Prepared)
+    monkeypatch.setattr(synthetic_cub, "make", lambda folder, count, workers: (folder / "CUB", folder / "captions"))
+    monkeypatch.setattr(sys, "argv", ["full_size"])
+    full_size.main()
+    figures = {each.name: each for each in record.read(results / "results" / "full_size.json").figures}
+    assert figures["a step, CPU time of one thread"].value == (50 - 10) / 20
+    assert figures["step from which the second run resumed"].holds
+    trainings = [each for each in told if each[0] == "train"]
+    assert [each[each.index("--epochs") + 1] for each in trainings] == ["2", "4", "4"]
+    released = {"--generator-width": "64", "--discriminator-width": "32", "--base-size": "64", "--batch-size": "4"}
+    assert all(trainings[0][trainings[0].index(flag) + 1] == value for flag, value in released.items())

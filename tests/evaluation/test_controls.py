@@ -1,6 +1,7 @@
 """Control rows: the images and captions of each row, and which encoder the adversarial row deceives."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_adversarial_images_are_reused_and_made_again_for_another_encoder(rows, 
     _, folder = rows
     first = folder / "adversarial" / "images" / "000000.png"
     before = first.stat().st_mtime_ns
-    arguments = (32, 100, folder / "adversarial", CPU)
+    arguments = (32, EvaluationOptions(), folder / "adversarial", CPU)
     control_images("adversarial", dataset, Damsm.read(damsm_folder), *arguments)
     assert first.stat().st_mtime_ns == before
     control_images("adversarial", dataset, Damsm.read(held_out_folder), *arguments)
@@ -78,7 +79,7 @@ def test_adversarial_images_are_reused_and_made_again_for_another_encoder(rows, 
 @pytest.fixture
 def control(dataset, damsm_folder, tmp_path):
     encoders = Damsm.read(damsm_folder)
-    return lambda name: control_images(name, dataset, encoders, 32, 100, tmp_path, CPU)
+    return lambda name: control_images(name, dataset, encoders, 32, EvaluationOptions(), tmp_path, CPU)
 
 
 def test_real_halves_share_no_image(control, dataset):
@@ -108,10 +109,10 @@ def test_nearest_images_are_those_of_the_nearest_captions(control, dataset, dams
     assert set(nearest.read.indices) <= set(train) and set(nearest.test_images) == set(dataset.indices("test"))
 
 
-def test_the_number_of_adversarial_images_is_bounded(control, dataset, monkeypatch):
-    monkeypatch.setattr(controls, "ADVERSARIAL_IMAGES", 5)
+def test_the_number_of_adversarial_images_is_bounded(dataset, damsm_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(controls, "ADVERSARIAL_STEPS", 1)
-    adversarial = control("adversarial")
+    few = SimpleNamespace(seed=100, adversarial_images=5)
+    adversarial = control_images("adversarial", dataset, Damsm.read(damsm_folder), 32, few, tmp_path, CPU)
     assert len(adversarial) == 5 and len(set(adversarial.test_images)) == 5
     assert adversarial.reference.tolist() == dataset.indices("test").tolist()
 

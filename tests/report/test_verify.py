@@ -11,6 +11,7 @@ from PIL import Image
 from dmgan.__main__ import main
 from dmgan.errors import UserError
 from dmgan.evaluation.evaluate import evaluate, measure_reference
+from dmgan.evaluation.networks.base import ExtractorInputs
 from dmgan.evaluation.networks.loaded import NetworkFiles
 from dmgan.evaluation.statistics import uncertainty
 from dmgan.options import EvaluationOptions
@@ -53,8 +54,8 @@ def made(data, damsm_folder, classifier_folder, captioner_folder, run_folder, tm
         given["options"] = EvaluationOptions(neighbours=2)
         evaluate(images=RUN / "images", out=RUN / "metrics.json", **given)
         measure_reference(
-            data=DATA, extractors=("species",), classifier=Path(SPECIES), weights=Path("weights"), out=REFERENCE,
-            options=given["options"], device=CPU,
+            data=DATA, extractors=("species",), networks=ExtractorInputs(Path(SPECIES), Path("weights"), CPU),
+            out=REFERENCE, options=given["options"],
         )  # fmt: skip
         write_tables([RUN / "metrics.json"], TABLES)
         write_comparisons([RUN / "metrics.json"], TABLES, 100)

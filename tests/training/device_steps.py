@@ -1,5 +1,6 @@
 """Trainers of every model at small sizes, and inputs of their steps as a GPU gets them."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from dmgan.models.registry import build_model, find, options_of
 from dmgan.models.vgg import feature_network
 from dmgan.options import WRONG_IMAGES, EngineOptions, TrainingOptions, TrainingSettings
 from dmgan.text.damsm import Damsm, EncodedCaptions
+from dmgan.training.augmentation import augmentation_numbers
 from dmgan.training.trainer import FurtherInputs, StepInputs, Trainer
 from tests.conftest import ARCHITECTURE
 
@@ -37,6 +39,17 @@ def make_trainer(
     model = build_model(name, ARCHITECTURE, damsm.options.embedding_dim)
     settings = TrainingSettings(ARCHITECTURE, options, engine=engine)
     return Trainer(model, damsm.image_encoder, settings, entry.losses, device, networks=networks)
+
+
+def augmented(trainer: Trainer, inputs: StepInputs, policy: str, step: int) -> StepInputs:
+    """Set the trainer's policy of DiffAugment, and return the inputs with the random numbers of a step."""
+    trainer.options = dataclasses.replace(trainer.options, diff_augment=policy)
+    trainer.context = dataclasses.replace(trainer.context, options=trainer.options)
+    for each in trainer._discriminator_losses:
+        each._context = trainer.context
+    rows = BATCH + BATCH // 2 if trainer.losses.interpolation else BATCH
+    numbers = augmentation_numbers(0, step, rows, len(trainer.model.image_sizes))
+    return inputs._replace(further=inputs.further._replace(augmentation=numbers.to(trainer.device)))
 
 
 def inputs_of(trainer: Trainer, step: int, words: int = WORDS) -> StepInputs:

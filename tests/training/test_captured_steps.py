@@ -27,7 +27,7 @@ from dmgan.training.trainer import Trainer
 from tests.conftest import CPU, DAMSM
 from tests.reading import read_csv
 from tests.runtime.eager_recorder import EagerRecorder
-from tests.training.device_steps import GRAPHS, WORDS, inputs_of, make_trainer
+from tests.training.device_steps import GRAPHS, WORDS, augmented, inputs_of, make_trainer
 from tests.training.short_runs import assert_equal_files, assert_equal_states, training_stage
 from tests.training.validated_runs import VALIDATED, train_validated
 
@@ -83,6 +83,13 @@ def test_a_step_can_be_captured(name, trainer_of, device_only):
         trainer.model.begin_step(step, 2)
         losses = device_only(trainer.step, *inputs_of(trainer, step))
     assert losses and all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_diff_augment_reads_no_value_of_the_device(dataset, damsm_folder, captioner_folder, device_only):
+    engine = dataclasses.replace(GRAPHS, fused=True)
+    trainer = make_trainer("dmgan", dataset, damsm_folder, captioner_folder, CPU, engine)
+    for step in range(2):
+        device_only(trainer.step, *augmented(trainer, inputs_of(trainer, step), "color,translation,cutout", step))
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from dmgan.__main__ import main
-from dmgan.data.batches import TrainingBatches
+from dmgan.data.batches import TrainingBatches, random_crops, scaled
 from dmgan.data.dataset import PreparedDataset
 from dmgan.errors import UserError
 from dmgan.evaluation.pretrained_retrieval import r_precision_of_training_images
@@ -17,9 +19,11 @@ from dmgan.options import (
     DamsmOptions,
     DamsmSettings,
 )
+from dmgan.runtime.randomness import generator
 from dmgan.text.captioner import TrainedCaptioner
 from dmgan.text.damsm import Damsm
 from dmgan.text.efficientnet_lite import SHA256, EfficientNetLite0, load_imagenet_weights
+from dmgan.text.trunk_maps import TrunkMaps
 from dmgan.training.pretrain_captioner import train_captioner
 from dmgan.training.pretrain_damsm import pretrain
 from tests.conftest import CPU, DAMSM
@@ -119,3 +123,37 @@ def test_deterministic_pretraining_makes_the_same_encoders(data, damsm_folder, t
     assert main([str(word) for word in command[:-1]]) == 0 and wanted == ["error", "default"]
     # The option does not change the experiment.
     assert_equal_files(tmp_path, damsm_folder, "text_encoder.safetensors", "image_encoder.safetensors")
+
+
+def test_the_trunk_computes_the_maps_of_its_crops_once(data, dataset, tmp_path, monkeypatch):
+    options = dataclasses.replace(DAMSM, image_encoder="efficientnet-lite0", trunk_size=64, trunk_crops=3, batch_size=8)
+    settings = DamsmSettings(options, trunk_cache=tmp_path / "trunk")
+    pretrain(data, tmp_path / "first", settings, 0, CPU)
+    (maps,) = (tmp_path / "trunk").glob("*/maps.npy")
+    assert np.load(maps).shape == (24 * 3, 1280, 2, 2) and np.load(maps).dtype == np.float16
+    encoder = Damsm.read(tmp_path / "first").image_encoder
+    stored = TrunkMaps(encoder, dataset, options, tmp_path / "trunk", CPU)
+    image = dataset.indices("train")[5]
+    (crop,) = random_crops(dataset, [(image, generator(0, "crop of the trunk", image, 1))], [options.image_size])
+    with torch.no_grad():
+        expected, _ = encoder.trunk(scaled(crop))
+    torch.testing.assert_close(
+        torch.tensor(stored._maps[5 * 3 + 1].astype(np.float32)), expected[0], atol=2e-2, rtol=2e-2
+    )
+    before = maps.stat().st_mtime_ns
+    monkeypatch.setattr(EfficientNetLite0, "forward", None)  # no epoch of the second run reads the trunk
+    pretrain(data, tmp_path / "again", settings, 0, CPU)
+    assert maps.stat().st_mtime_ns == before
+    assert_equal_files(tmp_path / "first", tmp_path / "again", "image_encoder.safetensors", "history.csv")
+
+
+def test_stored_maps_need_their_folder_and_the_frozen_trunk():
+    options = dataclasses.replace(DAMSM, image_encoder="efficientnet-lite0", trunk_crops=2)
+    with pytest.raises(UserError, match="trunk_crops 2: needs --trunk-cache FOLDER"):
+        DamsmSettings(options)
+    with pytest.raises(UserError, match="trunk_crops 2: needs image_encoder efficientnet-lite0"):
+        DamsmSettings(dataclasses.replace(DAMSM, trunk_crops=2))
+    with pytest.raises(UserError, match="trunk_size 96: needs image_encoder efficientnet-lite0"):
+        DamsmSettings(dataclasses.replace(DAMSM, trunk_size=96))
+    with pytest.raises(UserError, match="--trunk-cache: is only read with --trunk-crops"):
+        DamsmSettings(DAMSM, trunk_cache=Path("trunk"))

@@ -11,11 +11,11 @@ from dmgan.models.registry import find
 from dmgan.report.figures.catalogue import GROUPS
 from tests.paths import CONFIGS
 from tests.project import run
-from workflow.configuration import extractors_of, models_of
+from workflow.configuration import extractors_of, has_probe, models_of
 
 OF_FIGURES = tuple(GROUPS.values())  # rules of figures, whose names end with the data set
 PAGE = "report_page"  # rule of the report page, whose name ends with the data set too
-FILES = ("config.yaml", "full-demo.yaml", "mdsp-grid.yaml", "paper.yaml", "smoke.yaml")
+FILES = ("config.yaml", "cub50.yaml", "flickr8k.yaml", "full-demo.yaml", "mdsp-grid.yaml", "paper.yaml", "smoke.yaml")
 
 
 def planned_jobs(folder: Path, config: Path, *targets: str) -> dict[str, int]:
@@ -58,6 +58,7 @@ def expected_jobs(config: dict) -> dict[str, int]:
     jobs |= {
         "pretrain": (1 + ("held_out_damsm" in config)) * len(datasets),
         "classifier": len(with_species),
+        "probe": sum(has_probe(config, dataset) for dataset in datasets),
         "attributes": len(birds),
         "captioner": len(with_captioner),
         **dict.fromkeys([*OF_FIGURES, PAGE], len(datasets)),

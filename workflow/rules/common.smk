@@ -27,6 +27,7 @@ from workflow.configuration import (
     has_attributes,
     has_detector,
     has_own_caption_length,
+    has_probe,
     input_files,
     input_fingerprint,
     models_of,
@@ -124,7 +125,10 @@ def run_folder(wildcards):
 def damsm_flags(wildcards):
     """Return the flags by which the encoders are pretrained, except the seed, which is in the path."""
     block = damsm_block(config, wildcards.dataset)
-    return flags({name: value for name, value in block.items() if name != "seed"} | config["matching"])
+    block = {name: value for name, value in block.items() if name != "seed"}
+    if block.get("trunk_crops"):
+        block["trunk_cache"] = f"results/{wildcards.dataset}/trunk"
+    return flags(block | config["matching"])
 
 
 def inception_weights(wildcards):
@@ -189,12 +193,22 @@ def species_files(wildcards):
     )
 
 
+def probe_files(wildcards):
+    """Return the files of the linear probe of efficientnet-lite0, if the data set has one."""
+    return expand(rules.probe.output, dataset=wildcards.dataset) if has_probe(config, wildcards.dataset) else []
+
+
+def probe_flags(wildcards):
+    """Return the flag of the linear probe, if the data set has one."""
+    return f"--probe results/{wildcards.dataset}/probe" if has_probe(config, wildcards.dataset) else ""
+
+
 def reference_flags(wildcards):
     """Return the flags of the real images' features and statistics, and of the feature extractors."""
     words = ["--reference-features", f"results/{wildcards.dataset}/reference"]
     statistics = reference_npz_of(config, wildcards.dataset).items()
     words += ["--reference-npz", *(f"{extractor}={path}" for extractor, path in statistics)] if statistics else []
-    return f"{shlex.join(words)} {extractor_flags(wildcards)}"
+    return f"{shlex.join(words)} {extractor_flags(wildcards)} {probe_flags(wildcards)}".strip()
 
 
 def extractor_flags(wildcards):

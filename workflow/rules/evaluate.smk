@@ -31,6 +31,7 @@ rule reference:
     input:
         data=rules.prepare.output,
         classifier=species_files,
+        probe=probe_files,
         code=modules("dmgan/evaluation"),
     output:
         features="results/{dataset}/reference/reference.json",
@@ -46,10 +47,12 @@ rule reference:
         gpu=1,
     params:
         extractors=extractor_flags,
+        probe=probe_flags,
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan reference --data results/data/{wildcards.dataset}"
-        " {params.extractors} --out results/{wildcards.dataset}/reference --threads {threads} > {log} 2>&1"
+        " {params.extractors} {params.probe} --out results/{wildcards.dataset}/reference"
+        " --threads {threads} > {log} 2>&1"
 
 
 rule evaluate:
@@ -58,6 +61,7 @@ rule evaluate:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=species_files,
+        probe=probe_files,
         reference=rules.reference.output,
         scorers=scorer_files,
         code=modules("dmgan/evaluation"),
@@ -96,6 +100,7 @@ use rule evaluate as evaluate_external with:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=species_files,
+        probe=probe_files,
         reference=rules.reference.output,
         scorers=scorer_files,
         code=modules("dmgan/evaluation"),
@@ -162,6 +167,7 @@ rule evaluate_controls:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=species_files,
+        probe=probe_files,
         reference=rules.reference.output,
         scorers=scorer_files,
         code=modules("dmgan/evaluation"),
@@ -183,9 +189,11 @@ rule evaluate_controls:
         damsm=damsm_folder,
         scorers=scorer_flags,
         out="results/{dataset}/controls",
+        adversarial=config["adversarial_images"],
         seed=config["sampling_seed"],
     shell:
         "python workflow/gpu_lease.py --gpus {resources.gpu} --"
         " python -m dmgan controls --controls {params.controls} --data results/data/{wildcards.dataset}"
         " {params.measured_with} --damsm {params.damsm} {params.scorers} --out {params.out}"
-        " --seed {params.seed} --threads {threads} --mlflow sqlite:///results/mlflow.db > {log} 2>&1"
+        " --adversarial-images {params.adversarial} --seed {params.seed} --threads {threads}"
+        " --mlflow sqlite:///results/mlflow.db > {log} 2>&1"

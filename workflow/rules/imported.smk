@@ -49,6 +49,7 @@ use rule evaluate as evaluate_imported with:
         data=rules.prepare.output,
         run=rules.import_weights.output,
         classifier=species_files,
+        probe=probe_files,
         reference=rules.reference.output,
         scorers=scorer_files,
         code=modules("dmgan/evaluation"),
@@ -71,6 +72,7 @@ use rule evaluate_controls as evaluate_controls_imported with:
         data=rules.prepare.output,
         run=rules.import_weights.output,
         classifier=species_files,
+        probe=probe_files,
         reference=rules.reference.output,
         scorers=scorer_files,
         code=modules("dmgan/evaluation"),
@@ -86,6 +88,7 @@ use rule evaluate_controls as evaluate_controls_imported with:
         damsm=damsm_folder,
         scorers=scorer_flags,
         out="results/{dataset}/{imported}/imported/controls",
+        adversarial=config["adversarial_images"],
         seed=config["sampling_seed"],
 
 

@@ -19,6 +19,7 @@ use rule evaluate as evaluate_retrieval with:
         data=rules.prepare.output,
         damsm=rules.train.input.damsm,
         classifier=species_files,
+        probe=probe_files,
         reference=rules.reference.output,
         scorers=scorer_files,
         code=modules("dmgan/evaluation"),

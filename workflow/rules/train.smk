@@ -131,3 +131,25 @@ use rule classifier as attributes with:
         subcommand="attributes",
         out="results/{dataset}/attributes",
         flags=attributes_flags,
+
+
+rule probe:
+    input:
+        data=rules.prepare.output,
+    output:
+        probe="results/{dataset}/probe/probe.safetensors",
+        options="results/{dataset}/probe/options.json",
+    log:
+        "results/logs/probe/{dataset}.log",
+    benchmark:
+        "results/benchmarks/probe/{dataset}.tsv"
+    priority: 70
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=1,
+    shell:
+        "python workflow/gpu_lease.py --gpus {resources.gpu} --"
+        " python -m dmgan probe --data results/data/{wildcards.dataset}"
+        " --out results/{wildcards.dataset}/probe --threads {threads} > {log} 2>&1"

@@ -1,12 +1,16 @@
 """Inception Score (Salimans et al. 2016): mean over ten splits of the images, by torch-fidelity."""
 
 import importlib.metadata
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dmgan.errors import UserError
-from dmgan.evaluation.metrics.base import Facts, FeatureMetric, Measurement, Result
+from dmgan.evaluation.metrics.base import Facts, FeatureMetric, Measurement, Metric, Result
 from dmgan.evaluation.statistics.folds import TORCH_FIDELITY_SEED, fold_rows, mean_over_folds
+
+if TYPE_CHECKING:
+    from dmgan.evaluation.networks.loaded import EvaluationNetworks
 
 LIBRARY = f"torch-fidelity {importlib.metadata.version('torch-fidelity')}"
 
@@ -19,7 +23,11 @@ class InceptionScore(FeatureMetric):
         bootstrap_is_of_value=False, protocol=("library", "classes", "splits"),
         published_readers=(("CUB", "birds-released"), ("COCO", "openai-released")),
     )  # fmt: skip
-    extractors = ("species", "inception-tf", "openai-released", "birds-released")
+    extractors = ("species", "efficientnet-lite0", "inception-tf", "openai-released", "birds-released")
+
+    @classmethod
+    def build(cls, networks: "EvaluationNetworks") -> "list[Metric]":
+        return [each for each in super().build(networks) if "logits" in each.extractor.widths]
 
     def compute(self, measurement: Measurement) -> Result:
         from dmgan.evaluation.statistics.uncertainty import bootstrap_inception_score
@@ -27,7 +35,13 @@ class InceptionScore(FeatureMetric):
         subject, seed = measurement.subject, measurement.options.seed
         logits = measurement.stored[self.reader]["logits"]
         order, rule = self._split_order(measurement)
-        protocol = {**self.extractor.protocol, "library": LIBRARY, "classes": logits.width, "splits": rule}
+        protocol = {
+            **self.extractor.protocol,
+            **self.extractor.protocol_of_logits,
+            "library": LIBRARY,
+            "classes": logits.width,
+            "splits": rule,
+        }
         score = inception_score(logits, order, measurement.clustered_folds())
         bootstrap = bootstrap_inception_score(logits.blocks(1024), subject.test_images, seed)
         return Result(score, protocol, len(order), bootstrap)

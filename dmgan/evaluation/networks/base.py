@@ -35,6 +35,7 @@ class FeatureExtractor:
     def __init__(self, widths: dict[str, int], protocol: dict[str, object]):
         """widths: numbers per row of each array; protocol: network, hash of its weights, resize, input range."""
         self.widths, self.protocol = widths, protocol
+        self.protocol_of_logits: dict[str, object] = {}  # entries that replace those of the protocol in the IS
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
         """Return the arrays (B, width) of prepared images (B, h, w, 3)."""
@@ -47,6 +48,7 @@ class FeatureExtractor:
             "name": self.name,
             "widths": self.widths,
             "protocol": self.protocol,
+            **({"protocol_of_logits": self.protocol_of_logits} if self.protocol_of_logits else {}),
             "versions": {each: installed[each] for each in self.packages},
             "code_sha256": {module: _module_sha256(module) for module in self.modules()},
         }
@@ -68,6 +70,7 @@ class ExtractorInputs:
     classifier: Path | None  # folder of the species classifier
     weights: Path  # folder of the Inception weights, into which missing ones are fetched
     device: torch.device
+    probe: Path | None = None  # folder of the linear probe of efficientnet-lite0
     _made: dict[Callable, object] = field(default_factory=dict)
 
     def once(self, make: "Callable[[ExtractorInputs], _T]") -> _T:

@@ -31,6 +31,7 @@ class NetworkFiles(NamedTuple):
     attributes: Path | None = None  # attribute classifier
     detector: Path | None = None  # weights of SOA's detector
     reference_npz: tuple[tuple[str, Path], ...] = ()  # extractor and statistics of real features
+    probe: Path | None = None  # linear probe of efficientnet-lite0
 
     def without_scorers_of_captions(self) -> "NetworkFiles":
         """Return the files without those of networks that score captions, for images without captions."""
@@ -53,7 +54,9 @@ class EvaluationNetworks:
         cls, files: NetworkFiles, dataset: PreparedDataset | FreeCaptions, device: torch.device
     ) -> "EvaluationNetworks":
         """Read the networks; raise UserError if a file is missing or does not belong to the data set."""
-        extractors = read_extractors(files.extractors, ExtractorInputs(files.classifier, files.weights, device))
+        extractors = read_extractors(
+            files.extractors, ExtractorInputs(files.classifier, files.weights, device, files.probe)
+        )
         statistics = []
         for name, path in files.reference_npz:
             if name not in extractors:

@@ -31,7 +31,7 @@ def few_draws(monkeypatch):
 def noise(dataset, damsm_folder, tmp_path):
     """The encoder of R-precision, noise images, and embeddings for them that are drawn here."""
     (encoder,) = read_damsm_encoders(Damsm.read(damsm_folder), damsm_folder, None, dataset, CPU)
-    subject = control_images("noise", dataset, Damsm.read(damsm_folder), 32, 100, tmp_path, CPU)
+    subject = control_images("noise", dataset, Damsm.read(damsm_folder), 32, EvaluationOptions(), tmp_path, CPU)
     return encoder, subject, np.random.default_rng(0).normal(size=(len(subject), 16)).astype(np.float32)
 
 
