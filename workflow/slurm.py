@@ -39,7 +39,8 @@ def slurm_flags(arguments: list[str]) -> list[str]:
 def require_plugin(arguments: list[str]) -> None:
     """Raise UserError if the plugin of a profile's executor is not installed; Snakemake would list its choices only."""
     profile = _profile(arguments)
-    executor = read_yaml(profile, "fix it").get("executor") if profile else None
+    content = read_yaml(profile, "fix it") if profile else None
+    executor = content.get("executor") if isinstance(content, dict) else None
     if executor in (None, "local"):
         return
     package = f"snakemake-executor-plugin-{executor}"

@@ -119,10 +119,17 @@ def read_blocks(images: Images, requests: Sequence[Request], device: torch.devic
         pin_memory=device.type == "cuda", worker_init_fn=_begin_worker,
     )  # fmt: skip
     blocks = _started(loader)
-    while (block := _next(blocks)) is not None:
-        if isinstance(block, UserError):
-            raise block
-        yield block
+    try:
+        while True:
+            with _user_error_for_killed_worker():
+                block = next(blocks, None)
+            if block is None:
+                return
+            if isinstance(block, UserError):
+                raise block
+            yield block
+    finally:
+        del blocks  # ends the workers: a traceback that is kept would keep them, and the locks that they inherited
 
 
 def _started(loader: DataLoader) -> Iterator[Block | UserError]:
@@ -139,12 +146,6 @@ def _started(loader: DataLoader) -> Iterator[Block | UserError]:
             return iter(loader)
         finally:
             signal.signal(signal.SIGCHLD, handler)
-
-
-def _next(blocks: Iterator[Block | UserError]) -> Block | UserError | None:
-    """Return the next block; None at the end."""
-    with _user_error_for_killed_worker():
-        return next(blocks, None)
 
 
 @contextmanager

@@ -17,7 +17,10 @@ _LINE_LENGTH = 120
 _BASE_CLASS = "TextToImageGAN"
 
 # Names that a model cannot have, because results/{dataset}/{name} is another folder.
-_RESULT_FOLDERS = {"attributes", "captioner", "controls", "damsm", "figures", "reference", "species", "tables"}
+_RESULT_FOLDERS = {
+    "attributes", "captioner", "controls", "damsm", "figures", "probe", "reference", "report", "species", "tables",
+    "trunk",
+}  # fmt: skip
 
 # Sizes and learning rates for a demo: 16, 32 and 64 px, minutes on two CPU cores.
 HYPERPARAMETERS = (

@@ -24,6 +24,7 @@ from dmgan.evaluation.memorisation import read_memorisation
 from dmgan.evaluation.networks.attributes import TrainedAttributes
 from dmgan.evaluation.networks.bird_inception import read_variables
 from dmgan.evaluation.networks.classifier import TrainedClassifier
+from dmgan.evaluation.networks.linear_probe import FittedProbe
 from dmgan.evaluation.networks.reference_statistics import ReferenceStatistics
 from dmgan.evaluation.paired_comparison import check_pairs, read_per_image
 from dmgan.report.figures.validation_curves import read_curves
@@ -178,6 +179,8 @@ READERS: dict[str, Reader] = {
                         "captioner/options.json", mutations.JSON, weight=0.3),
     "classifier": Reader(lambda file: TrainedClassifier.read(file.parent, CPU), "classifier/options.json",
                          mutations.JSON, weight=0.3),
+    "linear probe": Reader(lambda file: FittedProbe.read(file.parent, CPU), "probe/options.json", mutations.JSON,
+                           weight=0.3),
     "attribute classifier": Reader(lambda file: TrainedAttributes.read(file.parent, CPU), "attributes/options.json",
                                    mutations.JSON, weight=0.3),
     "training run": Reader(lambda file: load_run(file.parent, CPU), "run/options.json", mutations.JSON, weight=0.3),
@@ -249,6 +252,8 @@ NOT_TRIED = {
     "dmgan/text/caption_cache:__init__": _OF_OWN_OUTPUT,
     "dmgan/text/caption_cache:_is_whole": _OF_OWN_OUTPUT,
     "dmgan/text/efficientnet_lite:load_imagenet_weights": _OF_LARGE_NETWORK,
+    "dmgan/text/trunk_maps:__init__": _OF_OWN_OUTPUT,
+    "dmgan/text/trunk_maps:_is_whole": _OF_OWN_OUTPUT,
     "dmgan/training/import_released:_image_encoder": _OF_LARGE_NETWORK,
     "dmgan/training/import_released:_refuse_training": _OF_READER,
     "dmgan/training/import_released:_text_encoder": _OF_WEIGHTS,
@@ -256,6 +261,7 @@ NOT_TRIED = {
     "dmgan/training/loop:_clear_failure": _OF_OWN_OUTPUT,
     "dmgan/training/mlflow_run:_recorded": _OF_OWN_OUTPUT,
     "dmgan/training/pretrain_damsm:_load_inception": _OF_LARGE_NETWORK,
+    "workflow/slurm:require_plugin": _OF_PROJECT,
     "dmgan/training/train:_select_weights": _OF_WEIGHTS,
     "dmgan/evaluation/mlflow_scores:_config_of": _OF_READER,
     "dmgan/inspection/nearest:_was_trained_on": _OF_READER,

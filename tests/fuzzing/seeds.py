@@ -14,6 +14,8 @@ from dmgan.data.sources.example import Example
 from dmgan.data.sources.synthbirds.attributes import SPECIES_ATTRIBUTES
 from dmgan.evaluation.networks.attributes import PLACES, SIZES
 from dmgan.evaluation.networks.classifier import WEIGHTS, ImageClassifier
+from dmgan.evaluation.networks.linear_probe import WEIGHTS as PROBE
+from dmgan.evaluation.networks.linear_probe import LinearProbe
 from dmgan.evaluation.paired_comparison import IMAGES_SHA256
 from dmgan.models.registry import build_model
 from dmgan.options import CaptionerOptions, ClassifierOptions, MatchingOptions
@@ -109,6 +111,8 @@ def _make_classifiers(folder: Path) -> None:
     attributes = {name: list(values) for name, values in SPECIES_ATTRIBUTES.items()}
     written |= {"attributes": attributes, "majority": [0] * len(SIZES), "test_accuracy_of_named": 0.5}
     files.write_json(folder / "attributes" / "options.json", written)
+    save_weights(LinearProbe(2, 3), folder / "probe" / PROBE)
+    files.write_json(folder / "probe" / "options.json", {"features": 2, "classes": 3, "validation_accuracy": 0.5})
     linear = torch.nn.Linear(2, 3)
     torch.save(linear.state_dict(), folder / "attributes" / "linear.pth")
     save_weights(linear, folder / "attributes" / "linear.safetensors")

@@ -179,7 +179,7 @@ def damsm(repository: str, dtype: torch.dtype) -> Values:
         "damsm2", _matching(clipped.losses(trunk, clipped.encode(small.tokens, small.lengths), small.class_ids))
     )
 
-    whole = pretrainer(float("inf"))  # the file has the gradients before they are clipped
+    whole = pretrainer(1e30)  # the file has the gradients before they are clipped
     whole.step(*given)
     text = {f"rnn.{key}": p.grad for key, p in whole.text_encoder.named_parameters()}
     norm = torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in text.values()]))

@@ -39,7 +39,7 @@ def write_evaluation(folder, images):
     arrays = {"hits/R-precision(a)": [1, 1, 0, 1, 0, 1], "counts/R-precision(a)": [1] * 6}
     arrays |= {"hits/Attribute accuracy(b)": [2, 4, 0, 4, 4, 4], "counts/Attribute accuracy(b)": [4] * 6}
     arrays |= {"test_images": [each["test_image"] for each in manifest["images"]], "folds": [0] * 6}
-    np.savez(folder / "per_image.npz", images_sha256=np.array("p"), captions=np.zeros(6), **arrays)
+    np.savez(folder / "per_image.npz", images_sha256=np.array("p"), captions=np.zeros(6, int), **arrays)
     return folder / "metrics.json"
 
 

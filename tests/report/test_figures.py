@@ -229,7 +229,7 @@ def test_text_is_wrapped_to_its_width():
 
 
 def test_another_data_set_or_no_run_is_refused(run_folder, data, tmp_path):
-    prepare_synthbirds(tmp_path / "other", 32, 2, 1, captions_per_image=1, seed=9, workers=1)
+    prepare_synthbirds(tmp_path / "other", 32, 4, 1, captions_per_image=1, seed=9, workers=1)
     assert PreparedDataset(tmp_path / "other").vocabulary != PreparedDataset(data).vocabulary
     with pytest.raises(UserError, match="another data set"):
         write_figures([run_folder], tmp_path / "other", tmp_path / "out", 100, CPU)

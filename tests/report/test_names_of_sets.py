@@ -74,7 +74,7 @@ def cub50(data) -> PreparedDataset:
 
 def test_figures_show_the_name_of_the_set(cub50, monkeypatch):
     headings = []
-    monkeypatch.setattr(image_grids, "draw_gallery", lambda heading, captions, rows: headings.append(heading))
+    monkeypatch.setattr(image_grids, "draw_gallery", lambda heading, *others: headings.append(heading))
     for draw in (image_grids.draw_models, image_grids.draw_rivals):
         draw(Scene([], cub50, 0))
     assert headings == ["Test captions of cub50"] * 2

@@ -50,7 +50,7 @@ def write_metrics(folder, name: str, kind: str, value: float):
     path = folder / name / "metrics.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(content))
-    images = {"test_images": np.arange(400), "captions": np.zeros(400), "folds": np.arange(400) % 10}
+    images = {"test_images": np.arange(400), "captions": np.zeros(400, int), "folds": np.arange(400) % 10}
     np.savez(path.with_name("per_image.npz"), images_sha256="ab", **images, **{"without/toy(species)": without})
     return path
 

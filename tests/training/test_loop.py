@@ -99,7 +99,7 @@ def test_losses_whose_sum_overflows_are_finite(tmp_path):
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
     """A file-size limit stands in for the full disk, wherever in the file it strikes."""
     checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
-    checkpoint.save({"step": 1})
+    checkpoint.save({"step": 1, "history": [], "state": {}})
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for limit in (64, 50_000, 400_000, 800_000):

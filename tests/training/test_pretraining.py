@@ -100,10 +100,10 @@ def test_pretraining_ends_with_the_r_precision_of_training_images(
 
 @pytest.mark.parametrize("stage", ["pretrain", "captioner"])
 def test_a_pretraining_that_is_not_finite_records_its_images_and_captions(stage, data, dataset, damsm_folder, tmp_path):
-    common = {"embedding_dim": 16, "epochs": 2, "batch_size": 8, "max_words": 12, "lr": 1e37}
-    with pytest.raises(UserError, match="is not a finite number"):
+    common = {"embedding_dim": 16, "epochs": 2, "batch_size": 8, "max_words": 12, "lr": 1e30}
+    with pytest.raises(UserError, match="is not (a )?finite"):
         if stage == "pretrain":
-            options = dataclasses.replace(DAMSM, min_lr=1e37, **common)
+            options = dataclasses.replace(DAMSM, min_lr=1e30, **common)
             pretrain(data, tmp_path, DamsmSettings(options), 7, CPU)
         else:
             train_captioner(data, damsm_folder, tmp_path, CaptionerOptions(hidden_dim=8, **common), 7, CPU)

@@ -27,7 +27,12 @@ def planned_jobs(folder: Path, config: Path, *targets: str) -> dict[str, int]:
     assert dry.returncode == 0, dry.stderr
     if "Nothing to be done" in dry.stdout + dry.stderr:
         return {}
-    table = dry.stdout.split("Job stats:")[-1].split("\n\n")[0]
+    return jobs_of(dry.stdout)
+
+
+def jobs_of(listing: str) -> dict[str, int]:
+    """Rule -> number of jobs in the output of a dry run; rules that are named after a data set count together."""
+    table = listing.split("Job stats:")[-1].split("\n\n")[0]
     jobs = Counter()
     for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE):
         jobs[re.sub(rf"^({'|'.join([*OF_FIGURES, PAGE])})_.*", r"\1", rule)] += int(count)
@@ -53,7 +58,9 @@ def expected_jobs(config: dict) -> dict[str, int]:
     birds = [dataset for dataset in datasets if config["datasets"][dataset]["source"] == "synthbirds"]
     with_species = [dataset for dataset in datasets if "species" in extractors_of(config, dataset)]
     methods = len(comparing) * seeds * len(config["retrieval"])
-    jobs = dict.fromkeys(["prepare", "reference", "evaluate_controls", "tables", "compare", "claims"], len(datasets))
+    jobs = dict.fromkeys(
+        ["prepare", "reference", "evaluate_controls", "tables", "compare", "claims", "checklist"], len(datasets)
+    )
     jobs |= dict.fromkeys(["train", "sample", "evaluate"], len(models) * seeds)
     jobs |= {
         "pretrain": (1 + ("held_out_damsm" in config)) * len(datasets),

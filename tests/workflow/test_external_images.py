@@ -1,7 +1,6 @@
 """Images of other programs in the workflow: their jobs, their rows, and a new evaluation after a change."""
 
 import json
-import re
 import shlex
 import shutil
 
@@ -12,7 +11,7 @@ from dmgan.__main__ import main
 from dmgan.errors import UserError
 from tests.evaluation.own_images import test_captions, write_captions, write_images
 from tests.project import copy_of_project, run
-from tests.workflow.configurations import expected_jobs, planned_jobs, read_config, write_config
+from tests.workflow.configurations import expected_jobs, jobs_of, planned_jobs, read_config, write_config
 from workflow.configuration import folder_fingerprint, read_configuration
 from workflow.plan import costs
 
@@ -38,8 +37,7 @@ def test_external_methods_are_planned_evaluated_and_evaluated_again_after_a_chan
     project = copy_of_project(tmp_path / "project")
     dry = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", path, folder=project)
     expected = expected_jobs(read_configuration(path))
-    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", dry.stdout, re.MULTILINE)}
-    assert jobs == expected | {"evaluate_external": 1, "total": expected["total"] + 1}
+    assert jobs_of(dry.stdout) == expected | {"evaluate_external": 1, "total": expected["total"] + 1}
     commands = [" ".join(line.split()) for line in dry.stdout.splitlines() if " -m dmgan " in line]
     for subcommand in ("tables", "compare"):
         (command,) = [command for command in commands if f"dmgan {subcommand} " in command]

@@ -168,6 +168,7 @@ def test_every_job_of_a_model_or_network_is_in_the_plan(name):
         "tables",
         "compare",
         "claims",
+        "checklist",
         *OF_FIGURES,
         PAGE,
         "parameters",

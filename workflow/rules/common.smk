@@ -459,7 +459,7 @@ def imported_tables():
 
 
 def modules(*folders):
-    """Return code, tables and templates of folders as inputs of cheap jobs: editing a file makes results out of date."""
+    """Return code, tables and templates of folders, as inputs of cheap jobs: an edit makes results out of date."""
     kinds = (".py", ".csv", ".j2", ".css", ".typ")
     return sorted(str(path) for folder in folders for path in Path(folder).rglob("*") if path.suffix in kinds)
 

@@ -79,7 +79,7 @@ def _write(folder: Path, subject: dict, measures: dict, inputs: dict) -> Path:
     arrays = {f"without/{key}": each["value"] + random.normal(size=10) / 100 for key, each in measures.items()}
     for key, each in measures.items():
         arrays[f"value/{key}"] = np.array([each["value"], each["spread"], *each["interval"]])
-    rows = {"test_images": np.arange(_IMAGES), "captions": np.zeros(_IMAGES), "folds": np.arange(_IMAGES) % 10}
+    rows = {"test_images": np.arange(_IMAGES), "captions": np.zeros(_IMAGES, int), "folds": np.arange(_IMAGES) % 10}
     np.savez(folder / "per_image.npz", images_sha256=inputs["images_sha256"], **rows, **arrays)
     provenance = {"commit": "c0ffee", "versions": VERSIONS, "machine": {"system": "Linux", "processor": "x86_64"}}
     content = {"schema": 2, "subject": subject, "metrics": measures, "inputs": inputs, "device": "cpu"}
