@@ -68,7 +68,7 @@ _LIMITS = """\
   unknown words are left out.
 - One training with one seed: the intervals say nothing of the spread over seeds.
 - Numbers compare only with numbers of the same protocol: feature network, reference images, number of images, resize.
-- R-precision by the DAMSM that trained the generator is a biased judge.
+- R-precision by the DAMSM that trained the generator favours the generator.
 - Not for decisions about people, and not for images that are presented as photographs."""
 
 
