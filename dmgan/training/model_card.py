@@ -15,6 +15,7 @@ from dmgan.errors import UserError
 from dmgan.models.registry import Entry, find
 from dmgan.runtime.bibliography import LIBRARIES, SOFTWARE, bibtex
 from dmgan.runtime.bibliography import find as find_references
+from dmgan.runtime.progress import log
 from dmgan.storage import files
 from dmgan.storage.reading import read_object
 from dmgan.training.run_folder import OPTIONS, WEIGHTS
@@ -180,9 +181,12 @@ def _dataset(run: Path, written: Mapping) -> Mapping | None:
 def _evaluation(run: Path) -> Mapping | None:
     """Return metrics.json of this generator: in the run folder, or beside an imported one; None if there is none."""
     for path in (run / METRICS, run.parent / METRICS):
+        if not path.exists():
+            continue
         try:
             found = files.read_json(path, "evaluate again")
-        except UserError:
+        except UserError as error:
+            log(f"{error}; the model card leaves its metrics out")
             continue
         measured = found["inputs"].get("generator_sha256") if isinstance(found, dict) and "inputs" in found else None
         if measured == files.file_sha256(run / WEIGHTS):

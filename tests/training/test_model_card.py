@@ -49,6 +49,14 @@ def test_the_metrics_of_other_weights_are_left_out(measured_run, run_folder, tmp
     assert "Not measured yet" in model_card(run)
 
 
+def test_a_damaged_metrics_json_is_named_and_left_out(run_folder, tmp_path, capsys):
+    shutil.copytree(run_folder, tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").write_text("{", encoding="utf-8")
+    assert "Not measured yet" in model_card(tmp_path / "run")
+    printed = "".join(capsys.readouterr())
+    assert "metrics.json: is not valid JSON" in printed and "the model card leaves its metrics out" in printed
+
+
 def test_imported_weights_have_a_card_of_their_own(imported):
     card = ModelCard.load(imported / CARD)
     assert card.data.license == "other" and card.data.to_dict()["license_name"] == "terms-of-the-training-images"
