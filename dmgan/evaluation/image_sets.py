@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from dmgan.data.batches import centre_crop
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.sources.photographs import read_photograph
 from dmgan.errors import UserError
 from dmgan.sampling.image_folder import MANIFEST
+from dmgan.storage.png import read_png
 from dmgan.storage.reading import read_object
 
 ALL_TEST_IMAGES = "all real test images, centre crop"
@@ -28,15 +29,14 @@ class Images(Protocol):
 
 
 class ImageFiles:
-    """Square images of `size` px in files, in the order of `paths`."""
+    """Square images of `size` px in PNG files, in the order of `paths`."""
 
     def __init__(self, paths: Sequence[Path], size: int, hint: str):
         self.paths, self.size, self.hint = list(paths), size, hint
 
     def __call__(self, number: int) -> np.ndarray:
         try:
-            with Image.open(self.paths[number]) as image:
-                pixels = np.asarray(image.convert("RGB"))
+            pixels = read_png(self.paths[number])
         # Pillow raises SyntaxError or ValueError for a broken PNG.
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
             raise UserError(f"{self.name(number)}: is not a readable image ({error}); {self.hint}") from error

@@ -203,6 +203,10 @@ def _known(asset: Asset) -> str:
 
 # Download.
 
+_COUNT = re.compile(r"[0-9]{1,15}")  # Python refuses to convert numbers of thousands of digits
+_RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15})")
+_LARGEST = 64 << 30  # bytes of a file of unknown size
+
 
 class _Cut(Exception):
     """Raised if a transfer ends early; the received bytes are kept."""
@@ -336,20 +340,20 @@ class _Download:
     def receive(self, response, part, have: int, state: dict | None) -> None:
         """Append the response to the partial file, or start again if the server sends the whole file."""
         if response.status == 206:
-            content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+            content_range = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
             total = int(content_range[2]) if content_range else None
             if state is None or content_range is None or int(content_range[1]) != have or total != state["total"]:
                 self.restart(part)
                 raise _Cut("the server's file has changed; starting again")
         else:
             have, length = self.restart(part), response.headers.get("Content-Length", "")
-            total = int(length) if length.isdigit() else None
+            total = int(length) if _COUNT.fullmatch(length) else None
         self.refuse_page(response.headers.get_content_type() == "text/html")
         if total is None and not response.chunked and self.asset.size is None and self.asset.sha256 is None:
             raise self.fail("the server does not send the file's size, so that a truncated file would go unnoticed")
         if not have:
             files.write_json(self.state, {"url": self.url, "validator": _validator(response.headers), "total": total})
-        done = have
+        done, most = have, total or self.asset.size or _LARGEST
         with Progress(max(1, (total or 0) >> 20), "MB", done=have >> 20) as progress:
             while piece := _read(response):
                 if not done:
@@ -357,6 +361,9 @@ class _Download:
                 part.write(piece)
                 progress.step(((done + len(piece)) >> 20) - (done >> 20))
                 done += len(piece)
+                if done > most:  # a server that states no length may send for ever
+                    self.restart(part)
+                    raise self.fail(f"the server sends more than {most:,} bytes")
         if total is not None and done < total:
             raise _Cut(f"connection lost at {done:,} of {total:,} bytes")
 
@@ -386,6 +393,7 @@ class _Download:
             raise self.fail(f"the downloaded file {wrong}; it was deleted")
         files.write_json(self.record, {"url": self.url, "size": size, "sha256": sha256})
         os.replace(self.part, self.path)
+        files.sync_folder(self.path.parent)
         self.state.unlink(missing_ok=True)
         known = "as expected" if self.asset.sha256 else f"recorded in {self.record.name}"
         log(f"{self.path}: {size:,} bytes, SHA-256 {sha256} ({known})")

@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from dmgan.errors import UserError
 from dmgan.runtime.progress import log
+from dmgan.storage.reading import open_regular_file
 from dmgan.storage.reading import read_json as read_json  # beside write_json, its inverse
 
 _HINT = "free space or fix the permissions, then run the same command again"
@@ -219,7 +220,8 @@ def locked(path: Path, hint: str = "fix the permissions, or give another folder"
     lock_path = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(lock_path, "w")  # noqa: SIM115 - closed below; open() alone is inside the try
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # a link's target stays as it is
+        lock = os.fdopen(os.open(lock_path, flags, 0o666), "rb", buffering=0)
     except OSError as error:
         raise UserError(f"{lock_path}: could not be created ({error.strerror or error}); {hint}") from error
     with lock:
@@ -228,6 +230,10 @@ def locked(path: Path, hint: str = "fix the permissions, or give another folder"
         except BlockingIOError:
             log(f"{path}: is being written by another process; waiting until that process ends")
             fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise UserError(
+                f"{lock_path}: cannot be locked ({error.strerror or error}); give a folder on a file system with locks"
+            ) from error
         with suppress(OSError):  # a folder that cannot be read is reported by the job
             _delete_stale(path.parent, path.name)
             if path.is_dir():
@@ -279,9 +285,30 @@ def write_json(path: Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+FORMULA = ("=", "+", "-", "@")  # a spreadsheet executes a cell that begins with one of them
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def safe_cell(value: object) -> object:
+    """Return the value of a CSV cell; text is one line without control characters and no formula of a spreadsheet.
+
+    Text that a spreadsheet would execute gets an apostrophe in front. Numbers as text stay as they are.
+    """
+    if not isinstance(value, str):
+        return value
+    text = _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
+    if not text.startswith(FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows (mappings with the same keys) as CSV to `path` atomically."""
-    rows = list(rows)
+    """Write rows (mappings with the same keys) as CSV to `path` atomically; texts as in `safe_cell`."""
+    rows = [{key: safe_cell(value) for key, value in row.items()} for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -296,8 +323,8 @@ def write_with(path: Path, save: Callable[[BinaryIO], None]) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
+    """Return the SHA-256 of a regular file's bytes, in hexadecimal; OSError as in `open_regular_file`."""
+    with open_regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -15,6 +15,7 @@ from dmgan.storage.reading import read_regular_file
 
 MAX_BYTES = 64 << 20  # about three times COCO's captions.pickle
 _MAX_OBJECTS = 5_000_000  # containers and memoised objects, which need far more RAM than their bytes in the file
+_MAX_VALUES = 20_000_000  # strings, numbers and references, which are one byte or more; about three times COCO's
 _MAX_DEPTH = 32
 _HINT = "give the captions.pickle that was released with the encoders"
 
@@ -44,7 +45,7 @@ class _Machine:
     """Interpreter of one pickle, with stack, marks and memo; nested containers need no recursion."""
 
     def __init__(self, data: bytes):
-        self.data, self.at = data, 0
+        self.data, self.at, self.values = data, 0, 0
         self.stack: list = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
@@ -93,6 +94,10 @@ class _Machine:
     # Stack.
 
     def push(self, value: object) -> None:
+        """Push a value that is no new container."""
+        self.values += 1
+        if self.values > _MAX_VALUES:
+            raise _Refused(f"the file holds more than {_MAX_VALUES:,} values")
         self.stack.append(value)
 
     def new(self, container) -> None:

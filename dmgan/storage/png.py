@@ -3,6 +3,7 @@
 This module does not import torch, so that workers start fast.
 """
 
+import io
 import multiprocessing
 import os
 from collections.abc import Sequence
@@ -15,6 +16,10 @@ from PIL import Image
 
 from dmgan.errors import UserError
 from dmgan.runtime.parent import end_with_parent
+from dmgan.storage.reading import read_regular_file
+
+_MAX_BYTES = 256 << 20  # of a file
+_MAX_PIXELS = 8192**2  # twice the largest side of a generator's images
 
 
 def write_pngs(paths: Sequence[Path], pixels: np.ndarray, level: int) -> None:
@@ -27,7 +32,9 @@ _END = b"\0\0\0\0IEND\xaeB`\x82"  # last chunk of every PNG file
 
 
 def is_whole_png(path: Path) -> bool:
-    """Return whether a file exists and ends with PNG's last chunk; a truncated file does not."""
+    """Return whether a regular file exists and ends with PNG's last chunk; a truncated file does not."""
+    if not os.path.isfile(path):  # opening a pipe would wait for ever
+        return False
     try:
         with open(path, "rb") as file:
             file.seek(-len(_END), os.SEEK_END)
@@ -37,8 +44,15 @@ def is_whole_png(path: Path) -> bool:
 
 
 def read_png(path: Path) -> np.ndarray:
-    """Return the pixels (s, s, 3) uint8 of a PNG file; OSError, SyntaxError or ValueError if it is damaged."""
-    with Image.open(path) as image:
+    """Return the pixels (h, w, 3) uint8 of a PNG file; OSError, SyntaxError or ValueError if it is damaged.
+
+    The size that the file states is checked before memory is reserved.
+    """
+    data = read_regular_file(path, _MAX_BYTES)
+    width, height = (int.from_bytes(data[start : start + 4]) for start in (16, 20))  # of the first chunk, IHDR
+    if width * height > _MAX_PIXELS:
+        raise ValueError(f"it states {width:,} x {height:,} pixels")
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         return np.asarray(image.convert("RGB"))
 
 

@@ -21,6 +21,20 @@ def seal_is_whole(content: Mapping[str, object]) -> bool:
     return SEAL not in content or content[SEAL] == _sha256({key: each for key, each in content.items() if key != SEAL})
 
 
+def is_unaltered(folder: Path, content: Mapping[str, object]) -> bool:
+    """Return whether a sealed result in `folder` and all files whose hashes it states are those that were written.
+
+    False if a file is missing or cannot be read, or if the result has no seal.
+    """
+    hashes = content.get(FILES, {})
+    if SEAL not in content or not seal_is_whole(content) or not isinstance(hashes, Mapping):
+        return False
+    try:
+        return all(files.file_sha256(folder / name) == sha256 for name, sha256 in hashes.items())
+    except OSError:
+        return False
+
+
 def _sha256(content: Mapping[str, object]) -> str:
     """Return the hash of `content` as it is read back: JSON makes lists of tuples and text of keys."""
     return files.json_sha256(json.loads(json.dumps(content)))

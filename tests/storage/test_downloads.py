@@ -28,7 +28,7 @@ class Behaviour:
         self.content, self.etag, self.ranges, self.kind = CONTENT, '"one"', True, "application/octet-stream"
         self.cuts: list[int] = []  # bytes after which each of the next answers is cut
         self.statuses: list[int] = []  # of the next answers
-        self.length = True
+        self.length, self.stated = True, ""  # whether the length is sent; what is sent in its place
         self.asked: list[dict] = []
 
 
@@ -53,7 +53,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = told.content[start:]
         self.send_response(status)
         self.send_header("Content-Type", told.kind)
-        if told.length:
+        if told.stated:
+            self.send_header("Content-Length", told.stated)
+        elif told.length:
             self.send_header("Content-Length", str(len(body)))
         if status == 206:
             self.send_header("Content-Range", f"bytes {start}-{len(told.content) - 1}/{len(told.content)}")
@@ -258,3 +260,17 @@ def test_the_command_line(server, tmp_path, capsys):
     assert "no asset named" in error_line(capsys, "fetch")
     assert "is not an http or https address" in error_line(capsys, "fetch", "inception", "--url", "file:///etc/passwd")
     assert "download bird_DMGAN.pth by hand" in error_line(capsys, "fetch", "cub-dmgan", "--to", tmp_path)
+
+
+@pytest.mark.parametrize("stated", ["9" * 5000, "\u00b2"])
+def test_a_length_that_is_no_number_is_as_none(stated, server, tmp_path):
+    """Python refuses to convert both of them, although both are digits."""
+    server.behaviour.stated, server.behaviour.etag = stated, ""
+    assert fetch(asset(server), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_server_that_sends_too_much_without_a_length_is_left(server, tmp_path):
+    server.behaviour.length = False
+    with pytest.raises(UserError, match="the server sends more than 1,000 bytes"):
+        fetch(asset(server, size=1000), tmp_path)
+    assert names(tmp_path) == set()

@@ -1,5 +1,6 @@
 """Output folders: other people's files are kept, and a run killed at any step is repaired by the same command."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from dmgan.errors import UserError
 from dmgan.storage import files
+from tests.reading import read_csv
 from tests.storage.killed_steps import contents, killed_before
 
 MADE = files.OwnFiles("sample", ("manifest.json", "unfinished.json"), r"(manifest|unfinished)\.json|\d+\.png")
@@ -165,3 +167,45 @@ def test_folders_are_flushed_after_a_rename(tmp_path, monkeypatch):
     with files.atomic_folder(tmp_path / "out", MADE) as folder:
         (folder / "manifest.json").touch()
     assert done[-2:] == ["rename", str(tmp_path)]
+
+
+def test_no_cell_of_a_csv_is_a_formula_or_holds_a_control_character(tmp_path):
+    cells = {
+        "=cmd|' /C calc'!A1": "'=cmd|' /C calc'!A1", "@SUM(1)": "'@SUM(1)", "-x": "'-x", "+1x": "'+1x", "-1.5": "-1.5",
+        "+3e-4": "+3e-4", "\x1b[31mred\nbird": r"\x1b[31mred\nbird", "\t=1": r"\t=1", "half \ud83d": r"half \ud83d",
+        "grün, 鳥": "grün, 鳥",
+    }  # fmt: skip
+    files.write_csv(tmp_path / "a.csv", [{"text": text, "number": -1} for text in cells])
+    assert [row["text"] for row in read_csv(tmp_path / "a.csv")] == list(cells.values())
+    assert {row["number"] for row in read_csv(tmp_path / "a.csv")} == {"-1"}
+
+
+def test_only_regular_files_are_hashed(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # opened in the ordinary way it waits for ever
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(OSError, match="not a regular file"):
+            files.file_sha256(tmp_path / name)
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+    def flock(*given):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with (
+        pytest.raises(UserError, match="out.lock: cannot be locked .No locks available.; give a folder on a file sys"),
+        files.locked(tmp_path / "out"),
+    ):
+        raise AssertionError("locked")
+
+
+def test_a_lock_file_that_is_a_link_leaves_its_target_unchanged(tmp_path):
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / ".out.lock").symlink_to(tmp_path / "precious")
+    with (
+        pytest.raises(UserError, match="out.lock: could not be created .*; fix the permissions"),
+        files.locked(tmp_path / "out"),
+    ):
+        raise AssertionError("locked")
+    assert (tmp_path / "precious").read_text() == "content"

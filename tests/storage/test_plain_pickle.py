@@ -79,3 +79,8 @@ def test_pickles_above_the_size_limit_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("dmgan.storage.plain_pickle._MAX_OBJECTS", 3)
     with pytest.raises(UserError, match="more than 3"):
         load_plain_pickle(tmp_path / "x.pickle")
+    monkeypatch.undo()
+    (tmp_path / "x.pickle").write_bytes(b"(" + b"N" * 101 + b"l.")  # 64 MB of None filled a gigabyte
+    monkeypatch.setattr("dmgan.storage.plain_pickle._MAX_VALUES", 100)
+    with pytest.raises(UserError, match="the file holds more than 100 values .byte 101.; give the captions.pickle"):
+        load_plain_pickle(tmp_path / "x.pickle")

@@ -10,7 +10,6 @@ from dmgan.report.results import Measured, read_measured
 from dmgan.report.tables.conflicts import conflicts
 from dmgan.report.tables.own_claims import Comparisons, OwnResult, own_result, read_comparisons
 from dmgan.report.tables.text_tables import TextColumn, TextTable, to_latex, to_markdown
-from dmgan.report.tables.tidy import safe
 from dmgan.storage import files
 
 CLAIMS, CONFLICTS = "claims", "conflicts"
@@ -35,7 +34,7 @@ def write_claims(metrics: Sequence[Path], comparisons: Path | None, out: Path) -
     """
     measured = read_measured(metrics)
     checked = claims(measured, read_comparisons(comparisons))
-    files.write_csv(out / f"{CLAIMS}.csv", safe([_claim_row(each, measured) for each in checked]))
+    files.write_csv(out / f"{CLAIMS}.csv", [_claim_row(each, measured) for each in checked])
     files.write_csv(out / f"{CONFLICTS}.csv", _conflict_rows())
     for name, table in ((CLAIMS, claims_table(checked, measured)), (CONFLICTS, conflicts_table())):
         files.write_text(out / f"{name}.md", to_markdown(table))

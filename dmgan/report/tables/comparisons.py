@@ -28,7 +28,6 @@ from dmgan.report.tables.markdown import to_markdown, to_markdown_notes
 from dmgan.report.tables.marks import DAGGER, MEANINGS, TOO_FEW, may_rank, should_lose
 from dmgan.report.tables.paper_tables import CONTROL_TITLES, better, is_better, title_of
 from dmgan.report.tables.structure import Cell, Column, Note, Number, Row, Table, typeset
-from dmgan.report.tables.tidy import safe
 from dmgan.report.tables.weights import weights_notes
 from dmgan.storage import files
 
@@ -74,7 +73,7 @@ def write_comparisons(metrics: Sequence[Path], out: Path, seed: int) -> None:
     compared = [_qualified(each, measured) for each in compare_pairs(runs, seed)]
     table = comparison_table(measured, compared, runs)
     nothing = dict.fromkeys(_FIELDS, "") | {"dataset": measured.dataset, "claim": "one model, nothing to compare"}
-    files.write_csv(out / f"{NAME}.csv", safe([_tidy(measured, each) for each in compared] or [nothing]))
+    files.write_csv(out / f"{NAME}.csv", [_tidy(measured, each) for each in compared] or [nothing])
     files.write_text(out / f"{NAME}.md", to_markdown(table))
     files.write_text(out / f"{NAME}.tex", to_latex(table))
     files.write_text(out / f"{NAME}-notes.md", to_markdown_notes(table))

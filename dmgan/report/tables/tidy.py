@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from dmgan.data.names import without_formula
 from dmgan.options import CONTROLS
 from dmgan.report.evaluations import metric_of, scorer_of
 from dmgan.report.literature.published import Published
@@ -35,7 +34,7 @@ def method_rows(results: Results) -> list[dict[str, object]]:
                 note = _meanings([*marks.of_model(metric, summary), *[PILCROW] * marks.unable(metric)])
             row = _own_row(results, method.title, metric, summary, note)
             rows.append(row | {"weights": weights_of(results.measured.models.get(method.model, []))})
-    return safe(rows)
+    return rows
 
 
 def control_rows(results: Results) -> list[dict[str, object]]:
@@ -48,14 +47,7 @@ def control_rows(results: Results) -> list[dict[str, object]]:
             summary = results.controls.get((name, metric))
             note = why_control_missing(results, name, metric) if summary is None else ""
             rows.append(_own_row(results, CONTROL_TITLES[name], metric, summary, note))
-    return safe(rows)
-
-
-def safe(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """Return the rows with texts that no spreadsheet executes."""
-    return [
-        {key: without_formula(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
-    ]
+    return rows
 
 
 def why_missing(results: Results, model: str | None, column: str) -> str:
