@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from dmgan.commands import flags
+from dmgan.options import LARGEST
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -12,8 +13,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared data set that the run was trained on")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument(
-        "--num-images", type=flags.COUNT, default=1000, help="images whose distances are measured (default 1000)"
-    )
+        "--num-images", type=flags.whole_number(2, LARGEST), default=1000,
+        help="images whose distances are measured (default 1000)",
+    )  # fmt: skip
     flags.add_run_flags(parser, tracking=False)
 
 

@@ -19,8 +19,8 @@ from dmgan.data.vocabulary import Vocabulary, caption_to_words
 from dmgan.errors import UserError
 from dmgan.storage.files import OwnFiles, atomic_folder, file_sha256
 from dmgan.storage.npy import read_arrays
-from dmgan.storage.reading import check_entries, read_json, read_object
-from dmgan.storage.seals import write_sealed_json
+from dmgan.storage.reading import check_entries, open_regular_file, read_json, read_object
+from dmgan.storage.seals import seal_is_whole, write_sealed_json
 
 FORMAT = 1
 OVERSIZE = 76 / 64  # side of stored images over side of random crops, as in the papers
@@ -184,6 +184,8 @@ class PreparedDataset:
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise UserError(f"{self.folder}: was prepared by another version of this program; {_HINT}")
         self.description = read_object(self.folder / "dataset.json", _HINT, _DESCRIBED)
+        if "name" in self.description and not is_table_name(self.description["name"]):
+            raise UserError(f"{self.folder / 'dataset.json'}: is damaged (its name cannot stand in a table); {_HINT}")
         self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
         try:
             index = read_arrays(self.folder / "index.npz", _HINT)
@@ -191,6 +193,7 @@ class PreparedDataset:
             is_test, self._caption_starts = index["is_test"], index["caption_starts"]
             self._token_starts, self._tokens = index["token_starts"], index["tokens"]
             self._check_index(is_test)
+            open_regular_file(self.folder / "images.bin").close()
             self._pixels = np.memmap(self.folder / "images.bin", dtype=np.uint8, mode="r")
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise UserError(f"{self.folder}: is damaged ({error}); {_HINT}") from error
@@ -206,7 +209,12 @@ class PreparedDataset:
             self._check_bytes()
 
     def _check_bytes(self) -> None:
-        """Raise UserError if the bytes of a file are not those that dataset.json records."""
+        """Raise UserError if the content of dataset.json, or the bytes of a file that it records, changed."""
+        if not seal_is_whole(self.description):
+            raise UserError(
+                f"{self.folder / 'dataset.json'}: its content changed after it was prepared; restore the file, or "
+                f"{_HINT}"
+            )
         sampled = self.description.get(_SAMPLED, {})
         if not isinstance(self.sha256, dict) or set(self.sha256) != set(FILES) or not isinstance(sampled, dict):
             raise UserError(f"{self.folder / 'dataset.json'}: is damaged (its hashes are of other files); {_HINT}")

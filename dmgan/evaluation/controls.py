@@ -22,11 +22,12 @@ from dmgan.evaluation.image_sets import ALL_TEST_IMAGES, ImageFiles, ImageSet, R
 from dmgan.evaluation.networks.damsm import sentence_features
 from dmgan.evaluation.statistics.retrieval import mismatched_captions
 from dmgan.options import CONTROLS, EvaluationOptions
-from dmgan.runtime.progress import Progress
+from dmgan.runtime.progress import Progress, log
 from dmgan.runtime.randomness import generator
 from dmgan.sampling.image_folder import MANIFEST
 from dmgan.storage import files
-from dmgan.storage.seals import write_sealed_json
+from dmgan.storage.reading import read_object
+from dmgan.storage.seals import is_unaltered, write_sealed_json
 from dmgan.text.damsm import Damsm
 from dmgan.training.optimizers import PlainAdam
 
@@ -155,9 +156,11 @@ def adversarial_images(
     paths = [folder / f"{number:06d}.png" for number in range(len(captions))]
     images = ImageFiles(paths, start.size, f"delete {folder} and evaluate again")
     if (folder / MANIFEST).exists():
-        written = files.read_json(folder / MANIFEST, f"delete {folder}")
+        written = read_object(folder / MANIFEST, f"delete {folder}", {})
         if {name: written.get(name) for name in made} == made:
-            return images
+            if is_unaltered(folder, written):
+                return images
+            log(f"{folder}: its images changed after they were made; making them again")
     wanted = F.normalize(sentence_features(encoders, captions), dim=1)
     with (
         Progress(len(captions), "adversarial images") as progress,

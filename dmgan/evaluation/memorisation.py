@@ -24,6 +24,7 @@ from dmgan.runtime.provenance import provenance
 from dmgan.sampling.trained_model import TrainedModel, generate_images, load_run
 from dmgan.storage import files
 from dmgan.storage.reading import check_entries, read_object
+from dmgan.storage.seals import write_sealed_json
 
 _BATCH = 64
 _HASH_SIDE = 8
@@ -104,6 +105,8 @@ def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int
     refuse_test_images(np.array(used["images"]), used["method"], dataset, images)
 
     count = min(num_images, len(subject))
+    if count < 2:
+        raise UserError(f"{images}: distances of images need two images, not {count}; measure or sample more")
     content = {
         "schema": 1,
         "subject": {"name": subject.name, "seed": subject.seed, "dataset": dataset.name_of_set},
@@ -114,7 +117,7 @@ def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int
         "inputs": {**subject.inputs, "data": dataset.sha256},
         "provenance": provenance(cost.measured()),
     }
-    files.write_json(out, content)
+    write_sealed_json(out, content)
     for kind, rows in content["distances"]["mean"].items():
         log(f"{subject.name}, distance in {kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in rows.items()))
 

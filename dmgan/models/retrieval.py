@@ -18,7 +18,9 @@ methods compare only the 200 best entries of S-S; the other methods compare all 
 `oracle` (the captioned test image itself) are lower and upper bounds.
 """
 
+import hashlib
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, reduce
@@ -321,13 +323,34 @@ class MemoryBank:
         path = self.cache / f"{kind}-{self._fingerprint}.bin"
         if not path.exists():
             log(f"{path}: storing the memory bank's {kind}")
+            sha256 = hashlib.sha256()
             with files.atomic_file(path) as file:
                 for each in pieces:
-                    file.write(each.to(dtype).cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        wanted = math.prod(shape) * dtype.itemsize
-        if path.stat().st_size != wanted:
-            raise UserError(f"{path}: holds {path.stat().st_size:,} bytes, not {wanted:,}; delete it")
+                    content = each.to(dtype).cpu().contiguous().view(torch.uint8).numpy().tobytes()
+                    sha256.update(content)
+                    file.write(content)
+                file.write(sha256.digest())  # behind the values, which are mapped from the start of the file
+        _check_cached(path, math.prod(shape) * dtype.itemsize)
         return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
+
+
+def _check_cached(path: Path, size: int) -> None:
+    """Raise UserError unless a file holds `size` bytes and, behind them, their SHA-256.
+
+    A file of an earlier version has no hash.
+    """
+    with files.user_error_for_disk_errors(path, "delete it"), open(path, "rb") as file:
+        found = os.fstat(file.fileno()).st_size
+        if found not in (size, size + hashlib.sha256().digest_size):
+            raise UserError(f"{path}: holds {found:,} bytes, not {size:,}; delete it")
+        if found == size:
+            return
+        sha256, left = hashlib.sha256(), size
+        while left and (block := file.read(min(left, 1 << 24))):
+            sha256.update(block)
+            left -= len(block)
+        if file.read() != sha256.digest():
+            raise UserError(f"{path}: its bytes changed after they were written; delete it")
 
 
 def _batches(items: Sequence) -> Iterator[Sequence]:

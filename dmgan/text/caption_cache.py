@@ -8,16 +8,20 @@ import torch
 from torch import Tensor
 
 from dmgan.data.dataset import PreparedDataset
+from dmgan.errors import UserError
 from dmgan.runtime.device import to_device
 from dmgan.runtime.distributed import DistributedContext
 from dmgan.runtime.progress import log
 from dmgan.storage import files
 from dmgan.storage.npy import NpyWriter, open_array
+from dmgan.storage.reading import read_object
+from dmgan.storage.seals import is_unaltered, write_sealed_json
 from dmgan.text.damsm import Damsm, EncodedCaptions
 from dmgan.text.encoders import padding_mask
 
 FORMAT = 1
-_CACHED = files.OwnFiles("cache_captions", ("starts.npy",), r"(words|sentences|tokens|starts)\.npy")
+_ARRAYS, _HASHES = ("words.npy", "sentences.npy", "tokens.npy", "starts.npy"), "sha256.json"
+_CACHED = files.OwnFiles("cache_captions", ("starts.npy",), r"(words|sentences|tokens|starts)\.npy|sha256\.json")
 _AT_ONCE = 512  # captions of one length per pass
 
 
@@ -50,12 +54,13 @@ class CachedCaptions:
         self._row_of = {tokens[start:stop].tobytes(): row for row, (start, stop) in enumerate(spans)}
 
     def _is_whole(self) -> bool:
-        """Return whether all files of the cache exist and have the lengths that their headers state."""
+        """Return whether all files of the cache fit each other and have the bytes that were written."""
         try:
-            words, sentences, tokens, starts = (
-                open_array(self.folder / name) for name in ("words.npy", "sentences.npy", "tokens.npy", "starts.npy")
-            )
-        except (OSError, ValueError) as error:
+            words, sentences, tokens, starts = (open_array(self.folder / name) for name in _ARRAYS)
+            hashes = self.folder / _HASHES  # a cache of an earlier version has none
+            if hashes.exists() and not is_unaltered(self.folder, read_object(hashes, "delete it", {})):
+                raise ValueError("its bytes are not those that were written")
+        except (OSError, ValueError, UserError) as error:
             if self.folder.exists():
                 log(f"{self.folder}: is damaged ({error}); encoding the captions again")
             return False
@@ -80,6 +85,7 @@ class CachedCaptions:
             sentences.close()
             np.save(temporary / "tokens.npy", np.concatenate(captions).astype(np.int64))
             np.save(temporary / "starts.npy", starts)
+            write_sealed_json(temporary / _HASHES, {}, _ARRAYS)
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> EncodedCaptions:
         """Return features of captions, tokens (B, T') padded with 0 and lengths (B,), as `Damsm.encode` does."""

@@ -9,12 +9,15 @@ from torch import Tensor
 from dmgan.data.batches import Batch, random_crops, scaled
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prefetch import PrefetchedBatches
+from dmgan.errors import UserError
 from dmgan.options import DamsmOptions
 from dmgan.runtime.device import to_device
 from dmgan.runtime.progress import Progress, log
 from dmgan.runtime.randomness import generator
 from dmgan.storage import files
-from dmgan.storage.npy import NpyWriter
+from dmgan.storage.npy import NpyWriter, open_array
+from dmgan.storage.reading import read_object
+from dmgan.storage.seals import is_unaltered, write_sealed_json
 from dmgan.text.efficientnet_lite import CHANNELS, SHA256
 from dmgan.text.encoders import EfficientNetLite0ImageEncoder
 from dmgan.text.folded_encoder import folded_encoder
@@ -22,7 +25,8 @@ from dmgan.text.folded_encoder import folded_encoder
 FORMAT = 1
 _SEED = 0  # of the crops, so that encoders of all seeds share the maps
 _FILE = "maps.npy"
-_OWN = files.OwnFiles("trunk_cache", (_FILE,), r"maps\.npy")
+_HASHES = "sha256.json"
+_OWN = files.OwnFiles("trunk_cache", (_FILE,), r"maps\.npy|sha256\.json")
 _AT_ONCE = 32  # crops per pass
 
 
@@ -53,16 +57,21 @@ class TrunkMaps:
             with files.locked(self.folder, "fix the permissions, or give another --trunk-cache"):
                 if not self._is_whole():
                     self._write(encoder, dataset, options.image_size, device)
-        self._maps = np.load(self.folder / _FILE, mmap_mode="r")
+        self._maps = open_array(self.folder / _FILE)
 
     def _is_whole(self) -> bool:
-        """Return whether the file exists and has the length that its header states."""
+        """Return whether the file has its shape and the bytes that were written."""
         try:
-            return np.load(self.folder / _FILE, mmap_mode="r").shape == self._shape
-        except (OSError, ValueError, EOFError) as error:
+            if (shape := open_array(self.folder / _FILE).shape) != self._shape:
+                raise ValueError(f"{_FILE} has the shape {shape}, not {self._shape}")
+            hashes = self.folder / _HASHES  # maps of an earlier version have none
+            if hashes.exists() and not is_unaltered(self.folder, read_object(hashes, "delete it", {})):
+                raise ValueError("its bytes are not those that were written")
+        except (OSError, ValueError, UserError) as error:
             if self.folder.exists():
                 log(f"{self.folder}: is damaged ({error}); computing the trunk's maps again")
             return False
+        return True
 
     @torch.inference_mode()
     def _write(
@@ -80,6 +89,7 @@ class TrunkMaps:
                 maps.write(first, made.half().cpu().numpy())
                 progress.step(len(images))
             maps.close()
+            write_sealed_json(temporary / _HASHES, {}, [_FILE])
 
     def read(self, images: np.ndarray, seed: int, epoch: int) -> Tensor:
         """Return the maps (B, C, h, w) float32 of a random crop of every image, given by index.

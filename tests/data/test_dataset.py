@@ -23,6 +23,7 @@ from dmgan.data.sources.synthbirds.birds import SynthBirds
 from dmgan.data.vocabulary import Vocabulary
 from dmgan.errors import UserError
 from dmgan.storage.files import file_sha256
+from dmgan.storage.seals import SEAL, write_sealed_json
 from tests.storage.full_disk import check_full_disk
 
 
@@ -286,6 +287,14 @@ def test_damaged_files_are_one_error(name, change, message, data, tmp_path):
         PreparedDataset(spoilt(data, tmp_path / "set", name, change))
 
 
+def test_pixels_that_are_a_pipe_are_one_error(data, tmp_path):
+    shutil.copytree(data, tmp_path / "set")
+    (tmp_path / "set" / "images.bin").unlink()
+    os.mkfifo(tmp_path / "set" / "images.bin")
+    with pytest.raises(UserError, match="set: is damaged .*not a regular file"):
+        PreparedDataset(tmp_path / "set")
+
+
 def test_an_empty_index_is_one_error(data, tmp_path):
     shutil.copytree(data, tmp_path / "set")
     (tmp_path / "set" / "index.npz").write_bytes(b"")
@@ -337,3 +346,21 @@ def test_a_large_file_is_checked_by_samples_until_it_is_newer(data, tmp_path, mo
             os.utime(path, ns=(before, before))
         with pytest.raises(UserError, match="images.bin: its bytes changed") if found else nullcontext():
             PreparedDataset(tmp_path / "set")
+
+
+@pytest.mark.parametrize("change", [{"image_size": 24}, {"name": "other"}, {"images": {"train": 1, "test": 1}}])
+def test_an_edited_description_is_refused(change, data, tmp_path):
+    shutil.copytree(data, tmp_path / "set")
+    path = tmp_path / "set" / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match="dataset.json: its content changed after it was prepared; restore the file, "):
+        PreparedDataset(tmp_path / "set")
+
+
+def test_a_stored_name_that_is_a_formula_is_refused(data, tmp_path):
+    shutil.copytree(data, tmp_path / "set")
+    path = tmp_path / "set" / "dataset.json"
+    described = {key: each for key, each in json.loads(path.read_text()).items() if key != SEAL}
+    write_sealed_json(path, described | {"name": "=cmd|' /C calc'!A1"})
+    with pytest.raises(UserError, match="dataset.json: is damaged .its name cannot stand in a table.; prepare it"):
+        PreparedDataset(tmp_path / "set")

@@ -127,7 +127,7 @@ def test_the_adversarial_row_records_how_it_was_made(rows):
     assert (inputs["steps"], inputs["learning_rate"]) == (controls.ADVERSARIAL_STEPS, controls.ADVERSARIAL_LR)
 
 
-def test_control_images_replace_their_own_folder_and_no_other(dataset, damsm_folder, tmp_path):
+def test_control_images_replace_their_own_folder_and_no_other(dataset, damsm_folder, tmp_path, capsys):
     encoders, folder = Damsm.read(damsm_folder), tmp_path / "images"
 
     def made(seed: int) -> None:
@@ -136,9 +136,16 @@ def test_control_images_replace_their_own_folder_and_no_other(dataset, damsm_fol
 
     made(0)
     first = (folder / "000001.png").read_bytes()
+    (folder / "000001.png").write_bytes(first[:-20])
+    made(0)
+    assert (folder / "000001.png").read_bytes() == first
+    assert "images: its images changed after they were made; making them again" in capsys.readouterr().err
     made(1)
     assert (folder / "000001.png").read_bytes() != first
     (folder / "notes.md").write_text("mine")
     with pytest.raises(UserError, match="images: holds notes.md, which controls did not write"):
         made(0)
     assert (folder / "notes.md").exists()
+    (folder / "manifest.json").write_text("[]")
+    with pytest.raises(UserError, match="manifest.json: is damaged .its content is not an object.; delete"):
+        made(0)

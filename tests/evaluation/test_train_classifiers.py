@@ -12,6 +12,7 @@ from dmgan.evaluation.networks.classifier import TrainedClassifier
 from dmgan.evaluation.networks.species import SpeciesFeatures
 from dmgan.evaluation.train_classifiers import train_attributes, train_classifier
 from dmgan.options import ClassifierOptions
+from dmgan.storage.seals import SEAL, write_sealed_json
 from tests.conftest import CPU
 
 
@@ -31,7 +32,7 @@ def with_description(data, other, change):
     description = json.loads((data / "dataset.json").read_text())
     change(description)
     (other / "dataset.json").unlink()
-    (other / "dataset.json").write_text(json.dumps(description))
+    write_sealed_json(other / "dataset.json", {key: each for key, each in description.items() if key != SEAL})
     return other
 
 

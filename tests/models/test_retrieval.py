@@ -214,9 +214,15 @@ def test_a_cache_changes_nothing(bank, dataset, tmp_path):
         kept = MemoryBank(dataset, bank.damsm, bank.features, GAMMAS, 60, cache=tmp_path)
     names = sorted(path.name.split("-")[0] for path in tmp_path.iterdir())
     assert names == ["embeddings", "regions", "sentences", "values", "words"]
-    next(tmp_path.glob("embeddings-*")).write_bytes(b"cut")
-    with pytest.raises(UserError, match="holds 3 bytes, not"):
-        kept.search("S-I", captions)
+    path = next(tmp_path.glob("embeddings-*"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-32])  # as of an earlier version, which wrote no hash
+    assert kept.search("S-I", captions).tolist() == bank.search("S-I", captions).tolist()
+    for content, reason in ((b"cut", "holds 3 bytes, not"), (b"\0" + whole[1:], "its bytes changed after they were")):
+        path.write_bytes(content)
+        kept = MemoryBank(dataset, bank.damsm, bank.features, GAMMAS, 60, cache=tmp_path)
+        with pytest.raises(UserError, match=f"{reason}.*; delete it"):
+            kept.search("S-I", captions)
 
 
 # Sampling.
@@ -329,6 +335,8 @@ def test_memorisation_and_its_table(mdsp_folder, run_folder, data, dataset, dams
     ]  # fmt: skip
     assert "output to retrieved" in (tmp_path / "retrieval.csv").read_text()
 
+    with pytest.raises(UserError, match="S-S: distances of images need two images, not 1"):
+        memorisation(mdsp_folder, tmp_path / "S-S", data, tmp_path / "no.json", 1, CPU)
     with pytest.raises(UserError, match="does not retrieve images"):
         memorisation(run_folder, tmp_path / "S-S", data, tmp_path / "no.json", 12, CPU)
     with pytest.raises(UserError, match="another file is also of S-S, seed 0"):

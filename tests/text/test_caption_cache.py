@@ -82,6 +82,21 @@ def test_an_empty_or_cut_file_is_written_again(name, size, dataset, damsm_folder
     assert contents(folder) == whole and "encoding the captions again" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["words", "sentences", "tokens", "starts"])
+def test_a_changed_byte_is_found_and_the_captions_are_encoded_again(name, dataset, damsm_folder, tmp_path, capsys):
+    damsm = Damsm.read(damsm_folder)
+    folder = CachedCaptions(damsm, dataset, tmp_path, 12, SINGLE_PROCESS).folder
+    whole = contents(folder)
+    content = whole[f"{name}.npy"]
+    (folder / f"{name}.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    CachedCaptions(damsm, dataset, tmp_path, 12, SINGLE_PROCESS)
+    said = capsys.readouterr().err
+    assert contents(folder) == whole and "is damaged (its bytes are not those that were written); encoding" in said
+    (folder / "sha256.json").unlink()  # as a cache of an earlier version
+    CachedCaptions(damsm, dataset, tmp_path, 12, SINGLE_PROCESS)
+    assert "damaged" not in capsys.readouterr().err
+
+
 def test_a_disk_that_is_full_at_any_write_is_one_line_and_the_next_job_succeeds(dataset, damsm_folder, tmp_path):
     damsm, folder = Damsm.read(damsm_folder), tmp_path / "damsm"
     few = dataset.with_splits(dataset.indices("train")[:2], dataset.indices("test"), 0)

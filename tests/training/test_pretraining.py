@@ -125,7 +125,7 @@ def test_deterministic_pretraining_makes_the_same_encoders(data, damsm_folder, t
     assert_equal_files(tmp_path, damsm_folder, "text_encoder.safetensors", "image_encoder.safetensors")
 
 
-def test_the_trunk_computes_the_maps_of_its_crops_once(data, dataset, tmp_path, monkeypatch):
+def test_the_trunk_computes_the_maps_of_its_crops_once(data, dataset, tmp_path, monkeypatch, capsys):
     options = dataclasses.replace(DAMSM, image_encoder="efficientnet-lite0", trunk_size=64, trunk_crops=3, batch_size=8)
     settings = DamsmSettings(options, trunk_cache=tmp_path / "trunk")
     pretrain(data, tmp_path / "first", settings, 0, CPU)
@@ -145,6 +145,12 @@ def test_the_trunk_computes_the_maps_of_its_crops_once(data, dataset, tmp_path, 
     pretrain(data, tmp_path / "again", settings, 0, CPU)
     assert maps.stat().st_mtime_ns == before
     assert_equal_files(tmp_path / "first", tmp_path / "again", "image_encoder.safetensors", "history.csv")
+    monkeypatch.undo()
+    whole = maps.read_bytes()
+    maps.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    TrunkMaps(encoder, dataset, options, tmp_path / "trunk", CPU)
+    assert maps.read_bytes() == whole
+    assert "is damaged (its bytes are not those that were written); computing" in capsys.readouterr().err
 
 
 def test_stored_maps_need_their_folder_and_the_frozen_trunk():
