@@ -4,7 +4,7 @@ import argparse
 import collections
 from pathlib import Path
 
-from dmgan.errors import UserError
+from dmgan.errors import UserError, one_line
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +20,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     counts: collections.Counter = collections.Counter()
     for finding in verify(arguments.results):
-        print(finding, flush=True)
+        print(one_line(str(finding)), flush=True)
         counts[finding.state] += 1
     summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     if counts[ALTERED] or counts[STALE]:
         raise UserError(f"{arguments.results}: {summary}; restore altered files, or delete them and run again")
-    print(f"{arguments.results}: {summary}")
+    print(one_line(f"{arguments.results}: {summary}"))

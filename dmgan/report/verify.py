@@ -1,7 +1,9 @@
 """Verification of a results folder: every file against its recorded hash, every result against its inputs there."""
 
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path
@@ -13,6 +15,7 @@ from dmgan.evaluation.external_images import folder_sha256
 from dmgan.evaluation.feature_store import rows_sha256
 from dmgan.evaluation.image_blocks import pixels_sha256
 from dmgan.evaluation.image_sets import AnyImages, sampled_files
+from dmgan.evaluation.memorisation import read_memorisation
 from dmgan.report.verify_tables import retrieval_findings, table_findings
 from dmgan.report.verify_values import altered_values
 from dmgan.storage.files import file_sha256, read_json
@@ -24,6 +27,7 @@ from dmgan.training.train import WEIGHTS
 
 OK, STALE, ALTERED, ORPHANED, UNSEALED = "ok", "stale", "altered", "orphaned", "unsealed"
 _SKIPPED = ("mlflow", "logs", "benchmarks")  # folders of RESULTS that hold no results
+_MOST_ARRAYS = 5  # of one network; their order in the manifest's hashes is not recorded
 
 
 class Finding(NamedTuple):
@@ -52,6 +56,7 @@ class _Results:
         self.references: dict[Path, dict] = {}
         self.control_images: dict[Path, dict] = {}
         self.figures: dict[Path, dict] = {}  # by file
+        self.memorisation: dict[Path, dict] = {}  # by file
         self.weights: list[Path] = []
         self.checkpoints: list[Path] = []
         self.tables: list[Path] = []
@@ -98,13 +103,19 @@ class _Results:
             self.control_images[path.parent] = content
         elif {"figure", "made_from"} <= content.keys():
             self.figures[path] = content
+        elif {"retrieval", "distances", "diversity", "duplicates"} <= content.keys():
+            self.memorisation[path] = content
         elif {"schema", "subject", "metrics"} <= content.keys():
             self.evaluations[path] = content
 
     @cached_property
     def weights_sha256(self) -> dict[Path, str]:
-        """SHA-256 of every file of weights."""
-        return {path: file_sha256(path) for path in self.weights}
+        """SHA-256 of every readable file of weights."""
+        found = {}
+        for path in self.weights:
+            with suppress(OSError):  # the check of its run names the file
+                found[path] = file_sha256(path)
+        return found
 
     def data_state(self, sha256: object, user: Path, folder: Path | None = None) -> tuple[str, str] | None:
         """Return the state and reason of a result made from a data set with these hashes; None: it is there.
@@ -150,7 +161,7 @@ def verify(folder: Path, parts: Sequence[Path] = ()) -> Iterator[Finding]:
     kinds = [
         (results.datasets, _dataset), (results.runs, _run), (results.images, _images), (results.features, _features),
         (results.references, _reference), (results.control_images, _control_images),
-        (results.evaluations, _evaluation), (results.figures, _figure),
+        (results.evaluations, _evaluation), (results.figures, _figure), (results.memorisation, _memorisation),
     ]  # fmt: skip
     if not any(found for found, _ in kinds) and not results.unreadable and not results.tables:
         raise UserError(f"{folder}: holds no results; give a folder of results, such as results")
@@ -161,8 +172,11 @@ def verify(folder: Path, parts: Sequence[Path] = ()) -> Iterator[Finding]:
             try:
                 for finding in check(results, path, content):
                     bad.append(finding)
-            except (KeyError, TypeError, AttributeError, IndexError) as error:
+            except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
                 bad.append(Finding(ALTERED, path, f"an entry is missing or of another type ({error!r})"))
+            except OSError as error:
+                what = f"{error.filename or 'a file'} cannot be read ({error.strerror or error})"
+                bad.append(Finding(ALTERED, path, what))
             yield from bad or [Finding(OK, path, _WHAT[check])]
     yield from _checkpoints(results)
     for tables in results.tables:
@@ -224,6 +238,9 @@ def _features(results: _Results, folder: Path, content: dict) -> Iterator[Findin
         arrays = [open_array(path) for path in sorted(folder.glob("*.npy"))]
     except (OSError, ValueError) as error:
         yield Finding(ALTERED, folder, f"stored features are cut or unreadable ({error})")
+        return
+    if len(arrays) > _MOST_ARRAYS:
+        yield Finding(ALTERED, folder, f"holds {len(arrays)} arrays, more than a network has")
         return
     for chunk, done in enumerate(content["done"]):
         rows = [each[chunk * content["chunk"] : (chunk + 1) * content["chunk"]] for each in arrays]
@@ -320,11 +337,28 @@ def _identity(manifest: dict) -> tuple[object, ...]:
     return manifest["generator_sha256"], manifest["seed"], "soa_classes" in manifest, len(manifest["images"])
 
 
+def _memorisation(results: _Results, path: Path, content: dict) -> Iterator[Finding]:
+    yield from _sealed(path, content)
+    try:
+        read_memorisation(path)
+    except UserError as error:
+        yield Finding(ALTERED, path, str(error).removeprefix(f"{path}: "))
+    inputs = content["inputs"]
+    if state := results.data_state(inputs["data"], path):
+        yield Finding(state[0], path, state[1])
+    if state := results.weights_state(inputs["generator_sha256"], [path.parent / WEIGHTS]):
+        yield Finding(state[0], path, state[1])
+
+
 def _checkpoints(results: _Results) -> Iterator[Finding]:
     for path in results.checkpoints:
-        whole = has_its_hash(path)
-        what = "checkpoint" if whole else "its bytes changed after it was written"
-        yield Finding(OK if whole else ALTERED, path, what)
+        try:
+            whole, what = has_its_hash(path), "its bytes changed after it was written"
+            if whole and not zipfile.is_zipfile(path):  # a cut file has no hash, as one of an earlier version
+                whole, what = False, "is empty, was cut, or is another file"
+        except OSError as error:
+            whole, what = False, f"cannot be read ({error.strerror or error})"
+        yield Finding(OK, path, "checkpoint") if whole else Finding(ALTERED, path, what)
 
 
 _WHAT = {
@@ -336,4 +370,5 @@ _WHAT = {
     _control_images: "control images",
     _evaluation: "metrics",
     _figure: "figure",
+    _memorisation: "memorisation",
 }

@@ -1,6 +1,7 @@
 """Verification of tables: they are rendered again from their metrics.json files and compared."""
 
 import csv
+import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,15 +13,17 @@ from dmgan.report.tables.comparisons import write_comparisons
 from dmgan.report.tables.paper_tables import title_of
 from dmgan.report.tables.render import write_tables
 from dmgan.report.tables.retrieval import retrieval_files, write_retrieval
+from dmgan.storage.reading import read_text
 
 _SEED = 100  # of `compare`, if --seed is left out
+_HINT = "make it again: python -m dmgan tables"
 
 
 def table_findings(folder: Path) -> Iterator[tuple[str, Path, str]]:
     """Yield state, path and reason of every file of a folder that `tables` and `compare` wrote."""
     try:
         metrics = _metrics_of(folder)
-    except (OSError, ValueError, csv.Error) as error:
+    except (UserError, csv.Error) as error:
         yield "altered", folder, f"a table cannot be read ({error})"
         return
     for path in metrics:
@@ -81,9 +84,9 @@ def _as_compared(folder: Path, metrics: Sequence[Path]) -> list[Path]:
     if not (folder / "comparisons.csv").exists():
         return list(metrics)
     try:
-        with open(folder / "comparisons.csv", encoding="utf-8", newline="") as file:
-            titles = list(dict.fromkeys(row[which] for row in csv.DictReader(file) for which in ("first", "second")))
-    except (OSError, ValueError, KeyError, csv.Error):  # the comparison with the rendered table tells
+        rows = csv.DictReader(io.StringIO(read_text(folder / "comparisons.csv", _HINT), newline=""))
+        titles = list(dict.fromkeys(row[which] for row in rows for which in ("first", "second")))
+    except (UserError, KeyError, csv.Error):  # the comparison with the rendered table tells
         return list(metrics)
     places = {title: place for place, title in enumerate(titles)}
     return sorted(metrics, key=lambda path: places.get(_title(path), len(places)))
@@ -96,9 +99,9 @@ def _title(path: Path) -> str:
 
 def _compared(path: Path, rendered: bytes, newest: int) -> tuple[str, Path, str]:
     """Return the finding on a table; newest: modification time of the newest metrics.json."""
-    if not path.exists():
+    if not path.is_file():
         return "stale", path, "the table is missing"
-    if path.read_bytes() == rendered:
+    if path.stat().st_size == len(rendered) and path.read_bytes() == rendered:
         return "ok", path, "table"
     if path.stat().st_mtime_ns < newest:
         return "stale", path, "a metrics.json is newer, and the table differs from it"
@@ -109,7 +112,6 @@ def _metrics_of(folder: Path) -> list[Path]:
     """Return the metrics.json files that the tables name, in the order of their rows."""
     found: dict[str, None] = {}
     for path in sorted(folder.glob("*.csv")):
-        with open(path, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                found |= dict.fromkeys(each for each in (row.get("file") or "").split(";") if each)
+        for row in csv.DictReader(io.StringIO(read_text(path, _HINT), newline=""), strict=True):
+            found |= dict.fromkeys(each for each in (row.get("file") or "").split(";") if each)
     return [Path(each) for each in found]

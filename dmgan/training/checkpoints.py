@@ -17,13 +17,15 @@ import torch
 from dmgan.errors import UserError
 from dmgan.runtime.progress import log
 from dmgan.storage import files
-from dmgan.storage.reading import check_entries, first_line, open_regular_file
+from dmgan.storage.reading import check_entries, open_regular_file
 from dmgan.storage.weights import compressed_member, non_finite, shortened
 
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
 KEPT = 2  # checkpoints of a run on the disk
 _MARK = b"\nsha256:"
-_ENTRIES = {"kind": str, "fingerprint": str, "step": int, "history?": [dict], "state": dict}
+_ENTRIES = {
+    "kind": str, "fingerprint": str, "step": int, "history?": [dict], "state": dict, "seconds?": float,
+}  # fmt: skip
 _TRAILER = len(_MARK) + 64  # bytes at the end of the file
 
 
@@ -199,13 +201,16 @@ def _read(path: Path, mmap: bool = False) -> dict | None:
         raise _Damaged(f"{path}: is empty")
     if compressed := compressed_member(path):
         raise _Damaged(f"{path}: is refused: {compressed} is compressed, which torch.save never does")
-    if not mmap and not has_its_hash(path):
+    try:
+        whole = mmap or has_its_hash(path)
+    except OSError as error:  # a bad block
+        raise _Damaged(f"{path}: cannot be read ({error.strerror})") from error
+    if not whole:
         raise _Damaged(f"{path}: its bytes changed after it was written")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch.load raises many exception types
-        reason = first_line(error)
-        raise _Damaged(f"{path}: is not a readable checkpoint, such as one that was cut ({reason})") from error
+        raise _Damaged(f"{path}: is not a readable checkpoint; it was cut, or is another file") from error
     try:
         return check_entries(saved, _ENTRIES, path, "restore it")
     except UserError as error:
@@ -213,9 +218,12 @@ def _read(path: Path, mmap: bool = False) -> dict | None:
 
 
 def has_its_hash(path: Path) -> bool:
-    """Return whether the file's content has the SHA-256 at its end; true if there is none."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
+    """Return whether the file's content has the SHA-256 at its end; true if there is none.
+
+    OSError as in `open_regular_file`.
+    """
+    with open_regular_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
         file.seek(max(0, size - _TRAILER))
         trailer = file.read()
         if not trailer.startswith(_MARK):
@@ -224,6 +232,8 @@ def has_its_hash(path: Path) -> bool:
         digest, left = hashlib.sha256(), size - _TRAILER
         while left:
             block = file.read(min(left, 1 << 24))
+            if not block:  # the file was cut meanwhile
+                return False
             digest.update(block)
             left -= len(block)
     return trailer == _MARK + digest.hexdigest().encode()

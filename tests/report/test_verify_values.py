@@ -184,3 +184,27 @@ def test_comparisons_of_models_in_any_order_are_rendered_again(results):
         "DM-GAN", "AttnGAN"
     ]  # fmt: skip
     assert states(RESULTS / "tables") == {}
+
+
+def test_edited_memorisation_is_named(results):
+    path = RESULTS / "mdsp/seed0/memorisation.json"
+    rows = {kind: {"output to retrieved": 0.5} for kind in ("pixels", "features")}
+    counts = dict.fromkeys(("test_images", "equal_hash", "equal_pixels"), 1)
+    inputs = json.loads((RESULTS / "dmgan/seed0/metrics.json").read_text())["inputs"]
+    content = {
+        "subject": {"name": "mdsp", "dataset": "synthbirds", "seed": 0}, "retrieval": {"method": "S-S"},
+        "distances": {"images": 1, "mean": rows}, "diversity": {"captions": 1, "mean": rows},
+        "duplicates": {"hash": "dHash", **counts, "share_equal_hash": 1.0, "share_equal_pixels": 1.0},
+        "inputs": {"data": inputs["data"], "generator_sha256": None},
+    }  # fmt: skip
+    path.parent.mkdir(parents=True)
+    write_sealed_json(path, content)
+    assert states(RESULTS / "mdsp", DATA) == {}
+    path.write_text(path.read_text().replace("0.5", "0.6"))
+    assert states(RESULTS / "mdsp", DATA) == {str(path): f"{ALTERED}: its content is not the one that was written"}
+    rows["pixels"]["output to retrieved"] = "0.5"
+    write_sealed_json(path, content)
+    assert states(RESULTS / "mdsp", DATA) == {
+        str(path): f"{ALTERED}: is damaged (output to retrieved is not a finite number); measure it again: python -m "
+        "dmgan memorisation"
+    }

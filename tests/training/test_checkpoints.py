@@ -1,7 +1,9 @@
 """Checkpoints of other models, options or lengths: refused, or kept under another name."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 
 import pytest
@@ -13,6 +15,7 @@ from dmgan.models.registry import MODELS
 from dmgan.options import LossOptions
 from dmgan.sampling.trained_model import load_run
 from dmgan.storage.files import file_sha256, read_json
+from dmgan.training import checkpoints
 from dmgan.training.checkpoints import Checkpoint
 from tests.conftest import CPU, TRAINING
 from tests.storage.full_disk import check_full_disk
@@ -184,3 +187,21 @@ def test_a_disk_that_is_full_at_any_write_leaves_the_checkpoint_before(tmp_path)
                 checkpoint.save({"step": step, "state": {"weight": torch.arange(40.0)}})
 
     assert check_full_disk(folder, write) > 4
+
+
+def test_a_checkpoint_on_a_bad_block_is_damaged(tmp_path, monkeypatch, capsys):
+    checkpoint = Checkpoint(tmp_path, "test", "fingerprint")
+    for step in (1, 2):
+        checkpoint.save({"step": step, "history": [], "state": {}})
+    read = checkpoints.has_its_hash
+
+    def has_its_hash(path):
+        if path.name == "checkpoint.pt":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "has_its_hash", has_its_hash)
+        checkpoint.recover()
+    assert "checkpoint.pt: cannot be read (Input/output error); going back to" in capsys.readouterr().err
+    assert checkpoint.load()["step"] == 1
