@@ -55,4 +55,5 @@ def _runs_below(path: Path) -> Iterator[tuple[Path, str]]:
 def _model(folder: Path) -> object:
     """Return the model that a run's options.json names; None if it names none."""
     written = files.read_json(folder / "options.json", "train it again")
-    return written.get("model") if isinstance(written, dict) else None
+    model = written.get("model") if isinstance(written, dict) else None
+    return model if isinstance(model, str) else None

@@ -11,18 +11,22 @@ from string import Template
 import yaml
 
 from dmgan.data.sources.table import SOURCES, citations_of, find_source
-from dmgan.errors import UserError
+from dmgan.errors import UserError, one_line
 from dmgan.models.registry import Entry, find
 from dmgan.runtime.bibliography import LIBRARIES, SOFTWARE, bibtex
 from dmgan.runtime.bibliography import find as find_references
 from dmgan.runtime.progress import log
 from dmgan.storage import files
-from dmgan.storage.reading import read_object
+from dmgan.storage.reading import check_entries, read_object
 from dmgan.training.run_folder import OPTIONS, WEIGHTS
 
 CARD = "README.md"
 METRICS = "metrics.json"  # that `evaluate` writes
 _ENCODERS = "xu2018attngan"  # paper of the DAMSM
+_EVALUATION = {  # entries of metrics.json that are read, as in dmgan.storage.reading.read_object
+    "inputs": dict, "subject": {"dataset": str}, "metrics": dict, "provenance": {"commit": str},
+}  # fmt: skip
+_METRIC = {"value": float, "interval": [float], "num_images": int, "protocol": dict}
 _SHOWN_OPTIONS = ("architecture", "training", "gammas")  # entries of options.json
 _OPEN_LICENCE = "mit"  # of weights that were trained on images of this project; other images have terms of their own
 _TEXT = Template("""
@@ -109,7 +113,7 @@ def _text(run: Path, written: Mapping, repository: str | None) -> str:
     stages = "1 stage" if len(sides) == 1 else f"{len(sides)} stages of {', '.join(map(str, sides))} px"
     text = _TEXT.substitute(
         title=entry.title + (" (released weights)" if written.get("imported") else ""),
-        data=_data_name(written, dataset, evaluation),
+        data=_cell(_data_name(written, dataset, evaluation)),
         sizes=f"{sides[-1]} × {sides[-1]}",
         stages=stages,
         paper=_paper(entry),
@@ -183,13 +187,17 @@ def _evaluation(run: Path) -> Mapping | None:
     for path in (run / METRICS, run.parent / METRICS):
         if not path.exists():
             continue
+        hint = "evaluate again"
         try:
-            found = files.read_json(path, "evaluate again")
+            found = read_object(path, hint, _EVALUATION)
+            measured = [each for each in found["metrics"].values() if each is not None]
+            check_entries(measured, [_METRIC], path, hint)
+            if any(len(each["interval"]) != 2 for each in measured):
+                raise UserError(f"{path}: is damaged (an interval has not two ends); {hint}")
         except UserError as error:
             log(f"{error}; the model card leaves its metrics out")
             continue
-        measured = found["inputs"].get("generator_sha256") if isinstance(found, dict) and "inputs" in found else None
-        if measured == files.file_sha256(run / WEIGHTS):
+        if found["inputs"].get("generator_sha256") == files.file_sha256(run / WEIGHTS):
             return found
     return None
 
@@ -266,5 +274,5 @@ def _metrics(evaluation: Mapping | None) -> str:
 
 
 def _cell(value: object) -> str:
-    """Return a value for a cell of a Markdown table."""
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    """Return a value for Markdown: a cell of a table, or a part of a line; it begins no element of HTML."""
+    return one_line(str(value).replace("\n", " ").replace("|", "\\|").replace("<", "\\<"))

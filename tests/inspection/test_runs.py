@@ -38,3 +38,12 @@ def test_a_run_of_an_unknown_model_is_named_and_left_out(dmgan_run, tmp_path, ca
     (tmp_path / "unknown" / "options.json").write_text(options.replace('"model": "dmgan"', '"model": "toy-gan"'))
     assert [run.folder.name for run in find_runs([tmp_path])] == ["known"]
     assert "unknown: left out, because its model 'toy-gan' is not in the registry" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", ['{"model": []}', "[]", "{}"])
+def test_a_run_whose_options_name_no_model_is_left_out(options, dmgan_run, tmp_path, capsys):
+    for name in ("known", "unknown"):
+        shutil.copytree(dmgan_run, tmp_path / name)
+    (tmp_path / "unknown" / "options.json").write_text(options)
+    assert [run.folder.name for run in find_runs([tmp_path])] == ["known"]
+    assert "unknown: left out, because its model None is not in the registry" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Model cards: valid metadata for a hub, the facts of the run, and an update by every evaluation."""
 
+import json
 import shutil
 
 import pytest
@@ -67,3 +68,22 @@ def test_a_damaged_run_is_refused(tmp_path):
     (tmp_path / "options.json").write_text("{}")
     with pytest.raises(UserError, match="was not written by training"):
         model_card(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda content: content.update(inputs=[]), "inputs is not an object"),
+        (lambda content: content["subject"].pop("dataset"), "no entry subject.dataset"),
+        (lambda content: content["metrics"]["FID(species)"].update(value=float("nan")), "value is not a finite number"),
+        (lambda content: content["metrics"]["FID(species)"].update(interval=[]), "an interval has not two ends"),
+    ],
+    ids=["inputs", "subject", "NaN", "interval"],
+)
+def test_a_metrics_json_with_entries_of_another_type_is_left_out(damage, reason, measured_run, tmp_path, capsys):
+    run = shutil.copytree(measured_run, tmp_path / "seed0")
+    content = read_json(run / "metrics.json", "")
+    damage(content)
+    (run / "metrics.json").write_text(json.dumps(content))
+    assert "Not measured yet" in model_card(run)
+    assert f"{reason}); evaluate again; the model card leaves its metrics out" in capsys.readouterr().err

@@ -1,6 +1,9 @@
 """Records of trainings that the charts read: history, options, metrics and cost of the runs of all seeds."""
 
 import csv
+import io
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +11,7 @@ from typing import NamedTuple
 from dmgan.errors import UserError
 from dmgan.models.registry import find
 from dmgan.report.results import Evaluation, read_measured
-from dmgan.storage.reading import read_object
+from dmgan.storage.reading import read_object, read_text
 from dmgan.training.run_folder import HISTORY, OPTIONS
 
 _HINT = "give the folder of a finished training, such as results/synthbirds/dmgan/seed0"
@@ -70,14 +73,16 @@ def read_records(runs: Sequence[Path], metrics: Sequence[Path] = (), benchmarks:
 
 def _read_run(folder: Path) -> Run:
     options = read_object(folder / OPTIONS, _HINT, {"model": str, "seed": (int, None)})
+    find(options["model"])
+    text = read_text(folder / HISTORY, _HINT)
     try:
-        find(options["model"])
-        with open(folder / HISTORY, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         history = {name: [float(row[name]) for row in rows] for name in rows[0]}
         history["step"]  # every history has it
+        if not all(map(math.isfinite, itertools.chain(*history.values()))):
+            raise ValueError("a value is not a finite number")
         return Run(folder, options["model"], options["seed"], options, history)
-    except (OSError, KeyError, ValueError, TypeError, IndexError, csv.Error) as error:
+    except (KeyError, ValueError, TypeError, IndexError, csv.Error) as error:
         raise UserError(f"{folder}: has no history of a training ({error}); {_HINT}") from error
 
 
@@ -85,8 +90,11 @@ def _read_seconds(path: Path) -> float | None:
     """Return the wall time of a job from the file that Snakemake's `benchmark:` wrote; None if it is missing."""
     if not path.exists():
         return None
+    text = read_text(path, "leave --benchmarks out")
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return float(next(csv.DictReader(file, delimiter="\t"))["s"])
-    except (OSError, StopIteration, KeyError, ValueError, TypeError, csv.Error) as error:
+        seconds = float(next(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))["s"])
+        if not math.isfinite(seconds):
+            raise ValueError("the time is not a finite number")
+        return seconds
+    except (StopIteration, KeyError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path}: is not a benchmark of Snakemake ({error}); leave --benchmarks out") from error

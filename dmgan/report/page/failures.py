@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dmgan.errors import one_line
 from dmgan.evaluation.metrics.table import facts_of
 from dmgan.report.evaluations import metric_of
 from dmgan.report.page.content import Block, Items, Paragraph
@@ -36,11 +37,13 @@ def _failed_jobs(logs: Path, dataset: str) -> Iterator[str]:
     for path in sorted(logs.glob("*/*.log")):
         if path.stem != dataset and not path.stem.startswith(f"{dataset}-"):
             continue
+        if not path.is_file():  # reading a pipe would wait for ever
+            continue
         with open(path, "rb") as file:
             file.seek(max(0, path.stat().st_size - _LAST_BYTES))
-            lines = file.read().decode(errors="replace").strip().splitlines()
+            lines = file.read(_LAST_BYTES).decode(errors="replace").strip().splitlines()
         if lines and _ERROR.match(lines[-1]):
-            yield f"{path.parent.name} {path.stem}: {lines[-1]}"
+            yield one_line(f"{path.parent.name} {path.stem}: {lines[-1]}")
 
 
 def _failed_trainings(results: Path) -> Iterator[str]:

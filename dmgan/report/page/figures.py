@@ -18,7 +18,7 @@ _SMALLEST = 0.25  # scale below which no figure is reduced
 
 def drawn_figures(folder: Path, group: str, dataset: str, models: Sequence[str]) -> Iterator[Figure]:
     """Yield the figures of a group of the catalogue whose PNG file is in `folder`, in the order of the catalogue."""
-    drawn = [name for name in FIGURES if (folder / f"{name}.png").exists()]
+    drawn = [name for name in FIGURES if (folder / f"{name}.png").is_file()]
     for name in drawn:
         figure = FIGURES[name]
         if figure.group == group:
@@ -39,7 +39,7 @@ def encode(path: Path, limit: int) -> tuple[bytes, str, tuple[int, int]]:
     try:
         with Image.open(io.BytesIO(original)) as opened:
             image = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: is not a readable image ({error}); draw the figures again") from error
     if len(original) <= limit // 4:
         return original, "png", image.size

@@ -1,6 +1,8 @@
 """Facts of the runs behind a page: options, provenance, data set and jobs, read from the files beside the results."""
 
 import csv
+import io
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +10,7 @@ from typing import NamedTuple
 from dmgan.errors import UserError
 from dmgan.report.evaluations import Evaluation
 from dmgan.report.tables.paper_tables import title_of
-from dmgan.storage.reading import read_object
+from dmgan.storage.reading import read_object, read_text
 
 _HINT = "run the workflow again"
 _OPTIONS = ("options.json", "run/options.json")  # beside metrics.json: of a trained, of an imported model
@@ -79,9 +81,12 @@ def read_jobs(benchmarks: Path, dataset: str, others: Iterable[str]) -> list[Job
 
 
 def _jobs_of(path: Path) -> list[Job]:
+    text = read_text(path, "delete it")
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        return [Job(path.parent.name, path.stem, float(row["s"]), row["max_rss"]) for row in rows]
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
+        jobs = [Job(path.parent.name, path.stem, float(row["s"]), row["max_rss"]) for row in rows]
+        if not all(math.isfinite(job.seconds) for job in jobs):
+            raise ValueError("a time is not a finite number")
+        return jobs
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path}: is not a benchmark file of Snakemake ({error!r}); delete it") from error

@@ -1,6 +1,7 @@
 """The table of a model that retrieves: metrics under each retrieval method, and memorisation of training images."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from dmgan.errors import UserError
 from dmgan.evaluation.memorisation import read_memorisation
 from dmgan.options import RETRIEVALS
 from dmgan.report.evaluations import Evaluation, Measure, read_evaluation
+from dmgan.report.tables.markdown import escape
 from dmgan.report.tables.structure import typeset
 from dmgan.storage import files
+from dmgan.storage.reading import read_text
 
 _BOUNDS = {"random": "random (lower bound)", "oracle": "oracle: the described test image itself (upper bound)"}
 
@@ -36,12 +39,12 @@ def retrieval_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[Pat
     First {(method, seed as text): metrics.json}, then the memorisation.json files, both in the order of the table.
     Raise UserError if the table cannot be read.
     """
+    text = read_text(folder / "retrieval.csv", "make it again: python -m dmgan retrieval-table")
     try:
-        with open(folder / "retrieval.csv", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         methods = dict.fromkeys((row["method"], row["seed"]) for row in rows if row["part"] == "retrieval")
         seeds = dict.fromkeys(row["seed"] for row in rows if row["part"] == "distances")
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+    except (ValueError, KeyError, csv.Error) as error:
         raise UserError(f"{folder / 'retrieval.csv'}: is not a table of retrieval methods ({error!r})") from error
     found = {}
     for method, seed in methods:
@@ -71,9 +74,9 @@ def _markdown(subject: str, evaluations: dict[tuple[str, int], Evaluation], chec
     first = next(iter(evaluations.values()))
     names, used = list(first.metrics), first.inputs["retrieval"]
     lines = [
-        f"**Retrieval.** {subject}: the same weights, captions and noises under each method of retrieval; "
+        f"**Retrieval.** {escape(subject)}: the same weights, captions and noises under each method of retrieval; "
         f"{first.num_images:,} images each, from a memory bank of {used['entries']:,} training images. "
-        f"Features: {used['feature_network']}.",
+        f"Features: {escape(used['feature_network'])}.",
         "",
         *_grid(
             ["Method", "seed", *names],
@@ -83,15 +86,16 @@ def _markdown(subject: str, evaluations: dict[tuple[str, int], Evaluation], chec
             ],
         ),
         "",
-        f"± is over {first.metrics[names[0]].spread_over}. The paper does not print the retrieval formulas; those used "
-        "here are in dmgan/models/retrieval.py.",
+        f"± is over {escape(first.metrics[names[0]].spread_over)}. The paper does not print the retrieval formulas; "
+        "those used here are in dmgan/models/retrieval.py.",
         "",
         "**Memorisation.** Mean distances; an output that is much nearer to its retrieved image than the real image "
         "would be a copy.",
         "",
     ]
     for each in checked:
-        lines += [f"{each['subject']['name']}, seed {each['subject']['seed']}, {each['retrieval']['method']}:", ""]
+        heading = f"{each['subject']['name']}, seed {each['subject']['seed']}, {each['retrieval']['method']}"
+        lines += [f"{escape(heading)}:", ""]
         rows = [
             [name, f"{each[part]['mean']['pixels'][name]:.4f}", f"{each[part]['mean']['features'][name]:.4f}"]
             for part in ("distances", "diversity")
@@ -101,7 +105,7 @@ def _markdown(subject: str, evaluations: dict[tuple[str, int], Evaluation], chec
         duplicates = each["duplicates"]
         lines += [
             f"{duplicates['equal_hash']} of {duplicates['test_images']} test images have the hash of a training image "
-            f"({duplicates['hash']}), {duplicates['equal_pixels']} are bit-identical to a training image.",
+            f"({escape(duplicates['hash'])}), {duplicates['equal_pixels']} are bit-identical to a training image.",
             "",
         ]
     return "\n".join(lines)
@@ -109,7 +113,7 @@ def _markdown(subject: str, evaluations: dict[tuple[str, int], Evaluation], chec
 
 def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     rule = ["---", *["---:"] * (len(head) - 1)]
-    return [f"| {' | '.join(line)} |" for line in (head, rule, *rows)]
+    return [f"| {' | '.join(line)} |" for line in (map(escape, head), rule, *(map(escape, row) for row in rows))]
 
 
 def _shown(measure: Measure | None) -> str:
