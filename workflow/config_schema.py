@@ -79,6 +79,8 @@ def _add_sources(dataset: dict) -> None:
     for source in every_source():
         dataset["properties"] |= {name: {} for name in source.flags}
         then = {"properties": {name: _of_flag(flag) for name, flag in source.flags.items()}}
+        low, high = source.image_sizes
+        then["properties"]["image_size"] = {"minimum": low, "maximum": high}
         then["required"] = [name for name, flag in source.flags.items() if flag.required]
         chosen = {"properties": {"source": {"const": source.name}}, "required": ["source"]}
         dataset["allOf"].append({"if": chosen, "then": then})

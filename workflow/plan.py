@@ -73,6 +73,7 @@ class Cost(NamedTuple):
         return self.rule.split("_")[0]
 
 
+_FASTEST = 1_000_000  # TFLOP/s of no device
 KEPT_CHECKPOINTS = 2  # of a run: dmgan.training.checkpoints.KEPT, which imports torch
 
 
@@ -456,6 +457,17 @@ def _batches(rates: dict[tuple[str, str], Rate]) -> str:
     return ", ".join(map(str, sorted({rate.batch for rate in rates.values() if rate.batch}))) or "0"
 
 
+def _speed(text: str) -> float:
+    """Return a speed in TFLOP/s."""
+    speed = float(text)
+    if not 0 < speed < _FASTEST:
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0 and below {_FASTEST:,}")
+    return speed
+
+
+_speed.__name__ = "float"  # named in argparse's message for other text
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the plan of a configuration; print a UserError as one line on standard error and return 1."""
     parser = argparse.ArgumentParser(prog="python workflow/plan.py", description=__doc__.splitlines()[0])
@@ -467,7 +479,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--rates", type=Path, default=RATES, help="table of measured rates (default benchmarks/results/rates.csv)"
     )
     parser.add_argument(
-        "--tflops", type=float, default=40.0,
+        "--tflops", type=_speed, default=40.0,
         help="assumed sustained speed of the device in the extrapolated column, TFLOP/s (default 40)",
     )  # fmt: skip
     with exit_at_closed_pipe():

@@ -4,8 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from dmgan.commands.flags import PROCESSES, SIDE
-from dmgan.data.sources.table import DEFAULT_SOURCE, SOURCES, Flag, every_source, find_source
+from dmgan.commands.flags import PROCESSES, whole_number
+from dmgan.data.sources.table import DEFAULT_SOURCE, IMAGE_SIZES, SOURCES, Flag, every_source, find_source
 from dmgan.runtime.threads import available_threads
 
 
@@ -17,7 +17,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--image-size",
-        type=SIDE,
+        type=whole_number(*IMAGE_SIZES),
         default=64,
         help="side of the images in training, px; images are stored at 76/64 of this side (default 64)",
     )

@@ -144,7 +144,8 @@ class TrainingBatches:
         self.steps_per_epoch = len(self._indices) // batch_size
         if not self.steps_per_epoch:
             raise UserError(
-                f"{dataset.folder}: {len(self._indices)} training images do not fill a batch of {batch_size} images"
+                f"{dataset.folder}: {len(self._indices)} training images do not fill a batch of {batch_size} images; "
+                "give a smaller --batch-size"
             )
         if max(sizes) > dataset.description["stored_size"]:
             raise UserError(

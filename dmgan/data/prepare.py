@@ -20,7 +20,7 @@ from dmgan.data.letters import FOLDED, RELEASED, write_letters
 from dmgan.data.sources.example import Drawn, Example
 from dmgan.data.sources.listing import Decision, Listed, Listing, draw_split
 from dmgan.data.sources.photographs import Photograph, read_photograph
-from dmgan.data.sources.table import Source, check_flags, find_source
+from dmgan.data.sources.table import Source, check_flags, check_image_size, find_source
 from dmgan.data.vocabulary import Vocabulary, read_vocabulary
 from dmgan.errors import UserError
 from dmgan.runtime.parent import end_with_parent
@@ -56,6 +56,7 @@ def prepare(
     missing, if the source does not read a flag, or if an input is inside `out`. strict: see `prepare_photographs`.
     """
     check_flags(source, given)
+    check_image_size(source, image_size)
     options = source.options(given)
     if options.get("captions_pickle") is not None:  # a vocabulary of the released code
         if given.get("letters") not in (None, RELEASED):

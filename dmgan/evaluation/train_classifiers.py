@@ -87,7 +87,8 @@ def fit(
     steps_per_epoch = len(train_indices) // options.batch_size
     if not steps_per_epoch:
         raise UserError(
-            f"{dataset.folder}: {len(train_indices)} images to train on do not fill a batch of {options.batch_size}"
+            f"{dataset.folder}: {len(train_indices)} images to train on do not fill a batch of {options.batch_size}; "
+            "give a smaller --batch-size"
         )
 
     torch.manual_seed(seed)

@@ -154,6 +154,7 @@ def test_an_image_that_is_listed_twice_keeps_its_first_split(tmp_path):
         ("not json", "line 1: is not valid JSON"),
         ("[" * 100_000, "line 1: its JSON is nested too deep"),
         ("[]", "line 1 is not a JSON object"),
+        ('{"image":".","captions":[],"split":[]}', "line 1: split .. must be train, val or test"),
         ('{"image": "a.jpg"}', "line 1 must have image and captions"),
         ('{"image": "a.jpg", "captions": ["a"], "label": 1}', "may have split, class and box, but not label"),
         ('{"image": ["a.jpg"], "captions": ["a"]}', "image must be text"),

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from dmgan.data.dataset import oversize
 from dmgan.data.sources.coco import PUBLISHED
+from dmgan.data.sources.synthbirds.birds import SynthBirds
 from dmgan.data.sources.table import DEFAULT_SOURCE, SOURCES, every_source, find_source
 from dmgan.errors import UserError
+from tests.commands.test_command_line import error_line
 from tests.paths import ROOT
 
 
@@ -73,3 +76,30 @@ def test_input_files_of_cub_follow_the_flags():
 def test_an_unknown_source_is_refused():
     with pytest.raises(UserError, match="source 'flickr': unknown; known sources are synthbirds, cub, coco, folder"):
         find_source("flickr")
+
+
+@pytest.mark.parametrize(
+    ("source", "flag", "value", "reason"),
+    [
+        ("synthbirds", "image-size", 16, "must be from 32 to 863 with --source synthbirds"),
+        ("synthbirds", "image-size", 864, "must be from 32 to 863 with --source synthbirds"),
+        ("synthbirds", "num-species", 10_001, r"must be in [4, 10000]"),
+        ("synthbirds", "images-per-species", 10_001, r"must be in [1, 10000]"),
+        ("synthbirds", "captions-per-image", 101, r"must be in [1, 100]"),
+    ],
+)
+def test_a_number_that_a_source_cannot_make_is_one_line_in_the_user_s_own_number(
+    source, flag, value, reason, capsys, tmp_path
+):
+    """Images are stored larger than in training: the error once named the stored size."""
+    line = error_line(capsys, "prepare", "--source", source, "--out", tmp_path / "out", f"--{flag}", value)
+    assert line == f"dmgan prepare: --{flag} {value}: {reason}" and not (tmp_path / "out").exists()
+
+
+def test_the_sizes_of_the_embedded_source_are_those_that_can_be_drawn():
+    low, high = find_source("synthbirds").image_sizes
+    for side in (low, high):
+        SynthBirds(num_species=2, image_size=oversize(side))
+    for side in (low - 1, high + 1):
+        with pytest.raises(UserError):
+            SynthBirds(num_species=2, image_size=oversize(side))

@@ -318,3 +318,10 @@ def test_validation_takes_images_from_the_epochs_and_its_snapshots_take_disk(pap
     assert sampled.images == 3 * snapshots * 500 and sampled.engine == "fused, channels_last" and not sampled.jobs
     assert measured.images == 5 * 3 * (snapshots + 1) * 500 and measured.network == "inception 299"
     assert found["train", "attngan"].steps == 3 * 600 * 442
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "1e9"])
+def test_a_speed_of_no_device_is_an_error_of_usage(speed, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([f"--tflops={speed}"])
+    assert end.value.code == 2 and f"argument --tflops: {speed}: must be above 0" in capsys.readouterr().err

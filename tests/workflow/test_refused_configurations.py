@@ -248,3 +248,13 @@ def test_values_that_yaml_reads_otherwise_than_they_look_are_refused(change):
     with pytest.raises(UserError) as raised:
         complete_configuration(config)
     assert str(raised.value).startswith(reason), raised.value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bound"), [("image_size", 16, "minimum of 32"), ("num_species", 20_000, "maxi")]
+)
+def test_a_number_that_the_source_cannot_make_is_refused_before_any_job(key, value, bound):
+    config = read_config("smoke.yaml")
+    config["datasets"]["smoke"][key] = value
+    with pytest.raises(UserError, match=f"^datasets.smoke.{key}: {value} is .* than the {bound}"):
+        complete_configuration(config)

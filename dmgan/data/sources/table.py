@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from dmgan.data.sources.listing import Listing
 
 
+IMAGE_SIZES = (8, 4096)  # smallest and largest side of training images of any source, px
+
+
 @dataclass(frozen=True)
 class Flag:
     """An option of a source: a flag of `prepare`, and a key of the data set's block in a configuration."""
@@ -84,6 +87,7 @@ class Source:
     published: PublishedSet | None = None  # the papers' data set that comes from this source
     # Feature extractors of configurations that name none: an ImageNet network for photographs.
     extractors: tuple[str, ...] = ("efficientnet-lite0",)
+    image_sizes: tuple[int, int] = IMAGE_SIZES  # smallest and largest side of training images, px
     has_attributes: bool = False  # captions name attributes, and dataset.json stores their true values
 
     def is_published(self, title: str) -> bool:
@@ -137,6 +141,13 @@ def every_source() -> list[Source]:
 def citations_of(published_set: str) -> tuple[str, ...]:
     """Return the bibliography's keys of a published data set by its title; an empty tuple if no source has it."""
     return next((each.published.citations for each in every_source() if each.is_published(published_set)), ())
+
+
+def check_image_size(source: Source, image_size: int) -> None:
+    """Raise UserError if a source cannot make training images of this side."""
+    low, high = source.image_sizes
+    if not low <= image_size <= high:
+        raise UserError(f"--image-size {image_size}: must be from {low} to {high} with --source {source.name}")
 
 
 def check_flags(source: Source, given: Mapping[str, object]) -> None:

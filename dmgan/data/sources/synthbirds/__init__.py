@@ -28,9 +28,11 @@ def count_synthbirds(options: dict) -> tuple[int, int]:
 SOURCE = Source(
     name="synthbirds",
     flags={
-        "num_species": Flag(int, "species; a quarter of the species are test species", 200, {"minimum": 4}),
-        "images_per_species": Flag(int, "images of each species", 16, {"minimum": 1}),
-        "captions_per_image": Flag(int, CAPTIONS_PER_IMAGE_HELP, 10, {"minimum": 1}),
+        "num_species": Flag(
+            int, "species; a quarter of the species are test species", 200, {"minimum": 4, "maximum": 10_000}
+        ),
+        "images_per_species": Flag(int, "images of each species", 16, {"minimum": 1, "maximum": 10_000}),
+        "captions_per_image": Flag(int, CAPTIONS_PER_IMAGE_HELP, 10, {"minimum": 1, "maximum": 100}),
         "seed": Flag(int, "seed of the drawing", 0, {"minimum": 0}),
     },
     collect=draw_synthbirds,
@@ -41,5 +43,6 @@ SOURCE = Source(
     words_per_caption=12,
     rate="birds",
     extractors=("species",),
+    image_sizes=(32, 863),  # stored at 38 to 1024 px, at which a bird can be drawn
     has_attributes=True,
 )
