@@ -4,6 +4,7 @@ A module is imported only when its subcommand is chosen; the summaries are in th
 """
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -12,12 +13,15 @@ import time
 import traceback
 
 from dmgan import __version__
-from dmgan.errors import UserError
+from dmgan.errors import UserError, one_line
 from dmgan.runtime.output import exit_at_closed_pipe
 from dmgan.runtime.telemetry import disable_telemetry
 from dmgan.runtime.threads import wait_without_spinning
 
 _FAULT = 70  # EX_SOFTWARE of sysexits.h
+_OF_THE_DISK = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE
+)  # fmt: skip
 
 SUBCOMMANDS = {  # name: (module of dmgan/commands with add_flags(parser) and run(arguments), one-line summary)
     "prepare":         ("prepare",         "make a prepared data set"),
@@ -97,9 +101,10 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     """Run the subcommand that `arguments` name, and return the exit code."""
     # RANK as in dmgan.runtime.distributed, which imports torch and would slow down --help
-    rank = int(os.environ.get("RANK", "0"))
+    rank = 0
     try:
-        if arguments.subcommand != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        rank, processes = _number_in_environment("RANK", 0), _number_in_environment("WORLD_SIZE", 1)
+        if arguments.subcommand != "train" and processes > 1:
             raise UserError("only train runs in several processes; leave torchrun out")
         arguments.function(arguments)
     except UserError as error:
@@ -114,20 +119,41 @@ def _run(arguments: argparse.Namespace) -> int:
         return 130
     except BrokenPipeError:
         raise  # see exit_at_closed_pipe
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            return _report_fault(arguments.subcommand, error)
+        line = UserError(
+            f"{error.filename or 'a file'}: could not be read or written ({error.strerror}); free space or fix the "
+            "permissions, then run the same command again"
+        )
+        print(f"dmgan {arguments.subcommand}: {line}", file=sys.stderr)
+        return 1
     except Exception as error:  # a fault of this program
         return _report_fault(arguments.subcommand, error)
     return 0
 
 
+def _number_in_environment(name: str, default: int) -> int:
+    """Return a number that torchrun sets."""
+    text = os.environ.get(name, str(default))
+    if not (text.isdecimal() and len(text) < 10):
+        raise UserError(f"{name}={text}: is not a number, which torchrun sets; unset this environment variable")
+    return int(text)
+
+
 def _report_fault(subcommand: str, error: Exception) -> int:
     """Print one line that names a file with the traceback, and return the exit code."""
-    handle, path = tempfile.mkstemp(prefix="dmgan-fault-", suffix=".txt")
-    with open(handle, "w", encoding="utf-8") as file:
-        traceback.print_exception(error, file=file)
-    reason = (str(error).strip() or "no message").splitlines()[0]
+    try:
+        handle, path = tempfile.mkstemp(prefix="dmgan-fault-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exception(error, file=file)
+        kept = f"the traceback, {path}"
+    except OSError as full:
+        kept = f"the command; its traceback could not be written ({full.strerror or full})"
+    reason = one_line((str(error).strip() or "no message").splitlines()[0])
     print(
         f"dmgan {subcommand}: {type(error).__name__}: {reason}; this is a fault of the program: please report it with "
-        f"the traceback, {path}",
+        f"{kept}",
         file=sys.stderr,
     )
     return _FAULT

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dmgan.errors import UserError
 from dmgan.evaluation.networks.table import EXTRACTORS
 from dmgan.options import LARGEST, EvaluationOptions
-from dmgan.runtime.threads import available_threads
+from dmgan.runtime.threads import MOST_THREADS, available_threads
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +39,7 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
 
 
 COUNT = whole_number(1, LARGEST)
-SIDE = whole_number(8, 4096)  # of images, px
-PROCESSES = whole_number(1, 1024)  # and threads
+PROCESSES = whole_number(1, MOST_THREADS)  # and threads
 SEED = whole_number(0, 2**31 - 1)  # a step's random numbers are keyed by 64 bits of seed and step
 
 

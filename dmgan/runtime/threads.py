@@ -1,8 +1,11 @@
 """CPU threads: how many a process may use, and how they wait. Both must be set before torch is imported."""
 
 import os
+import re
 from pathlib import Path
 
+MOST_THREADS = 1024
+_NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: "200000 100000" is two CPUs, "max 100000" all
 
 
@@ -12,8 +15,8 @@ def available_threads() -> int:
     CPUs that an affinity mask (taskset, SLURM) or the quota of a container withholds are not counted.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
+    if _NUMBER.fullmatch(asked):
+        return min(int(asked), MOST_THREADS)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, _quota() or allowed))
 

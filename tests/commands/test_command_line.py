@@ -1,7 +1,9 @@
 """The command line: instant help, one clear line for bad input, whole files or none."""
 
 import argparse
+import errno
 import importlib
+import os
 import re
 import resource
 import signal
@@ -277,3 +279,42 @@ def test_the_readme_names_every_subcommand():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     sentence = text.split("Every stage is also a subcommand")[1].split("\n\n")[0]
     assert set(SUBCOMMANDS) <= set(re.findall(r"[\w-]+", sentence))
+
+
+def fails_with(error: Exception):
+    def run(arguments):
+        raise error
+
+    return run
+
+
+TABLES = ["tables", "--metrics", "metrics.json", "--out", "out"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
+def test_an_error_of_the_disk_is_one_line_wherever_it_occurs(number, capsys, monkeypatch):
+    error = OSError(number, os.strerror(number), "results/a.csv")
+    monkeypatch.setattr("dmgan.commands.tables.run", fails_with(error))
+    assert error_line(capsys, *TABLES) == (
+        f"dmgan tables: results/a.csv: could not be read or written ({os.strerror(number)}); free space or fix the "
+        "permissions, then run the same command again"
+    )
+
+
+def test_a_fault_is_one_line_although_its_traceback_cannot_be_kept(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("dmgan.commands.tables.run", fails_with(ZeroDivisionError("by\x1b[31m zero")))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    assert main(TABLES) == 70
+    line = capsys.readouterr().err
+    assert (
+        line.startswith(r"dmgan tables: ZeroDivisionError: by\x1b[31m zero; this is a fault") and line.count("\n") == 1
+    )
+    assert line.endswith("its traceback could not be written (No such file or directory)\n")
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
+def test_a_number_of_torchrun_that_is_none_is_one_line(name, capsys, monkeypatch):
+    monkeypatch.setenv(name, "x")
+    assert error_line(capsys, *TABLES) == (
+        f"dmgan tables: {name}=x: is not a number, which torchrun sets; unset this environment variable"
+    )

@@ -29,7 +29,11 @@ def test_threads_are_the_cpus_that_affinity_and_quota_allow(without_setting, quo
     assert threads.available_threads() == expected
 
 
-@pytest.mark.parametrize(("setting", "expected"), [("3", 3), ("3,2", 3), ("", 8), ("0", 8), ("many", 8)])
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [("3", 3), ("3,2", 3), ("", 8), ("0", 8), ("many", 8), ("99999", 1024), (5000 * "9", 8)],
+    ids=lambda each: str(each)[:9],
+)
 def test_the_setting_of_openmp_comes_first(without_setting, monkeypatch, setting, expected):
     monkeypatch.setenv("OMP_NUM_THREADS", setting)
     assert threads.available_threads() == expected
