@@ -11,6 +11,7 @@ DMGAN_GPU_LOCKS is the folder of the lock files (default: one per user in /tmp, 
 
 import argparse
 import fcntl
+import itertools
 import os
 import re
 import stat
@@ -24,6 +25,7 @@ from urllib.parse import quote
 _NONE = ("-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that hide all GPUs
 _ID = re.compile(r"[\w:./-]+")  # an index, GPU-UUID, or MIG-UUID, which may contain slashes
 _POLL_SECONDS = 0.2
+_MOMENT = 1.0  # seconds after which a command says that it waits for another command's choice
 _ANSWER_SECONDS = 20  # within which nvidia-smi must answer
 
 
@@ -55,7 +57,8 @@ def available_gpus() -> list[str]:
 
 def _named_gpus(variable: str, value: str) -> list[str]:
     """Return the ids in a comma-separated list; end with one line if an id is malformed or named twice."""
-    ids = [each for each in (each.strip() for each in value.split(",")) if each and each not in _NONE]
+    ids = [each for each in (each.strip() for each in value.split(",")) if each]
+    ids = list(itertools.takewhile(lambda each: each not in _NONE, ids))  # CUDA reads no further
     if odd := [each for each in ids if not _ID.fullmatch(each)]:
         refuse(f"{variable}: {odd[0]!r} is no id of a GPU; separate ids by commas, as in 0,1")
     if twice := [each for number, each in enumerate(ids) if each in ids[:number]]:
@@ -89,26 +92,37 @@ def _open_lock(path: Path) -> int:
         refuse(f"{path}: cannot be opened ({error.strerror}); delete it")
 
 
+def _try_lock(descriptor: int, path: Path) -> bool:
+    """Lock a file if no other process holds its lock; end with one line if the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        refuse(f"{path}: cannot be locked ({error.strerror}); set DMGAN_GPU_LOCKS to a folder on a local disk")
+    return True
+
+
 def acquire(ids: list[str], count: int, folder: Path) -> dict[str, int]:
     """Wait for `count` of the GPUs, lock them and return {id: open descriptor of the lock file}.
 
     Either all `count` GPUs or none are locked, so that two commands cannot wait for each other.
     """
     private_folder(folder)
-    waiting = False
+    path, waiting, started = folder / "all.lock", False, time.monotonic()
     while True:
-        everyone = _open_lock(folder / "all.lock")
-        fcntl.flock(everyone, fcntl.LOCK_EX)
-        held = _free(ids, count, folder)
+        everyone = _open_lock(path)
+        chosen = _try_lock(everyone, path)  # another command holds it for a moment, or is stopped while it does
+        held = _free(ids, count, folder) if chosen else {}
         os.close(everyone)  # releases the lock
         if len(held) == count:
             return held
         for descriptor in held.values():
             os.close(descriptor)
-        if not waiting:
+        if not waiting and (chosen or time.monotonic() - started > _MOMENT):
             waiting = True
             print(f"gpu_lease: waiting for {count} of the GPUs {', '.join(ids)}", file=sys.stderr, flush=True)
-        time.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS if chosen else _POLL_SECONDS / 10)
 
 
 def _free(ids: list[str], count: int, folder: Path) -> dict[str, int]:
@@ -117,13 +131,12 @@ def _free(ids: list[str], count: int, folder: Path) -> dict[str, int]:
     for gpu, name in zip(ids, _lock_names(ids), strict=True):
         if len(held) == count:
             break
-        descriptor = _open_lock(folder / f"{name}.lock")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-        else:
+        path = folder / f"{name}.lock"
+        descriptor = _open_lock(path)
+        if _try_lock(descriptor, path):
             held[gpu] = descriptor
+        else:
+            os.close(descriptor)
     return held
 
 
@@ -162,10 +175,16 @@ def visible_devices(count: int) -> str | None:
 
 
 def processes(command: list[str]) -> int:
-    """Return the number of processes that need a GPU: --nproc-per-node of a launcher, 1 for other commands."""
-    option = "--nproc-per-node"
-    starts_several = command[0] == "torchrun" or "dmgan.runtime.launch" in command
-    return int(command[command.index(option) + 1]) if starts_several and option in command else 1
+    """Return the number of processes that need a GPU: --nproc-per-node of a launcher, 1 for all other commands."""
+    if command[0] != "torchrun" and "dmgan.runtime.launch" not in command:
+        return 1
+    words = list(itertools.takewhile(lambda word: word != "--", command))  # those behind it are the command's own
+    for word, following in itertools.pairwise([*words, ""]):
+        name, equals, value = word.replace("_", "-").partition("=")
+        if name == "--nproc-per-node":
+            count = value if equals else following
+            return int(count) if re.fullmatch(r"[0-9]{1,9}", count) else 1  # torchrun also takes words, such as gpu
+    return 1
 
 
 def main() -> None:
@@ -190,4 +209,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("gpu_lease: interrupted; no GPU is leased", file=sys.stderr)
+        sys.exit(130)

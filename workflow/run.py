@@ -17,17 +17,20 @@ from dmgan.errors import UserError
 from workflow.slurm import require_plugin, slurm_flags
 
 FOLDER = Path(".snakemake")
+_NO_SNAKEMAKE = "run: snakemake is not on PATH; run `make setup`, and put .venv/bin first on PATH"
 _ALIVE = "run: another run is active in this folder{}; wait until it ends, or stop it first"
 
 
 def hold_folder() -> int:
     """Lock this folder and return the open descriptor, which the Snakemake process inherits but its jobs do not."""
-    FOLDER.mkdir(exist_ok=True)
-    descriptor = os.open(FOLDER / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
+        FOLDER.mkdir(exist_ok=True)
+        descriptor = os.open(FOLDER / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(_ALIVE.format(""))
+    except OSError as error:
+        sys.exit(f"run: {FOLDER / 'run.lock'}: cannot be locked ({error.strerror}); fix the permissions of this folder")
     os.set_inheritable(descriptor, True)
     return descriptor
 
@@ -59,13 +62,16 @@ def main() -> None:
     if locks.is_dir() and any(locks.iterdir()):
         if (process := live_snakemake()) is not None:
             sys.exit(_ALIVE.format(f" (process {process})"))
-        cleared = subprocess.run(["snakemake", *arguments, "--unlock"], capture_output=True, text=True)
+        try:
+            cleared = subprocess.run(["snakemake", *arguments, "--unlock"], capture_output=True, text=True)
+        except FileNotFoundError:
+            sys.exit(_NO_SNAKEMAKE)
         if cleared.returncode:
             sys.exit(cleared.stderr.strip() or cleared.stdout.strip())
     try:
         os.execvp("snakemake", ["snakemake", *arguments])
     except FileNotFoundError:
-        sys.exit("run: snakemake is not on PATH; run `make setup`, and put .venv/bin first on PATH")
+        sys.exit(_NO_SNAKEMAKE)
 
 
 if __name__ == "__main__":

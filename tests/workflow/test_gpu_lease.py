@@ -1,7 +1,9 @@
 """The GPU lease: a GPU belongs to one command at a time."""
 
+import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -80,6 +82,7 @@ SHOW = [sys.executable, "-c", "import os; print(os.environ.get('CUDA_VISIBLE_DEV
         (2, {"DMGAN_GPU_IDS": "3, 4"}, "3,4"),
         (1, {"CUDA_VISIBLE_DEVICES": "5"}, "5"),
         (1, {"CUDA_VISIBLE_DEVICES": "-1"}, ""),
+        (1, {"CUDA_VISIBLE_DEVICES": "4,-1,5"}, "4"),  # CUDA reads no further than -1
         (1, {"CUDA_VISIBLE_DEVICES": "2", "SLURM_JOB_ID": "9"}, "2"),  # SLURM has assigned it
     ],
 )
@@ -234,3 +237,40 @@ def test_job_steps_share_locks_if_they_share_gpus(first, second, shared, monkeyp
             names.append(set(gpu_lease._lock_names(["0", "1"])))
     assert (names[0] == names[1]) is shared
     assert shared or not names[0] & names[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ("torchrun --nproc-per-node 4 -m dmgan train", 4), ("torchrun --nproc_per_node=4 -m dmgan train", 4),
+        ("torchrun --nproc-per-node gpu -m dmgan train", 1), ("torchrun --nproc-per-node", 1),
+        ("python -m dmgan.runtime.launch --nproc-per-node=2 -- train", 2),
+        ("python -m dmgan.runtime.launch -- train --nproc-per-node 9", 1), ("python -m dmgan --nproc-per-node 9", 1),
+    ],
+)  # fmt: skip
+def test_the_processes_of_a_launcher_are_counted_however_they_are_written(words, count):
+    assert gpu_lease.processes(words.split()) == count
+
+
+def test_a_command_that_waits_for_another_s_choice_says_so(tmp_path):
+    """A command that was stopped while it chose its GPUs holds the lock of all of them."""
+    tmp_path.chmod(0o700)
+    with open(tmp_path / "all.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        words = [str(word) for word in (*LEASE, "--gpus", 1, "--", "true")]
+        settings = without() | {"DMGAN_GPU_LOCKS": str(tmp_path), "DMGAN_GPU_IDS": "0"}
+        waiting = subprocess.Popen(words, env=settings, stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr.readline() == "gpu_lease: waiting for 1 of the GPUs 0\n"
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.stderr.read() == "gpu_lease: interrupted; no GPU is leased\n" and waiting.wait() == 130
+        waiting.stderr.close()
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
+    def flock(*given):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(SystemExit, match="all.lock: cannot be locked .No locks available.; set DMGAN_GPU_LOCKS to"):
+        gpu_lease.acquire(["0"], 1, tmp_path)
