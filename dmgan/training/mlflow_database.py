@@ -1,14 +1,18 @@
 """The MLflow database: its experiments, its artefacts, and the server that shows it."""
 
+import json
 import logging
 import os
 import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from dmgan.errors import UserError
 from dmgan.runtime.telemetry import LOOPBACK, disable_telemetry
+from dmgan.storage.reading import first_line
 
 GENERATORS = "dmgan"  # a run for every model and seed: its training and its evaluation
 CONTROLS = "dmgan-controls"  # control rows, whose FID would flatten a chart of the models' FID
@@ -38,28 +42,44 @@ def import_mlflow() -> ModuleType:
 def outages() -> tuple[type[Exception], ...]:
     """Return the exceptions of MLflow, its database, its server and the disk; others are faults of this program."""
     from alembic.util.exc import CommandError
+    from google.protobuf.json_format import ParseError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError, UserError
+    of_another_server = json.JSONDecodeError, ParseError  # that answers something else, such as a login page
+    return MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError, UserError, *of_another_server
 
 
 def create_database(uri: str, artifacts: Path) -> None:
     """Create the database and its experiments; call this once before jobs start, which would race to create them.
 
-    Artefacts are found in the folder `artifacts`, even if it was moved together with the database.
+    Artefacts are found in the folder `artifacts`, even if it was moved together with the database. UserError if the
+    database is damaged, locked, of a newer MLflow or not within reach.
     """
-    client = import_mlflow().MlflowClient(uri)  # the first client creates the tables
-    location = artifacts.resolve().as_uri()
-    moved = False
-    for name in EXPERIMENTS:
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            client.create_experiment(name, artifact_location=location, tags=_KIND)
-        else:
-            moved = moved or experiment.artifact_location != location
-    if moved and uri.startswith(_SQLITE):
-        _repoint(uri, location, artifacts)
+    mlflow = import_mlflow()
+    with _user_error_for_outages(uri):
+        client = mlflow.MlflowClient(uri)  # the first client creates the tables
+        location = artifacts.resolve().as_uri()
+        moved = False
+        for name in EXPERIMENTS:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                client.create_experiment(name, artifact_location=location, tags=_KIND)
+            else:
+                moved = moved or experiment.artifact_location != location
+        if moved and uri.startswith(_SQLITE):
+            _repoint(uri, location, artifacts)
+
+
+@contextmanager
+def _user_error_for_outages(uri: str) -> Iterator[None]:
+    """Raise UserError instead of an exception that a database causes."""
+    try:
+        yield
+    except outages() as error:
+        raise UserError(
+            f"--mlflow {uri}: {first_line(error)}; give another database, or move this one away to begin a new one"
+        ) from error
 
 
 def _repoint(uri: str, location: str, artifacts: Path) -> None:
@@ -85,7 +105,9 @@ def _repoint(uri: str, location: str, artifacts: Path) -> None:
 
 def comparison_address(uri: str, port: int) -> str:
     """Return the address of the page that compares the models' runs."""
-    experiment = import_mlflow().MlflowClient(uri).get_experiment_by_name(GENERATORS)
+    mlflow = import_mlflow()
+    with _user_error_for_outages(uri):
+        experiment = mlflow.MlflowClient(uri).get_experiment_by_name(GENERATORS)
     view = "compareRunsMode=CHART&workflowType=machine_learning"
     return f"http://{LOOPBACK}:{port}/#/experiments/{experiment.experiment_id}/runs?{view}"
 

@@ -16,6 +16,7 @@ from dmgan.errors import UserError
 from dmgan.models.colours import colour_of
 from dmgan.training.mlflow_database import comparison_address, create_database, serve, server_command
 from dmgan.training.mlflow_run import MlflowRun, generator_place
+from tests.commands.test_command_line import error_line
 from tests.paths import ROOT
 
 CHROMIUM = shutil.which("chromium")
@@ -101,3 +102,23 @@ def test_the_comparison_shows_scores_curves_images_and_colours(database, tmp_pat
         assert f"rgb({red}, {green}, {blue})" in page
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
     assert "FID (1)" in text and "generator (1)" in text and "get-artifact?path=images" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("uri", ["sqlite:///damaged.db", "sqlite:///file/x.db", "nonsense:///x", "http://127.0.0.1:9"])
+def test_a_database_that_cannot_be_created_is_one_line(uri, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged.db").write_bytes(b"no database" * 1000)
+    (tmp_path / "file").touch()
+    assert error_line(capsys, "mlflow-db", "--mlflow", uri).startswith(f"dmgan mlflow-db: --mlflow {uri}: ")
+
+
+@pytest.mark.slow
+def test_a_damaged_database_does_not_stop_the_workflow(tmp_path):
+    (command,) = re.findall(r'shell\("(.*mlflow-db.*)"\)', (ROOT / "Snakefile").read_text(encoding="utf-8"))
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mlflow.db").write_bytes(b"no database" * 1000)
+    command = command.replace("python", sys.executable, 1)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0 and ended.stderr.count("dmgan mlflow-db: --mlflow sqlite:///results/mlflow.db: ") == 1

@@ -1,8 +1,10 @@
 """MLflow: every job has one run, which it continues after an interruption; concurrent jobs share the database."""
 
+import http.server
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -198,13 +200,14 @@ def test_a_database_that_fails_for_a_while_gets_everything_later(uri, tmp_path, 
     assert said.count("database is locked; the job continues") == 1 and said.count("answers again") == 1
 
 
-def test_a_database_that_is_emptied_meanwhile_costs_one_warning_and_no_traceback(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("content", [b"", b"no database" * 1000], ids=["emptied", "overwritten"])
+def test_a_database_that_is_lost_meanwhile_costs_one_warning_and_no_traceback(content, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("dmgan.training.mlflow_run._SECONDS", 0.0)
     own = f"sqlite:///{tmp_path}/own.db"
     create_database(own, tmp_path / "artifacts")
     job = MlflowRun(own, tmp_path, "emptied", TAGS, {})
     capfd.readouterr()
-    (tmp_path / "own.db").write_bytes(b"")
+    (tmp_path / "own.db").write_bytes(content)
     job.log_history(ROWS[:2])
     job.close()
     printed = capfd.readouterr().err
@@ -220,6 +223,27 @@ def test_a_silent_server_costs_seconds_and_one_warning(tmp_path, monkeypatch, ca
             job.log_history([row])
         assert time.monotonic() - started < 20
     assert capfd.readouterr().err.count("the job continues") == 1
+
+
+@pytest.mark.parametrize("answer", [b"<html>log in</html>", b'{"experiment": 5}', b"[]"], ids=["page", "type", "list"])
+def test_a_server_that_answers_something_else_costs_one_warning(answer, tmp_path, capfd):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+        job = MlflowRun(f"http://127.0.0.1:{server.server_port}", tmp_path, "other", TAGS, {})
+        job.log_history(ROWS)
+        server.shutdown()
+    printed = capfd.readouterr().err
+    assert printed.count("the job continues") == 1 and "Traceback" not in printed
 
 
 def test_an_image_of_a_step_is_logged_once_though_the_step_is_computed_twice(uri, tmp_path):
