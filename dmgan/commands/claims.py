@@ -19,6 +19,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from dmgan.report.made_from import recorded
     from dmgan.report.tables.claims import write_claims
 
-    write_claims(arguments.metrics, arguments.comparisons, arguments.out)
+    compared = [] if arguments.comparisons is None else [arguments.comparisons]
+    with recorded(arguments.out, "claims", [*arguments.metrics, *compared]):
+        write_claims(arguments.metrics, arguments.comparisons, arguments.out)

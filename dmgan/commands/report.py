@@ -18,7 +18,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from dmgan.report.made_from import recorded
     from dmgan.report.page.build import ReportInputs
     from dmgan.report.page.write import write_report
 
-    write_report(ReportInputs(tuple(arguments.metrics), arguments.results, arguments.out))
+    with recorded(arguments.out, "report", arguments.metrics):
+        write_report(ReportInputs(tuple(arguments.metrics), arguments.results, arguments.out))

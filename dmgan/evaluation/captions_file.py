@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from dmgan.data.letters import RELEASED
-from dmgan.data.sources.listing import read_lines
+from dmgan.data.sources.listing import is_unicode, read_lines
 from dmgan.data.vocabulary import caption_to_words
 from dmgan.errors import UserError
 from dmgan.storage.reading import parse_json
@@ -74,5 +74,5 @@ def _is_row(row: object) -> bool:
     return (
         isinstance(row, dict)
         and {"image", "caption"} <= set(row) <= set(_KEYS)
-        and all(isinstance(value, str) for value in row.values())
+        and all(isinstance(value, str) and is_unicode(value) for value in row.values())
     )

@@ -21,7 +21,9 @@ from dmgan.inspection.inspector import Aspects, ComparedWith, InspectedImage, In
 from dmgan.inspection.scores import MEANINGS
 from dmgan.models.registry import find
 from dmgan.options import SHEETS, SamplingOptions
+from dmgan.runtime.cost import Cost
 from dmgan.runtime.progress import log
+from dmgan.runtime.provenance import provenance
 from dmgan.sampling.generate import (
     MOST_CAPTIONS,
     MOST_IMAGES,
@@ -32,6 +34,7 @@ from dmgan.sampling.generate import (
 )
 from dmgan.sampling.trained_model import TrainedModel, load_run
 from dmgan.storage import files
+from dmgan.training.run_folder import WEIGHTS
 
 _JPEG_QUALITY = 92
 _NAMES = (
@@ -74,7 +77,7 @@ def generate_from_captions(
     and left out; UserError if none is left.
     """
     files.refuse_overwrite(out, _GENERATED)
-    trained = load_run(run, device)
+    cost, trained = Cost(device), load_run(run, device)
     captions, skipped = _readable(trained.damsm.vocabulary, request.captions)
     _refuse_unavailable(trained, request)
     inspector, aspects = Inspector(trained, SharedNetworks(compared, device)), request.aspects
@@ -91,7 +94,12 @@ def generate_from_captions(
             words = {"words_used": each.words_used, "words_unknown": each.words_unknown}
             described.append({"number": each.number, "caption": each.caption, **words})
         sheets.finish()
-        made_by = {"run": str(run), "seed": request.seed}
+        made_by = {
+            "run": str(run),
+            "generator_sha256": files.file_sha256(trained.folder / WEIGHTS),
+            "seed": request.seed,
+            "provenance": provenance(cost.measured()),
+        }
         files.write_json(folder / "captions.json", {**made_by, "captions": described, "skipped": skipped})
         if aspects.scores or aspects.nearest:
             files.write_csv(folder / "scores.csv", rows)

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from dmgan.data.batches import centre_crop, to_uint8
+from dmgan.data.sources.listing import is_unicode
 from dmgan.data.vocabulary import Vocabulary, fit_caption
 from dmgan.errors import UserError
 from dmgan.models.interface import Generated
@@ -23,7 +24,7 @@ LONGEST_CAPTION = 1000  # characters
 
 def read_captions(path: Path) -> list[str]:
     """Return the non-empty lines of a text file; UserError if it cannot be read or has none."""
-    lines = read_text(path, "give a file with one caption per line").splitlines()
+    lines = read_text(path, "give a file with one caption per line").split("\n")  # no other character ends a line
     captions = [line.strip() for line in lines if line.strip()]
     if not captions:
         raise UserError(f"{path}: holds no caption; write one caption per line")
@@ -39,7 +40,11 @@ class OwnCaption(NamedTuple):
 
 
 def encode_own_caption(vocabulary: Vocabulary, number: int, text: str) -> OwnCaption:
-    """Return caption `number` with its tokens; UserError if it holds no known word or is too long to be a caption."""
+    """Return caption `number` with its tokens; UserError if it holds no known word or is too long to be a caption.
+
+    Half a surrogate pair, such as a byte of the command line that is not UTF-8, is replaced by U+FFFD.
+    """
+    text = "".join(each if is_unicode(each) else "\ufffd" for each in text)
     if len(text) > LONGEST_CAPTION:
         raise UserError(
             f"caption {text[:40]!r}...: has {len(text)} characters; write at most {LONGEST_CAPTION} characters"

@@ -120,3 +120,19 @@ def test_clip_needs_its_weights(capsys, run_folder, tmp_path):
         capsys, "generate", "--run", run_folder, "--caption", "a bird", "--out", tmp_path, "--clip", "RN50"
     )
     assert "--clip and --clip-weights: belong together" in line
+
+
+def test_a_caption_is_no_formula_of_a_spreadsheet_and_no_control_of_a_terminal(run_folder, tmp_path):
+    request = GenerateRequest(["=HYPERLINK(1) red \x1b[31mbird"], aspects=Aspects(scores=True))
+    generate_from_captions(run_folder, request, tmp_path / "out", CPU)
+    with (tmp_path / "out" / "scores.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["caption"] == r"'=HYPERLINK(1) red \x1b[31mbird"
+
+
+def test_half_a_surrogate_pair_of_the_command_line_is_replaced(run_folder, tmp_path):
+    """Python reads bytes that are not UTF-8 as halves of surrogate pairs, which cannot be drawn."""
+    request = GenerateRequest(["a red bird \udced\udca0"], sheet="png")
+    generate_from_captions(run_folder, request, tmp_path / "out", CPU)
+    (described,) = json.loads((tmp_path / "out" / "captions.json").read_text())["captions"]
+    assert described["caption"] == "a red bird \ufffd\ufffd" and (tmp_path / "out" / "sheet_000.png").exists()

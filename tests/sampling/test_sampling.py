@@ -316,8 +316,10 @@ def test_uint8_is_truncated_as_released():
 
 
 def test_caption_files(tmp_path):
-    (tmp_path / "captions.txt").write_text("a red bird\n\n  a blue bird \n")
-    assert read_captions(tmp_path / "captions.txt") == ["a red bird", "a blue bird"]
+    (tmp_path / "captions.txt").write_text(
+        "a red bird\r\n\n  a blue bird \na\u2028b\x0cc\n", encoding="utf-8", newline=""
+    )
+    assert read_captions(tmp_path / "captions.txt") == ["a red bird", "a blue bird", "a\u2028b\x0cc"]
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(UserError, match="holds no caption"):
         read_captions(tmp_path / "empty.txt")

@@ -3,10 +3,10 @@
 import pytest
 
 from dmgan.__main__ import build_parser
-from dmgan.commands import checklist, prepare, tables
+from dmgan.commands import checklist, claims, generate, prepare, tables
 from dmgan.data.sources.table import SOURCES
 from dmgan.report.checklist import YES, checklist_items
-from dmgan.storage.files import read_json
+from dmgan.storage.files import file_sha256, read_json
 
 ENTRIES = {"commit", "dirty", "command", "versions", "machine", "cost"}
 COST = {"device", "devices", "seconds", "device_hours", "peak_memory"}
@@ -41,11 +41,20 @@ def test_prepared_data_tables_and_checklist(measured_run, data, tmp_path):
     run(prepare, "--out", tmp_path / "data/few", "--num-species", 4, "--images-per-species", 1, "--image-size", 32)
     run(tables, "--metrics", measured_run / "metrics.json", "--out", tmp_path / "tables")
     run(checklist, "--metrics", measured_run / "metrics.json", "--data", data, "--out", tmp_path / "report")
-    for path in ("data/few", "tables/tables", "report/checklist"):
+    run(claims, "--metrics", measured_run / "metrics.json", "--out", tmp_path / "tables")
+    for path in ("data/few", "tables/tables", "tables/claims", "report/checklist"):
         assert_complete(read_json(tmp_path / f"{path}.provenance.json", ""))
     made_from = read_json(tmp_path / "tables/tables.provenance.json", "")["made_from"]
     assert [(tmp_path / "tables" / each).resolve() for each in made_from] == [measured_run / "metrics.json"]
     assert {"checklist.md", "CITATION.bib", "CITATION.cff"} < {each.name for each in (tmp_path / "report").iterdir()}
+
+
+def test_images_of_own_captions(run_folder, tmp_path):
+    words = ["--run", run_folder, "--caption", "a red bird", "--out", tmp_path / "own", "--threads", 1]
+    run(generate, *words, "--device", "cpu")
+    written = read_json(tmp_path / "own" / "captions.json", "")
+    assert_complete(written)
+    assert written["generator_sha256"] == file_sha256(run_folder / "generator.safetensors")
 
 
 def test_the_checklist_answers_from_the_facts(measured_run, data):
