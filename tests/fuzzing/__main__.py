@@ -16,9 +16,8 @@ from random import Random
 from benchmarks.reliability import Outcome, record
 from tests.fuzzing.readers import READERS
 from tests.fuzzing.seeds import make_seeds
-from tests.fuzzing.trying import GROWTH_BYTES, Result, Trial, kept_bytes
+from tests.fuzzing.trying import GROWTH_BYTES, Trial, kept_bytes
 
-FINDINGS = Path("results/fuzzing")
 PARSERS = (  # readers that parse bytes
     "text", "JSON", "YAML", "pickle", "safetensors", "state dict", "PNG", "list, CSV", "captions of an image",
     "stored features", "FID statistics",
@@ -55,31 +54,34 @@ def main() -> int:
         make_seeds(Path(temporary, "seeds"))
         for number, name in enumerate(arguments.reader or READERS):
             trial = Trial(READERS[name], Path(temporary, "seeds"), Path(temporary, f"copy{number}"))
-            result = _try(trial, arguments)
-            failed += bool(result.findings)
-            for finding in result.findings.values():
+            failed += not _try(trial, arguments)
+            for finding in trial.result.findings.values():
                 print(f"    {finding.place}: {finding.what}: {finding.save(arguments.findings, name)}", flush=True)
-    for name in [name for name in arguments.reader or READERS if name in PARSERS and arguments.coverage]:
-        failed += _try_by_coverage(name, arguments)
+        parsers = [name for name in arguments.reader or READERS if name in PARSERS and arguments.coverage]
+        for name in parsers:
+            failed += _try_by_coverage(name, Path(temporary), arguments)
     return int(failed > 0)
 
 
-def _try(trial: Trial, arguments: argparse.Namespace) -> Result:
-    """Try inputs until their number or the time is reached, print a line, and record the counts."""
+def _try(trial: Trial, arguments: argparse.Namespace) -> bool:
+    """Try inputs until their number or the time is reached, print a line, and record the counts.
+
+    Return whether every input was read or refused, and the memory did not grow.
+    """
     name = next(name for name, reader in READERS.items() if reader is trial.reader)
     start, random = time.monotonic(), Random(arguments.seed)
     while trial.result.tried < arguments.count and time.monotonic() - start < arguments.seconds:
         trial.try_mutation(random)
     result, seconds = trial.result, time.monotonic() - start
     kept = kept_bytes(trial, round(min(200, arguments.count / 10) * trial.reader.weight), arguments.seed)
-    growth = "" if kept < GROWTH_BYTES else f", keeps {kept:,} bytes"
+    grows = kept >= GROWTH_BYTES
     print(
         f"{name}: {result.tried:,} inputs in {seconds:.0f} s, {result.read:,} read, {result.refused:,} refused, "
-        f"{result.failed:,} failed{growth}",
+        f"{result.failed:,} failed{f', keeps {kept:,} bytes' if grows else ''}",
         flush=True,
     )
     _record("mutated file", name, result.tried, result.read + result.refused, sorted(result.findings))
-    return result
+    return not result.failed and not grows
 
 
 def _record(kind: str, name: str, tried: int, survived: int, findings: object) -> None:
@@ -87,9 +89,11 @@ def _record(kind: str, name: str, tried: int, survived: int, findings: object) -
     record(Outcome("fuzz", kind, name, tried, survived, tracebacks=tried - survived, detail=detail))
 
 
-def _try_by_coverage(name: str, arguments: argparse.Namespace) -> bool:
+def _try_by_coverage(name: str, folder: Path, arguments: argparse.Namespace) -> bool:
     """Try inputs that atheris finds, in a process that it instruments; return whether the reader failed."""
-    command = [sys.executable, "-m", "tests.fuzzing.coverage", name, str(arguments.coverage), str(arguments.findings)]
+    copy = folder / f"coverage of {name.replace('/', ' ')}"
+    words = [name, arguments.coverage, arguments.findings, folder / "seeds", copy]
+    command = [sys.executable, "-m", "tests.fuzzing.coverage", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not lines:

@@ -1,29 +1,27 @@
-"""Search for inputs that reach new lines of a parser, with atheris: python -m tests.fuzzing.coverage READER COUNT
+"""Search for inputs that reach new lines of a parser, with atheris.
 
-Prints the number of inputs tried, read and refused as JSON. The corpus begins with the reader's valid file.
+python -m tests.fuzzing.coverage READER COUNT FINDINGS SEEDS COPY prints the number of inputs tried, read and refused as
+JSON. SEEDS holds the valid files of the readers; the corpus, in COPY, begins with this reader's. FINDINGS takes the
+inputs that fail.
 """
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["dmgan.storage", "dmgan.data.sources", "dmgan.data.vocabulary"]):
     from tests.fuzzing.readers import READERS
-from tests.fuzzing.seeds import make_seeds
 from tests.fuzzing.trying import Trial
 
 _LONGEST = 1 << 14  # bytes of an input
 
 
-def main(name: str, count: int, findings: Path) -> None:
-    """Try `count` inputs; libFuzzer ends the process, so that the result is printed after every input that fails."""
-    folder = Path(tempfile.mkdtemp(prefix="dmgan-coverage-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    make_seeds(folder / "seeds")
-    trial = Trial(READERS[name], folder / "seeds", folder / "copy")
-    corpus = folder / "corpus"
+def main(name: str, count: int, findings: Path, seeds: Path, copy: Path) -> None:
+    """Try `count` inputs; libFuzzer ends the process after the last, so the result is printed before it returns."""
+    trial = Trial(READERS[name], seeds, copy / "files")
+    corpus = copy / "corpus"
     corpus.mkdir()
     (corpus / "valid").write_bytes(trial.valid)
 
@@ -42,4 +40,4 @@ def main(name: str, count: int, findings: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), *map(Path, sys.argv[3:]))
