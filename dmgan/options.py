@@ -419,8 +419,8 @@ class DamsmOptions:
     validation_images: int = option(
         AUTOMATIC,
         "training images that pretraining holds out, to end with their R-precision. -1: a tenth of the training "
-        "images, at most 500; none of fewer than 20. 0: none, as in the papers; the R-precision is then of images that "
-        "it was trained on",
+        "images, at most 500, if the others fill a batch. 0: none, as in the papers; the R-precision is then of images "
+        "that it was trained on",
         bounds=_FROM_AUTOMATIC,
     )
 
@@ -430,8 +430,10 @@ class DamsmOptions:
     def held_out(self, training_images: int) -> int:
         """Return how many of `training_images` are held out for validation."""
         count = _held_out(self.validation_images, training_images)
-        # The mismatched captions are those of another held-out image.
-        return 0 if count == 1 and self.validation_images == AUTOMATIC else count
+        if self.validation_images == AUTOMATIC:  # the others fill a batch, and mismatched captions need a second image
+            count = min(count, training_images - self.batch_size)
+            return count if count >= 2 else 0
+        return count
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,16 @@ def test_the_heads_are_pretrained_on_the_installed_imagenet_weights(data, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("training_images", "asked", "held_out"),
-    [(8_855, -1, 500), (275, -1, 27), (20, -1, 2), (19, -1, 0), (5, -1, 0), (24, 0, 0), (24, 7, 7)],
-)
-def test_a_tenth_of_the_training_images_is_held_out_by_default(training_images, asked, held_out):
+    ("training_images", "batch_size", "asked", "held_out"),
+    [
+        (8_855, 48, -1, 500), (275, 48, -1, 27), (50, 48, -1, 2), (49, 48, -1, 0), (9, 48, -1, 0), (20, 8, -1, 2),
+        (19, 8, -1, 0), (24, 8, 0, 0), (24, 8, 7, 7),
+    ],
+)  # fmt: skip
+def test_a_tenth_of_the_training_images_is_held_out_by_default(training_images, batch_size, asked, held_out):
     assert DamsmOptions().validation_images == -1
-    assert DamsmOptions(validation_images=asked).held_out(training_images) == held_out
+    options = DamsmOptions(validation_images=asked, batch_size=batch_size)
+    assert options.held_out(training_images) == held_out
 
 
 @pytest.mark.parametrize("held_out", [0, 2, 6])
