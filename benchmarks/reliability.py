@@ -88,13 +88,22 @@ def record(outcome: Outcome, file: Path | None = None) -> None:
 
 @cache
 def _commit() -> str:
-    """Return the abbreviated commit of the project, with "+" if tracked files are changed; "" outside git."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    """Return the abbreviated commit of the project, with "+" if tracked files are changed; "" outside git.
+
+    The record and its page do not count: every command changes them.
+    """
     try:
-        described = subprocess.run(command, cwd=FILE.parent, capture_output=True, text=True)
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        own = [f":(exclude,top){path.relative_to(FILE.parents[2])}" for path in (FILE, PAGE)]
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *own)
     except FileNotFoundError:
         return ""
-    return described.stdout.strip()
+    return f"{commit}+" if changed else commit
+
+
+def _git(*words: str) -> str:
+    """Return the output of a git command in the project; "" if the project is no repository."""
+    return subprocess.run(["git", *words], cwd=FILE.parent, capture_output=True, text=True).stdout.strip()
 
 
 def read(file: Path | None = None) -> list[Outcome]:

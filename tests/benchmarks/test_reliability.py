@@ -1,5 +1,7 @@
 """The record of reliability and its page."""
 
+import re
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -22,6 +24,26 @@ def test_rows_are_read_back(tmp_path):
     rows = reliability.read(file)
     assert [replace(row, date="", commit="") for row in rows] == [KILL, INPUTS]
     assert rows[0].date.endswith("Z") and rows[0].commit
+
+
+def test_the_record_itself_is_no_change_of_the_project(tmp_path, monkeypatch):
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    record, page, code = tmp_path / "benchmarks/results/x.csv", tmp_path / "benchmarks/x.md", tmp_path / "code.py"
+    record.parent.mkdir(parents=True)
+    for path in (record, page, code):
+        path.write_text("1\n")
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "first")
+    monkeypatch.setattr(reliability, "FILE", record)
+    monkeypatch.setattr(reliability, "PAGE", page)
+    record.write_text("2\n")
+    page.write_text("2\n")
+    assert re.fullmatch("[0-9a-f]{12}", reliability._commit.__wrapped__())
+    code.write_text("2\n")
+    assert re.fullmatch("[0-9a-f]{12}[+]", reliability._commit.__wrapped__())
 
 
 def test_commands_record_at_the_same_time(tmp_path):
