@@ -47,7 +47,9 @@ def make_images(folder: Path, counts: dict[str, int]) -> None:
     prepare_synthbirds(
         data, image_size=SIDE, num_species=40, images_per_species=20, captions_per_image=4, seed=0, workers=2
     )
-    encoders = DamsmOptions(image_encoder="small", image_size=SIDE, width=8, embedding_dim=16, epochs=1, batch_size=16)
+    encoders = DamsmOptions(
+        image_encoder="small", image_size=SIDE, width=8, embedding_dim=16, epochs=1, batch_size=16, validation_images=0
+    )
     pretrain(data, damsm, DamsmSettings(encoders), 0, CPU)
     classifier = ClassifierOptions(image_size=SIDE, width=8, features=64, epochs=1, batch_size=16)
     train_classifier(data, folder / "species", classifier, 0, CPU)

@@ -90,6 +90,7 @@ def prepare(folder: Path, size: Size) -> None:
     options = DamsmOptions(
         image_encoder="small", image_size=size.side, width=size.width, embedding_dim=size.embedding_dim,
         epochs=size.damsm_epochs, batch_size=4 * size.batch, dropout=0.0, new_adam_each_epoch=False,
+        validation_images=0,
     )  # fmt: skip
     pretrain(
         folder / "data", folder / "damsm", DamsmSettings(options, MatchingOptions(gamma3=20.0)), 0, torch.device("cpu")

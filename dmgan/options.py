@@ -372,7 +372,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class DamsmOptions:
-    """Options of DAMSM pretraining; defaults are AttnGAN's released bird configuration."""
+    """Options of DAMSM pretraining; defaults are AttnGAN's released bird configuration, but for validation images."""
 
     image_encoder: str = option(
         "inception",
@@ -417,9 +417,10 @@ class DamsmOptions:
     )
     checkpoint_every: int = option(500, "steps between checkpoints", bounds=_FROM_1)
     validation_images: int = option(
-        0,
+        AUTOMATIC,
         "training images that pretraining holds out, to end with their R-precision. -1: a tenth of the training "
-        "images, at most 500. 0: none, as in the papers; the R-precision is then of images that it was trained on",
+        "images, at most 500, if the others fill a batch. 0: none, as in the papers; the R-precision is then of images "
+        "that it was trained on",
         bounds=_FROM_AUTOMATIC,
     )
 
@@ -428,7 +429,11 @@ class DamsmOptions:
 
     def held_out(self, training_images: int) -> int:
         """Return how many of `training_images` are held out for validation."""
-        return _held_out(self.validation_images, training_images)
+        count = _held_out(self.validation_images, training_images)
+        if self.validation_images == AUTOMATIC:  # the others fill a batch, and mismatched captions need a second image
+            count = min(count, training_images - self.batch_size)
+            return count if count >= 2 else 0
+        return count
 
 
 @dataclass(frozen=True)

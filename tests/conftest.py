@@ -33,7 +33,9 @@ ARCHITECTURE = ArchitectureOptions(
     base_size=8, stages=3, generator_width=4, discriminator_width=2, noise_dim=6, condition_dim=5, residual_blocks=1,
     feature_network="small",
 )  # fmt: skip
-DAMSM = DamsmOptions(image_encoder="small", image_size=32, width=4, embedding_dim=16, epochs=1, batch_size=8)
+DAMSM = DamsmOptions(
+    image_encoder="small", image_size=32, width=4, embedding_dim=16, epochs=1, batch_size=8, validation_images=0
+)
 TRAINING = TrainingOptions(epochs=2, batch_size=4, max_words=12, checkpoint_every=3)
 
 

@@ -157,8 +157,8 @@ def add_comparison(parser: argparse.ArgumentParser) -> None:
     add_clip(parser)
     parser.add_argument(
         "--classifier", type=Path,
-        help="species classifier whose features find the nearest training image (default: species/ of the run's "
-        "results, if it was trained on the data set, else EfficientNet-lite0)",
+        help="species classifier whose features find the nearest training image (default: EfficientNet-lite0 for "
+        "photographs; for drawn images species/ of the run's results, if it was trained on the data set)",
     )  # fmt: skip
     parser.add_argument(
         "--features", type=Path, metavar="FOLDER",

@@ -10,6 +10,7 @@ import torch
 
 from dmgan.data.batches import centre_crop, to_tensor
 from dmgan.data.dataset import PreparedDataset
+from dmgan.data.sources.table import find_source
 from dmgan.evaluation.feature_store import extract
 from dmgan.evaluation.image_sets import RealImages
 from dmgan.evaluation.memorisation import feature_distance, pixel_distance
@@ -92,11 +93,11 @@ def read_extractor(
 ) -> FeatureExtractor:
     """Return the extractor that training images of a run are compared by.
 
-    The features of the species classifier `classifier`; if it is None, of the classifier in the run's results folder
-    ({dataset}/species) if it was trained on the data set, else of EfficientNet-lite0, which is installed with the
-    project.
+    The features of the species classifier `classifier`. If it is None: of EfficientNet-lite0, which is installed with
+    the project, for photographs; for drawn images of the classifier in the run's results folder ({dataset}/species) if
+    it was trained on the data set, else of EfficientNet-lite0.
     """
-    if classifier is None:
+    if classifier is None and PHOTOGRAPHS not in find_source(dataset.description["source"]["name"]).extractors:
         beside = run.absolute().parent.parent / SPECIES
         classifier = beside if _was_trained_on(beside, dataset) else None
     inputs = ExtractorInputs(classifier, Path("downloads"), device)

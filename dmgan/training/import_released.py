@@ -139,7 +139,9 @@ def _write_encoders(
     save_weights(text_encoder, folder / TEXT_ENCODER)
     save_weights(image_encoder, folder / IMAGE_ENCODER)
     vocabulary.write(folder / VOCABULARY)
-    options = DamsmOptions(image_encoder="inception", image_size=_INCEPTION_SIZE, embedding_dim=embedding_dim)
+    options = DamsmOptions(
+        image_encoder="inception", image_size=_INCEPTION_SIZE, embedding_dim=embedding_dim, validation_images=0
+    )
     content = {
         "options": asdict(options),
         "not_known": _not_known(DamsmOptions, "encoders", "options."),

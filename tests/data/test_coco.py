@@ -6,7 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.prepare import prepare_photographs
@@ -88,6 +90,14 @@ def test_images_outside_the_split_s_folder_are_a_decision(tmp_path):
     assert found(list_coco(root))["image outside its split's folder train2017"] == 3
 
 
+def test_images_of_one_id_have_no_captions_of_their_own(tmp_path):
+    root = make_coco(tmp_path, "2017")
+    change(root, "train", lambda content: [image.update(id=9) for image in content["images"]])
+    listing = list_coco(root)
+    assert [each.split for each in listing.images] == ["test"]
+    assert found(listing)["image whose id another image has"] == 2
+
+
 def test_ids_may_be_names(tmp_path):
     root = make_coco(tmp_path, "2017")
 
@@ -143,8 +153,12 @@ def test_other_annotations_are_refused_with_the_reason(edit, reason, tmp_path):
 def test_real_photographs_of_coco_are_prepared_trained_on_and_sampled(tmp_path):
     """159 photographs with their captions; training and sampling are tiny."""
     folder, damsm = tmp_path / "data", tmp_path / "damsm"
-    prepare_photographs(list_coco(COCO_MINI), folder, 32, workers=2)
+    prepare_photographs(list_coco(COCO_MINI), folder, 32, workers=2, strict=True)
     opened = PreparedDataset(folder)
+    photograph = Image.open(COCO_MINI / opened.name(0)).convert("RGB")
+    width, height = photograph.size
+    size = (38, int(38 * height / width)) if width < height else (int(38 * width / height), 38)
+    assert np.array_equal(opened.image(0), np.asarray(photograph.resize(size, Image.BILINEAR)))
     assert opened.description["images"] == {"train": 80, "test": 79}
     assert opened.description["captions"] == 159 * 5 and found(opened.description["decisions"]) == {}
     assert len(set(opened.class_ids)) == 159

@@ -193,6 +193,43 @@ def test_a_part_of_cub_with_the_lists_of_the_whole_is_one_decision_for_each_list
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("captions", ["metadata", "captions"])
+def test_species_without_any_image_are_left_out_and_pass_strict(captions, tmp_path, capsys):
+    """The lists name 30 images more, of species 5, of which no image is there; texts are there for all of them."""
+    root = make_cub(tmp_path)
+    other, absent = make_metadata(tmp_path), [f"005.Crested_Auklet/Crested_Auklet_{number:04d}" for number in range(30)]
+    lines = {"images.txt": "{}.jpg", "image_class_labels.txt": "5", "bounding_boxes.txt": "1.0 1.0 5.0 5.0"}
+    for name, text in lines.items():
+        with open(root / name, "a") as file:
+            file.writelines(f"{100 + n} {text.format(image)}\n" for n, image in enumerate(absent))
+    with open(root / "classes.txt", "a") as file:
+        file.write("5 005.Crested_Auklet\n")
+    path = other / "train" / "filenames.pickle"
+    path.write_bytes(pickle.dumps(pickle.loads(path.read_bytes()) + absent, 0))
+    (other / "train" / "class_info.pickle").unlink()
+    if captions == "captions":
+        other = make_reed(tmp_path)
+        with open(other / "testclasses.txt", "a") as file:
+            file.write("005.Crested_Auklet\n")
+    texts = other / ("text" if captions == "metadata" else "text_c10")
+    (texts / "005.Crested_Auklet").mkdir()
+    for name in absent:
+        (texts / f"{name}.txt").write_text("this bird is absent\n")
+    flags = ["--root", str(root), f"--{captions}", str(other), "--captions-per-image", "3", "--image-size", "32"]
+    prepared = ["prepare", "--source", "cub", *flags, "--out", str(tmp_path / "out"), "--workers", "1", "--strict"]
+    assert main(prepared) == 0, capsys.readouterr().err
+    description = PreparedDataset(tmp_path / "out").description
+    assert description["images"] == {"train": 9, "test": 3}
+    assert [(each["count"], each["detail"]) for each in description["decisions"] if each["image"]] == [
+        (30, f"30 images, such as {absent[0]}")
+    ]
+    (root / "images.txt").write_text("".join(f"{n} {name}.jpg\n" for n, name in enumerate(cub_names(), 1)))
+    assert main(prepared) == 0, "the texts and, in the metadata, the split name more species than images.txt"
+    (root / "images" / f"{cub_names()[0]}.jpg").unlink()
+    assert main(prepared) == 1
+    assert "1 x image file that is not there (image left out)" in capsys.readouterr().err
+
+
 def test_lists_of_the_split_may_have_the_suffix(tmp_path):
     root, birds = make_cub(tmp_path), make_metadata(tmp_path)
     path = birds / "test" / "filenames.pickle"
@@ -214,6 +251,8 @@ def test_captions_may_be_those_of_another_folder(tmp_path):
     (tmp_path / "attributes" / f"{cub_names()[0]}.txt").write_text("a red bird\n")
     listing = list_cub(root, metadata=birds, texts=tmp_path / "attributes", captions_per_image=0)
     assert listing.images[0].captions == ("a red bird",) and "attributes/" in listing.inputs
+    fewer = list_cub(root, metadata=birds, texts=tmp_path / "attributes").decisions[:-2]
+    assert [(each.found, each.count, each.accepted) for each in fewer] == [("fewer captions than asked for", 12, True)]
     with pytest.raises(UserError, match="nowhere: is not a folder; give a folder that holds SPECIES/IMAGE.txt"):
         list_cub(root, metadata=birds, texts=tmp_path / "nowhere")
 

@@ -160,6 +160,12 @@ def test_an_image_that_is_listed_twice_keeps_its_first_split(tmp_path):
         ('{"image": ["a.jpg"], "captions": ["a"]}', "image must be text"),
         ('{"image": "a.jpg", "captions": ["a"], "split": "other"}', "split 'other' must be train, val or test"),
         ('{"image": "a.jpg", "captions": ["a"], "split": []}', "split .. must be train, val or test"),
+        (
+            '{"image": "a.jpg", "captions": ["a"], "class": ["b"]}',
+            r"line 1: class \['b'\] must be text or a whole number",
+        ),
+        ('{"image": "a.jpg", "captions": ["a"], "class": NaN}', "class nan must be text or a whole number"),
+        ('{"image": "a.jpg", "captions": ["a"], "class": "b\\ud83d"}', "class 'b.ud83d' must be text or a whole"),
         ('{"image": "a.jpg", "captions": ["a"], "box": [1, 2, 3]}', "box .1, 2, 3. must be .left, top, width, height"),
         (
             '{"image": "a.jpg", "captions": ["a"], "box": [1, 2, 3, NaN]}',

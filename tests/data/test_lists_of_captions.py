@@ -168,3 +168,13 @@ def test_a_csv_may_have_splits_and_classes(tmp_path):
         ("0.jpg", 0, "train"), ("2.jpg", 0, "test")
     ]  # fmt: skip
     assert found(listing)["line with another number of columns"] == 1
+
+
+def test_an_empty_cell_is_no_class_and_no_split(tmp_path):
+    make_images(tmp_path)
+    lines = [f"{n}.jpg,{'' if n == 3 else 'train'},{'' if n == 3 else 'red'},a bird" for n in range(4)]
+    (tmp_path / "captions.csv").write_text("\n".join(["image,split,class,caption", *lines]))
+    with pytest.raises(UserError, match="3.jpg has no split, but 0.jpg has; give a split for every image or for no"):
+        list_folder(tmp_path)
+    (tmp_path / "captions.csv").write_text("\n".join(["image,class,caption", *(f"{n}.jpg,,a bird" for n in range(4))]))
+    assert not list_folder(tmp_path).has_classes

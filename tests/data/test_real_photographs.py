@@ -1,5 +1,7 @@
 """Real photographs in the published layouts, where they are there: what is listed, --strict, one crop each."""
 
+import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,28 +11,58 @@ from PIL import Image
 from dmgan.__main__ import main
 from dmgan.data.dataset import PreparedDataset
 from dmgan.data.sources.cub import KNOWN, list_cub
-from dmgan.data.sources.folder import list_folder
 from dmgan.data.sources.photographs import read_photograph
+from dmgan.storage.plain_pickle import load_plain_pickle
 from tests.data.made_sources import found
 from tests.paths import SHARED
 
 CUB10, CUB50, FLICKR8K = (SHARED / "data" / name for name in ("cub10", "cub50", "flickr8k-128"))
+TEXTS = {CUB10: "text", CUB50: "text_attributes"}  # ten captions an image, one caption an image
 FIRST = "001.Black_footed_Albatross/Black_Footed_Albatross_0046_18"
-TEST_SPECIES = ("001", "004", "006", "008", "009")
 
 
-def needs(folder: Path):
-    return pytest.mark.skipif(not folder.is_dir(), reason=f"{folder} is not there")
+def needs(*folders: Path):
+    missing = [str(folder) for folder in folders if not folder.is_dir()]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} is not there")
 
 
-def reed_of(folder: Path, data: Path) -> Path:
-    """Make Reed et al.'s folder of AttnGAN's, with the same texts and test species."""
-    reed = folder / "cvpr2016_cub"
+def species_of(data: Path) -> list[str]:
+    """Return the names of the 200 species."""
+    return [line.split()[1] for line in (data / "CUB_200_2011" / "classes.txt").read_text().splitlines()]
+
+
+def reed_of(folder: Path, data: Path, more: Sequence[str] = ()) -> Path:
+    """Make Reed et al.'s folder of AttnGAN's, with the same texts and test species; `more` test species."""
+    reed, test = folder / "cvpr2016_cub", load_plain_pickle(data / "birds" / "test" / "filenames.pickle")
     reed.mkdir()
-    (reed / "text_c10").symlink_to(data / "birds" / "text")
-    species = [line.split()[1] for line in (data / "CUB_200_2011" / "classes.txt").read_text().splitlines()]
-    (reed / "testclasses.txt").write_text("\n".join(each for each in species[:10] if each[:3] in TEST_SPECIES))
+    (reed / "text_c10").symlink_to(data / "birds" / TEXTS[data])
+    (reed / "testclasses.txt").write_text("\n".join([*sorted({name.split("/")[0] for name in test}), *more]))
     return reed
+
+
+def with_the_lists_of_the_whole(folder: Path, data: Path) -> tuple[Path, Path]:
+    """Return CUB_200_2011 and birds, whose lists name all 11,788 images; the others' files are not there."""
+    root, birds, given = folder / "CUB_200_2011", folder / "birds", data / "CUB_200_2011"
+    for name in ("images", "classes.txt"):
+        root.mkdir(exist_ok=True)
+        (root / name).symlink_to(given / name)
+    labels = [line.split() for line in (CUB10 / "CUB_200_2011" / "image_class_labels.txt").read_text().splitlines()]
+    present, species = len((given / "images.txt").read_text().splitlines()), species_of(data)
+    absent = {number: f"{species[int(label) - 1]}/Absent_{number}" for number, label in labels[present:]}
+    more = {
+        "images.txt": [f"{number} {name}.jpg" for number, name in absent.items()],
+        "bounding_boxes.txt": [f"{number} 1.0 1.0 9.0 9.0" for number in absent],
+        "image_class_labels.txt": [" ".join(each) for each in labels[present:]],
+    }
+    for name, lines in more.items():
+        own = (given / name).read_text().splitlines()[:present]
+        (root / name).write_text("\n".join([*own, *lines]) + "\n")
+    for split, others in (("train", list(absent.values())), ("test", [])):
+        (birds / split).mkdir(parents=True)
+        names = load_plain_pickle(data / "birds" / split / "filenames.pickle")
+        (birds / split / "filenames.pickle").write_bytes(pickle.dumps([*names, *others], 2))
+    (birds / "text").symlink_to(data / "birds" / TEXTS[data])
+    return root, birds
 
 
 @pytest.mark.slow
@@ -53,31 +85,46 @@ def test_ten_species_of_cub_pass_strict(tmp_path, capsys):
     assert np.array_equal(opened.image(0), np.asarray(crop))
 
 
-@needs(CUB10)
-def test_both_routes_to_the_captions_of_cub_agree(tmp_path):
-    by_metadata = list_cub(CUB10 / "CUB_200_2011", metadata=CUB10 / "birds")
-    by_reed = list_cub(CUB10 / "CUB_200_2011", captions=reed_of(tmp_path, CUB10))
-    assert by_metadata.images == by_reed.images and len(by_reed.images) == 543
+@pytest.mark.parametrize("data", [pytest.param(each, marks=needs(each), id=each.name) for each in (CUB10, CUB50)])
+def test_both_routes_to_the_captions_of_cub_agree(data, tmp_path):
+    root, count = data / "CUB_200_2011", {CUB10: 543, CUB50: 2_889}[data]
+    by_metadata = list_cub(root, metadata=data / "birds", texts=data / "birds" / TEXTS[data])
+    by_reed = list_cub(root, captions=reed_of(tmp_path, data))
+    assert by_metadata.images == by_reed.images and len(by_reed.images) == count
     assert found(by_metadata) == found(by_reed) == {}
+    assert all(each.accepted for each in by_metadata.decisions), "own texts have their own number of captions"
 
 
-@needs(CUB10)
-def test_a_part_of_cub_with_the_lists_of_the_whole(tmp_path):
-    """images.txt and the boxes for all 11,788 images, of which 543 are there."""
-    root, given = tmp_path / "CUB_200_2011", CUB10 / "CUB_200_2011"
-    root.mkdir()
-    for name in ("images", "classes.txt", "image_class_labels.txt"):
-        (root / name).symlink_to(given / name)
-    labels = [line.split() for line in (given / "image_class_labels.txt").read_text().splitlines()]
-    absent = [f"{number} {int(label):03d}.Absent/Absent_{number}.jpg" for number, label in labels[543:]]
-    (root / "images.txt").write_text((given / "images.txt").read_text() + "\n".join(absent) + "\n")
-    boxes = "".join(f"{line.split()[0]} 1.0 1.0 9.0 9.0\n" for line in absent)
-    (root / "bounding_boxes.txt").write_text((given / "bounding_boxes.txt").read_text() + boxes)
-    listing = list_cub(root, metadata=CUB10 / "birds")
-    assert len(absent) == 11_245 and len(listing.images) == 543
-    (decision,) = (each for each in listing.decisions if not each.accepted)
-    assert (decision.found, decision.count) == ("image file that is not there", 11_245)
-    assert decision.detail == "11,245 images, such as 011.Absent/Absent_544"
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("data", "counts", "prepared_by"),
+    [
+        pytest.param(CUB10, {"train": 275, "test": 268}, "captions", marks=needs(CUB10), id="cub10"),
+        pytest.param(CUB50, {"train": 1_906, "test": 983}, "metadata", marks=needs(CUB10, CUB50), id="cub50"),
+    ],
+)
+def test_a_part_of_cub_with_the_lists_of_the_whole_passes_strict(data, counts, prepared_by, tmp_path, capsys):
+    """Lists of all 11,788 images and of test species that are not there; photographs are read by one route alone."""
+    root, birds = with_the_lists_of_the_whole(tmp_path, data)
+    routes = {"metadata": birds, "captions": reed_of(tmp_path, data, species_of(data)[150:160])}
+    absent = 11_788 - sum(counts.values())
+    for route, other in routes.items():
+        listing = list_cub(root, **{route: other}, captions_per_image=1)
+        assert len(listing.images) == sum(counts.values()) and all(each.accepted for each in listing.decisions), route
+        (decision,) = (each for each in listing.decisions if each.count > 1)
+        assert decision[1:3] == ("image file that is not there", "species left out") and decision.count == absent
+        assert decision.detail.startswith(f"{absent:,} images, such as ")
+    flags = ["--root", str(root), f"--{prepared_by}", str(routes[prepared_by]), "--captions-per-image", "1"]
+    out = ["--out", str(tmp_path / "prepared"), "--image-size", "16", "--workers", "2", "--strict"]
+    assert main(["prepare", "--source", "cub", *flags, *out]) == 0, capsys.readouterr().err
+    opened = PreparedDataset(tmp_path / "prepared")
+    assert opened.description["images"] == counts
+    assert opened.published_set[1] == (f"{len(set(opened.class_ids))} of 200 species", "16 px")
+    # Box 60 27 325 304 of cub10, 38 17 208 194 of cub50: the papers' crop, reduced to 19 px.
+    photograph = Image.open(root / "images" / f"{FIRST}.jpg")
+    edges = {CUB10: (0, 0, 465, 335), CUB50: (0, 0, 298, 214)}[data]
+    crop = photograph.crop(edges).resize((int(19 * edges[2] / edges[3]), 19), Image.BILINEAR)
+    assert opened.name(0) == FIRST and np.array_equal(opened.image(0), np.asarray(crop))
 
 
 @needs(CUB50)
@@ -105,14 +152,15 @@ def test_fifty_species_of_cub_have_known_faults_alone():
 
 @pytest.mark.slow
 @needs(FLICKR8K)
-def test_flickr8k_is_listed_from_its_csv():
-    listing = list_folder(FLICKR8K)
-    assert len(listing.images) == 8_091 and sum(len(each.captions) for each in listing.images) == 40_455
-    assert listing.decisions == [] and not listing.has_classes
-    splits = [each.split for each in listing.images]
-    assert (splits.count("train"), splits.count("test")) == (7_282, 809)
-    first = listing.images[0]
-    assert first.name == "Images/1000268201_693b08cb0e.jpg"
-    assert first.captions[1] == "A girl going into a wooden building ."
-    crop = Image.open(first.path).resize((76, 76), Image.BILINEAR)
-    assert np.array_equal(read_photograph(first.path, None, 76).pixels, np.asarray(crop))
+def test_flickr8k_is_prepared_from_its_csv_in_one_command(tmp_path, capsys):
+    flags = ["--root", str(FLICKR8K), "--image-size", "16", "--workers", "2", "--strict"]
+    assert main(["prepare", "--source", "folder", *flags, "--out", str(tmp_path / "flickr8k")]) == 0
+    log, opened = capsys.readouterr().err, PreparedDataset(tmp_path / "flickr8k")
+    assert opened.description["images"] == {"train": 7_282, "test": 809}
+    assert opened.description["captions"] == 40_455 and not opened.has_classes
+    assert opened.description["decisions"] == [] and opened.name_of_set == "flickr8k"
+    assert "captions are captions of several images" in log and "were enlarged" not in log
+    assert opened.name(0) == "Images/1000268201_693b08cb0e.jpg"
+    assert opened.caption(0, 1) == "A girl going into a wooden building ."
+    crop = Image.open(FLICKR8K / opened.name(0)).resize((19, 19), Image.BILINEAR)
+    assert np.array_equal(opened.image(0), np.asarray(crop))

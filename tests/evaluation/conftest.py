@@ -10,10 +10,10 @@ import torch
 from dmgan.evaluation.evaluate import evaluate
 from dmgan.evaluation.networks.loaded import NetworkFiles
 from dmgan.evaluation.statistics import uncertainty
-from dmgan.options import DamsmOptions, DamsmSettings, EvaluationOptions
+from dmgan.options import DamsmSettings, EvaluationOptions
 from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from dmgan.training.pretrain_damsm import pretrain
-from tests.conftest import CPU
+from tests.conftest import CPU, DAMSM
 
 CLIP = {
     "embed_dim": 16,
@@ -26,8 +26,7 @@ CLIP = {
 def held_out_folder(data, tmp_path_factory) -> Path:
     """Encoders of another seed."""
     folder = tmp_path_factory.mktemp("held-out")
-    options = DamsmOptions(image_encoder="small", image_size=32, width=4, embedding_dim=16, epochs=1, batch_size=8)
-    pretrain(data, folder, DamsmSettings(options), 1, CPU)
+    pretrain(data, folder, DamsmSettings(DAMSM), 1, CPU)
     return folder
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dmgan.data.batches import centre_crop
+from dmgan.data.dataset import PreparedDataset
 from dmgan.inspection.inspector import ComparedWith, Inspector, SharedNetworks
 from dmgan.inspection.nearest import read_extractor
 from dmgan.sampling.trained_model import load_run
@@ -40,6 +41,13 @@ def test_the_classifier_of_the_results_folder_is_used_if_it_knows_the_data(dmgan
     assert read_extractor(dmgan_run, None, dataset, CPU).name == "species"
     assert read_extractor(run_folder, None, dataset, CPU).name == "efficientnet-lite0"
     assert read_extractor(run_folder, dmgan_run.parent.parent / "species", dataset, CPU).name == "species"
+
+
+def test_photographs_are_compared_by_the_imagenet_network(dmgan_run, data):
+    dataset = PreparedDataset(data)
+    dataset.description["source"]["name"] = "folder"
+    assert read_extractor(dmgan_run, None, dataset, CPU).name == "efficientnet-lite0"
+    assert read_extractor(dmgan_run, dmgan_run.parent.parent / "species", dataset, CPU).name == "species"
 
 
 def test_runs_of_one_data_set_share_the_features(dmgan_run, dfgan_run):

@@ -29,6 +29,7 @@ def described(species=200, train=8855, test=2933, size=256, **source) -> dict:
         (described(size=64), ("64 px",)),
         (described(50, 1906, 983, 64), ("50 of 200 species", "64 px")),
         (described(train=8854), ("8,854 of 8,855 train images",)),
+        (described(test=2934), ("2,934 instead of 2,933 test images",)),
         (described(crop="whole"), ("whole images",)),
     ],
 )

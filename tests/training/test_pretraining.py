@@ -58,7 +58,7 @@ def test_the_encoders_learn_to_match_images_with_captions(data, tmp_path):
     """Pretraining brings the loss well below that of a random match."""
     options = DamsmOptions(
         image_encoder="small", image_size=32, width=8, embedding_dim=32, epochs=30, batch_size=8,
-        dropout=0.0, new_adam_each_epoch=False,
+        dropout=0.0, new_adam_each_epoch=False, validation_images=0,
     )  # fmt: skip
     pretrain(data, tmp_path, DamsmSettings(options), 0, CPU)
     last = read_csv(tmp_path / "history.csv")[-1]
@@ -75,13 +75,27 @@ def test_the_heads_are_pretrained_on_the_installed_imagenet_weights(data, tmp_pa
     assert damsm.encode_images(torch.zeros(1, 3, 40, 40))[0].shape == (1, options.embedding_dim, 7, 7)
 
 
-@pytest.mark.parametrize("held_out", [0, 6])
+@pytest.mark.parametrize(
+    ("training_images", "batch_size", "asked", "held_out"),
+    [
+        (8_855, 48, -1, 500), (275, 48, -1, 27), (50, 48, -1, 2), (49, 48, -1, 0), (9, 48, -1, 0), (20, 8, -1, 2),
+        (19, 8, -1, 0), (24, 8, 0, 0), (24, 8, 7, 7),
+    ],
+)  # fmt: skip
+def test_a_tenth_of_the_training_images_is_held_out_by_default(training_images, batch_size, asked, held_out):
+    assert DamsmOptions().validation_images == -1
+    options = DamsmOptions(validation_images=asked, batch_size=batch_size)
+    assert options.held_out(training_images) == held_out
+
+
+@pytest.mark.parametrize("held_out", [0, 2, 6])
 def test_pretraining_ends_with_the_r_precision_of_training_images(
     held_out, data, dataset, damsm_folder, tmp_path, capfd
 ):
     """Held-out images are not trained on; without any, the measured images are those, and the encoders are equal."""
     flags = ["--image-encoder", "small", "--image-size", 32, "--width", 4, "--embedding-dim", 16, "--epochs", 1]
-    flags += ["--batch-size", 8, "--threads", 1, "--device", "cpu", "--validation-images", held_out]
+    flags += ["--batch-size", 8, "--threads", 1, "--device", "cpu"]
+    flags += [] if held_out == 2 else ["--validation-images", held_out]  # the default: a tenth of 24
     assert main([str(word) for word in ["pretrain", "--data", data, "--out", tmp_path, *flags]]) == 0
     found = json.loads((tmp_path / "options.json").read_text())["r_precision"]
     low, high = found["interval"]
@@ -117,7 +131,7 @@ def test_deterministic_pretraining_makes_the_same_encoders(data, damsm_folder, t
     wanted = []
     monkeypatch.setattr("torch.set_deterministic_debug_mode", wanted.append)
     flags = ["--image-encoder", "small", "--image-size", 32, "--width", 4, "--embedding-dim", 16, "--epochs", 1]
-    flags += ["--batch-size", 8, "--threads", 1, "--device", "cpu", "--deterministic"]
+    flags += ["--batch-size", 8, "--threads", 1, "--device", "cpu", "--validation-images", 0, "--deterministic"]
     command = ["pretrain", "--data", data, "--out", tmp_path, *flags]
     assert main([str(word) for word in command]) == 0 and wanted == ["error"]
     assert main([str(word) for word in command[:-1]]) == 0 and wanted == ["error", "default"]

@@ -50,7 +50,7 @@ def test_prepare_is_told_of_its_source_and_follows_its_files(tmp_path):
     assert sorted(each[0] for each in given) == ["controls", *["evaluate"] * 3 * 15]
     assert re.findall(r"dmgan classifier --data results/data/cub .*--classes (\w+)", dry.stdout) == ["test"]
     references = re.findall(r"dmgan reference --data results/data/(\w+)\s+--extractors ([\w-]+) (.*)", dry.stdout)
-    assert sorted(each[:2] for each in references) == [("coco", "inception-tf"), ("cub", "species")]
+    assert sorted(each[:2] for each in references) == [("coco", "inception-tf"), ("cub", "efficientnet-lite0")]
     assert ["--classifier" in each[2] for each in sorted(references)] == [False, True]
     trained = re.findall(r"dmgan train .*", dry.stdout)
     assert len(trained) == 3 * (15 + 10)

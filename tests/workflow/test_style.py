@@ -1,9 +1,12 @@
 """Format, lint and layout of the workflow's files."""
 
+import argparse
+import importlib
 import re
 
 import pytest
 
+from dmgan.__main__ import SUBCOMMANDS
 from dmgan.options import CONTROLS
 from tests.paths import ROOT
 from tests.project import run
@@ -34,3 +37,21 @@ def test_no_list_of_models_or_controls_is_written_in_the_rules():
 
     text = "\n".join(path.read_text(encoding="utf-8") for path in SNAKEFILES)
     assert [name for name in (*MODELS, *CONTROLS) if re.search(f"['\"]{name}['\"]", text)] == []
+
+
+def _takes_threads(subcommand: str) -> bool:
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"dmgan.commands.{SUBCOMMANDS[subcommand][0]}").add_flags(parser)
+    return "--threads" in parser.format_help()
+
+
+def test_every_job_that_computes_is_given_the_threads_of_its_rule():
+    """`--set-threads RULE=N` then sets them. The attribute classifier's rule is the species classifier's."""
+    found = {}
+    for block in re.split(r"^ *rule ", "\n".join(path.read_text(encoding="utf-8") for path in SNAKEFILES), flags=re.M):
+        for name in re.findall(r"(?:-m dmgan|\{params.program\}) (\S+)", block):
+            found[name.replace("{params.subcommand}", "classifier")] = block
+    computing = {name for name in found if _takes_threads(name)}
+    assert computing >= {"pretrain", "classifier", "captioner", "probe", "train", "sample", "evaluate", "controls"}
+    assert [name for name in computing if "--threads {threads}" not in found[name]] == []
+    assert "--workers {threads}" in found["prepare"]

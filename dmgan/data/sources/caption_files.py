@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dmgan.data.sources.listing import Decision, read_lines
+from dmgan.data.sources.listing import Decision, is_unicode, read_lines
 from dmgan.errors import UserError
 from dmgan.storage.reading import parse_json, read_json, read_text
 
@@ -103,8 +103,7 @@ def _row_of_json(line: str, where: str) -> tuple[Row, list[str]]:
     if not isinstance(image, str):
         raise UserError(f"{where}: image must be text, the path of an image; example: {EXAMPLE}")
     captions = captions if isinstance(captions, list) else [captions]
-    class_name = content.get("class")
-    row = Row(image, captions, class_name=None if class_name is None else str(class_name))
+    row = Row(image, captions, class_name=_checked_class(content.get("class"), where))
     if content.get("split") is not None:
         row.split = _checked_split(content["split"], where)
     if content.get("box") is not None:
@@ -117,6 +116,15 @@ def _checked_split(text: object, where: str) -> str:
     if found is None:
         raise UserError(f"{where}: split {text!r} must be train, val or test")
     return found
+
+
+def _checked_class(value: object, where: str) -> str | None:
+    """Return the name of a class; None without one."""
+    if value is None or value == "":
+        return None
+    if type(value) not in (str, int) or not is_unicode(name := str(value)):
+        raise UserError(f"{where}: class {ascii(value)[:60]} must be text or a whole number")
+    return name
 
 
 def _checked_box(box: object, where: str) -> Box:
@@ -164,10 +172,11 @@ def _read_csv(path: Path) -> CaptionFile:
                 )
                 continue
             row = Row(cells[image].strip(), [cells[caption].strip()])
+            where = f"{path}: line {reader.line_num + 1}"
             if "class" in place:
-                row.class_name = cells[place["class"]].strip()
-            if "split" in place:
-                row.split = _checked_split(cells[place["split"]], f"{path}: line {reader.line_num + 1}")
+                row.class_name = _checked_class(cells[place["class"]].strip(), where)
+            if "split" in place and cells[place["split"]].strip():
+                row.split = _checked_split(cells[place["split"]], where)
             found.rows.append(row)
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num + 1} is not CSV ({error}); give {CSV_EXAMPLE}") from error

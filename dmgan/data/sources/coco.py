@@ -50,7 +50,9 @@ def list_coco(
         folder, path = f"{prefix}{year}", root / "annotations" / f"captions_{prefix}{year}.json"
         images, captions = _read(path)
         inputs[f"annotations/{path.name}"] = size_and_sha256(path)
-        named = set()
+        named, files_of = set(), defaultdict(set)
+        for image, file_name in images:
+            files_of[image].add(file_name)
         for image, file_name in images:
             place = _place(file_name)
             if place is None:
@@ -58,6 +60,9 @@ def list_coco(
                 continue
             named.add(place)
             name = f"{folder}/{place}"
+            if len(files_of[image]) > 1:  # whose captions are of this image cannot be told
+                decisions.append(Decision(name, "image whose id another image has", LEFT_OUT, f"id {image}"))
+                continue
             readable, unreadable = readable_captions(name, captions.get(image, []))
             kept, found = usable_captions(name, readable, captions_per_image, letters)
             decisions += unreadable + found

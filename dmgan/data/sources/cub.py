@@ -6,12 +6,15 @@ from pathlib import Path
 
 from dmgan.data.letters import RELEASED
 from dmgan.data.sources.listing import (
+    FEWER,
     LEFT_OUT,
     NO_BOX,
     NO_FILE,
     NO_LABEL,
     NO_SPLIT,
     NOT_IN_LIST,
+    UNLISTED,
+    UNUSED_TEXT,
     Decision,
     Listed,
     Listing,
@@ -40,6 +43,8 @@ CAPTIONS_PER_IMAGE = 10
 BOX, WHOLE = "box", "whole"
 # The archive has grey images and boxes that reach beyond the image: of species 1 to 50, image 448, and 999 and 1218.
 KNOWN = frozenset({"grey image", "box that reaches beyond the image"})
+# Irregularities of lists and files that are none if a whole species is not there: the data set is a part of CUB.
+_OF_ABSENT_SPECIES = frozenset({NO_FILE, NO_SPLIT, NO_LABEL, NOT_IN_LIST, UNLISTED, UNUSED_TEXT})
 _HINT = "give the folder CUB_200_2011 of the original archive (fetch cub-images)"
 _HINT_METADATA = "give the folder birds of AttnGAN's metadata, its text.zip unpacked (fetch cub-captions)"
 _HINT_CAPTIONS = "give the folder cvpr2016_cub of Reed et al.: text_c10/ and testclasses.txt"
@@ -59,7 +64,8 @@ def list_cub(
     metadata holds text/SPECIES/IMAGE.txt, train/filenames.pickle and test/filenames.pickle; captions holds
     text_c10/SPECIES/IMAGE.txt and testclasses.txt, the published list of the 50 test species. texts: another folder of
     SPECIES/IMAGE.txt. Class ids are those of image_class_labels.txt, minus 1. crop: to the square about the bounding
-    box, as in the papers, or the whole image. A part of the archive may come with the lists of the whole.
+    box, as in the papers, or the whole image. A part of the archive may come with the lists of the whole: species
+    without any image are left out, which --strict accepts.
     """
     root = Path(root)
     if (metadata is None) == (captions is None):
@@ -73,18 +79,19 @@ def list_cub(
     species = _table(root / "classes.txt", inputs)
     names = {number: file_name.removesuffix(".jpg") for number, file_name in columns["images.txt"].items()}
     classes = _classes(root / "image_class_labels.txt", columns["image_class_labels.txt"])
-    texts = _texts(metadata, captions, texts)
+    own_texts, texts = texts is not None, _texts(metadata, captions, texts)
     if metadata is not None:
         splits, decisions = _split_by_pickles(Path(metadata), {names[n]: classes.get(n) for n in names}, inputs)
     else:
         splits, decisions = _split_by_species(Path(captions) / "testclasses.txt", species, names, inputs)
-    listed, hasher, size = [], hashlib.sha256(), 0
+    listed, present, hasher, size = [], set(), hashlib.sha256(), 0
     for number, name in names.items():
         image = root / "images" / columns["images.txt"][number]
         absent = {NO_FILE: not os.path.isfile(image), NO_SPLIT: name not in splits, NO_LABEL: number not in classes}
         if any(absent.values()):
             decisions.append(Decision(name, next(kind for kind, here in absent.items() if here), LEFT_OUT))
             continue
+        present.add(name.split("/")[0])
         if crop == BOX and number not in boxes:
             decisions.append(Decision(name, NO_BOX, "whole image kept"))
         path = texts / f"{name}.txt"
@@ -95,11 +102,14 @@ def list_cub(
         decisions += [Decision(name, found, decision, detail) for found, decision, detail in wrong]
         readable, unreadable = readable_captions(name, lines)
         kept, found = usable_captions(name, readable, captions_per_image, letters)
+        if own_texts:  # which have their own number of captions
+            found = [each._replace(accepted=each.found == FEWER) for each in found]
         decisions += unreadable + found
         if kept:
             listed.append(Listed(name, image, kept, classes[number], splits[name], boxes.get(number)))
     decisions += unlisted_images(root / "images", set(columns["images.txt"].values()))
     decisions += unused_captions(files_under(texts), {f"{name}.txt" for name in names.values()})
+    decisions = _accept_absent_species(decisions, set(species.values()) - present)
     inputs[f"{texts.name}/"] = {"bytes": size, "sha256": hasher.hexdigest()}
     listed, twice = without_duplicates(listed)
     counts = unexpected_counts(listed, PUBLISHED.images, "CUB")
@@ -107,6 +117,16 @@ def list_cub(
     source |= {"captions_per_image": captions_per_image}
     decisions = merge_partial_lists([*decisions, *twice, *counts])
     return Listing(source, listed, decisions, inputs, known=KNOWN, letters=letters)
+
+
+def _accept_absent_species(decisions: list[Decision], absent: set[str]) -> list[Decision]:
+    """Return decisions in which those on lists and files of absent species are accepted."""
+    return [
+        each._replace(decision="species left out", accepted=True)
+        if each.found in _OF_ABSENT_SPECIES and each.image.split("/")[0] in absent
+        else each
+        for each in decisions
+    ]
 
 
 def _texts(metadata: Path | None, captions: Path | None, texts: Path | None) -> Path:

@@ -239,14 +239,14 @@ def merge_partial_lists(decisions: Iterable[Decision]) -> list[Decision]:
 
     A part of a data set with the lists of the whole set would otherwise give a decision for every absent image.
     """
-    kinds: dict[tuple[str, str], list[Decision]] = {}
+    kinds: dict[tuple[str, str, bool], list[Decision]] = {}
     for each in decisions:
-        kinds.setdefault((each.found, each.decision), []).append(each)
+        kinds.setdefault((each.found, each.decision, each.accepted), []).append(each)
     merged = []
-    for (found, decision), group in kinds.items():
+    for (found, decision, accepted), group in kinds.items():
         if found in _OF_LISTS and len(group) > 10:
             detail = f"{len(group):,} images, such as {group[0].image}"
-            group = [Decision(group[0].image, found, decision, detail, len(group))]
+            group = [Decision(group[0].image, found, decision, detail, len(group), accepted)]
         merged += group
     return merged
 

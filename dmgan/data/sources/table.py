@@ -56,10 +56,11 @@ class PublishedSet:
         if self.species is not None and species != self.species:
             found.append(f"{species or 'no'} of {self.species} species")
         else:
+            counts = {split: (description["images"][split], count) for split, count in self.images.items()}
             found += [
-                f"{description['images'][split]:,} of {count:,} {split} images"
-                for split, count in self.images.items()
-                if description["images"][split] != count
+                f"{own:,} {'of' if own < count else 'instead of'} {count:,} {split} images"
+                for split, (own, count) in counts.items()
+                if own != count
             ]
         if description["source"].get("crop", "box") != "box":
             found.append("whole images")
