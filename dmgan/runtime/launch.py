@@ -7,6 +7,7 @@ several machines; it reports a failed rank with a traceback of its own.
 
 import argparse
 import logging
+import os
 import signal
 import sys
 
@@ -26,6 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--module", default="dmgan", help="Python module that each process runs (default: %(default)s)")
     parser.add_argument("words", nargs="+", metavar="...", help="after --: the arguments of the module, train ...")
     arguments = parser.parse_args(argv)
+    if sys.platform == "linux":  # ranks of one machine exchange gradients without a socket that others reach
+        for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+            os.environ.setdefault(name, "lo")
     logging.disable(logging.ERROR)  # torch logs a failed rank in several lines, before the line printed here
     options = ["--standalone", "--nproc-per-node", str(arguments.nproc_per_node), "-m", arguments.module]
     try:

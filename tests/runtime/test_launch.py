@@ -1,5 +1,6 @@
 """The launcher reports a killed or failed rank in one line, leaves no process, and passes the exit code on."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -56,3 +57,14 @@ def test_odd_numbers_of_processes_are_refused(number, capsys):
     with pytest.raises(SystemExit):
         launch.main(["--nproc-per-node", number, "--", "train"])
     assert "argument --nproc-per-node" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the name of the loopback interface is Linux's")
+@pytest.mark.parametrize("chosen, expected", [({}, "lo"), ({"GLOO_SOCKET_IFNAME": "eth1"}, "eth1")])
+def test_ranks_exchange_gradients_over_loopback(chosen, expected, monkeypatch):
+    seen = {}
+    inherited = {name: value for name, value in os.environ.items() if not name.endswith("_SOCKET_IFNAME")}
+    monkeypatch.setattr(os, "environ", inherited | chosen)
+    monkeypatch.setattr(launch.torchrun, "run", lambda arguments: seen.update(os.environ))
+    launch.main(["--nproc-per-node", "2", "--", "train"])
+    assert (seen["GLOO_SOCKET_IFNAME"], seen["NCCL_SOCKET_IFNAME"]) == (expected, "lo")
