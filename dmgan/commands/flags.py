@@ -108,8 +108,8 @@ def add_extractors(parser: argparse._ActionsContainer, count: str = "+") -> None
     parser.add_argument(
         "--extractors", nargs=count, metavar="EXTRACTOR", choices=EXTRACTORS,
         help=f"feature extractors of IS, FID, KID and PRDC, some of {', '.join(EXTRACTORS)}"
-        f"{', or none' if count == '*' else ''} (default: species if --classifier is given, else "
-        f"{' and '.join(_WITHOUT_CLASSIFIER)})",
+        f"{', or none' if count == '*' else ''} (default: {' and '.join(_WITHOUT_CLASSIFIER)}; with --classifier, "
+        "species, and efficientnet-lite0 first if the images are photographs)",
     )  # fmt: skip
     parser.add_argument("--classifier", type=Path, help="species classifier, for the extractor species")
     parser.add_argument(
@@ -126,10 +126,22 @@ def add_probe(parser: argparse._ActionsContainer) -> None:
 
 
 def extractors_from(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Return the feature extractors that the flags name."""
-    if arguments.extractors is None:
-        return _WITHOUT_CLASSIFIER if arguments.classifier is None else ("species",)
-    return tuple(arguments.extractors)
+    """Return the feature extractors that the flags name, or the default ones; see --help."""
+    if arguments.extractors is not None:
+        return tuple(arguments.extractors)
+    if arguments.classifier is None:
+        return _WITHOUT_CLASSIFIER
+    return tuple(dict.fromkeys((*_of_source(arguments.data), "species")))
+
+
+def _of_source(data: Path | None) -> tuple[str, ...]:
+    """Return the default extractors of the source of a prepared data set; none without one."""
+    if data is None:
+        return ()
+    from dmgan.data.dataset import PreparedDataset
+    from dmgan.data.sources.table import find_source
+
+    return find_source(PreparedDataset(data, check=False).description["source"]["name"]).extractors
 
 
 def add_clip(parser: argparse.ArgumentParser) -> None:

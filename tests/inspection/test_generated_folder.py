@@ -14,6 +14,7 @@ from dmgan.sampling.generate import images_from_captions
 from dmgan.sampling.trained_model import load_run
 from tests.commands.test_command_line import error_line
 from tests.conftest import CPU
+from tests.storage.full_disk import check_full_disk
 
 CAPTIONS = ["this bird has a red crown and a white belly", "a quetzal with blue wings"]
 EVERYTHING = Aspects(attention=True, scores=True, nearest=True)
@@ -136,3 +137,14 @@ def test_half_a_surrogate_pair_of_the_command_line_is_replaced(run_folder, tmp_p
     generate_from_captions(run_folder, request, tmp_path / "out", CPU)
     (described,) = json.loads((tmp_path / "out" / "captions.json").read_text())["captions"]
     assert described["caption"] == "a red bird \ufffd\ufffd" and (tmp_path / "out" / "sheet_000.png").exists()
+
+
+def test_a_disk_that_is_full_at_any_write_is_one_line_and_the_next_command_succeeds(run_folder, tmp_path):
+    folder = tmp_path / "made"
+    request = GenerateRequest(CAPTIONS[:1], 1, seed=0, sheet="png", gif=True)
+
+    def write() -> None:
+        generate_from_captions(run_folder, request, folder / "out", CPU)
+        (folder / "out" / "captions.json").unlink()  # states the time
+
+    assert check_full_disk(folder, write) > 10

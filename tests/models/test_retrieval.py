@@ -33,6 +33,7 @@ from dmgan.sampling.trained_model import load_run, retrieve
 from dmgan.text.damsm import Damsm, EncodedCaptions
 from dmgan.training.train import TrainingInputs, train
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
+from tests.storage.full_disk import check_full_disk
 
 E, N, CAPTIONS, U, REGIONS = 6, 9, 2, 3, 4
 GAMMAS = MatchingOptions()
@@ -223,6 +224,17 @@ def test_a_cache_changes_nothing(bank, dataset, tmp_path):
         kept = MemoryBank(dataset, bank.damsm, bank.features, GAMMAS, 60, cache=tmp_path)
         with pytest.raises(UserError, match=f"{reason}.*; delete it"):
             kept.search("S-I", captions)
+
+
+def test_a_disk_that_is_full_at_any_write_of_the_bank_is_one_line_and_the_next_job_succeeds(bank, dataset, tmp_path):
+    folder = tmp_path / "memory"
+    few = dataset.with_splits(dataset.indices("train")[:2], dataset.indices("test"), 0)
+    captions = bank.damsm.encode_captions([dataset.tokens(dataset.indices("test")[0], 0)])
+
+    def write() -> None:
+        MemoryBank(few, bank.damsm, bank.features, GAMMAS, 60, cache=folder).search("S-S", captions)
+
+    assert check_full_disk(folder, write) > 2
 
 
 # Sampling.

@@ -23,11 +23,13 @@ from dmgan.runtime.randomness import generator
 from dmgan.text.captioner import TrainedCaptioner
 from dmgan.text.damsm import Damsm
 from dmgan.text.efficientnet_lite import SHA256, EfficientNetLite0, load_imagenet_weights
+from dmgan.text.encoders import EfficientNetLite0ImageEncoder
 from dmgan.text.trunk_maps import TrunkMaps
 from dmgan.training.pretrain_captioner import train_captioner
 from dmgan.training.pretrain_damsm import pretrain
 from tests.conftest import CPU, DAMSM
 from tests.reading import read_csv
+from tests.storage.full_disk import check_full_disk
 from tests.training.short_runs import assert_equal_files
 
 
@@ -165,6 +167,13 @@ def test_the_trunk_computes_the_maps_of_its_crops_once(data, dataset, tmp_path, 
     TrunkMaps(encoder, dataset, options, tmp_path / "trunk", CPU)
     assert maps.read_bytes() == whole
     assert "is damaged (its bytes are not those that were written); computing" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_at_any_write_of_the_maps_is_one_line_and_the_next_job_succeeds(dataset, tmp_path):
+    options = dataclasses.replace(DAMSM, image_encoder="efficientnet-lite0", trunk_size=32, trunk_crops=1)
+    few = dataset.with_splits(dataset.indices("train")[:2], dataset.indices("test"), 0)
+    encoder, folder = EfficientNetLite0ImageEncoder(8, 32), tmp_path / "trunk"
+    assert check_full_disk(folder, lambda: TrunkMaps(encoder, few, options, folder, CPU)) > 3
 
 
 def test_stored_maps_need_their_folder_and_the_frozen_trunk():
