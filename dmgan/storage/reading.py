@@ -16,7 +16,7 @@ from dmgan.errors import UserError
 
 MAX_JSON_BYTES = 1 << 30  # about ten times COCO's captions_train2017.json
 MAX_TEXT_BYTES = 256 << 20  # of a list of captions
-MAX_YAML_BYTES = 1 << 17  # about ten times the largest configuration; PyYAML reads a megabyte in ten seconds
+MAX_YAML_BYTES = 1 << 16  # about eight times the largest configuration; PyYAML reads a megabyte in ten seconds
 _MAX_YAML_DEPTH = 50  # a scanner of deeper flow collections takes quadratic time
 _MAX_YAML_VALUES = 100_000  # with every alias written out
 _MARKS = (
