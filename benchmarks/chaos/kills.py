@@ -105,7 +105,7 @@ def kill_mlflow_server(case: Case) -> Outcome:
         Started(server.pid, case.folder / "server.log").kill_group()
 
 
-def _wait_for(address: str, seconds: float = 240) -> None:
+def _wait_for(address: str, seconds: float = 900) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
