@@ -32,6 +32,9 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--runs", type=int, default=200, help="number of jobs with a fault (default: %(default)s)")
     parser.add_argument(
+        "--first", type=int, default=1, metavar="N", help="begin with case N, as after an interruption (default 1)"
+    )
+    parser.add_argument(
         "--seed", type=int, default=0, help="of the choice of faults and moments (default: %(default)s)"
     )
     parser.add_argument("--folder", type=Path, help="keep the references and the last case here (default: temporary)")
@@ -51,11 +54,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dmgan-chaos-") as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        return _inject(chosen, arguments.runs, arguments.seed, folder.resolve())
+        return _inject(chosen, arguments.first, arguments.runs, arguments.seed, folder.resolve())
 
 
-def _inject(chosen: list, runs: int, seed: int, folder: Path) -> int:
-    """Inject `runs` of the chosen faults in a random order, each pair of fault and job about equally often."""
+def _inject(chosen: list, first: int, runs: int, seed: int, folder: Path) -> int:
+    """Inject `runs` of the chosen faults in a random order, each pair of fault and job about equally often.
+
+    Cases before number `first` are left out.
+    """
     from benchmarks.chaos.cases import Case, Skipped
     from benchmarks.chaos.references import References
 
@@ -67,7 +73,7 @@ def _inject(chosen: list, runs: int, seed: int, folder: Path) -> int:
         if not queue:
             queue = order.sample(chosen, len(chosen))
         fault, name = queue.pop()
-        if fault.name in skipped:
+        if number + 1 < first or fault.name in skipped:
             continue
         reference, cpu_seconds = references.of(name)
         job = JOBS.get(name) or APART[name]
