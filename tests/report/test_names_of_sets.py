@@ -6,6 +6,7 @@ from dmgan.data.dataset import PreparedDataset
 from dmgan.data.sources.table import find_source
 from dmgan.report.figures import image_grids
 from dmgan.report.figures.scene import Scene
+from dmgan.report.page.layouts import published_table
 from dmgan.report.results import read_measured
 from dmgan.report.tables.render import write_tables
 from dmgan.storage.files import json_sha256
@@ -57,6 +58,8 @@ def test_the_column_beside_published_numbers_says_what_the_set_is(write_metrics,
     for text in ((tmp_path / f"table2.{kind}").read_text() for kind in ("md", "tex")):
         assert said in text and "may differ from the paper's" not in text
     assert said not in read_all(tmp_path, "measures")  # no published number stands beside
+    of_report = published_table(read_measured([file])).caption
+    assert said in of_report and "may differ" not in of_report
 
 
 def test_the_published_set_itself_says_nothing(write_metrics, tmp_path):

@@ -3,6 +3,7 @@
 from dmgan.evaluation.metrics.table import metrics
 from dmgan.report.literature.published import PAPERS, published
 from dmgan.report.results import Measured
+from dmgan.report.tables.captions import why_not_ranked
 from dmgan.report.tables.paper_tables import LAYOUTS, Layout, better, title_of
 from dmgan.report.tables.structure import Cell, Column, Number, Row, Table
 
@@ -42,9 +43,7 @@ def published_table(measured: Measured) -> Table | None:
     if not rows:
         return None
     order = sorted(columns, key=lambda column: list(dict.fromkeys(each[0] for each in columns)).index(column[0]))
-    caption = (
-        "Numbers that papers print for the models that were run. Data, feature networks and numbers of images may "
-        "differ from those of this run, so the two do not rank against each other."
-    )
+    apart = why_not_ranked(measured, list(dict.fromkeys(dataset for dataset, _ in columns)))
+    caption = f"Numbers that papers print for the models that were run. {apart}"
     shown = [Row(label, [cells.get(column, Cell("-")) for column in order]) for label, cells in rows.items()]
     return Table("published", "Published numbers", caption, [columns[each] for each in order], shown, [], [])

@@ -1,6 +1,9 @@
 """The captions of a table and of its parts."""
 
+from collections.abc import Sequence
+
 from dmgan.report.literature.published import AUTHORS, PAPERS
+from dmgan.report.results import Measured
 from dmgan.report.tables.paper_tables import PUBLISHED_SETS, Results
 from dmgan.report.tables.phrases import listed
 
@@ -38,18 +41,22 @@ def table_caption(results: Results) -> str:
     sets = [dataset for dataset in PUBLISHED_SETS if any(dataset == column[0] for column in results.published_columns)]
     if not sets:
         return own_caption(results)
-    title, differences = measured.published_set or ("", ())
-    if title in sets and differences:
-        apart = f"Its data set is {measured.not_published}"
-    elif title in sets:
-        apart = "Its feature network, reference images and number of images may differ from the paper's"
-    else:
-        apart = "Data set and feature network differ from those of the published columns"
     return (
         f"{layout.subject}. {listed(sets)}: as published ({AUTHORS[layout.source]}, {PAPERS[layout.source]}, "
-        f"{layout.number}). {measured.dataset}: this run, {_own_images(results)}. {apart}, so numbers of this run do "
-        "not rank against published numbers."
+        f"{layout.number}). {measured.dataset}: this run, {_own_images(results)}. {why_not_ranked(measured, sets)}"
     )
+
+
+def why_not_ranked(measured: Measured, sets: Sequence[str]) -> str:
+    """Return a sentence that says why numbers of this run do not rank against those published for the `sets`."""
+    title, differences = measured.published_set or ("", ())
+    if title in sets and differences:
+        apart = f"The data set of this run is {measured.not_published}"
+    elif title in sets:
+        apart = "The feature network, reference images and number of images of this run may differ from the paper's"
+    else:
+        apart = "The data set and the feature network of this run differ from those of the published columns"
+    return f"{apart}, so its numbers do not rank against published numbers."
 
 
 def _smaller(results: Results) -> str:
