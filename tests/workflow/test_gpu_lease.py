@@ -259,11 +259,14 @@ def test_a_command_that_waits_for_another_s_choice_says_so(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         words = [str(word) for word in (*LEASE, "--gpus", 1, "--", "true")]
         settings = without() | {"DMGAN_GPU_LOCKS": str(tmp_path), "DMGAN_GPU_IDS": "0"}
-        waiting = subprocess.Popen(words, env=settings, stderr=subprocess.PIPE, text=True)
+        waiting = subprocess.Popen(
+            words, env=settings, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores Ctrl-C
+        )  # fmt: skip
         assert waiting.stderr.readline() == "gpu_lease: waiting for 1 of the GPUs 0\n"
         waiting.send_signal(signal.SIGINT)
-        assert waiting.stderr.read() == "gpu_lease: interrupted; no GPU is leased\n" and waiting.wait() == 130
-        waiting.stderr.close()
+        _, said = waiting.communicate(timeout=120)
+        assert (said, waiting.returncode) == ("gpu_lease: interrupted; no GPU is leased\n", 130)
 
 
 def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
