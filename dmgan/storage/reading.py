@@ -187,6 +187,12 @@ class _Loader(yaml.SafeLoader):
         finally:
             self.depth -= 1
 
+    def fetch_flow_collection_start(self, TokenClass):
+        """Stop the scanner, which looks a thousand characters ahead, in time quadratic in the depth."""
+        if self.flow_level >= _MAX_YAML_DEPTH:
+            raise RecursionError
+        super().fetch_flow_collection_start(TokenClass)
+
 
 def _count_values(node: yaml.Node, counts: dict[int, int | None]) -> int:
     """Return the number of values of a node with its aliases written out; ValueError if there are too many.

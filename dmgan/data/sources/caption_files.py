@@ -5,7 +5,6 @@ Every reader returns rows whose image names, captions and splits are still as wr
 
 import csv
 import io
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -130,7 +129,7 @@ def _checked_class(value: object, where: str) -> str | None:
 def _checked_box(box: object, where: str) -> Box:
     """Return left, top, width, height of the object, in whole pixels."""
     numbers = [each for each in box if type(each) in (int, float)] if isinstance(box, list) else []
-    if len(numbers) != 4 or len(box) != 4 or not all(math.isfinite(each) and abs(each) < 1e6 for each in numbers):
+    if len(numbers) != 4 or len(box) != 4 or not all(abs(each) < 1e6 for each in numbers):
         raise UserError(f"{where}: box {str(box)[:60]} must be [left, top, width, height] in pixels")
     left, top, width, height = map(int, numbers)
     return left, top, width, height
@@ -149,16 +148,17 @@ def _columns(first: str) -> tuple[str, list[str]] | None:
 
 
 def _read_csv(path: Path) -> CaptionFile:
-    text = read_text(path, f"give {CSV_EXAMPLE}")
-    first, _, body = text.lstrip("\n\r").partition("\n")
-    delimiter, names = _columns(first)
+    lines = read_text(path, f"give {CSV_EXAMPLE}").split("\n")
+    above = next(number for number, line in enumerate(lines) if line.strip()) + 1  # lines up to that of the names
+    delimiter, names = _columns(lines[above - 1])
     image = next(names.index(key) for key in _IMAGE_KEYS if key in names)
     caption = next(names.index(key) for key in _CAPTION_KEYS if key in names)
     place = {key: names.index(key) for key in ("split", "class") if key in names}
     used = {image, caption, *place.values()}
     found = CaptionFile("CSV", [], unread=[name for number, name in enumerate(names) if number not in used])
     quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    body = io.StringIO("\n".join(lines[above:]), newline="")
+    reader = csv.reader(body, delimiter=delimiter, quoting=quoting, strict=True)
     try:
         for cells in reader:
             if not any(cell.strip() for cell in cells):
@@ -166,20 +166,20 @@ def _read_csv(path: Path) -> CaptionFile:
             if len(cells) > len(names) and caption == len(names) - 1:  # a caption with commas, but without quotes
                 cells[caption:] = [delimiter.join(cells[caption:])]
             if len(cells) != len(names):
-                detail = f"{path.name}, line {reader.line_num + 1}: {delimiter.join(cells)[:80]}"
+                detail = f"{path.name}, line {reader.line_num + above}: {delimiter.join(cells)[:80]}"
                 found.decisions.append(
                     Decision(cells[0].strip(), "line with another number of columns", "caption left out", detail)
                 )
                 continue
             row = Row(cells[image].strip(), [cells[caption].strip()])
-            where = f"{path}: line {reader.line_num + 1}"
+            where = f"{path}: line {reader.line_num + above}"
             if "class" in place:
                 row.class_name = _checked_class(cells[place["class"]].strip(), where)
             if "split" in place and cells[place["split"]].strip():
                 row.split = _checked_split(cells[place["split"]], where)
             found.rows.append(row)
     except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num + 1} is not CSV ({error}); give {CSV_EXAMPLE}") from error
+        raise UserError(f"{path}: line {reader.line_num + above} is not CSV ({error}); give {CSV_EXAMPLE}") from error
     return found
 
 
