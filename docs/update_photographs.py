@@ -202,7 +202,7 @@ def repeated(results: Path, again: Path) -> str:
             if file_sha256(results / path) != file_sha256(again / path):
                 raise UserError(f"{again / path}: differs from that of {results}")
         if paths:
-            found.append(f"{len(paths)} {what}, byte by byte: `{'`, `'.join(map(str, paths))}`")
+            found.append(f"{what}, byte by byte: `{'`, `'.join(map(str, paths))}`")
     numbers = 0
     for path in sorted(again.glob("*/*/*/validation.csv")):
         first, second = (_numbers(folder / path.relative_to(again)) for folder in (results, again))
