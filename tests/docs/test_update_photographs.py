@@ -60,7 +60,7 @@ def test_a_second_run_is_compared_file_by_file_and_metric_by_metric(results, tmp
     write_metrics(again / "metrics.json", 10.0, "model")
     (again / "generator.safetensors").write_bytes(b"\0")
     said = repeated(results, tmp_path / "again")
-    assert "1 generators, byte by byte: `cub50/dmgan/seed0/generator.safetensors`" in said
+    assert "- generators, byte by byte: `cub50/dmgan/seed0/generator.safetensors`" in said
     assert "2 metrics on test images, to the last digit" in said
     rows = ["step,seconds,FID(species)", "5,0.1,3.25", "10,0.2,2.5"]
     (results / "cub50" / "dmgan" / "seed0" / "validation.csv").write_text("\n".join(rows))
