@@ -195,6 +195,8 @@ def read_manifest(folder: Path, hint: str) -> dict:
     lengths = {len(images), len(tokens), len(manifest.get("soa_classes", images))}
     if lengths == {0} or len(lengths) > 1 or not all(tokens):
         raise UserError(f"{path}: is damaged (its images, tokens and classes are not of the same images); {hint}")
+    if not all(0 <= token < 1 << 31 for each in tokens for token in each):
+        raise UserError(f"{path}: is damaged (a token is no word of a vocabulary); {hint}")
     return manifest
 
 

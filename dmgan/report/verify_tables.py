@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,9 +28,9 @@ def table_findings(folder: Path) -> Iterator[tuple[str, Path, str]]:
         yield "altered", folder, f"a table cannot be read ({error})"
         return
     for path in metrics:
-        if not path.exists():
+        if not os.path.exists(path):
             yield "orphaned", folder, f"{path}, which a table names, is not there, as seen from the current folder"
-    metrics = [path for path in metrics if path.exists()]
+    metrics = [path for path in metrics if os.path.exists(path)]  # also of a name that no file can have
     if not metrics:
         return
     with tempfile.TemporaryDirectory(prefix="dmgan-verify-") as temporary:
@@ -56,7 +57,7 @@ def retrieval_findings(folder: Path) -> Iterator[tuple[str, Path, str]]:
         yield "altered", folder / "retrieval.csv", str(error)
         return
     inputs = [*of_methods.values(), *memorisation]
-    if missing := [path for path in inputs if not path.exists()]:
+    if missing := [path for path in inputs if not os.path.exists(path)]:
         yield "orphaned", folder / "retrieval.csv", f"{missing[0]}, which it was made from, is not there"
         return
     with tempfile.TemporaryDirectory(prefix="dmgan-verify-") as temporary:

@@ -27,11 +27,12 @@ def _data(measured: Measured, dataset: Mapping) -> str:
     differs = f" The data differ from the published set: {measured.not_published}." if measured.not_published else ""
     if not dataset:
         return f"Data set: {measured.dataset}, images of {measured.size}.{differs}"
-    images, classes = dataset["images"], dataset["classes"]
+    images, classes = dataset["images"], dataset["classes"]  # None for a set without classes
+    of = {split: f" of {classes[split]:,} classes" if classes else "" for split in images}
     return (
-        f"Data set: {measured.dataset}, {images['train']:,} training images of {classes['train']:,} classes and "
-        f"{images['test']:,} test images of {classes['test']:,} classes, {dataset['captions']:,} captions with a "
-        f"vocabulary of {dataset['vocabulary']:,} words, images of {measured.size}.{differs}"
+        f"Data set: {measured.dataset}, {images['train']:,} training images{of['train']} and {images['test']:,} test "
+        f"images{of['test']}, {dataset['captions']:,} captions with a vocabulary of {dataset['vocabulary']:,} words, "
+        f"images of {measured.size}.{differs}"
     )
 
 

@@ -28,15 +28,19 @@ OPTIONS = {
     "inputs": {},
     "provenance": {"commit": "c0ffee"},
 }
+CLASSES = {"train": 450, "test": 150}
 _IMAGES = 100
 
 
-def make_results() -> ReportInputs:
-    """Write results/ into the current folder, and return the inputs of its report page."""
+def make_results(classes: dict[str, int] | None = CLASSES) -> ReportInputs:
+    """Write results/ into the current folder, and return the inputs of its report page.
+
+    classes: numbers of classes of the splits; None for a data set without classes.
+    """
     DATA.mkdir(parents=True)
     (DATA / "captions.json").write_text("[]")
     data = {"captions.json": file_sha256(DATA / "captions.json")}
-    described = {"images": {"train": 2700, "test": 900}, "classes": {"train": 450, "test": 150}, "captions": 36000}
+    described = {"images": {"train": 2700, "test": 900}, "classes": classes, "captions": 36000}
     write_sealed_json(DATA / "dataset.json", {**described, "vocabulary": 86, "sha256": data})
     files = [_write_model(name, scores, data) for name, scores in MODELS.items()]
     controls = [_write_control(name, scores, data) for name, scores in CONTROLS.items()]

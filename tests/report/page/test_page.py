@@ -130,6 +130,12 @@ def test_methods_failures_and_references_are_said(page):
     assert "altered" not in said["Reproducibility"].split("Verification")[1].split(".")[0]
 
 
+def test_the_methods_of_a_set_without_classes_name_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_report(make_results(classes=None))
+    assert "2,700 training images and 900 test images, 36,000 captions" in read("report")
+
+
 def test_the_pdf_has_pages(home):
     pdf = (RESULTS / "report" / "report.pdf").read_bytes()
     assert pdf.startswith(b"%PDF")
