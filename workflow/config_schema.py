@@ -1,6 +1,8 @@
 """JSON schema of configurations: the file in workflow/schemas/, completed with names and options from the code."""
 
+import copy
 import dataclasses
+import functools
 from pathlib import Path
 
 import yaml
@@ -41,7 +43,7 @@ _BLOCKS = {
 
 def build_schema() -> dict:
     """Return the schema of configurations, with defaults of optional keys."""
-    schema = yaml.safe_load(WRITTEN.read_text(encoding="utf-8"))
+    schema = copy.deepcopy(_written())
     definitions = schema["$defs"]
     definitions["model"]["enum"] = list(MODELS)
     definitions["imported"]["properties"]["model"]["enum"] = [name for name, each in MODELS.items() if each.released]
@@ -58,6 +60,12 @@ def build_schema() -> dict:
     )
     _add_sources(definitions["dataset"])
     return schema
+
+
+@functools.cache
+def _written() -> dict:
+    """Return the schema of the file."""
+    return yaml.safe_load(WRITTEN.read_text(encoding="utf-8"))
 
 
 def _of_option(field: dataclasses.Field) -> dict[str, object]:

@@ -4,6 +4,7 @@ Every mutation draws from a `random.Random`, so that hypothesis can draw too, an
 """
 
 import copy
+import functools
 import io
 import json
 import pickle
@@ -105,8 +106,11 @@ def _json_lines(random: Random, data: bytes) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
+_read_yaml = functools.cache(yaml.safe_load)  # the valid file is the same at every mutation
+
+
 def _yaml(random: Random, data: bytes) -> bytes:
-    value = mutate_value(random, yaml.safe_load(data))
+    value = mutate_value(random, _read_yaml(data))
     if random.randrange(8) == 0 and isinstance(value, dict):
         value[random.choice((1, 0.5, None, True))] = value.get(random.choice(list(value)) if value else None)
     return yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
