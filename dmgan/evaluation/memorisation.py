@@ -122,10 +122,13 @@ def memorisation(run: Path, images: Path, data: Path, out: Path, num_images: int
         log(f"{subject.name}, distance in {kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in rows.items()))
 
 
-def read_memorisation(path: Path) -> dict:
-    """Return the content of a file that `memorisation` wrote; UserError if it is missing or damaged."""
+def read_memorisation(path: Path, check: bool = True) -> dict:
+    """Return the content of a file that `memorisation` wrote; UserError if it is missing or damaged.
+
+    UserError also if it was altered after it was written, unless check=False.
+    """
     hint = "measure it again: python -m dmgan memorisation"
-    content = read_object(path, hint, _ENTRIES)
+    content = read_object(path, hint, _ENTRIES, check)
     for part in ("distances", "diversity"):
         means = content[part]["mean"]
         names = dict.fromkeys(means["pixels"], float)  # of the rows of a table, with a column for each kind

@@ -74,10 +74,13 @@ class Evaluation(NamedTuple):
         return {"image_size": self.image_size, "num_images": measure.num_images, **data, **measure.protocol}
 
 
-def read_evaluation(file: Path) -> Evaluation:
-    """Read one metrics.json; raise UserError if the file is missing, damaged, or of another version."""
+def read_evaluation(file: Path, check: bool = True) -> Evaluation:
+    """Read one metrics.json; raise UserError if the file is missing, damaged, or of another version.
+
+    UserError also if it was altered after it was written, unless check=False.
+    """
     file = Path(file)
-    content = read_json(file, HINT)
+    content = read_json(file, HINT, check)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise UserError(f"{file}: is not a metrics.json of this version (schema {SCHEMA}); {HINT}")
     top = _Fields(content, file, "")

@@ -120,9 +120,12 @@ def _shown(value: object) -> str:
     return "not given" if value is _MISSING else json.dumps(value)
 
 
-def read_measured(files: Sequence[Path]) -> Measured:
-    """Read metrics.json files of one data set; raise UserError if the files do not belong together."""
-    evaluations = _with_own_images([read_evaluation(Path(file)) for file in files])
+def read_measured(files: Sequence[Path], check: bool = True) -> Measured:
+    """Read metrics.json files of one data set; raise UserError if the files do not belong together.
+
+    check: as in `read_evaluation`.
+    """
+    evaluations = _with_own_images([read_evaluation(Path(file), check) for file in files])
     if not evaluations:
         raise UserError(f"no metrics.json given; {HINT}")
     models: dict[str, list[Evaluation]] = {}

@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from dmgan.errors import UserError
 from dmgan.runtime.progress import log
+from dmgan.storage.json_hash import json_sha256 as json_sha256  # beside file_sha256
 from dmgan.storage.reading import open_regular_file
 from dmgan.storage.reading import read_json as read_json  # beside write_json, its inverse
 
@@ -326,9 +327,3 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a regular file's bytes, in hexadecimal; OSError as in `open_regular_file`."""
     with open_regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def json_sha256(content: object) -> str:
-    """Return the SHA-256 of `content` as canonical JSON, which does not depend on the order of keys."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()

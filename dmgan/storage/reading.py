@@ -13,6 +13,7 @@ from typing import BinaryIO
 import yaml
 
 from dmgan.errors import UserError
+from dmgan.storage.json_hash import SEAL, seal_is_whole
 
 MAX_JSON_BYTES = 1 << 30  # about ten times COCO's captions_train2017.json
 MAX_TEXT_BYTES = 256 << 20  # of a list of captions
@@ -87,19 +88,35 @@ def parse_json(text: str, where: str, hint: str) -> object:
         raise UserError(f"{where}: is not valid JSON ({error}); {hint}") from error
 
 
-def read_json(path: Path, hint: str) -> object:
-    """Read JSON from `path`; UserError that ends with `hint` if the file is missing, too large or broken."""
-    return parse_json(read_text(path, hint, MAX_JSON_BYTES), str(path), hint)
+def read_json(path: Path, hint: str, check: bool = True) -> object:
+    """Read JSON from `path`; UserError that ends with `hint` if the file is missing, too large or broken.
+
+    UserError also if the file is a result (dmgan/storage/seals.py) that was altered after it was written, unless
+    check=False.
+    """
+    content = parse_json(read_text(path, hint, MAX_JSON_BYTES), str(path), hint)
+    try:
+        altered = check and isinstance(content, dict) and not seal_is_whole(content)
+    except RecursionError as error:  # a writer reaches the limit before a reader does
+        raise UserError(f"{path}: its JSON is nested too deep; {hint}") from error
+    if altered:
+        raise UserError(
+            f"{path}: was altered after it was written: {SEAL} is the hash of another content; {hint}, or delete that "
+            "entry to accept the file as it is"
+        )
+    return content
 
 
-def read_object(path: Path, hint: str, entries: Mapping[str, object]) -> dict:
+def read_object(path: Path, hint: str, entries: Mapping[str, object], check: bool = True) -> dict:
     """Read a JSON object; UserError that ends with `hint` if it is broken or an entry is missing or of another type.
+
+    check: as in `read_json`.
 
     entries: name -> expected type: int, float (a finite number), str (text in UTF-8), bool, None, list, object (any
     value), dict, a dictionary of such entries, a list [T] for a list of T, or a tuple of alternatives. An entry whose
     name ends with "?" may be missing. Entries that are not named are not checked.
     """
-    return check_entries(read_json(path, hint), dict(entries), path, hint)
+    return check_entries(read_json(path, hint, check), dict(entries), path, hint)
 
 
 def check_entries(content: object, expected: object, path: Path, hint: str) -> object:

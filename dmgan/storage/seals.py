@@ -1,24 +1,22 @@
-"""Seals: a result in JSON states the SHA-256 of its own content and of the files beside it, for `verify`."""
+"""Seals: a result in JSON states the SHA-256 of its own content and of the files beside it.
 
-import json
+Every reader checks the first (`dmgan.storage.reading.read_json`), and `verify` checks both.
+"""
+
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dmgan.storage import files
+from dmgan.storage.json_hash import SEAL, content_sha256, seal_is_whole
 
-SEAL, FILES = "content_sha256", "files_sha256"  # entries of a sealed result
+FILES = "files_sha256"  # entry with the hashes of the files beside a sealed result
 
 
 def write_sealed_json(path: Path, content: Mapping[str, object], beside: Iterable[str] = ()) -> None:
     """Write `content` as JSON to `path`, atomically, with its hash and the hashes of the files `beside` it."""
     hashes = {name: files.file_sha256(Path(path).parent / name) for name in beside}
     content = {**content, **({FILES: hashes} if hashes else {})}
-    files.write_json(path, {**content, SEAL: _sha256(content)})
-
-
-def seal_is_whole(content: Mapping[str, object]) -> bool:
-    """Return whether the content that was read is the content that was written; true if it has no seal."""
-    return SEAL not in content or content[SEAL] == _sha256({key: each for key, each in content.items() if key != SEAL})
+    files.write_json(path, {**content, SEAL: content_sha256(content)})
 
 
 def is_unaltered(folder: Path, content: Mapping[str, object]) -> bool:
@@ -33,8 +31,3 @@ def is_unaltered(folder: Path, content: Mapping[str, object]) -> bool:
         return all(files.file_sha256(folder / name) == sha256 for name, sha256 in hashes.items())
     except OSError:
         return False
-
-
-def _sha256(content: Mapping[str, object]) -> str:
-    """Return the hash of `content` as it is read back: JSON makes lists of tuples and text of keys."""
-    return files.json_sha256(json.loads(json.dumps(content)))

@@ -16,6 +16,7 @@ from dmgan.models.vgg import CHANNELS, REDUCTION, feature_network, small
 from dmgan.options import ArchitectureOptions, LossOptions
 from dmgan.report.figures.render import write_figures
 from dmgan.sampling.trained_model import load_run
+from dmgan.storage.seals import write_sealed_json
 from dmgan.training.gan_losses import discriminator_loss, r1_penalty
 from tests.conftest import ARCHITECTURE, CPU, TRAINING
 from tests.reading import read_csv
@@ -224,11 +225,11 @@ def test_a_trained_run_draws_figures_and_refuses_a_changed_data_set(training_inp
     path = tmp_path / "run" / "options.json"
     written = json.loads(path.read_text())
     assert written["inputs"]["features"] == {"name": "small", "sha256": small().sha256}
-    path.write_text(json.dumps(written | {"inputs": written["inputs"] | {"data": {}}}))
+    write_sealed_json(path, written | {"inputs": written["inputs"] | {"data": {}}})
     with pytest.raises(UserError, match="changed after .* was trained on it"):
         load_run(tmp_path / "run", CPU)
 
-    path.write_text(json.dumps(written))
+    write_sealed_json(path, written)
     write_figures([tmp_path / "run"], data, tmp_path / "figures", 100, CPU, tmp_path / "memory")
     assert {path.name.split("-")[0] for path in (tmp_path / "memory").iterdir()} == {"sentences", "values"}
     for number in (3, 5):

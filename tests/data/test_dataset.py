@@ -353,7 +353,10 @@ def test_an_edited_description_is_refused(change, data, tmp_path):
     shutil.copytree(data, tmp_path / "set")
     path = tmp_path / "set" / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(UserError, match="dataset.json: its content changed after it was prepared; restore the file, "):
+    with pytest.raises(
+        UserError,
+        match="dataset.json: was altered after it was written: .*; prepare it again",
+    ):
         PreparedDataset(tmp_path / "set")
 
 

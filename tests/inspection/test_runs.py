@@ -6,6 +6,8 @@ import pytest
 
 from dmgan.errors import UserError
 from dmgan.inspection.runs import find_runs
+from dmgan.storage.files import read_json
+from dmgan.storage.seals import write_sealed_json
 
 
 def test_the_runs_of_a_results_folder(results, dmgan_run):
@@ -34,8 +36,8 @@ def test_a_folder_without_a_finished_run_is_refused(damsm_folder, dmgan_run, tmp
 def test_a_run_of_an_unknown_model_is_named_and_left_out(dmgan_run, tmp_path, capsys):
     for name in ("known", "unknown"):
         shutil.copytree(dmgan_run, tmp_path / name)
-    options = (tmp_path / "unknown" / "options.json").read_text()
-    (tmp_path / "unknown" / "options.json").write_text(options.replace('"model": "dmgan"', '"model": "toy-gan"'))
+    path = tmp_path / "unknown" / "options.json"
+    write_sealed_json(path, read_json(path, "") | {"model": "toy-gan"})
     assert [run.folder.name for run in find_runs([tmp_path])] == ["known"]
     assert "unknown: left out, because its model 'toy-gan' is not in the registry" in capsys.readouterr().err
 

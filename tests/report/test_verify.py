@@ -21,7 +21,8 @@ from dmgan.report.tables.render import write_tables
 from dmgan.report.verify import OK, verify
 from dmgan.sampling.sample import SampleRequest, sample_test_captions
 from dmgan.storage.files import read_json
-from dmgan.storage.seals import FILES, SEAL, write_sealed_json
+from dmgan.storage.json_hash import SEAL
+from dmgan.storage.seals import FILES, write_sealed_json
 from tests.conftest import CPU
 
 DATA, DAMSM, SPECIES = (
@@ -123,6 +124,27 @@ def test_a_flipped_byte_and_a_cut_file_are_named(change, paths, results, capsys)
         place = Path(path).parent if "features" in str(path) else path  # rows of several files have one hash
         assert f"altered  {place}:" in printed.out, path
     assert " altered" in printed.err and "Traceback" not in printed.err
+
+
+SAMPLE = ["sample", "--run", RUN, "--data", DATA, "--out", "more", "--num-images", "4", "--threads", "1"]
+EVALUATE = ["evaluate", "--images", RUN / "images", "--data", DATA, "--damsm", DAMSM, "--classifier", SPECIES,
+            "--extractors", "species", "--out", "more.json", "--threads", "1"]  # fmt: skip
+READERS = {
+    DATA / "dataset.json": SAMPLE, DAMSM / "options.json": SAMPLE, RUN / "options.json": SAMPLE,
+    RUN / "images/manifest.json": EVALUATE, f"{SPECIES}/options.json": EVALUATE,
+    RUN / "metrics.json": ["tables", "--metrics", RUN / "metrics.json", "--out", "more"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", READERS, ids=str)
+def test_every_job_refuses_a_result_that_was_altered(path, results, capsys):
+    flip(path)
+    assert main([str(word) for word in READERS[path]]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    place = "/".join(Path(path).parts[-2:])
+    assert f"{place}: was altered after it was written: content_sha256 is the hash of another content; " in said
+    assert said.endswith("or delete that entry to accept the file as it is")
+    assert not Path("more").exists() and not Path("more.json").exists()
 
 
 def test_a_flipped_byte_is_named_once(results):

@@ -14,7 +14,8 @@ from dmgan.__main__ import main
 from dmgan.errors import UserError
 from dmgan.sampling.hub import local_folder, self_contained_copy
 from dmgan.storage.files import read_json
-from dmgan.storage.seals import seal_is_whole
+from dmgan.storage.json_hash import seal_is_whole
+from dmgan.storage.seals import write_sealed_json
 
 REPOSITORY, COMMIT = "somebody/birds", "c" * 40
 
@@ -111,7 +112,7 @@ def test_the_copy_needs_no_other_file_and_names_no_path_of_this_machine(run_fold
 
 def test_a_model_that_retrieves_is_not_published(run_folder, tmp_path):
     written = read_json(run_folder / "options.json", "") | {"model": "mdsp"}
-    (tmp_path / "options.json").write_text(json.dumps(written))
+    write_sealed_json(tmp_path / "options.json", written)
     with pytest.raises(UserError, match="retrieves its training images"):
         self_contained_copy(tmp_path, tmp_path / "copy")
 

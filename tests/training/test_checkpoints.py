@@ -15,6 +15,7 @@ from dmgan.models.registry import MODELS
 from dmgan.options import LossOptions
 from dmgan.sampling.trained_model import load_run
 from dmgan.storage.files import file_sha256, read_json
+from dmgan.storage.seals import write_sealed_json
 from dmgan.training import checkpoints
 from dmgan.training.checkpoints import Checkpoint
 from tests.conftest import CPU, TRAINING
@@ -161,7 +162,7 @@ def test_weights_of_another_model_are_refused(run_folder, training_inputs, damsm
     shutil.copy(tmp_path / "attngan" / "generator.safetensors", tmp_path / "run" / "generator.safetensors")
     options = json.loads((tmp_path / "run" / "options.json").read_text())
     options["damsm_folder"] = str(damsm_folder)
-    (tmp_path / "run" / "options.json").write_text(json.dumps(options))
+    write_sealed_json(tmp_path / "run" / "options.json", options)
     with pytest.raises(UserError, match="does not hold the weights of a DMGAN"):
         load_run(tmp_path / "run", CPU)
 

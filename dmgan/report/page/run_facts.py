@@ -44,14 +44,14 @@ def read_records(evaluations: Iterable[Evaluation]) -> list[RunRecord]:
     """Return the records of the evaluations of models and external methods."""
     found = []
     for each in evaluations:
-        content = read_object(each.file, _HINT, {"provenance?": dict})
+        content = read_object(each.file, _HINT, {"provenance?": dict}, check=False)
         options = next((path for name in _OPTIONS if (path := each.file.parent / name).exists()), None)
         found.append(
             RunRecord(
                 each,
                 str(content.get("device", "not recorded")),
                 content.get("provenance", {}),
-                {} if options is None or each.kind != "model" else read_object(options, _HINT, {}),
+                {} if options is None or each.kind != "model" else read_object(options, _HINT, {}, check=False),
             )
         )
     return found
@@ -60,7 +60,7 @@ def read_records(evaluations: Iterable[Evaluation]) -> list[RunRecord]:
 def read_dataset(folder: Path) -> dict[str, object]:
     """Return dataset.json of a prepared data set; empty if it is not there."""
     path = folder / "dataset.json"
-    return read_object(path, _HINT, {}) if path.exists() else {}
+    return read_object(path, _HINT, {}, check=False) if path.exists() else {}
 
 
 def read_jobs(benchmarks: Path, dataset: str, others: Iterable[str]) -> list[Job]:
