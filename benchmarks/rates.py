@@ -48,7 +48,7 @@ from workflow.configuration import (
     source_of,
     trainings_of,
 )
-from workflow.plan import RATES, engine_of, measured_name, network_of
+from workflow.rates import RATES, engine_of, measured_name, network_of
 
 _WORDS = 15
 _VOCABULARY = 5450

@@ -48,7 +48,8 @@ from tests.conftest import CPU
 from tests.fuzzing import mutations
 from tests.fuzzing.mutations import Mutation
 from workflow.configuration import read_configuration
-from workflow.plan import image_counts, read_rates
+from workflow.costs import image_counts
+from workflow.rates import read_rates
 
 _HINT = "make it again"
 _ASSET = Asset("a", "a.bin", "a file", "https://example.org/a.bin", "https://example.org", "any", "ask")

@@ -13,7 +13,7 @@ from tests.evaluation.own_images import test_captions, write_captions, write_ima
 from tests.project import copy_of_project, run
 from tests.workflow.configurations import expected_jobs, jobs_of, planned_jobs, read_config, write_config
 from workflow.configuration import folder_fingerprint, read_configuration
-from workflow.plan import costs
+from workflow.costs import costs
 
 RESULT = "results/synthbirds/mine/external/metrics.json"
 

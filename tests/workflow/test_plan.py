@@ -16,19 +16,9 @@ from tests.data.made_sources import make_coco, make_cub, make_metadata
 from tests.paths import CONFIGS
 from tests.workflow.configurations import OF_FIGURES, PAGE, expected_jobs
 from workflow.configuration import read_configuration
-from workflow.plan import (
-    RATES,
-    costs,
-    engine_of,
-    extrapolated,
-    hours,
-    image_counts,
-    main,
-    measured_name,
-    network_of,
-    plan,
-    read_rates,
-)
+from workflow.costs import costs, image_counts
+from workflow.plan import extrapolated, hours, main, plan
+from workflow.rates import RATES, engine_of, measured_name, network_of, read_rates
 
 PAPER = CONFIGS / "paper.yaml"
 COLUMNS = ("device", "stage", "network", "batch", "images_per_second", "gflop_per_image", "checkpoint_mb",
