@@ -2,7 +2,7 @@
 
 Run `python -m docs.update_photographs` after both configurations; all numbers are read from their results and from
 benchmarks/results/full_size.json, and stand between markers of the page. Pictures of models are copied, photographs are
-not. `--repeated FOLDER`: results of a second run of the same commands, which are compared with those of the first.
+not. docs/photographs.json records all digits and the hashes of all weights; `--check` compares another run with it.
 """
 
 import argparse
@@ -17,12 +17,13 @@ from PIL import Image
 from benchmarks import record
 from dmgan.errors import UserError
 from dmgan.report.results import Evaluation, read_evaluation, summarise
-from dmgan.storage.files import file_sha256, read_json, write_text
+from dmgan.storage.files import file_sha256, read_json, write_json, write_text
 from docs.update_full_demo import jobs
 from docs.update_results import copy_small
 from workflow.configuration import models_of, read_configuration
 
 PAGE, CONFIGS = Path("docs/photographs.md"), Path("workflow/config")
+RECORD = PAGE.with_suffix(".json")  # what the runs made, to the last digit
 DATASETS = ("cub50", "flickr8k")
 _SHOWN, _SIDE, _GAP = 12, 96, 4  # pictures of a run on the page; px
 _COLUMNS = {
@@ -181,51 +182,41 @@ def captions(results: Path, dataset: str, run: Run) -> str:
     return "\n".join(f"{number}. {caption}" for number, caption in enumerate(shown, 1))
 
 
-_COMPARED = {
-    "prepared sets": "data/*/images.bin",
-    "encoders": "*/damsm/*/*_encoder.safetensors",
-    "classifiers": "*/species/classifier.safetensors",
-    "snapshots of generators": "*/*/*/snapshots/*.safetensors",
-    "generators": "*/*/*/generator.safetensors",
-}
+_FILES = (  # of a data set, below results/
+    "data/{}/images.bin", "{}/damsm/*/*_encoder.safetensors", "{}/species/classifier.safetensors",
+    "{}/probe/probe.safetensors", "{}/*/*/snapshots/*.safetensors", "{}/*/*/generator.safetensors",
+)  # fmt: skip
 
 
-def repeated(results: Path, again: Path) -> str:
-    """Compare what a second run made with the first results; return a list of what is equal, by kind.
-
-    The second run may have been stopped before its end. UserError if a file or a number differs, naming it.
-    """
-    found = []
-    for what, pattern in _COMPARED.items():
-        paths = [path.relative_to(again) for path in sorted(again.glob(pattern))]
-        for path in paths:
-            if file_sha256(results / path) != file_sha256(again / path):
-                raise UserError(f"{again / path}: differs from that of {results}")
-        if paths:
-            found.append(f"{what}, byte by byte: `{'`, `'.join(map(str, paths))}`")
-    numbers = 0
-    for path in sorted(again.glob("*/*/*/validation.csv")):
-        first, second = (_numbers(folder / path.relative_to(again)) for folder in (results, again))
-        if first[: len(second)] != second:
-            raise UserError(f"{path}: differs from that of {results}")
-        numbers += sum(map(len, second))
-    if numbers:
-        found.append(f"{numbers} metrics on validation images, to the last digit")
-    numbers = 0
-    for path in sorted(again.glob("*/*/*/metrics.json")):
-        first, second = (read_evaluation(folder / path.relative_to(again)).metrics for folder in (results, again))
-        for key, measure in second.items():
-            if measure is not None and measure.value != first[key].value:
-                raise UserError(f"{path}: {key} is {measure.value}, not {first[key].value} as in {results}")
-            numbers += measure is not None
-    if numbers:
-        found.append(f"{numbers} metrics on test images, to the last digit")
-    return "\n".join(f"- {each}" for each in found)
+def made(results: Path, dataset: str) -> dict[str, str | float]:
+    """Return what a run of the configuration made: the SHA-256 of its files, and all digits of its metrics."""
+    found: dict[str, str | float] = {}
+    for pattern in _FILES:
+        for path in sorted(results.glob(pattern.format(dataset))):
+            found[str(path.relative_to(results))] = file_sha256(path)
+    for path in sorted(results.glob(f"{dataset}/*/*/validation.csv")):
+        for row in _rows(path):
+            place = f"{path.relative_to(results)}, step {row['step']}"
+            found |= {f"{place}, {name}": float(value) for name, value in row.items() if "(" in name}
+    for path in sorted(results.glob(f"{dataset}/*/*/metrics.json")):
+        metrics = read_evaluation(path).metrics
+        found |= {f"{path.relative_to(results)}, {key}": each.value for key, each in metrics.items() if each}
+    return found
 
 
-def _numbers(path: Path) -> list[list[str]]:
-    """Return the metrics of every step in validation.csv, without the step and the time that it took."""
-    return [[value for name, value in row.items() if "(" in name] for row in _rows(path)]
+def check(results: Path, dataset: str) -> str:
+    """Compare what a run made with the record of the page; UserError that names the first difference."""
+    recorded = read_json(RECORD, "python -m docs.update_photographs writes it")[dataset]
+    found = made(results, dataset)
+    differing = [what for what in recorded if found.get(what) != recorded[what]]
+    if differing:
+        raise UserError(
+            f"{results}: {len(differing)} of {len(recorded)} files and metrics of {dataset} are not those of {RECORD}, "
+            f"first {differing[0]}: {found.get(differing[0], 'missing')}, recorded {recorded[differing[0]]}; bits are "
+            "the same on one kind of processor, with the locked versions and the same threads"
+        )
+    files = sum(isinstance(each, str) for each in recorded.values())
+    return f"{dataset}: {files} files and {len(recorded) - files} metrics are those of {RECORD}, to the last bit"
 
 
 def of_dataset(results: Path, dataset: str) -> str:
@@ -275,17 +266,23 @@ def fill(page: Path, section: str, body: str) -> None:
 
 
 def main() -> int:
-    """Rewrite the page's sections."""
+    """Rewrite the page's sections and its record, or compare results with the record."""
     parser = argparse.ArgumentParser(prog="python -m docs.update_photographs", description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=Path("results"), help="results of both runs (default results)")
-    parser.add_argument("--repeated", type=Path, help="results of a second run of the same commands, to compare")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="results of the runs (default results)")
+    parser.add_argument("--check", action="store_true", help=f"write nothing; compare the results with {RECORD}")
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS, help="data sets (default: both)")
     arguments = parser.parse_args()
     try:
-        for dataset in DATASETS:
-            fill(PAGE, dataset, of_dataset(arguments.results, dataset))
-        fill(PAGE, "full size", full_size())
-        if arguments.repeated is not None:
-            fill(PAGE, "second run", repeated(arguments.results, arguments.repeated))
+        for dataset in arguments.datasets:
+            if arguments.check:
+                print(check(arguments.results, dataset))
+            else:
+                fill(PAGE, dataset, of_dataset(arguments.results, dataset))
+        if not arguments.check:
+            fill(PAGE, "full size", full_size())
+            recorded = read_json(RECORD, "restore it") if RECORD.exists() else {}
+            made_now = {dataset: made(arguments.results, dataset) for dataset in arguments.datasets}
+            write_json(RECORD, recorded | made_now)
     except UserError as error:
         print(f"update_photographs: {error}", file=sys.stderr)
         return 1

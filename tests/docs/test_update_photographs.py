@@ -1,13 +1,15 @@
 """The page of photographs: tables from metrics.json, pictures of models alone, and a comparison with a second run."""
 
+import hashlib
 import json
 
 import pytest
 from PIL import Image
 
 from dmgan.errors import UserError
+from dmgan.storage.files import write_json
 from docs import update_photographs
-from docs.update_photographs import finished, numbers, picture, repeated, table
+from docs.update_photographs import check, finished, numbers, picture, table
 from tests.docs.test_update_results import write_metrics
 from tests.paths import CONFIGS
 from workflow.configuration import read_configuration
@@ -55,25 +57,25 @@ def test_the_picture_has_a_row_for_every_run(results, config, tmp_path):
         assert [sheet.getpixel((1190, 100 * row + 50))[0] for row in range(4)] == [0, 60, 120, 180]
 
 
-def test_a_second_run_is_compared_file_by_file_and_metric_by_metric(results, tmp_path):
-    again = tmp_path / "again" / "cub50" / "dmgan" / "seed0"
-    write_metrics(again / "metrics.json", 10.0, "model")
-    (again / "generator.safetensors").write_bytes(b"\0")
-    said = repeated(results, tmp_path / "again")
-    assert "- generators, byte by byte: `cub50/dmgan/seed0/generator.safetensors`" in said
-    assert "2 metrics on test images, to the last digit" in said
-    rows = ["step,seconds,FID(species)", "5,0.1,3.25", "10,0.2,2.5"]
-    (results / "cub50" / "dmgan" / "seed0" / "validation.csv").write_text("\n".join(rows))
-    (again / "validation.csv").write_text("\n".join([rows[0], "5,7.5,3.25"]))
-    assert "1 metrics on validation images, to the last digit" in repeated(results, tmp_path / "again")
-    content = json.loads((again / "metrics.json").read_text())
+def test_a_second_run_is_compared_file_by_file_and_digit_by_digit(results, tmp_path, monkeypatch):
+    run = results / "cub50" / "dmgan" / "seed0"
+    (run / "validation.csv").write_text("step,seconds,FID(species)\n5,0.1,3.25\n10,0.2,2.5\n")
+    recorded = update_photographs.made(results, "cub50")
+    assert recorded["cub50/dmgan/seed0/generator.safetensors"] == hashlib.sha256(b"\0").hexdigest()
+    assert recorded["cub50/dmgan/seed0/validation.csv, step 10, FID(species)"] == 2.5
+    assert recorded["cub50/dmgan/seed0/metrics.json, FID(species)"] == 10.0
+    monkeypatch.setattr(update_photographs, "RECORD", tmp_path / "record.json")
+    write_json(tmp_path / "record.json", {"cub50": recorded})
+    (run / "validation.csv").write_text("step,seconds,FID(species)\n5,7.5,3.25\n10,9.5,2.5\n")  # time differs
+    assert f"cub50: 4 files and {len(recorded) - 4} metrics are those of" in check(results, "cub50")
+    content = json.loads((run / "metrics.json").read_text())
     content["metrics"]["FID(species)"]["value"] += 1e-12
-    (again / "metrics.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"FID\(species\) is 10.000000000001, not 10.0 as in"):
-        repeated(results, tmp_path / "again")
-    (again / "generator.safetensors").write_bytes(b"\1")
-    with pytest.raises(UserError, match="generator.safetensors: differs from that of"):
-        repeated(results, tmp_path / "again")
+    (run / "metrics.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"1 of .*first .*, FID\(species\): 10.000000000001, recorded 10.0; bits are"):
+        check(results, "cub50")
+    (run / "generator.safetensors").unlink()
+    with pytest.raises(UserError, match="2 of .* first cub50/dmgan/seed0/generator.safetensors: missing, recorded"):
+        check(results, "cub50")
 
 
 def test_a_section_is_replaced_between_its_markers(tmp_path):
