@@ -5,7 +5,6 @@ import zipfile
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dmgan.errors import UserError
 from dmgan.storage.weights import build_network, load_weights, read_state_dict, save_weights
@@ -21,38 +20,6 @@ def test_every_changed_byte_of_weights_is_found(tmp_path):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         with pytest.raises(UserError, match="x.safetensors: its values changed after they were written; train again"):
             load_weights(network, path, "train again")
-
-
-class Drawing(torch.nn.Module):
-    """A network whose initial weights are drawn by both functions that torch.nn draws normal ones with."""
-
-    def __init__(self):
-        super().__init__()
-        self.embedding = torch.nn.Embedding(3, 2)
-        self.scale = torch.nn.Parameter(torch.empty(2).normal_())
-
-
-class DrawnOnMeta(TorchDispatchMode):
-    """Counts the random draws of tensors that have no values."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func is torch.ops.aten.normal_.default and args[0].is_meta
-        return func(*args, **(kwargs or {}))
-
-
-def test_a_network_is_planned_without_drawing_its_weights(tmp_path):
-    """For a draw on the device `meta` torch imports its compiler, which takes seconds at the start of every job."""
-    saved, path = Drawing(), tmp_path / "x.safetensors"
-    save_weights(saved, path)
-    with DrawnOnMeta() as drawn:
-        loaded = build_network(Drawing, path, "train again")
-        assert drawn.count == 0
-        with torch.device("meta"):
-            Drawing()
-        assert drawn.count == 2
-    assert all(torch.equal(value, saved.state_dict()[name]) for name, value in loaded.state_dict().items())
 
 
 def test_weights_of_other_programs_are_read_but_not_if_a_value_is_not_finite(tmp_path):
