@@ -20,6 +20,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PYTHONNOUSERSITE := 1
+# uv installs modules without bytecode. Unless Python may write it, every job compiles PyTorch and MLflow for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo full-demo smoke test test-fast bench bench-gpu cluster test-slurm chaos fuzz lint mlflow report docs full-docs photographs site lock setup clean
 

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from dmgan.errors import UserError
 from dmgan.storage.files import write_bytes
@@ -58,6 +59,16 @@ def _sha256(state: Mapping[str, Tensor]) -> str:
 Network = TypeVar("Network", bound=nn.Module)
 
 
+class _NoRandomWeights(TorchFunctionMode):
+    """Draw no initial weights: for a draw on the device `meta`, torch imports its compiler, which takes seconds."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def build_network(build: Callable[[], Network], path: Path, hint: str) -> Network:
     """Return the network that `build` makes, with the weights of the safetensors file `path`.
 
@@ -66,7 +77,7 @@ def build_network(build: Callable[[], Network], path: Path, hint: str) -> Networ
     """
     state = check_weights(path, hint)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoRandomWeights():
             planned = build()
     except (RuntimeError, ValueError, ArithmeticError, TypeError) as error:
         raise UserError(

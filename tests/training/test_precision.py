@@ -78,12 +78,12 @@ def test_the_loss_scale_of_float16_is_saved(training_inputs, tmp_path):
 
 @pytest.mark.slow
 def test_loss_curves_of_half_precision_are_within_the_seed_noise_of_float32(tmp_path):
-    """150 steps on synthbirds, by the criterion that benchmarks/precision.py applies at a larger size."""
+    """100 steps on synthbirds, by the criterion that benchmarks/precision.py applies at a larger size."""
     precision.prepare(tmp_path, SMALL)
 
     def curves(name: str, engine: dict, seeds: int = 1, **changes) -> np.ndarray:
         runs = [
-            precision.train_curves(tmp_path, tmp_path / f"{name}{seed}", engine, seed, 150, SMALL, **changes)
+            precision.train_curves(tmp_path, tmp_path / f"{name}{seed}", engine, seed, 100, SMALL, **changes)
             for seed in range(seeds)
         ]
         return np.stack(runs)
