@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dmgan.report.tables.render import write_tables
+from dmgan.storage.seals import write_sealed_json
 from tests.project import copy_of_project, run
 from tests.reading import read_csv
 from tests.workflow.configurations import planned_jobs, read_config, write_config
@@ -56,14 +57,14 @@ def test_released_weights_are_imported_sampled_and_evaluated(
 
 def check_tables(imported_metrics: Path, trained: dict, folder: Path) -> None:
     """Raise unless an imported model has a row of its own, and no column with numbers of another scorer."""
-    (folder / "trained.json").write_text(json.dumps(trained))
+    write_sealed_json(folder / "trained.json", trained)
     write_tables([imported_metrics, folder / "trained.json"], folder / "tables")
     for number in (1, 2, 3):
         table = read_csv(folder / "tables" / f"table{number}.csv")
         rows = [row for row in table if row["method"] == "DM-GAN (released weights)"]
         assert rows and all(row["value"] and row["file"] == str(imported_metrics) for row in rows)
     trained["metrics"]["R-precision(training DAMSM)"] = trained["metrics"].pop("R-precision(released DAMSM)")
-    (folder / "trained.json").write_text(json.dumps(trained))
+    write_sealed_json(folder / "trained.json", trained)
     write_tables([imported_metrics, folder / "trained.json"], folder / "tables")
     table = read_csv(folder / "tables" / "table2.csv")
     scored = {(row["method"], row["scorer"]): row for row in table if row["metric"] == "R-precision"}
