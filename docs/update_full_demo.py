@@ -4,11 +4,11 @@ Run `python -m docs.update_full_demo` after `make full-demo`; all numbers are re
 """
 
 import csv
-import json
 import sys
 from pathlib import Path
 
 from dmgan.report.results import read_evaluation
+from dmgan.storage.files import read_json
 from docs.update_results import copy_small
 from workflow.configuration import models_of, read_configuration
 
@@ -56,7 +56,7 @@ def main() -> int:
         print(f"{RESULTS}: has no metrics of {', '.join(absent)}; run make full-demo first", file=sys.stderr)
         return 1
     times = jobs()
-    commit = json.loads((RESULTS / "dmgan/seed0/options.json").read_text())["provenance"]["commit"][:10]
+    commit = read_json(RESULTS / "dmgan/seed0/options.json", "run the workflow again")["provenance"]["commit"][:10]
     span = max(job["end"] for job in times.values()) - min(job["end"] - job["s"] for job in times.values())
     cpu = sum(job["cpu"] for job in times.values())
     left_out = ("comparisons", "claims", "conflicts")  # 1,200 lines, and the tables of docs/literature.md

@@ -184,21 +184,30 @@ def captions(results: Path, dataset: str, run: Run) -> str:
 
 _FILES = (  # of a data set, below results/
     "data/{}/images.bin", "{}/damsm/*/*_encoder.safetensors", "{}/species/classifier.safetensors",
-    "{}/probe/probe.safetensors", "{}/*/*/snapshots/*.safetensors", "{}/*/*/generator.safetensors",
+    "{}/probe/probe.safetensors",
 )  # fmt: skip
 
 
 def made(results: Path, dataset: str) -> dict[str, str | float]:
-    """Return what a run of the configuration made: the SHA-256 of its files, and all digits of its metrics."""
-    found: dict[str, str | float] = {}
-    for pattern in _FILES:
-        for path in sorted(results.glob(pattern.format(dataset))):
-            found[str(path.relative_to(results))] = file_sha256(path)
-    for path in sorted(results.glob(f"{dataset}/*/*/validation.csv")):
+    """Return what the configuration's run made: the SHA-256 of its files, and all digits of its metrics.
+
+    UserError if a training or a measurement of the configuration is not finished.
+    """
+    config = read_configuration(CONFIGS / f"{dataset}.yaml")
+    runs = [run.folder for run in finished(results, dataset, config)]
+    measured = [*runs, *(results / dataset / "controls" / name for name in _CONTROLS)]
+    expected = len(models_of(config, dataset)) * len(config["seeds"])
+    if len(runs) < expected or not all((each / "metrics.json").exists() for each in measured):
+        raise UserError(f"{results / dataset}: is not finished; run the workflow with {dataset}.yaml")
+    paths = [path for pattern in _FILES for path in sorted(results.glob(pattern.format(dataset)))]
+    for run in runs:
+        paths += [*sorted(run.glob("snapshots/*.safetensors")), run / "generator.safetensors"]
+    found: dict[str, str | float] = {str(path.relative_to(results)): file_sha256(path) for path in paths}
+    for path in (run / "validation.csv" for run in runs):
         for row in _rows(path):
             place = f"{path.relative_to(results)}, step {row['step']}"
             found |= {f"{place}, {name}": float(value) for name, value in row.items() if "(" in name}
-    for path in sorted(results.glob(f"{dataset}/*/*/metrics.json")):
+    for path in (each / "metrics.json" for each in measured):
         metrics = read_evaluation(path).metrics
         found |= {f"{path.relative_to(results)}, {key}": each.value for key, each in metrics.items() if each}
     return found
@@ -206,10 +215,11 @@ def made(results: Path, dataset: str) -> dict[str, str | float]:
 
 def check(results: Path, dataset: str) -> str:
     """Compare what a run made with the record of the page; UserError that names the first difference."""
-    recorded = read_json(RECORD, "python -m docs.update_photographs writes it")[dataset]
+    recorded = read_json(RECORD, "python -m docs.update_photographs writes it").get(dataset)
+    if not recorded:
+        raise UserError(f"{RECORD}: holds nothing of {dataset}; restore it")
     found = made(results, dataset)
-    differing = [what for what in recorded if found.get(what) != recorded[what]]
-    if differing:
+    if differing := [what for what in recorded if found.get(what) != recorded[what]]:
         raise UserError(
             f"{results}: {len(differing)} of {len(recorded)} files and metrics of {dataset} are not those of {RECORD}, "
             f"first {differing[0]}: {found.get(differing[0], 'missing')}, recorded {recorded[differing[0]]}; bits are "

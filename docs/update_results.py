@@ -5,12 +5,12 @@ also the control rows; all numbers and pictures are read from the results of tha
 """
 
 import csv
-import json
 from pathlib import Path
 
 from PIL import Image
 
 from dmgan.report.results import Evaluation, read_evaluation, summarise
+from dmgan.storage.files import read_json
 
 RESULTS, BENCHMARKS = Path("results/synthbirds"), Path("results/benchmarks")
 README, PAGE = Path("README.md"), Path("docs/results.md")
@@ -63,7 +63,7 @@ def _number(key: str, evaluation: Evaluation, digits: int) -> str:
 
 def commit() -> str:
     """Return the commit at which the demo was trained, in one sentence."""
-    provenance = json.loads((RESULTS / "dmgan/seed0/metrics.json").read_text())["provenance"]
+    provenance = read_json(RESULTS / "dmgan/seed0/metrics.json", "run the workflow again")["provenance"]
     return f"Commit {provenance['commit'][:10]}."
 
 

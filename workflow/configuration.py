@@ -1,7 +1,7 @@
 """Configuration of a reproduction: reading, validation, defaults, and queries about a data set or a model.
 
-Snakemake, workflow/costs.py and workflow/rates.py use this module. Facts about models come from
-dmgan/models/registry.py, facts about sources from dmgan/data/sources/. No torch is imported.
+Facts about models come from dmgan/models/registry.py, facts about sources from dmgan/data/sources/. No torch is
+imported.
 """
 
 import math

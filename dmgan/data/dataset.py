@@ -19,7 +19,7 @@ from dmgan.data.vocabulary import Vocabulary, caption_to_words
 from dmgan.errors import UserError
 from dmgan.storage.files import OwnFiles, atomic_folder, file_sha256
 from dmgan.storage.npy import read_arrays
-from dmgan.storage.reading import check_entries, open_regular_file, read_json, read_object
+from dmgan.storage.reading import check_entries, open_regular_file, read_json
 from dmgan.storage.seals import write_sealed_json
 
 FORMAT = 1
@@ -174,7 +174,8 @@ class PreparedDataset:
     def __init__(self, folder: Path, check: bool = True):
         """Open the folder; UserError if it is missing, unfinished, of another version or damaged.
 
-        check=False: without reading the bytes of the files, in a worker of a process that has checked them.
+        check=False: without comparing hashes, in a worker of a process that has compared them, or if only its
+        description is asked.
         """
         self.folder = Path(folder)
         if not (self.folder / "dataset.json").exists():
@@ -183,7 +184,7 @@ class PreparedDataset:
         found = read_json(self.folder / "dataset.json", _HINT, check)
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise UserError(f"{self.folder}: was prepared by another version of this program; {_HINT}")
-        self.description = read_object(self.folder / "dataset.json", _HINT, _DESCRIBED, check)
+        self.description = check_entries(found, _DESCRIBED, self.folder / "dataset.json", _HINT)
         if "name" in self.description and not is_table_name(self.description["name"]):
             raise UserError(f"{self.folder / 'dataset.json'}: is damaged (its name cannot stand in a table); {_HINT}")
         self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")

@@ -33,6 +33,7 @@ from dmgan.storage import files
 from dmgan.storage.seals import write_sealed_json
 from dmgan.text.damsm import VOCABULARY
 from dmgan.training.model_card import write_model_card
+from dmgan.training.run_folder import OPTIONS
 
 SCHEMA = 2
 REFERENCE = "reference.json"
@@ -127,7 +128,11 @@ class Evaluator:
         measured = {key: metric for metric, key in keys.items() if key is not None}
         if not measured:
             raise UserError(f"{subject.name}: these images were made for SOA (sample --soa); give --detector-weights")
-        out, measurement = Path(out), self._measurement(subject, Path(out), list(measured.values()))
+        out = Path(out)
+        run = run_of(out, subject.inputs.get("generator_sha256"))
+        if run is not None:
+            files.read_json(run / OPTIONS, "train it again")  # the model card and MLflow need it after the measurement
+        measurement = self._measurement(subject, out, list(measured.values()))
         computed = {key: _computed(metric, measurement) for key, metric in measured.items()}
         results = {key: result for key, result in computed.items() if result is not None}
         if subject.kind != "control":  # control rows also list undefined metrics, as null
@@ -149,7 +154,7 @@ class Evaluator:
         for key, result in results.items():
             low, high = result.score.interval
             log(f"{subject.name}: {key} {result.score.value:.4g}  ({low:.4g} to {high:.4g})")
-        if (run := run_of(out, inputs.get("generator_sha256"))) is not None:
+        if run is not None:
             write_model_card(run)
         log_to_mlflow(self._mlflow, out, subject, self.dataset, content)
 

@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from dmgan.data.dataset import PreparedDataset
-from dmgan.errors import UserError
 from dmgan.evaluation.free_captions import FreeCaptions
 from dmgan.evaluation.image_sets import ImageSet
 from dmgan.evaluation.paired_comparison import beside
@@ -75,11 +74,9 @@ def _row_of(out: Path, subject: ImageSet, dataset: PreparedDataset | FreeCaption
 
 
 def _config_of(folder: Path) -> str | None:
-    """Return the hash of a run's options; None if options.json is damaged, which `load_run` reports."""
-    try:
-        return files.read_json(folder / OPTIONS, "train it again")["config_sha256"]
-    except (UserError, KeyError, TypeError):
-        return None
+    """Return the hash of a run's options; None if options.json does not state it."""
+    written = files.read_json(folder / OPTIONS, "train it again")
+    return written.get("config_sha256") if isinstance(written, dict) else None
 
 
 def _first_images(subject: ImageSet) -> np.ndarray:

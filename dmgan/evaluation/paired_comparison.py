@@ -60,10 +60,13 @@ def beside(file: Path, name: str) -> Path:
     return file.with_name(name if file.name == METRICS else f"{file.stem}.{name}")
 
 
-def read_per_image(file: Path) -> PerImage:
-    """Read metrics.json and its per-image values; raise UserError if the files are of different images."""
+def read_per_image(file: Path, check: bool = True) -> PerImage:
+    """Read metrics.json and its per-image values; raise UserError if the files are of different images.
+
+    UserError also if metrics.json was altered after it was written, unless check=False.
+    """
     file = Path(file)
-    content = read_object(file, _HINT, _ENTRIES)
+    content = read_object(file, _HINT, _ENTRIES, check)
     path = beside(file, PER_IMAGE)
     arrays = read_arrays(path, _HINT)
     if str(arrays.pop(IMAGES_SHA256, None)) != content["inputs"].get(IMAGES_SHA256):

@@ -24,7 +24,7 @@ from dmgan.options import (
 )
 from dmgan.runtime.randomness import generator
 from dmgan.sampling.hub import local_folder
-from dmgan.storage.reading import read_json, read_object
+from dmgan.storage.reading import check_entries, read_json
 from dmgan.storage.weights import build_network
 from dmgan.text.damsm import Damsm
 
@@ -69,7 +69,7 @@ def load_run(folder: Path, device: torch.device, memory_cache: Path | None = Non
     path = folder / "options.json"
     if isinstance(found := read_json(path, hint), dict) and "switches" in found:
         raise UserError(f"{path}: was written by an earlier version; import or train it again")
-    written = read_object(path, hint, _WRITTEN)
+    written = check_entries(found, _WRITTEN, path, hint)
     name, damsm_folder = written["model"], folder / written["damsm_folder"]
     architecture = from_dict(ArchitectureOptions, written["architecture"], str(path))
     training = from_dict(TrainingOptions, written["training"], str(path))

@@ -20,6 +20,7 @@ MAX_TEXT_BYTES = 256 << 20  # of a list of captions
 MAX_YAML_BYTES = 1 << 16  # about eight times the largest configuration; PyYAML reads a megabyte in ten seconds
 _MAX_YAML_DEPTH = 50  # a scanner of deeper flow collections takes quadratic time
 _MAX_YAML_VALUES = 100_000  # with every alias written out
+_MAX_YAML_BITS = 1023  # of a whole number; float64 ends below 2 to the power of 1024
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -209,6 +210,16 @@ class _Loader(yaml.SafeLoader):
         if self.flow_level >= _MAX_YAML_DEPTH:
             raise RecursionError
         super().fetch_flow_collection_start(TokenClass)
+
+    def construct_yaml_int(self, node):
+        """Return a whole number that can be compared with a float; hexadecimal ones have no limit of their own."""
+        value = super().construct_yaml_int(node)
+        if value.bit_length() > _MAX_YAML_BITS:
+            raise ValueError(f"line {node.start_mark.line + 1}: a whole number has more than 300 digits")
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def _count_values(node: yaml.Node, counts: dict[int, int | None]) -> int:

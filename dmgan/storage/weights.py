@@ -59,8 +59,8 @@ def _sha256(state: Mapping[str, Tensor]) -> str:
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class _NoRandomWeights(TorchFunctionMode):
-    """Draw no initial weights: for a draw on the device `meta`, torch imports its compiler, which takes seconds."""
+class _NoNormalDraws(TorchFunctionMode):
+    """Leave out normal draws: for one on the device `meta`, torch imports its compiler, which takes seconds."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -77,7 +77,7 @@ def build_network(build: Callable[[], Network], path: Path, hint: str) -> Networ
     """
     state = check_weights(path, hint)
     try:
-        with torch.device("meta"), _NoRandomWeights():
+        with torch.device("meta"), _NoNormalDraws():
             planned = build()
     except (RuntimeError, ValueError, ArithmeticError, TypeError) as error:
         raise UserError(

@@ -117,7 +117,9 @@ def import_released(
 def _refuse_training(folder: Path) -> None:
     """Raise UserError if the folder holds a training run, whose files have the same names as imported files."""
     options = folder / "options.json"
-    if options.exists() and read_object(options, "give a new or empty folder", {}).get("imported") is not True:
+    if not options.exists():
+        return
+    if read_object(options, "give a new or empty folder", {}, check=False).get("imported") is not True:
         raise UserError(f"{folder}: holds a training run; give a new or empty folder")
 
 

@@ -175,9 +175,13 @@ def _dataset(run: Path, written: Mapping) -> Mapping | None:
     """Return dataset.json of the training data; None if it is not there, or was made again."""
     if "data_folder" not in written:
         return None
+    path = run / written["data_folder"] / "dataset.json"
+    if not path.exists():
+        return None
     try:
-        found = files.read_json(run / written["data_folder"] / "dataset.json", "prepare it again")
-    except UserError:
+        found = files.read_json(path, "prepare it again")
+    except UserError as error:
+        log(f"{error}; the model card leaves the data set out")
         return None
     return found if isinstance(found, dict) and found.get("sha256") == written["inputs"]["data"] else None
 

@@ -59,7 +59,9 @@ def test_the_picture_has_a_row_for_every_run(results, config, tmp_path):
 
 def test_a_second_run_is_compared_file_by_file_and_digit_by_digit(results, tmp_path, monkeypatch):
     run = results / "cub50" / "dmgan" / "seed0"
-    (run / "validation.csv").write_text("step,seconds,FID(species)\n5,0.1,3.25\n10,0.2,2.5\n")
+    for model, seed in RUNS:
+        rows = "step,seconds,FID(species)\n5,0.1,3.25\n10,0.2,2.5\n"
+        (results / "cub50" / model / f"seed{seed}" / "validation.csv").write_text(rows)
     recorded = update_photographs.made(results, "cub50")
     assert recorded["cub50/dmgan/seed0/generator.safetensors"] == hashlib.sha256(b"\0").hexdigest()
     assert recorded["cub50/dmgan/seed0/validation.csv, step 10, FID(species)"] == 2.5
@@ -73,9 +75,16 @@ def test_a_second_run_is_compared_file_by_file_and_digit_by_digit(results, tmp_p
     (run / "metrics.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"1 of .*first .*, FID\(species\): 10.000000000001, recorded 10.0; bits are"):
         check(results, "cub50")
-    (run / "generator.safetensors").unlink()
-    with pytest.raises(UserError, match="2 of .* first cub50/dmgan/seed0/generator.safetensors: missing, recorded"):
+    (run / "generator.safetensors").write_bytes(b"other")
+    with pytest.raises(UserError, match="2 of .* first cub50/dmgan/seed0/generator.safetensors: .*, recorded"):
         check(results, "cub50")
+    with pytest.raises(UserError, match="record.json: holds nothing of flickr8k"):
+        check(results, "flickr8k")
+    (results / "cub50" / "controls" / "noise" / "metrics.json").unlink()
+    with pytest.raises(UserError, match="cub50: is not finished; run the workflow with cub50.yaml"):
+        check(results, "cub50")
+    with pytest.raises(UserError, match="has no finished training; run the workflow with cub50.yaml"):
+        check(results / "other", "cub50")
 
 
 def test_a_section_is_replaced_between_its_markers(tmp_path):

@@ -147,6 +147,15 @@ def test_every_job_refuses_a_result_that_was_altered(path, results, capsys):
     assert not Path("more").exists() and not Path("more.json").exists()
 
 
+def test_tables_are_compared_although_their_metrics_were_altered(results):
+    path = RUN / "metrics.json"
+    path.write_text(path.read_text().replace('"commit": "', '"commit": "0'))
+    with open(TABLES / "table2.csv", "a") as file:
+        file.write("x")
+    found = [each.partition(": ")[0] for each in bad(results)]
+    assert found == [f"altered  {path}", f"altered  {TABLES / 'table2.csv'}"]
+
+
 def test_a_flipped_byte_is_named_once(results):
     flip(RUN / "checkpoint.pt")
     flip(RUN / "history.csv")

@@ -78,6 +78,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         (BOMB, "its aliases expand to more than 100,000 values"),
         ("a: &a {b: *a}\n", "line 1: an alias contains itself"),
+        (f"a: 1\nb: {'9' * 400}\n", "line 2: a whole number has more than 300 digits"),
+        (f"a: 0x{'f' * 5000}\n", "line 1: a whole number has more than 300 digits"),
         ("a: 1\nb: {c: 1}\na: 2\n", "line 3: the key a occurs more than once"),
         ("a: {<<: {b: 1}, b: 2, b: 3}\n", "line 1: the key b occurs more than once"),
         ("a: [\n", "is not YAML"), ("a: !!python/object:os.system {}\n", "is not YAML"),

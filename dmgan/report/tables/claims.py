@@ -27,12 +27,13 @@ def claims(measured: Measured, comparisons: Comparisons) -> list[CheckedClaim]:
     return [CheckedClaim(each, own_result(each, measured, comparisons)) for each in published_claims()]
 
 
-def write_claims(metrics: Sequence[Path], comparisons: Path | None, out: Path) -> None:
+def write_claims(metrics: Sequence[Path], comparisons: Path | None, out: Path, check: bool = True) -> None:
     """Write claims.{csv,md,tex} and conflicts.{csv,md,tex} into `out`.
 
-    metrics: metrics.json files of one data set; comparisons: comparisons.csv of the same files, or None.
+    metrics: metrics.json files of one data set; comparisons: comparisons.csv of the same files, or None;
+    check: as in `write_tables`.
     """
-    measured = read_measured(metrics)
+    measured = read_measured(metrics, check)
     checked = claims(measured, read_comparisons(comparisons))
     files.write_csv(out / f"{CLAIMS}.csv", [_claim_row(each, measured) for each in checked])
     files.write_csv(out / f"{CONFLICTS}.csv", _conflict_rows())

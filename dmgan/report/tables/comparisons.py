@@ -60,15 +60,16 @@ class Compared(NamedTuple):
         return self.claim not in (NOT_SHOWN, TOO_FEW_TO_TELL)
 
 
-def write_comparisons(metrics: Sequence[Path], out: Path, seed: int) -> None:
+def write_comparisons(metrics: Sequence[Path], out: Path, seed: int, check: bool = True) -> None:
     """Write comparisons.{csv,md,tex} into `out`: every pair of models among metrics.json files of one data set.
 
     All notes on the table are in comparisons-notes.{md,tex}.
 
     Control rows among the files are not compared; claims are marked if a control that should lose ranks better.
+    check: as in `write_tables`.
     """
-    measured = read_measured(metrics)
-    runs = {name: [_per_image(each) for each in runs] for name, runs in measured.models.items()}
+    measured = read_measured(metrics, check)
+    runs = {name: [_per_image(each, check) for each in runs] for name, runs in measured.models.items()}
     check_pairs([each for name, every in runs.items() if measured.models[name][0].kind == "model" for each in every])
     compared = [_qualified(each, measured) for each in compare_pairs(runs, seed)]
     table = comparison_table(measured, compared, runs)
@@ -80,9 +81,10 @@ def write_comparisons(metrics: Sequence[Path], out: Path, seed: int) -> None:
     files.write_text(out / f"{NAME}-notes.tex", to_latex_notes(table))
 
 
-def _per_image(evaluation: Evaluation) -> PerImage:
+def _per_image(evaluation: Evaluation, check: bool) -> PerImage:
     """Return the per-image values of an evaluation, with the keys of the columns that it stands in."""
-    return read_per_image(evaluation.file).with_keys({key: own for own, key in evaluation.key_in_file.items()})
+    values = read_per_image(evaluation.file, check)
+    return values.with_keys({key: own for own, key in evaluation.key_in_file.items()})
 
 
 def compare_pairs(runs: dict[str, list[PerImage]], seed: int) -> list[Compared]:

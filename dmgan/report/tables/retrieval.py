@@ -17,13 +17,14 @@ from dmgan.storage.reading import read_text
 _BOUNDS = {"random": "random (lower bound)", "oracle": "oracle: the described test image itself (upper bound)"}
 
 
-def write_retrieval(metrics: Sequence[Path], memorisation: Sequence[Path], out: Path) -> None:
+def write_retrieval(metrics: Sequence[Path], memorisation: Sequence[Path], out: Path, check: bool = True) -> None:
     """Write retrieval.{md,csv} into the folder `out` from metrics.json and memorisation.json files of one model.
 
     Raise UserError if files are of several models or data sets, or if two files are of one method and seed.
+    check: as in `write_tables`.
     """
-    evaluations = _by_method(metrics)
-    checked = [read_memorisation(path) for path in memorisation]
+    evaluations = _by_method(metrics, check)
+    checked = [read_memorisation(path, check) for path in memorisation]
     subjects = [(each.name, each.dataset) for each in evaluations.values()]
     subjects += [(each["subject"]["name"], each["subject"]["dataset"]) for each in checked]
     names = sorted({f"{name} on {dataset}" for name, dataset in subjects})
@@ -53,11 +54,11 @@ def retrieval_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[Pat
     return found, [folder / f"seed{seed}" / "memorisation.json" for seed in seeds]
 
 
-def _by_method(metrics: Sequence[Path]) -> dict[tuple[str, int], Evaluation]:
+def _by_method(metrics: Sequence[Path], check: bool) -> dict[tuple[str, int], Evaluation]:
     """Return the evaluations by method and training seed, in the order of the methods."""
     found: dict[tuple[str, int], Evaluation] = {}
     for path in metrics:
-        evaluation = read_evaluation(path)
+        evaluation = read_evaluation(path, check)
         used = evaluation.inputs.get("retrieval")
         if used is None:
             raise UserError(f"{path}: is of a model that does not retrieve; leave it out")
