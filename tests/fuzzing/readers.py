@@ -236,6 +236,7 @@ NOT_TRIED = {
     "dmgan/data/sources/cub:_split_by_species": _OF_READER,
     "dmgan/data/sources/folder:_is_list": _OF_READER,
     "dmgan/evaluation/controls:adversarial_images": _OF_OWN_OUTPUT,
+    "dmgan/evaluation/evaluate:measure": "refuses an altered options.json before it measures, and uses nothing of it",
     "dmgan/evaluation/feature_store:_has_array": _OF_OWN_OUTPUT,
     "dmgan/evaluation/feature_store:_read_manifest": _OF_OWN_OUTPUT,
     "dmgan/evaluation/networks/base:read_weights": _OF_WEIGHTS,
