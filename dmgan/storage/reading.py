@@ -18,9 +18,9 @@ from dmgan.storage.json_hash import SEAL, seal_is_whole
 MAX_JSON_BYTES = 1 << 30  # about ten times COCO's captions_train2017.json
 MAX_TEXT_BYTES = 256 << 20  # of a list of captions
 MAX_YAML_BYTES = 1 << 16  # about eight times the largest configuration; PyYAML reads a megabyte in ten seconds
+MAX_DIGITS = 300  # of a whole number; float64 ends at 1.8e308
 _MAX_YAML_DEPTH = 50  # a scanner of deeper flow collections takes quadratic time
 _MAX_YAML_VALUES = 100_000  # with every alias written out
-_MAX_YAML_BITS = 1023  # of a whole number; float64 ends below 2 to the power of 1024
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -82,11 +82,18 @@ def read_text(path: Path, hint: str, limit: int = MAX_TEXT_BYTES) -> str:
 def parse_json(text: str, where: str, hint: str) -> object:
     """Return the value of a JSON text; UserError that begins with `where` and ends with `hint` if it is invalid."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole_number)
     except RecursionError as error:
         raise UserError(f"{where}: its JSON is nested too deep; {hint}") from error
     except ValueError as error:
         raise UserError(f"{where}: is not valid JSON ({error}); {hint}") from error
+
+
+def _whole_number(digits: str) -> int:
+    """Return a whole number that can be compared with a float; ValueError if it is larger."""
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a whole number has more than {MAX_DIGITS} digits")
+    return int(digits)
 
 
 def read_json(path: Path, hint: str, check: bool = True) -> object:
@@ -214,8 +221,8 @@ class _Loader(yaml.SafeLoader):
     def construct_yaml_int(self, node):
         """Return a whole number that can be compared with a float; hexadecimal ones have no limit of their own."""
         value = super().construct_yaml_int(node)
-        if value.bit_length() > _MAX_YAML_BITS:
-            raise ValueError(f"line {node.start_mark.line + 1}: a whole number has more than 300 digits")
+        if abs(value) >= 10**MAX_DIGITS:
+            raise ValueError(f"line {node.start_mark.line + 1}: a whole number has more than {MAX_DIGITS} digits")
         return value
 
 

@@ -68,6 +68,18 @@ def test_json_with_a_byte_order_mark_is_read(tmp_path):
     assert read_json(tmp_path / "a.json", "") == {"a": "ü"}
 
 
+def test_a_whole_number_that_no_float_holds_is_refused(tmp_path):
+    for digits, wanted in (("9" * 300, int("9" * 300)), (f"-{'9' * 299}", -int("9" * 299))):
+        (tmp_path / "a.json").write_text(f'{{"a": {digits}}}')
+        assert read_json(tmp_path / "a.json", "") == {"a": wanted}
+    for digits in ("9" * 301, "9" * 5000):
+        (tmp_path / "a.json").write_text(f'{{"a": [{digits}]}}')
+        with pytest.raises(
+            UserError, match="a.json: is not valid JSON .a whole number has more than 300 digits.; fix it"
+        ):
+            read_json(tmp_path / "a.json", "fix it")
+
+
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join(['*' + old] * 9)}]\n" for old, new in zip("abcdef", "bcdefg", strict=True)
 )
