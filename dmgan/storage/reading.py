@@ -18,7 +18,7 @@ from dmgan.storage.json_hash import SEAL, seal_is_whole
 MAX_JSON_BYTES = 1 << 30  # about ten times COCO's captions_train2017.json
 MAX_TEXT_BYTES = 256 << 20  # of a list of captions
 MAX_YAML_BYTES = 1 << 16  # about eight times the largest configuration; PyYAML reads a megabyte in ten seconds
-MAX_DIGITS = 300  # of a whole number; float64 ends at 1.8e308
+_MAX_DIGITS = 300  # of a whole number; float64 ends at 1.8e308
 _MAX_YAML_DEPTH = 50  # a scanner of deeper flow collections takes quadratic time
 _MAX_YAML_VALUES = 100_000  # with every alias written out
 _MARKS = (
@@ -91,8 +91,8 @@ def parse_json(text: str, where: str, hint: str) -> object:
 
 def _whole_number(digits: str) -> int:
     """Return a whole number that can be compared with a float; ValueError if it is larger."""
-    if len(digits) > MAX_DIGITS:
-        raise ValueError(f"a whole number has more than {MAX_DIGITS} digits")
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a whole number has more than {_MAX_DIGITS} digits")
     return int(digits)
 
 
@@ -221,8 +221,8 @@ class _Loader(yaml.SafeLoader):
     def construct_yaml_int(self, node):
         """Return a whole number that can be compared with a float; hexadecimal ones have no limit of their own."""
         value = super().construct_yaml_int(node)
-        if abs(value) >= 10**MAX_DIGITS:
-            raise ValueError(f"line {node.start_mark.line + 1}: a whole number has more than {MAX_DIGITS} digits")
+        if abs(value) >= 10**_MAX_DIGITS:
+            raise ValueError(f"line {node.start_mark.line + 1}: a whole number has more than {_MAX_DIGITS} digits")
         return value
 
 
