@@ -147,6 +147,16 @@ def test_every_job_refuses_a_result_that_was_altered(path, results, capsys):
     assert not Path("more").exists() and not Path("more.json").exists()
 
 
+def test_evaluate_refuses_an_altered_run_before_it_measures(results, capsys):
+    flip(RUN / "options.json")
+    before = (RUN / "metrics.json").read_bytes()
+    words = [str(word) for word in EVALUATE]
+    words[words.index("more.json")] = str(RUN / "metrics.json")
+    assert main(words) == 1
+    assert f"{RUN / 'options.json'}: was altered after it was written" in capsys.readouterr().err.splitlines()[-1]
+    assert (RUN / "metrics.json").read_bytes() == before
+
+
 def test_tables_are_compared_although_their_metrics_were_altered(results):
     path = RUN / "metrics.json"
     path.write_text(path.read_text().replace('"commit": "', '"commit": "0'))
