@@ -91,7 +91,7 @@ def parse_json(text: str, where: str, hint: str) -> object:
 
 def _whole_number(digits: str) -> int:
     """Return a whole number that can be compared with a float; ValueError if it is larger."""
-    if len(digits) > _MAX_DIGITS:
+    if len(digits.removeprefix("-")) > _MAX_DIGITS:
         raise ValueError(f"a whole number has more than {_MAX_DIGITS} digits")
     return int(digits)
 
