@@ -283,16 +283,16 @@ def main() -> int:
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS, help="data sets (default: both)")
     arguments = parser.parse_args()
     try:
-        for dataset in arguments.datasets:
-            if arguments.check:
+        if arguments.check:
+            for dataset in arguments.datasets:
                 print(check(arguments.results, dataset))
-            else:
-                fill(PAGE, dataset, of_dataset(arguments.results, dataset))
-        if not arguments.check:
-            fill(PAGE, "full size", full_size())
-            recorded = read_json(RECORD, "restore it") if RECORD.exists() else {}
-            made_now = {dataset: made(arguments.results, dataset) for dataset in arguments.datasets}
-            write_json(RECORD, recorded | made_now)
+            return 0
+        recorded = read_json(RECORD, "restore it") if RECORD.exists() else {}
+        made_now = {dataset: made(arguments.results, dataset) for dataset in arguments.datasets}
+        for dataset in arguments.datasets:
+            fill(PAGE, dataset, of_dataset(arguments.results, dataset))
+        fill(PAGE, "full size", full_size())
+        write_json(RECORD, recorded | made_now)
     except UserError as error:
         print(f"update_photographs: {error}", file=sys.stderr)
         return 1
